@@ -1,0 +1,1 @@
+"""Scores, one file a family; no model and no data pipeline in here."""

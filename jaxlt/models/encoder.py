@@ -1,0 +1,58 @@
+"""The same stack as an encoder alone: masked-language modelling, or the half of an mT5 or ByT5.
+
+Its names are those of the encoder in an encoder-decoder, so the encoder of an imported backbone is
+a subset of that backbone's parameters; only the MLM head (`mlm_head`) is its own.
+"""
+
+import flax.linen as nn
+import jax
+
+from jaxlt.models.config import T5Config
+from jaxlt.models.layers import Context, Embed, constrain, make_context
+from jaxlt.models.stack import Logits, Stack
+from jaxlt.models.t5 import T5, Batch, Hidden, encoder_bias, logits_of
+from jaxlt.modules.site import Site
+
+
+class Encoder(nn.Module):
+    """Encoder stack with an MLM head: its own logits layer, or the tied embedding."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        cfg = self.config
+        self.token_embedder = Embed(cfg.vocab_rows, cfg.emb_dim, cfg.compute_dtype)
+        self.encoder = Stack(cfg, "encoder", cfg.encoder_layers)
+        self.encoder_embed = Site("encoder/embed", cfg.plugs, cfg.compute_dtype)
+        self.encoder_unembed = Site("encoder/unembed", cfg.plugs, cfg.compute_dtype)
+        if not cfg.tie_logits:
+            self.mlm_head = Logits(cfg)
+
+    def encode(self, batch: Batch, ctx: Context) -> jax.Array:
+        """Encodes `encoder_input_tokens` [B, S] -> [B, S, D]."""
+        x = self.token_embedder(batch["encoder_input_tokens"])
+        x = constrain(self.encoder_embed(x, None, ctx.ids), "batch", "length", "embed_act")
+        return self.encoder(x, encoder_bias(batch), ctx, positions=batch.get("encoder_positions"))[0]
+
+    def hidden(self, batch: Batch, ctx: Context) -> Hidden:
+        """States and the weight of the MLM head."""
+        x = self.encoder_unembed(self.encode(batch, ctx), None, ctx.ids)
+        if self.config.tie_logits:
+            table = self.token_embedder.table().astype(x.dtype)
+            return Hidden(x * self.config.emb_dim**-0.5, table, True)
+        return Hidden(x, self.mlm_head().astype(x.dtype), False)
+
+    def __call__(self, batch: Batch, ctx: Context | None = None) -> jax.Array:
+        """Returns float32 logits [B, S, V]."""
+        return logits_of(self.hidden(batch, make_context(batch) if ctx is None else ctx))
+
+
+def model_of(config: T5Config) -> T5 | Encoder:
+    """Makes the network that a config describes."""
+    return Encoder(config) if config.is_encoder else T5(config)
+
+
+def target_fields(config: T5Config) -> tuple[str, str]:
+    """Names the batch fields that hold the targets [B, T] and their weights [B, T]."""
+    side = "encoder" if config.is_encoder else "decoder"
+    return f"{side}_target_tokens", f"{side}_loss_weights"

@@ -1,0 +1,118 @@
+"""Shapes first, then values: what parameters a model has, and how each is drawn.
+
+Every unit (a layer of a scanned leaf, a slot of a bank) is drawn with a key made of the seed and
+its own canonical name. So the values depend neither on scan, nor on the mesh, nor on what else is
+plugged in, nor on the number of slots.
+"""
+
+import dataclasses
+import functools
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlt.models.config import T5Config
+from jaxlt.models.encoder import model_of
+from jaxlt.models.layers import make_context
+from jaxlt.models.layout import layer_name
+from jaxlt.modules.boxed import Boxed
+from jaxlt.modules.site import unplugged
+
+UNIT_AXES = ("layers", "routes")
+
+
+@dataclasses.dataclass(frozen=True)
+class Leaf:
+    """What is known of a parameter before it exists."""
+
+    shape: tuple[int, ...]
+    axes: tuple[str | None, ...]  # a logical name a dimension
+    init: Callable[..., jax.Array]
+
+
+def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """{'params': {'encoder': ...}} -> {'params/encoder/...': leaf}."""
+    return flax.traverse_util.flatten_dict(dict(variables), sep="/")
+
+
+def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of `flatten`."""
+    return flax.traverse_util.unflatten_dict(dict(flat), sep="/")
+
+
+def tiny_batch(config: T5Config) -> dict[str, np.ndarray]:
+    """The smallest batch a model of this config accepts: enough to trace shapes."""
+    tokens = np.ones((1, 4), np.int32)
+    batch = {"encoder_input_tokens": tokens, "language": np.zeros(1, np.int32)}
+    if not config.is_encoder:
+        batch |= {"decoder_input_tokens": tokens, "decoder_target_tokens": tokens}
+    for plug in config.plugs:
+        if plug.key == "target":
+            batch["target_language"] = batch["language"]
+        if plug.key == "task":
+            batch["task"] = batch["language"]
+    return batch
+
+
+def describe(config: T5Config) -> dict[str, Leaf]:
+    """Lists every parameter, flat, without making any: {'params/...': Leaf, 'modules/...': Leaf}."""
+    model, batch = model_of(config), tiny_batch(config)
+
+    def init() -> Any:
+        return model.init(jax.random.key(0), batch, make_context(batch))
+
+    boxes = flatten(jax.eval_shape(init))
+    for name, box in boxes.items():
+        if not isinstance(box, Boxed):
+            raise TypeError(f"Parameter {name} was declared without axis names.")
+    leaves = {n: Leaf(tuple(b.value.shape), b.names, b.init) for n, b in boxes.items()}
+    unplugged(config.plugs, [n for n in leaves if n.startswith("modules/")])
+    return leaves
+
+
+@functools.partial(jax.jit, static_argnames=("init", "unit", "slots", "scanned", "dtype", "sharding"))
+def _draw(keys, init, unit, slots, scanned, dtype, sharding):
+    """keys [L] (or [1]) -> the leaf. One small program a distinct shape, not one a parameter."""
+
+    def make(key: jax.Array) -> jax.Array:
+        return init(key, unit, jnp.float32).astype(dtype)
+
+    def bank(key: jax.Array) -> jax.Array:
+        # slot r is drawn the same however many slots there are
+        fold = jax.vmap(lambda r: jax.random.fold_in(key, r))
+        return jax.vmap(make)(fold(jnp.arange(slots)))
+
+    values = jax.vmap(bank if slots else make)(keys)
+    values = values if scanned else values[0]
+    return values if sharding is None else jax.lax.with_sharding_constraint(values, sharding)
+
+
+def draw(
+    leaf: Leaf, name: str, key: jax.Array, dtype: Any = jnp.float32, sharding: Any = None
+) -> jax.Array:
+    """Draws one parameter under `key` (the seed's), by its own name, where it will live."""
+    lead = 0
+    while lead < len(leaf.axes) and leaf.axes[lead] in UNIT_AXES:
+        lead += 1
+    scanned = bool(lead) and leaf.axes[0] == "layers"
+    names = [layer_name(name, i) for i in range(leaf.shape[0])] if scanned else [name]
+    codes = jnp.asarray([zlib.crc32(n.encode()) for n in names], jnp.uint32)
+    keys = jax.vmap(lambda code: jax.random.fold_in(key, code))(codes)
+    slots = leaf.shape[int(scanned)] if lead > int(scanned) else 0
+    return _draw(keys, leaf.init, leaf.shape[lead:], slots, scanned, jnp.dtype(dtype), sharding)
+
+
+def initialise(config: T5Config, seed: int) -> dict[str, Any]:
+    """Draws all variables, nested as `model.apply` wants them; for small models and tests."""
+    key = jax.random.key(seed)
+    return unflatten({n: draw(leaf, n, key) for n, leaf in describe(config).items()})
+
+
+def count(leaves: Mapping[str, Leaf]) -> int:
+    """Number of values in those parameters."""
+    return sum(int(np.prod(leaf.shape)) for leaf in leaves.values())

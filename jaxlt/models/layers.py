@@ -1,0 +1,188 @@
+"""Norms, projections, embeddings, MLP and dropout; the Sites of a layer live here."""
+
+import re
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+from jaxlt.errors import UserError, nearest
+from jaxlt.models.config import T5Config
+from jaxlt.modules.boxed import boxed
+from jaxlt.modules.routing import Route, routes_of
+from jaxlt.modules.site import Site
+
+fan_in_normal = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+fan_in_truncated = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu": lambda x: nn.gelu(x, approximate=True),
+    "gelu_exact": lambda x: nn.gelu(x, approximate=False),
+    "relu": nn.relu,
+    "swish": nn.swish,
+    "linear": lambda x: x,
+}
+
+
+@flax.struct.dataclass
+class Context:
+    """What a forward pass carries beside its tensors.
+
+    ids: routes by key. dropout_key: a key for the step, or None for no dropout. rows: [B] the
+    global row number of each example, so that its dropout mask depends neither on the mesh nor on
+    accumulation.
+    """
+
+    ids: Mapping[str, Route]
+    dropout_key: jax.Array | None = None
+    rows: jax.Array | None = None
+
+
+def make_context(batch: Mapping[str, Any], dropout_key: jax.Array | None = None) -> Context:
+    """Makes the Context of a batch; its `row` field (default: 0, 1, ...) numbers the rows."""
+    rows = batch.get("row")
+    if rows is None:
+        rows = jnp.arange(batch["encoder_input_tokens"].shape[0], dtype=jnp.int32)
+    return Context(routes_of(batch), dropout_key, rows)
+
+
+def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
+    """Asks for a sharding by logical axes; does nothing outside a mesh with axis rules."""
+    rules = nn.get_logical_axis_rules()
+    if not rules:
+        return x
+    spec = nn.logical_to_mesh_axes(axes, rules)
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*spec))
+
+
+class Norm(nn.Module):
+    """RMS norm (T5's layer norm) or a plain layer norm: computed in float32, cast, then scaled."""
+
+    config: T5Config
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., D] -> [..., D]."""
+        cfg, width = self.config, x.shape[-1]
+        x32 = x.astype(jnp.float32)
+        if cfg.norm == "layer":
+            x32 = x32 - jnp.mean(x32, -1, keepdims=True)
+        x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), -1, keepdims=True) + cfg.norm_eps)
+        scale = self.param("scale", boxed(nn.initializers.ones, ("norm",)), (width,), jnp.float32)
+        y = x32.astype(cfg.compute_dtype) * scale.astype(cfg.compute_dtype)
+        if cfg.norm == "layer":
+            bias = self.param("bias", boxed(nn.initializers.zeros, ("norm",)), (width,), jnp.float32)
+            y = y + bias.astype(cfg.compute_dtype)
+        return y
+
+
+class Dense(nn.Module):
+    """A projection [.., I] -> [.., O] with sites on its weight and on its output."""
+
+    config: T5Config
+    features: int
+    axes: tuple[str | None, str | None]
+    place: str
+    init: Callable[..., jax.Array] = fan_in_normal
+
+    @nn.compact
+    def __call__(self, x: jax.Array, ctx: Context) -> jax.Array:
+        """x: [..., I] -> [..., O]."""
+        cfg, dtype = self.config, self.config.compute_dtype
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", boxed(self.init, self.axes), shape, jnp.float32)
+        kernel = Site(self.place + "/kernel", cfg.plugs, dtype, name="kernel_site")(
+            kernel, None, ctx.ids
+        )
+        y = jnp.matmul(x, kernel.astype(dtype))
+        if cfg.bias:
+            make = boxed(nn.initializers.zeros, self.axes[1:])
+            y = y + self.param("bias", make, (self.features,), jnp.float32).astype(dtype)
+        return Site(self.place, cfg.plugs, dtype, name="site")(y, x, ctx.ids)
+
+
+class Embed(nn.Module):
+    """Token embeddings by gather, with T5's own initialisation."""
+
+    rows: int
+    width: int
+    dtype: Any
+    axes: tuple[str | None, str | None] = ("vocab", "embed")
+
+    def setup(self) -> None:
+        make = boxed(nn.initializers.normal(1.0), self.axes)
+        self.embedding = self.param("embedding", make, (self.rows, self.width), jnp.float32)
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """[B, T] int32 -> [B, T, D]."""
+        return jnp.take(self.embedding, tokens, axis=0, mode="clip").astype(self.dtype)
+
+    def table(self) -> jax.Array:
+        """Returns the table itself, [V, D]."""
+        return self.embedding
+
+
+def dropout(module: nn.Module, x: jax.Array, ctx: Context, layer: jax.Array | int) -> jax.Array:
+    """Dropout whose mask is drawn by (step, row, site) and shared along the length (axis 1 .. -2).
+
+    x: [B, ..., K]; one mask [B, 1, ..., K] (attention weights [B, H, Q, K] keep their heads). The
+    site is the module's path without its layer number, which is folded in by value, so that scanned
+    and unrolled layers draw the same.
+    """
+    rate = module.config.dropout  # type: ignore[attr-defined]
+    if not rate or ctx.dropout_key is None:
+        return x
+    path = re.sub(r"layers_\d+", "layers", "/".join(module.path))
+    key = jax.random.fold_in(ctx.dropout_key, zlib.crc32(path.encode()))
+    key = jax.random.fold_in(key, layer)
+    shape = (1, x.shape[-1]) if x.ndim == 3 else (x.shape[1], 1, x.shape[-1])
+    draw = lambda row: jax.random.bernoulli(jax.random.fold_in(key, row), 1.0 - rate, shape)  # noqa: E731
+    mask = jax.vmap(draw)(ctx.rows)
+    return jnp.where(mask, x / (1.0 - rate), 0).astype(x.dtype)
+
+
+class Dropout(nn.Module):
+    """`dropout` with a name of its own, so that every place draws its own mask."""
+
+    config: T5Config
+
+    def __call__(self, x: jax.Array, ctx: Context, layer: jax.Array | int = 0) -> jax.Array:
+        """[B, ..., K] -> the same, with whole columns dropped."""
+        return dropout(self, x, ctx, layer)
+
+
+class Mlp(nn.Module):
+    """T5.1.1's gated MLP: the product of activations, then down again."""
+
+    config: T5Config
+    place: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array, ctx: Context, layer: jax.Array | int) -> jax.Array:
+        """[B, T, D] -> [B, T, D]."""
+        cfg = self.config
+        gates = []
+        for i, name in enumerate(cfg.mlp_activations):
+            if name not in ACTIVATIONS:
+                raise UserError(
+                    f"T5Config.mlp_activations has '{name}'; known are {', '.join(ACTIVATIONS)}."
+                    + nearest(name, ACTIVATIONS)
+                )
+            wi = "wi" if len(cfg.mlp_activations) == 1 else f"wi_{i}"
+            axes = ("embed", "mlp")
+            dense = Dense(cfg, cfg.mlp_dim, axes, f"{self.place}/{wi}", fan_in_truncated, name=wi)
+            gates.append(ACTIVATIONS[name](dense(x, ctx)))
+        h = gates[0]
+        for gate in gates[1:]:
+            h = h * gate
+        h = constrain(h, "batch", "length", "mlp")
+        h = Dropout(cfg, name="dropout")(h, ctx, layer)
+        wo = Dense(
+            cfg, cfg.emb_dim, ("mlp", "embed"), f"{self.place}/wo", fan_in_truncated, name="wo"
+        )
+        return wo(h, ctx)

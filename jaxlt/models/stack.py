@@ -1,0 +1,164 @@
+"""Blocks, and the stack of them, scanned or unrolled over the same parameters."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxlt.models.attention import Attention, Bias, RelativeBias
+from jaxlt.models.config import T5Config
+from jaxlt.models.layers import (
+    Context,
+    Dropout,
+    Embed,
+    Mlp,
+    Norm,
+    constrain,
+    fan_in_truncated,
+)
+from jaxlt.modules.boxed import boxed
+from jaxlt.modules.site import Site
+
+POLICIES = {
+    "full": jax.checkpoint_policies.nothing_saveable,
+    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "dots_all": jax.checkpoint_policies.dots_saveable,
+}
+
+
+class Block(nn.Module):
+    """One layer: self-attention, cross-attention in a decoder, MLP; T5X's names for each."""
+
+    config: T5Config
+    stack: str  # 'encoder' or 'decoder'
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        layer: jax.Array | int,
+        bias: Bias,
+        ctx: Context,
+        memory: jax.Array | None = None,
+        cross: Bias | None = None,
+    ) -> tuple[jax.Array, None]:
+        """x: [B, T, D] -> ([B, T, D], None): the pair is what nn.scan wants."""
+        cfg, inputs = self.config, x
+        decoder = self.stack == "decoder"
+        if cfg.positions == "relative" and cfg.relpos_per_layer:
+            relative = RelativeBias(cfg, not decoder, name="relpos_bias")
+            bias = bias.replace(table=relative(x.shape[1], x.shape[1]))
+        own = "self_attention" if decoder else "attention"
+        attention = Attention(cfg, f"{self.stack}/{own}", name=own)
+        norm_name = "pre_self_attention_layer_norm" if decoder else "pre_attention_layer_norm"
+        x = self.sublayer(
+            x, norm_name, "attn_out", lambda h: attention(h, h, bias, ctx, layer), ctx, layer
+        )
+        if decoder:
+            place = f"{self.stack}/encoder_decoder_attention"
+            across = Attention(cfg, place, name="encoder_decoder_attention")
+            x = self.sublayer(
+                x,
+                "pre_cross_attention_layer_norm",
+                "cross_attn_out",
+                lambda h: across(h, memory, cross, ctx, layer),
+                ctx,
+                layer,
+            )
+        mlp = Mlp(cfg, f"{self.stack}/mlp", name="mlp")
+        x = self.sublayer(
+            x, "pre_mlp_layer_norm", "mlp_out", lambda h: mlp(h, ctx, layer), ctx, layer
+        )
+        x = self.site("block_out")(x, inputs, ctx.ids)
+        return constrain(x, "batch", "length", "embed_act"), None
+
+    def site(self, name: str) -> Site:
+        """Makes the Site of that name in this block."""
+        return Site(
+            f"{self.stack}/{name}", self.config.plugs, self.config.compute_dtype, name=name
+        )
+
+    def sublayer(self, x, norm_name, site, inner, ctx: Context, layer) -> jax.Array:
+        """x + site(dropout(inner(norm(x)))), or norm(x + ...(inner(x))) where the norm is after."""
+        norm = Norm(self.config, name=norm_name)
+        h = norm(x) if self.config.norm_place == "pre" else x
+        h = Dropout(self.config, name=f"{site}_dropout")(inner(h), ctx, layer)
+        h = self.site(site)(h, x, ctx.ids)
+        return x + h if self.config.norm_place == "pre" else norm(x + h)
+
+
+class Logits(nn.Module):
+    """The output projection's weight, `kernel` [D, V]: the loss multiplies, in chunks if need be."""
+
+    config: T5Config
+
+    @nn.compact
+    def __call__(self) -> jax.Array:
+        """Returns the weight."""
+        shape = (self.config.emb_dim, self.config.vocab_rows)
+        make = boxed(fan_in_truncated, ("embed", "vocab"))
+        return self.param("kernel", make, shape, jnp.float32)
+
+
+class Stack(nn.Module):
+    """Embedded tokens through all blocks of an encoder or a decoder."""
+
+    config: T5Config
+    stack: str
+    layers: int
+    with_logits: bool = False  # T5X keeps `logits_dense` inside the decoder
+
+    @nn.compact
+    def __call__(
+        self,
+        x: jax.Array,
+        bias: Bias,
+        ctx: Context,
+        memory: jax.Array | None = None,
+        cross: Bias | None = None,
+        positions: jax.Array | None = None,
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """x: [B, T, D] embedded tokens -> ([B, T, D] normalised, logits kernel [D, V] or None).
+
+        `positions` [B, T] are given for packed rows and used by absolute positions alone.
+        """
+        cfg, decoder = self.config, self.stack == "decoder"
+        if cfg.positions == "absolute":
+            table = Embed(
+                cfg.max_positions, cfg.emb_dim, cfg.compute_dtype, (None, "embed"), name="positions"
+            )
+            x = x + table(jnp.arange(x.shape[1])[None] if positions is None else positions)
+        elif not cfg.relpos_per_layer:
+            relative = RelativeBias(cfg, not decoder, name="relpos_bias")
+            bias = bias.replace(table=relative(x.shape[1], x.shape[1]))
+        if cfg.norm_place == "post":
+            x = Norm(cfg, name="embedding_norm")(x)
+        x = constrain(x, "batch", "length", "embed_act")
+        x = Dropout(cfg, name="input_dropout")(x, ctx)
+        x = self.blocks(x, bias, ctx, memory, cross)
+        if cfg.norm_place == "pre":
+            x = Norm(cfg, name=f"{self.stack}_norm")(x)
+        x = Dropout(cfg, name="output_dropout")(x, ctx)
+        return x, Logits(cfg, name="logits_dense")() if self.with_logits else None
+
+    def blocks(self, x: jax.Array, *rest: Any) -> jax.Array:
+        """All blocks: one scanned body, or each layer spelt out (faster on CPU, slower to compile)."""
+        cfg = self.config
+        block: Any = Block
+        if cfg.remat != "none":
+            block = nn.remat(Block, policy=POLICIES[cfg.remat], prevent_cse=not cfg.scan_layers)
+        if not cfg.scan_layers:
+            for i in range(self.layers):
+                x, _ = block(cfg, self.stack, name=f"layers_{i}")(x, i, *rest)
+            return x
+        scanned = nn.scan(
+            block,
+            variable_axes={"params": 0, "modules": 0},
+            split_rngs={"params": True},
+            in_axes=(0, *(nn.broadcast for _ in rest)),
+            length=self.layers,
+            metadata_params={nn.PARTITION_NAME: "layers"},
+        )
+        x, _ = scanned(cfg, self.stack, name="layers")(x, jnp.arange(self.layers), *rest)
+        return x

@@ -1,0 +1,99 @@
+"""The encoder-decoder: mT5, ByT5, umT5. Parameter names and numerics are T5X's."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxlt.models.attention import Bias
+from jaxlt.models.config import T5Config
+from jaxlt.models.layers import Context, Embed, constrain, make_context
+from jaxlt.models.stack import Stack
+from jaxlt.modules.site import Site
+
+Batch = Mapping[str, jax.Array]
+
+
+class Hidden(NamedTuple):
+    """Last hidden states and what turns them into logits, so that a loss can do it in chunks."""
+
+    states: jax.Array  # [B, T, D]
+    kernel: jax.Array  # [D, V], or [V, D] when transposed; in the compute dtype
+    transposed: bool
+
+
+def logits_of(hidden: Hidden) -> jax.Array:
+    """[B, T, D] -> float32 logits [B, T, V], all at once."""
+    form = "btd,vd->btv" if hidden.transposed else "btd,dv->btv"
+    return jnp.einsum(form, hidden.states, hidden.kernel, preferred_element_type=jnp.float32)
+
+
+def encoder_bias(batch: Batch) -> Bias:
+    """What the encoder may see: its text, and in packed rows its own segment."""
+    valid, segments = batch["encoder_input_tokens"] > 0, batch.get("encoder_segment_ids")
+    # Padding asks as T5X lets it ask: of nothing, so it sees all alike. Text is not touched by it.
+    return Bias(
+        query_valid=valid, key_valid=valid, query_segments=segments, key_segments=segments
+    )
+
+
+class T5(nn.Module):
+    """Encoder and decoder over one embedding, with a logits layer of its own (or tied)."""
+
+    config: T5Config
+
+    def setup(self) -> None:
+        cfg = self.config
+        dtype = cfg.compute_dtype
+        self.token_embedder = Embed(cfg.vocab_rows, cfg.emb_dim, dtype)
+        self.encoder = Stack(cfg, "encoder", cfg.encoder_layers)
+        self.decoder = Stack(cfg, "decoder", cfg.decoder_layers, not cfg.tie_logits)
+        self.encoder_embed = Site("encoder/embed", cfg.plugs, dtype)
+        self.decoder_embed = Site("decoder/embed", cfg.plugs, dtype)
+        self.decoder_unembed = Site("decoder/unembed", cfg.plugs, dtype)
+
+    def encode(self, batch: Batch, ctx: Context) -> jax.Array:
+        """Encodes `encoder_input_tokens` [B, S] -> [B, S, D]."""
+        x = self.token_embedder(batch["encoder_input_tokens"])
+        x = constrain(self.encoder_embed(x, None, ctx.ids), "batch", "length", "embed_act")
+        return self.encoder(x, encoder_bias(batch), ctx, positions=batch.get("encoder_positions"))[0]
+
+    def decode(self, memory: jax.Array, batch: Batch, ctx: Context) -> Hidden:
+        """Decodes `decoder_input_tokens` [B, T], teacher-forced, over memory [B, S, D].
+
+        Where `decoder_target_tokens` are given, positions without a target are hidden, as T5X does.
+        """
+        inputs = batch["decoder_input_tokens"]
+        valid = batch["decoder_target_tokens"] > 0 if "decoder_target_tokens" in batch else None
+        segments = batch.get("decoder_segment_ids")
+        own = Bias(
+            query_valid=valid,
+            key_valid=valid,
+            query_segments=segments,
+            key_segments=segments,
+            causal=True,
+        )
+        cross = Bias(
+            query_valid=valid,
+            key_valid=batch["encoder_input_tokens"] > 0,
+            query_segments=segments,
+            key_segments=batch.get("encoder_segment_ids"),
+        )
+        x = self.token_embedder(inputs)
+        x = constrain(self.decoder_embed(x, None, ctx.ids), "batch", "length", "embed_act")
+        x, kernel = self.decoder(x, own, ctx, memory, cross, batch.get("decoder_positions"))
+        x = self.decoder_unembed(x, None, ctx.ids)
+        if kernel is None:  # tied logits are scaled by the width, as T5 does where it ties them
+            table = self.token_embedder.table().astype(x.dtype)
+            return Hidden(x * self.config.emb_dim**-0.5, table, True)
+        return Hidden(x, kernel.astype(x.dtype), False)
+
+    def hidden(self, batch: Batch, ctx: Context) -> Hidden:
+        """The whole network up to the logits layer."""
+        return self.decode(self.encode(batch, ctx), batch, ctx)
+
+    def __call__(self, batch: Batch, ctx: Context | None = None) -> jax.Array:
+        """Returns float32 logits [B, T, V] for a batch (`jaxlt.data.batches` lists its fields)."""
+        return logits_of(self.hidden(batch, make_context(batch) if ctx is None else ctx))

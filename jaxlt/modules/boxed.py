@@ -1,0 +1,55 @@
+"""A parameter as the models declare it: its value, the names of its axes, and how it is drawn.
+
+The box exists while a model is traced for its shapes; what trains and is saved is the plain array.
+The names decide the sharding. The initialiser travels along so that the engine can draw every
+parameter by its own name (see `jaxlt.models.init`), whatever the layout of the layers.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+from flax.core import meta
+
+
+class Boxed(flax.struct.PyTreeNode, meta.AxisMetadata):
+    """`value` with a logical name for each axis; `init(key, shape, dtype)` draws one unit of it.
+
+    Axes that a scan over layers or a bank of routes put in front ('layers', 'routes') are not part
+    of a unit: each slice along them is drawn on its own.
+    """
+
+    value: Any
+    names: tuple[str | None, ...] = flax.struct.field(pytree_node=False)
+    init: Callable[..., jax.Array] = flax.struct.field(pytree_node=False)
+
+    def unbox(self) -> Any:
+        """Returns the plain value."""
+        return self.value
+
+    def replace_boxed(self, val: Any) -> "Boxed":
+        """Returns the same box around another value."""
+        return self.replace(value=val)
+
+    def add_axis(self, index: int, params: dict[Any, Any]) -> "Boxed":
+        """Names the axis that a lifted transform adds."""
+        names = list(self.names)
+        names.insert(index, params[nn.PARTITION_NAME])
+        return self.replace(names=tuple(names))
+
+    def remove_axis(self, index: int, params: dict[Any, Any]) -> "Boxed":
+        """Forgets the axis that a lifted transform takes away."""
+        names = list(self.names)
+        del names[index]
+        return self.replace(names=tuple(names))
+
+
+def boxed(init: Callable[..., jax.Array], names: tuple[str | None, ...]) -> Callable[..., Boxed]:
+    """Wraps an initialiser so that it returns its value in a Boxed with these axis names."""
+
+    def make(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> Boxed:
+        return Boxed(init(key, shape, dtype), names, init)
+
+    return make
