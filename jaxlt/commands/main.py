@@ -1,0 +1,213 @@
+"""The command line: `jaxlt VERB [flags]`. Picks the verb, reads the shared flags, words the errors.
+
+A verb is a module with `add_arguments(parser)` and `main(args) -> int`, imported when it is called
+for, so that `jaxlt --help` needs neither jax nor TensorFlow. Verbs over gin find their files in
+`args.gin_file`, `args.gin_overrides` and `args.gin_search_paths`; `load_run(args)` reads them.
+"""
+
+import argparse
+import importlib
+import os
+import sys
+import textwrap
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+import jaxlt
+from jaxlt.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from jaxlt.config import RunConfig
+
+
+class Verb(NamedTuple):
+    """Where a verb lives, whether it is configured by gin, and its line in the help."""
+
+    module: str
+    gin: bool
+    help: str
+
+
+VERBS = {
+    "train": Verb(
+        "jaxlt.commands.train", True, "train, fine-tune or adapt a model; goes on by itself"
+    ),
+    "eval": Verb("jaxlt.commands.evaluate", True, "evaluate a trained run on its data"),
+    "infer": Verb("jaxlt.commands.infer", True, "write a trained run's outputs for given inputs"),
+    "plan": Verb(
+        "jaxlt.commands.plan", True, "show shapes, sharding and memory of a run; run nothing"
+    ),
+    "convert": Verb(
+        "jaxlt.commands.convert", False, "import and export T5X and Hugging Face checkpoints"
+    ),
+    "demo": Verb("jaxlt.commands.demo", False, "learn a few small languages in minutes on a CPU"),
+}
+QUIET = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "GRPC_VERBOSITY": "ERROR",
+    "ABSL_MIN_LOG_LEVEL": "2",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse whose errors are UserErrors, with no abbreviated flags."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **kwargs
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}. `{self.prog} --help` lists the flags.")
+
+
+def add_gin_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of verbs that are configured by gin."""
+    group = parser.add_argument_group("configuration")
+    group.add_argument(
+        "--gin_file",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a gin file; may be repeated, later ones win; looked for in the current folder, "
+        "--gin_search_paths, then jaxlt's own gin_configs",
+    )
+    group.add_argument(
+        "--gin_search_paths",
+        action="append",
+        default=[],
+        metavar="DIR,DIR",
+        help="folders in which gin files are looked for",
+    )
+    group.add_argument(  # taken out before argparse; here for the help alone
+        "--gin.NAME",
+        dest="gin_overrides",
+        metavar="VALUE",
+        action="append",
+        default=[],
+        help="sets a binding (--gin.T5Config.dropout=0.1) or a macro (--gin.BATCH_SIZE=32); wins "
+        "over files; what is no gin literal is a text (--gin.TEXT=data/my_folder)",
+    )
+
+
+def load_run(args: argparse.Namespace, fallbacks: Mapping[str, Any] | None = None) -> "RunConfig":
+    """Returns the run that the gin flags describe."""
+    from jaxlt.config import load
+
+    return load(args.gin_file, args.gin_overrides, args.gin_search_paths, fallbacks)
+
+
+def overview() -> str:
+    """Returns the text of `jaxlt --help`."""
+    verbs = "\n".join(f"  {name:<9}{verb.help}" for name, verb in VERBS.items())
+    return (
+        "usage: jaxlt VERB [flags]\n\n"
+        "Trains multilingual sequence models and carries what they learn across languages.\n\n"
+        f"verbs:\n{verbs}\n\n"
+        "flags of every verb:\n"
+        "  --help     the verb's own flags\n"
+        "  --debug    show the whole traceback of an error\n"
+        "  --version  the version of jaxlt (without a verb)\n\n"
+        "first steps:\n"
+        "  jaxlt demo\n"
+        "  jaxlt train --gin_file=models/byt5_small.gin --gin_file=runs/pretrain.gin \\\n"
+        "    --gin_file=tiny.gin --gin.TEXT=FOLDER --gin.WORKDIR=out --dry_run\n"
+    )
+
+
+def _take_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Splits off the `--gin.NAME=value` flags; returns (the others, 'NAME=value' texts)."""
+    rest, overrides = [], []
+    for arg in argv:
+        if arg.startswith("--gin."):
+            overrides.append(arg.removeprefix("--gin."))
+        else:
+            rest.append(arg)
+    return rest, overrides
+
+
+def parse(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
+    """Returns the module of the verb in `argv` and its parsed flags."""
+    name, *argv = argv
+    if name not in VERBS:
+        kind = "flag" if name.startswith("-") else "verb"
+        known = ["--help", "--version", "--debug"] if kind == "flag" else VERBS
+        raise UserError(
+            f"There is no {kind} '{name}'.{nearest(name, known)} Verbs are {', '.join(VERBS)}: "
+            "`jaxlt VERB --help` shows one's flags."
+        )
+    verb = VERBS[name]
+    module = importlib.import_module(verb.module)
+    parser = Parser(prog=f"jaxlt {name}", description=module.__doc__)
+    module.add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
+    overrides: list[str] = []
+    if verb.gin:
+        add_gin_arguments(parser)
+        argv, overrides = _take_overrides(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        flag = unknown[0].partition("=")[0]
+        known = [option for action in parser._actions for option in action.option_strings]
+        what = f"has no flag '{flag}'" if flag.startswith("-") else f"does not expect '{flag}'"
+        raise UserError(
+            f"`jaxlt {name}` {what}.{nearest(flag, known)} `jaxlt {name} --help` lists the flags."
+        )
+    if verb.gin:
+        args.gin_overrides = overrides
+        args.gin_search_paths = [
+            p for paths in args.gin_search_paths for p in paths.split(",") if p
+        ]
+    return module, args
+
+
+def _run(argv: Sequence[str]) -> int:
+    """Does what the arguments say; errors are the caller's to word."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(overview(), end="")
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        print(f"jaxlt {jaxlt.__version__}")
+        return 0
+    module, args = parse(argv)
+    return int(module.main(args) or 0)
+
+
+def report(error: BaseException) -> int:
+    """Writes an error for a person to stderr; returns the exit status that goes with it."""
+    if isinstance(error, KeyboardInterrupt):
+        print("jaxlt: interrupted", file=sys.stderr)
+        return 130
+    if isinstance(error, UserError):
+        text = " ".join(f"jaxlt: error: {error}".split())
+        print(
+            textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False),
+            file=sys.stderr,
+        )
+        return 2
+    traceback.print_exception(error)
+    print(
+        f"jaxlt: this is a fault in jaxlt {jaxlt.__version__}, not in what you gave: please report "
+        "the lines above, the command, and config.gin of the run's folder if there is one.",
+        file=sys.stderr,
+    )
+    return 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status (2 for what the user can mend)."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    argv = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in argv
+    if debug and argv[0] == "--debug":
+        argv.remove("--debug")  # before the verb; after it the verb's parser takes it
+    try:
+        return _run(argv)
+    except SystemExit as stop:  # argparse's --help
+        return stop.code if isinstance(stop.code, int) else 0
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            raise
+        return report(error)

@@ -1,0 +1,175 @@
+"""A run's configuration: gin files and overrides in, one frozen `RunConfig` out.
+
+    run = load(["models/byt5_small.gin", "runs/pretrain.gin"], ["WORKDIR=out", "TEXT=my texts"])
+    (Path(run.workdir) / "config.gin").write_text(operative_config(run))
+
+gin is used here and nowhere else: what leaves is plain frozen dataclasses, equal by value and
+hashable. Importing this costs no gin and no jax.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jaxlt
+from jaxlt.config import build, checks, files, text
+from jaxlt.config.files import shipped_configs
+from jaxlt.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.engine.checkpoint import CheckpointConfig
+    from jaxlt.engine.loop import TrainConfig
+    from jaxlt.engine.losses import LossConfig
+    from jaxlt.engine.optimizers import OptimizerConfig
+    from jaxlt.engine.partitioning import MeshConfig
+    from jaxlt.engine.schedules import ScheduleConfig
+    from jaxlt.models.config import T5Config
+
+__all__ = ["RunConfig", "config_hash", "load", "operative_config", "shipped_configs", "versions"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """All that decides a run. In gin it is `run`; each part is built from its own bindings."""
+
+    workdir: str
+    model: "T5Config"
+    data: "DataConfig"
+    train: "TrainConfig"
+    optimizer: "OptimizerConfig"
+    schedule: "ScheduleConfig"
+    loss: "LossConfig"
+    mesh: "MeshConfig"
+    checkpoint: "CheckpointConfig"
+    eval_data: "DataConfig | None" = None
+    init_from: str | None = None
+
+
+def load(
+    gin_files: Iterable[str] = (),
+    overrides: Iterable[str] = (),
+    search_paths: Sequence[str | Path] = (),
+    fallbacks: Mapping[str, Any] | None = None,
+) -> RunConfig:
+    """Returns the run that gin files and overrides describe; raises UserError with place and cure.
+
+    gin_files: names, looked for in the current folder, `search_paths`, then jaxlt's own files; the
+        later win. overrides: 'NAME=value' texts, without '--gin.'; they win over files. fallbacks:
+        values for bindings or macros that neither sets (a macro there need not be used).
+    Nothing of an earlier call is left: gin's state is cleared first and last.
+    """
+    import gin
+
+    entries = build.entries()
+    given = files.read_files(gin_files, search_paths) + files.read_overrides(overrides)
+    behind = {name: _fallback(name, value) for name, value in (fallbacks or {}).items()}
+    asked = [s for s in given if isinstance(s.value, files.Macro) and s.value.required]
+    statements = [*behind.values(), *(s for s in given if s not in asked or s.name not in behind)]
+    gin.clear_config()
+    try:
+        _import(s for s in statements if s.kind == "import")
+        checks.check(statements, entries)
+        run = build.build_run(_bind(statements, entries))
+        _TEXTS.pop(run, None)
+        _TEXTS[run] = gin.operative_config_str(max_line_length=100)
+    except RecursionError as error:
+        raise UserError("Gin values refer to each other in a circle (@references).") from error
+    finally:
+        gin.clear_config()
+    while len(_TEXTS) > 64:
+        _TEXTS.pop(next(iter(_TEXTS)))
+    return run
+
+
+# The text gin itself gives of each run it built: it keeps the macros, which a run does not know.
+_TEXTS: dict[RunConfig, str] = {}
+
+
+def _fallback(name: str, value: Any) -> files.Statement:
+    (statement,) = files.read_overrides([f"{name}="])
+    return dataclasses.replace(statement, value=value, text=f"{name} = {value!r}", fallback=True)
+
+
+def _import(statements: Iterable[files.Statement]) -> None:
+    """Carries `import my.module` lines out, so that users' own configurables register."""
+    import gin
+
+    for s in statements:
+        if s.selector.startswith("__gin__"):
+            raise UserError(f"{s.where}: '{s.text}' is not needed with jaxlt; leave the line out.")
+        try:
+            gin.parse_config(s.text)
+        except ImportError as error:
+            raise UserError(
+                f"{s.where}: '{s.text}' failed: {str(error).splitlines()[0]}."
+            ) from error
+
+
+def _live(value: Any) -> Any:
+    """Returns a parsed value with our reference nodes made gin's own."""
+    from gin import config
+
+    if isinstance(value, files.Reference):
+        return config.ConfigurableReference(value.name, value.evaluate)
+    if isinstance(value, files.Macro):
+        return config.ParserDelegate().macro(value.name)
+    if isinstance(value, dict):
+        return {_live(k): _live(v) for k, v in value.items()}
+    return type(value)(map(_live, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _bind(statements: Iterable[files.Statement], entries: dict[str, build.Entry]) -> build.Session:
+    """Gives every statement to gin, the last one of a name winning, and remembers its place."""
+    import gin
+
+    session = build.Session({}, {})
+    for s in statements:
+        if s.kind == "macro":
+            gin.bind_parameter((s.name, "gin.macro", "value"), _live(s.value))
+            session.macros[s.name] = s
+        elif s.kind == "binding":
+            try:
+                gin.bind_parameter((s.scope, s.selector, s.arg), _live(s.value))
+            except ValueError as error:
+                raise UserError(f"{s.where}: {error}") from error
+            entry = checks.lookup(s.selector, entries)
+            session.bindings[(s.scope, entry.name if entry else s.selector, s.arg)] = s
+    return session
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Returns the versions of what computes a run, as installed; nothing is imported for it."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "seqio", "tensorflow")
+    found = {"jaxlt": jaxlt.__version__, "python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def operative_config(run: RunConfig | None = None) -> str:
+    """Returns gin text that `load` reads back as an equal run, headed with versions.
+
+    Without `run`, that of the run loaded last. A run made in Python (dataclasses.replace) is
+    written out field by field; a loaded one in gin's own words, with its macros.
+    """
+    if run is None:
+        if not _TEXTS:
+            raise UserError("No configuration has been loaded yet.")
+        run = next(reversed(_TEXTS))
+    head = "".join(f"# {name} {version}\n" for name, version in versions().items())
+    return f"# The configuration of a jaxlt run.\n{head}\n{_TEXTS.get(run) or text.render(run)}"
+
+
+def config_hash(run: RunConfig, ignore: Iterable[str] = ("workdir",)) -> str:
+    """Returns a hex digest of all settings but the fields in `ignore`; equal for equal runs."""
+    return hashlib.sha256(text.render(run, tuple(ignore)).encode()).hexdigest()[:16]

@@ -1,0 +1,303 @@
+"""From bound gin values to frozen dataclasses: what gin may build, and how it is checked.
+
+gin calls the plain functions registered here, never the dataclasses, so what comes out are real
+instances of the dataclasses themselves. A builder notes what is wrong (with file and line) in the
+session and goes on, so that one reading tells all that has to be mended.
+"""
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import re
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from jaxlt.config.files import Macro, Statement
+from jaxlt.config.types import FAILED, GIN_NAMES, Failed, Mismatch, describe, fit, shown
+from jaxlt.errors import UserError, nearest
+
+# gin name -> where it lives. A new dataclass or method is one row here.
+TABLE = {
+    "run": "jaxlt.config:RunConfig",
+    "T5Config": "jaxlt.models.config:T5Config",
+    "plug": "jaxlt.modules.site:plug",
+    "DataConfig": "jaxlt.data.mixtures:DataConfig",
+    "TrainConfig": "jaxlt.engine.loop:TrainConfig",
+    "OptimizerConfig": "jaxlt.engine.optimizers:OptimizerConfig",
+    "ScheduleConfig": "jaxlt.engine.schedules:ScheduleConfig",
+    "LossConfig": "jaxlt.engine.losses:LossConfig",
+    "MeshConfig": "jaxlt.engine.partitioning:MeshConfig",
+    "CheckpointConfig": "jaxlt.engine.checkpoint:CheckpointConfig",
+}
+METHODS = {
+    "bottleneck": "jaxlt.modules.bottleneck:Bottleneck",
+}
+# Parts of a run that are built from their own bindings when `run.part = @...` is not said.
+SECTIONS = {
+    "model": "T5Config",
+    "data": "DataConfig",
+    "train": "TrainConfig",
+    "optimizer": "OptimizerConfig",
+    "schedule": "ScheduleConfig",
+    "loss": "LossConfig",
+    "mesh": "MeshConfig",
+    "checkpoint": "CheckpointConfig",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One thing that gin can build: its parameters with their types, and gin's function for it."""
+
+    name: str
+    path: str  # 'jaxlt.models.config.T5Config'
+    hints: dict[str, Any]
+    open_ended: bool  # takes settings beyond `hints`
+    call: Callable[..., Any]
+
+    def answers(self, selector: str) -> bool:
+        """Says whether a gin selector, short or with (part of) its module, means this entry."""
+        return self.path == selector or self.path.endswith("." + selector)
+
+
+@dataclasses.dataclass
+class Session:
+    """What is known of one reading of gin files, and what went wrong in it."""
+
+    bindings: dict[tuple[str, str, str], Statement]  # (scope, entry name, arg) -> last statement
+    macros: dict[str, Statement]
+    problems: list[str] = dataclasses.field(default_factory=list)
+    missing: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def binding(self, scopes: Sequence[str], name: str, arg: str) -> Statement | None:
+        """Returns the statement that gin takes `arg` from: the innermost scope wins."""
+        for depth in range(len(scopes), -1, -1):
+            found = self.bindings.get(("/".join(scopes[:depth]), name, arg))
+            if found:
+                return found
+        return None
+
+    def origin(self, statement: Statement) -> Statement:
+        """Follows macros to the statement that holds the value."""
+        seen = set()
+        while isinstance(statement.value, Macro) and statement.value.name in self.macros:
+            if statement.value.name in seen:
+                break
+            seen.add(statement.value.name)
+            statement = self.macros[statement.value.name]
+        return statement
+
+    def place(self, statement: Statement | None) -> str:
+        """Returns where a value comes from, in brackets: its own place, and the macro's if any."""
+        if statement is None:
+            return ""
+        origin = self.origin(statement)
+        if origin is statement:
+            return f" ({statement.where})"
+        return f" ({origin.where}; used by {statement.name} at {statement.where})"
+
+
+_SESSION: Session | None = None
+_ENTRIES: dict[str, Entry] = {}
+
+
+def load_object(path: str) -> Any:
+    """Returns the object at 'module:name'."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def entries() -> dict[str, Entry]:
+    """Returns all that gin can build, by gin name; registers it with gin the first time."""
+    import gin
+
+    for name, path in TABLE.items():
+        if name not in _ENTRIES:
+            module = path.partition(":")[0]
+            function, hints, open_ended = _builder(name, load_object(path))
+            call = gin.external_configurable(function, name=name, module=module)
+            _ENTRIES[name] = Entry(name, f"{module}.{name}", hints, open_ended, call)
+    for path in METHODS.values():
+        module, _, name = path.partition(":")
+        if name not in _ENTRIES:
+            call = gin.external_configurable(_class_reference(path), name=name, module=module)
+            _ENTRIES[name] = Entry(name, f"{module}.{name}", {}, False, call)
+    return _ENTRIES
+
+
+def _class_reference(path: str) -> Callable[[], type]:
+    """Returns a function for gin to know a method class by, since gin would subclass a class."""
+
+    def reference() -> type:
+        return load_object(path)
+
+    reference.names_class = path  # type: ignore[attr-defined]
+    return reference
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    """Returns the parameters of a dataclass or function with their resolved types, in order."""
+    local = {path.partition(":")[2]: None for path in TABLE.values()}
+    if target.__module__ == "jaxlt.config":  # it names the others without importing them
+        local = {
+            n: load_object(p) for p in TABLE.values() if (n := p.partition(":")[2]) != "RunConfig"
+        }
+        types = typing.get_type_hints(target, localns=local)
+    else:
+        types = typing.get_type_hints(target)
+    kept = inspect.signature(target).parameters.values()
+    return {p.name: types.get(p.name, Any) for p in kept if p.kind is not p.VAR_KEYWORD}
+
+
+def _builder(name: str, target: Any) -> tuple[Callable[..., Any], dict[str, Any], bool]:
+    """Returns the function gin calls for `target`, its parameters' types, and if it is open."""
+    hints = _hints(target)
+    signature = inspect.signature(target)
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    required = [
+        p.name
+        for p in signature.parameters.values()
+        if p.default is p.empty and p.kind is not p.VAR_KEYWORD
+    ]
+
+    def build(**given: Any) -> Any:
+        return _build(name, target, hints, required, given)
+
+    functools.update_wrapper(build, target, assigned=("__module__", "__doc__"), updated=())
+    delattr(build, "__wrapped__")  # gin would look through it to the class
+    build.__name__ = build.__qualname__ = name
+    build.__signature__ = signature  # type: ignore[attr-defined]
+    made = target if inspect.isclass(target) else typing.get_type_hints(target)["return"]
+    build.builds = made  # type: ignore[attr-defined]
+    GIN_NAMES[made] = name
+    return build, hints, open_ended
+
+
+def _build(name: str, target: Any, hints: dict[str, Any], required: list[str], given: dict) -> Any:
+    """Checks and fits what gin gives, fills a run's parts in, and calls the target."""
+    import gin
+
+    session, scopes = _SESSION, gin.current_scope()
+    if session is None:
+        session = Session({}, {})  # built outside load(), by a user's own code
+    find = functools.partial(session.binding, scopes, name)
+    full = "/".join([*scopes, name])
+    if name == "run":
+        given = {
+            **{part: _ENTRIES[s].call() for part, s in SECTIONS.items() if part not in given},
+            **given,
+        }
+    if name == "plug":
+        given, hints = _prepare_plug(session, scopes, given, hints)
+    absent = [arg for arg in required if arg not in given]
+    for arg in absent:
+        session.missing.setdefault(f"{full}.{arg}", describe(hints[arg]))
+    for arg, value in given.items():
+        statement = find(arg)
+        label = statement.name if statement else f"{full}.{arg}"
+        if value is gin.REQUIRED or (isinstance(value, (list, tuple)) and gin.REQUIRED in value):
+            wanted, why = label, ""
+            if statement and session.origin(statement) is not statement:
+                wanted = session.origin(statement).name
+                why = f", for {label} at {statement.where}"
+            session.missing.setdefault(wanted, describe(hints.get(arg, Any)) + why)
+            given[arg] = FAILED
+            continue
+        try:
+            given[arg] = fit(value, hints.get(arg, Any))
+        except Mismatch as error:
+            place = session.place(statement)
+            session.problems.append(f"{label} has to be {error}, not {shown(value)}{place}.")
+            given[arg] = FAILED
+    if absent or any(isinstance(v, Failed) for value in given.values() for v in _leaves(value)):
+        return FAILED
+    return _call(session, full, target, given, find)
+
+
+def _leaves(value: Any) -> list[Any]:
+    """Returns what a tuple holds, however deeply; of anything else, itself."""
+    if isinstance(value, tuple):
+        return [leaf for item in value for leaf in _leaves(item)]
+    return [value]
+
+
+def _call(session: Session, full: str, target: Any, given: dict, find: Callable) -> Any:
+    """Calls the target; what it refuses becomes a problem that says where its arguments stand."""
+    try:
+        built = target(**given)
+        hash(built)
+        return built
+    except (UserError, ValueError, TypeError) as error:
+        if isinstance(error, TypeError) and "unhashable" not in str(error):
+            raise
+        words = set(re.findall(r"\w+", str(error)))
+        named = [arg for arg in given if arg in words and find(arg)]
+        places = "; ".join(f"{a}{session.place(find(a))}" for a in named)
+        text = str(error) if str(error).endswith((".", "?", "!")) else f"{error}."
+        prefix = "" if isinstance(error, UserError) else f"{full} cannot be built: "
+        session.problems.append(f"{prefix}{text}" + (f" Set here: {places}." if places else ""))
+        return FAILED
+
+
+def _prepare_plug(
+    session: Session, scopes: list[str], given: dict, hints: dict
+) -> tuple[dict, dict]:
+    """Names a plug after its scope, finds its method, and gives the settings the method's types."""
+    if scopes:
+        given.setdefault("name", scopes[-1])
+    if "method" not in given:
+        return given, hints
+    place = session.place(session.binding(scopes, "plug", "method"))
+    method = given["method"]
+    path = getattr(method, "names_class", None)
+    if isinstance(method, str):
+        path = METHODS.get(method, method if ":" in method else None)
+        if path is None:
+            session.problems.append(
+                f"There is no method '{method}'{place}. Methods are {', '.join(METHODS)}, or "
+                f"'package.module:Class' for one of your own.{nearest(method, METHODS)}"
+            )
+            return {**given, "method": FAILED}, hints
+    if path:
+        try:
+            method = load_object(path)
+        except (ImportError, AttributeError, ValueError) as error:
+            session.problems.append(f"The method '{path}'{place} cannot be imported: {error}.")
+            return {**given, "method": FAILED}, hints
+    base = load_object("jaxlt.modules.site:Method")
+    if not (isinstance(method, type) and issubclass(method, base)):
+        return {**given, "method": method}, hints  # the type check says what is wrong
+    common = {f.name for f in dataclasses.fields(base)}
+    types = typing.get_type_hints(method)
+    own = {f.name: types[f.name] for f in dataclasses.fields(method) if f.name not in common}
+    for arg in sorted(set(given) - set(hints) - set(own)):
+        at = session.place(session.binding(scopes, "plug", arg))
+        session.problems.append(
+            f"{method.__name__} has no setting '{arg}'{at}; it has {', '.join(sorted(own))}, and "
+            f"every plug {', '.join(hints)}.{nearest(arg, {*own, *hints})}"
+        )
+        given[arg] = FAILED
+    return {**given, "method": method}, {**own, **hints}
+
+
+def build_run(session: Session) -> Any:
+    """Builds the run from what is bound; raises UserError with all that is missing or wrong."""
+    global _SESSION
+    _SESSION = session
+    try:
+        built = entries()["run"].call()
+    finally:
+        _SESSION = None
+    texts = list(dict.fromkeys(session.problems))  # a scope repeats what it inherits
+    if session.missing:
+        bare = [f"--gin.{name}=VALUE ({what})" for name, what in session.missing.items()]
+        several = "these are" if len(bare) > 1 else "this is"
+        texts.append(
+            f"Required and not set: {several} to be added on the command line (or in a gin file, "
+            f"without '--gin.'): {'; '.join(bare)}."
+        )
+    if texts:
+        raise UserError(" ".join(texts))
+    return built

@@ -1,0 +1,152 @@
+"""What can be wrong with gin statements before anything is built: names, scopes, macros.
+
+gin itself accepts a macro that nothing uses and a scope that nobody enters; both are nearly always
+misspelt, so they are errors here.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from jaxlt.config.build import SECTIONS, Entry
+from jaxlt.config.files import Macro, Reference, Statement, references
+from jaxlt.errors import UserError, nearest
+
+
+def lookup(selector: str, entries: dict[str, Entry]) -> Entry | None:
+    """Returns the entry that a gin selector means, or None."""
+    return next((e for e in entries.values() if e.answers(selector)), None)
+
+
+def check(statements: Sequence[Statement], entries: dict[str, Entry]) -> None:
+    """Raises UserError that tells every misspelt or unused name, with its place."""
+    problems = [p for s in statements for p in _names(s, entries)]
+    if not problems:
+        problems = [*_macros(statements, entries), *_unused(statements, entries)]
+    if problems:
+        raise UserError(" ".join(problems))
+
+
+def _known_to_gin(selector: str) -> bool:
+    """Says whether an imported module registered the selector with gin."""
+    from gin import config
+
+    try:
+        config.parse_value(f"@{selector}")
+    except (ValueError, KeyError, SyntaxError):
+        return False
+    return True
+
+
+def _is_constant(name: str) -> bool:
+    """Says whether `%name` is a constant of gin's (gin.REQUIRED, or an imported module's)."""
+    import gin
+
+    try:
+        gin.query_parameter(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _names(statement: Statement, entries: dict[str, Entry]) -> Iterable[str]:
+    """Yields what is wrong with the names in one statement."""
+    if statement.kind in ("binding", "block"):
+        entry = lookup(statement.selector, entries)
+        if entry is None and not _known_to_gin(statement.selector):
+            hint = nearest(statement.selector, entries) or f" There are {', '.join(entries)}."
+            yield f"{statement.where}: gin knows no '{statement.selector}'.{hint}"
+        elif entry and statement.arg and not entry.open_ended and statement.arg not in entry.hints:
+            hint = nearest(statement.arg, entry.hints) or f" It has {', '.join(entry.hints)}."
+            yield f"{statement.where}: {entry.name} has no '{statement.arg}'.{hint}"
+    for ref in references(statement.value):
+        if isinstance(ref, Macro) or lookup(ref.selector, entries):
+            continue
+        if not _known_to_gin(ref.selector):
+            hint = nearest(ref.selector, entries)
+            yield f"{statement.where}: '@{ref.name}' refers to nothing.{hint}"
+
+
+def _final(statements: Iterable[Statement], entries: dict[str, Entry]) -> list[Statement]:
+    """Returns the statements that later ones do not override."""
+    last: dict[Any, Statement] = {}
+    for s in statements:
+        if s.kind in ("binding", "macro"):
+            entry = lookup(s.selector, entries) if s.arg else None
+            last[(s.scope, entry.name if entry else s.selector, s.arg)] = s
+    return list(last.values())
+
+
+def _uses(statements: Iterable[Statement]) -> dict[str, Statement]:
+    """Returns the macros that values refer to, each with a statement that does."""
+    return {
+        ref.name: s for s in statements for ref in references(s.value) if isinstance(ref, Macro)
+    }
+
+
+def _macros(statements: Sequence[Statement], entries: dict[str, Entry]) -> Iterable[str]:
+    """Yields macros that are used by nothing, used and not defined, or without effect."""
+    final = _final(statements, entries)
+    used, in_effect = _uses(statements), _uses(final)
+    defined = {s.name: s for s in final if s.kind == "macro"}
+    fields = {f: f"{e.name}.{f}" for e in entries.values() for f in e.hints}
+    for name, s in defined.items():
+        if name not in used and not s.fallback:
+            field = fields.get(name) or fields.get(name.lower())
+            hint = nearest(name, used) or (f" Did you mean '{field}'?" if field else "")
+            listing = f" Macros in use: {', '.join(sorted(used))}." if used and not hint else ""
+            yield f"{s.where}: the macro '{name}' is used by nothing.{hint}{listing}"
+        elif name not in in_effect and not s.file and not s.fallback:
+            over = _overriding(used[name], final, entries)
+            if over.value is None:
+                continue  # switched off on purpose, as tiny.gin does with run.init_from
+            yield f"{s.where} has no effect: {over.name} is set directly ({over.where})."
+    for name, s in defined.items():
+        circle = [name]
+        while (step := defined.get(circle[-1])) and isinstance(step.value, Macro):
+            circle.append(step.value.name)
+            if circle[-1] in circle[:-1]:
+                yield f"{s.where}: macros refer to each other in a circle: {' -> '.join(circle)}."
+                return
+    for name, s in in_effect.items():
+        if name not in defined and not _is_constant(name):
+            hint = nearest(name, defined)
+            yield (
+                f"{s.where}: %{name} is not defined anywhere.{hint} Define it with "
+                f"--gin.{name}=VALUE or a line `{name} = ...` in a gin file."
+            )
+
+
+def _overriding(user: Statement, final: list[Statement], entries: dict[str, Entry]) -> Statement:
+    """Returns the statement that stands in place of `user`."""
+    for s in final:
+        same = (s.scope, s.arg, lookup(s.selector, entries)) == (
+            user.scope,
+            user.arg,
+            lookup(user.selector, entries),
+        )
+        if same and (s.arg or s.selector == user.selector):
+            return s
+    return user
+
+
+def _unused(statements: Sequence[Statement], entries: dict[str, Entry]) -> Iterable[str]:
+    """Yields bindings in a scope that nothing enters, or of a thing that nothing builds."""
+    refs = [r for s in statements for r in references(s.value) if isinstance(r, Reference)]
+    scopes = {"/".join(r.scopes[: i + 1]) for r in refs for i in range(len(r.scopes))}
+    built = {e.name for r in refs if (e := lookup(r.selector, entries))}
+    built |= {"run", *SECTIONS.values()}
+    for s in statements:
+        if s.kind != "binding":
+            continue
+        entry = lookup(s.selector, entries)
+        if s.scope and s.scope not in scopes:
+            hint = nearest(s.scope, scopes)
+            yield (
+                f"{s.where}: nothing enters the scope '{s.scope}', so this would have no effect: "
+                f"no value is @{s.scope}/{s.selector}().{hint}"
+            )
+        elif entry and entry.name not in built:
+            yield (
+                f"{s.where}: nothing builds '{entry.name}', so this would have no effect: a value "
+                f"has to be @{entry.name}()."
+            )

@@ -1,0 +1,66 @@
+"""A run written out as gin text, field by field: canonical, without macros, read back by `load`."""
+
+import dataclasses
+import re
+from typing import Any
+
+from jaxlt.config.build import METHODS, SECTIONS, TABLE
+from jaxlt.errors import UserError
+
+_NAMES = {path: name for name, path in TABLE.items()}
+_METHOD_NAMES = {path: name for name, path in METHODS.items()}
+
+
+def _path(kind: type) -> str:
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def render(run: Any, ignore: tuple[str, ...] = ()) -> str:
+    """Returns gin text of a RunConfig, every field said but the run's own fields in `ignore`."""
+    lines: list[str] = []
+    for field in dataclasses.fields(run):
+        value = getattr(run, field.name)
+        if field.name in ignore:
+            continue
+        if dataclasses.is_dataclass(value):
+            scope = "" if field.name in SECTIONS else field.name
+            reference = _emit(value, scope, lines)
+            lines += [] if field.name in SECTIONS else [f"run.{field.name} = {reference}"]
+        else:
+            lines.append(f"run.{field.name} = {_literal(value, field.name, lines)}")
+    return "\n".join(lines) + "\n"
+
+
+def _emit(value: Any, scope: str, lines: list[str]) -> str:
+    """Adds the bindings of a dataclass under `scope`; returns the gin reference that builds it."""
+    settings = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+    path = _path(type(value))
+    if path == "jaxlt.modules.site:Plug":
+        own = re.sub(r"^(?=\d)|\W", "_", value.name)  # a scope has to be an identifier
+        gin_name, scope = "plug", f"{scope}/{own}" if scope else own
+        settings |= dict(settings.pop("settings"))
+        method = _path(value.method)
+        settings["method"] = _METHOD_NAMES.get(method, method)
+    elif path in _NAMES:
+        gin_name = _NAMES[path]
+    else:
+        raise UserError(
+            f"A {type(value).__name__} cannot be written as gin: it is not in jaxlt's table."
+        )
+    full = f"{scope}/{gin_name}" if scope else gin_name
+    for name, item in settings.items():
+        lines.append(
+            f"{full}.{name} = {_literal(item, f'{scope}/{name}' if scope else name, lines)}"
+        )
+    return f"@{full}()"
+
+
+def _literal(value: Any, scope: str, lines: list[str]) -> str:
+    """Returns a value as gin writes it; what dataclasses it holds are added to `lines`."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        is_plug = _path(type(value)) == "jaxlt.modules.site:Plug"
+        return _emit(value, "" if is_plug else scope, lines)
+    if isinstance(value, (tuple, list)):
+        items = [_literal(item, scope, lines) for item in value]
+        return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
+    return repr(value)

@@ -1,0 +1,1 @@
+"""The training engine: loop, step, losses, optimizers, sharding and checkpoints."""

@@ -1,0 +1,165 @@
+"""Adafactor (Shazeer and Stern, 2018), step for step as T5X computes it, over flat dicts.
+
+In: parameters and gradients {name: array} with the logical axes of each, {name: (axis, ...)}.
+State: {'step': int32 scalar, 'param_states': {name: {'m', 'v', 'v_row', 'v_col'}}}, float32, with
+T5X's names and shapes. A parameter with two dimensions of at least `min_factored` keeps only means
+of its squared gradients: `v_row` over its largest dimension, `v_col` over the second largest, and
+the rest is [1]; any other keeps `v` whole. `m` stays [1]: there is no momentum.
+
+Axes named 'layers' or 'routes' only stack parameters. Factoring, the clipping of the update and the
+parameter's scale are each layer's or route's own, so that stacked layers move as unstacked ones do.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+Array = jax.Array
+Axes = tuple[str | None, ...]
+Slots = dict[str, Array]
+
+STACKED_AXES = ("layers", "routes")
+
+
+class Plan(NamedTuple):
+    """How one parameter is treated: dimensions of one unstacked unit, and the two factored ones.
+
+    inner: the dimensions that means are taken over; row and col: the second largest and the largest
+    of them (v_row loses col, v_col loses row), or None where the parameter is not factored.
+    """
+
+    inner: tuple[int, ...]
+    row: int | None
+    col: int | None
+
+
+def plan(shape: tuple[int, ...], axes: Axes, min_factored: int) -> Plan:
+    """Returns the plan of a parameter of this shape and these logical axes."""
+    inner = tuple(i for i, axis in enumerate(axes) if axis not in STACKED_AXES)
+    # A stable sort: of two equal dimensions the later counts as the larger, as T5X has it.
+    by_size = [inner[i] for i in np.argsort([shape[i] for i in inner], kind="stable")]
+    if len(inner) < 2 or shape[by_size[-2]] < min_factored:
+        return Plan(inner, None, None)
+    return Plan(inner, by_size[-2], by_size[-1])
+
+
+def init_slots(shape: tuple[int, ...], how: Plan) -> Slots:
+    """Returns the zero state of one parameter."""
+    slots = {k: jnp.zeros((1,), jnp.float32) for k in ("m", "v", "v_row", "v_col")}
+    if how.row is None or how.col is None:
+        return slots | {"v": jnp.zeros(shape, jnp.float32)}
+    for key, gone in (("v_row", how.col), ("v_col", how.row)):
+        slots[key] = jnp.zeros(tuple(n for i, n in enumerate(shape) if i != gone), jnp.float32)
+    return slots
+
+
+def slot_axes(axes: Axes, how: Plan) -> dict[str, Axes]:
+    """Returns the logical axes of `init_slots`' arrays; a factored one drops the reduced axis."""
+    out: dict[str, Axes] = {k: (None,) for k in ("m", "v", "v_row", "v_col")}
+    if how.row is None or how.col is None:
+        return out | {"v": axes}
+    for key, gone in (("v_row", how.col), ("v_col", how.row)):
+        out[key] = tuple(a for i, a in enumerate(axes) if i != gone)
+    return out
+
+
+def _root_mean_square(x: Array, over: tuple[int, ...]) -> Array:
+    return jnp.sqrt(jnp.mean(x * x, axis=over, keepdims=True))
+
+
+def _precondition(
+    grad: Array, slots: Slots, how: Plan, decay: Array, eps1: float
+) -> tuple[Array, Slots]:
+    """float32 gradient -> (gradient over the root of its running second moment, new state)."""
+    squares = grad * grad + eps1
+    if how.row is None or how.col is None:
+        v = decay * slots["v"] + (1.0 - decay) * squares
+        return grad * v**-0.5, slots | {"v": v}
+    rows = decay * slots["v_row"] + (1.0 - decay) * jnp.mean(squares, axis=how.col)
+    cols = decay * slots["v_col"] + (1.0 - decay) * jnp.mean(squares, axis=how.row)
+    row_in_rows = how.row - (how.col < how.row)
+    row_factor = (rows / jnp.mean(rows, axis=row_in_rows, keepdims=True)) ** -0.5
+    step = grad * jnp.expand_dims(row_factor, how.col) * jnp.expand_dims(cols**-0.5, how.row)
+    return step, slots | {"v_row": rows, "v_col": cols}
+
+
+class Settings(NamedTuple):
+    """What T5X sets.
+
+    decay_rate: the second moment's decay at step t is 1 - (t + 1)^-decay_rate.
+    step_offset: t is counted from here.
+    clip_threshold: the largest root mean square of an update (None: any).
+    parameter_scale: updates are multiplied by the parameter's root mean square, at least eps2.
+    eps1: added to squared gradients.
+    weight_decay: the part of a parameter taken away each step, times the learning rate.
+    """
+
+    decay_rate: float = 0.8
+    clip_threshold: float | None = 1.0
+    eps1: float = 1e-30
+    eps2: float = 1e-3
+    parameter_scale: bool = True
+    min_factored: int = 128
+    step_offset: int = 0
+    weight_decay: float = 0.0
+
+
+def init(
+    settings: Settings, axes: Mapping[str, Axes], params: Mapping[str, Array]
+) -> dict[str, Any]:
+    """Returns the state before the first step."""
+    slots = {
+        k: init_slots(p.shape, plan(p.shape, axes[k], settings.min_factored))
+        for k, p in params.items()
+    }
+    return {"step": jnp.zeros((), jnp.int32), "param_states": slots}
+
+
+def update(
+    settings: Settings,
+    axes: Mapping[str, Axes],
+    decayed: frozenset[str],
+    grads: Mapping[str, Array],
+    state: dict[str, Any],
+    params: Mapping[str, Array],
+    lr: Array,
+) -> tuple[dict[str, Array], dict[str, Any]]:
+    """One step -> (new parameters in their own dtypes, new state).
+
+    decayed: names that weight decay applies to; lr: float32 scalar.
+    """
+    t = (state["step"] - settings.step_offset).astype(jnp.float32) + 1.0
+    decay = 1.0 - t ** (-settings.decay_rate)
+    new_params, new_slots = {}, {}
+    for name, param in params.items():
+        how = plan(param.shape, axes[name], settings.min_factored)
+        old = param.astype(jnp.float32)
+        step, new_slots[name] = _precondition(
+            grads[name].astype(jnp.float32), state["param_states"][name], how, decay, settings.eps1
+        )
+        if settings.clip_threshold is not None:
+            step = step / jnp.maximum(
+                1.0, _root_mean_square(step, how.inner) / settings.clip_threshold
+            )
+        size = lr
+        if settings.parameter_scale:
+            size = lr * jnp.maximum(_root_mean_square(old, how.inner), settings.eps2)
+        new = old - size * step
+        if settings.weight_decay and name in decayed:
+            new = new - lr * settings.weight_decay * old
+        new_params[name] = new.astype(param.dtype)
+    return new_params, {"step": state["step"] + 1, "param_states": new_slots}
+
+
+def state_axes(
+    settings: Settings, axes: Mapping[str, Axes], shapes: Mapping[str, tuple[int, ...]]
+) -> dict[str, Any]:
+    """Returns the logical axes of each array of the state; shapes: those of the parameters."""
+    slots = {
+        name: slot_axes(axes[name], plan(shape, axes[name], settings.min_factored))
+        for name, shape in shapes.items()
+    }
+    return {"step": (), "param_states": slots}

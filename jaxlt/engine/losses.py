@@ -1,0 +1,358 @@
+"""Cross-entropy over large vocabularies, as T5X defines it, without holding the logits.
+
+In: `hidden` [B, T, D] (what the network has before its logits), the logits' `kernel` [D, V] (or the
+embedding [V, D] with `transposed=True`), `targets` [B, T] int and `weights` [B, T] float.
+Out: `(loss_sum, sums)`: the float32 scalar to differentiate, and a dict for reporting, which
+carries no gradient: `nll_sum`, `z_sum`, `weight_sum`, `correct_sum` (scalars), `row_nll` and
+`row_correct` [B].
+
+    loss = sum(weights * (smoothed cross-entropy - its least value + z_loss * log(Z) ** 2))
+
+Two forms give the same numbers. `cross_entropy_plain` holds float32 logits [B, T, V].
+`cross_entropy_chunked` walks over the length and holds the logits of one chunk at a time.
+`cross_entropy` picks one by the size that the logits would have.
+"""
+
+import dataclasses
+import functools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxlt.errors import UserError, nearest
+
+Array = jax.Array
+NORMALIZERS = ("tokens", "sequences", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class LossConfig:
+    """How the loss is computed and normalised.
+
+    z_loss: weight of log(Z)^2, which keeps the logits near zero.
+    label_smoothing: probability taken from the target and spread over the other V - 1 entries.
+    normalize: the summed loss is divided by the sum of weights ('tokens'), by the rows of the batch
+        ('sequences'), by nothing ('none'), or by a constant, as T5 did (mT5: 1024 * 229).
+    chunk_bytes: float32 logits of a device larger than this are computed in chunks of at most this
+        size (one position of each row at the least).
+    """
+
+    z_loss: float = 1e-4
+    label_smoothing: float = 0.0
+    normalize: str | float = "tokens"
+    chunk_bytes: int = 2**28
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.label_smoothing < 1.0:
+            raise UserError(
+                f"LossConfig.label_smoothing is {self.label_smoothing}; it must be at least 0 and "
+                "below 1."
+            )
+        if not self.z_loss >= 0.0:
+            raise UserError(f"LossConfig.z_loss is {self.z_loss}; it must be 0 or more.")
+        if self.chunk_bytes <= 0:
+            raise UserError(
+                f"LossConfig.chunk_bytes is {self.chunk_bytes}; it must be a positive number."
+            )
+        if isinstance(self.normalize, str):
+            if self.normalize not in NORMALIZERS:
+                raise UserError(
+                    f"LossConfig.normalize is '{self.normalize}'; it must be one of "
+                    f"{', '.join(NORMALIZERS)}, or a number.{nearest(self.normalize, NORMALIZERS)}"
+                )
+        elif not (math.isfinite(self.normalize) and self.normalize > 0):
+            raise UserError(
+                f"LossConfig.normalize is {self.normalize}; a constant must be positive."
+            )
+
+
+def normalizer(config: LossConfig, weights: Array, batch_rows: int) -> Array:
+    """Returns the float32 scalar that the summed loss is divided by.
+
+    weights [B, T]; batch_rows: rows of the global batch. Weights that sum to zero give 1, so that a
+    batch without targets has loss 0 rather than NaN.
+    """
+    if config.normalize == "tokens":
+        total = jnp.sum(weights, dtype=jnp.float32)
+        return jnp.where(total > 0, total, 1.0)
+    if config.normalize == "sequences":
+        return jnp.float32(batch_rows)
+    if config.normalize == "none":
+        return jnp.float32(1.0)
+    return jnp.float32(config.normalize)
+
+
+def _logits(hidden: Array, kernel: Array, transposed: bool, scale: float) -> Array:
+    """hidden [..., D] times kernel -> float32 logits [..., V]."""
+    form = "...d,vd->...v" if transposed else "...d,dv->...v"
+    logits = jnp.einsum(form, hidden, kernel, preferred_element_type=jnp.float32)
+    return logits if scale == 1.0 else logits * jnp.float32(scale)
+
+
+def _smoothing(label_smoothing: float, vocab: int) -> tuple[float, float]:
+    """Returns (probability of each wrong entry, entropy of the smoothed target)."""
+    if label_smoothing == 0.0:
+        return 0.0, 0.0
+    high = 1.0 - label_smoothing
+    low = label_smoothing / (vocab - 1)
+    return low, -(high * math.log(high) + (vocab - 1) * low * math.log(low + 1e-20))
+
+
+def _hits(targets: Array, vocab: int) -> Array:
+    """targets [...] -> bool [..., V]. Unlike a gather, this partitions over the vocabulary."""
+    return (
+        jax.lax.broadcasted_iota(targets.dtype, (*targets.shape, vocab), targets.ndim)
+        == (targets[..., None])
+    )
+
+
+def _token_losses(
+    logits: Array, targets: Array, z_loss: float, label_smoothing: float
+) -> tuple[dict[str, Array], Array, Array]:
+    """float32 logits [..., V], targets [...] -> (terms, exps [..., V], log_z [...]).
+
+    terms holds arrays like targets: `loss` (all included), `nll`, `z`, `correct` (the target's
+    logit is the largest; ties count). exps are exp(logits - max).
+    """
+    vocab = logits.shape[-1]
+    peak = jax.lax.stop_gradient(jnp.max(logits, axis=-1))
+    exps = jnp.exp(logits - peak[..., None])
+    log_sum = jnp.log(jnp.sum(exps, axis=-1))
+    target = jnp.sum(jnp.where(_hits(targets, vocab), logits, 0.0), axis=-1)
+    nll = log_sum - (target - peak)
+    log_z = log_sum + peak
+    z = z_loss * jnp.square(log_z)
+    loss = nll + z
+    if label_smoothing:
+        low, entropy = _smoothing(label_smoothing, vocab)
+        others = jnp.sum(logits, axis=-1) - vocab * target
+        loss = loss - low * others - entropy
+    terms = {"loss": loss, "nll": nll, "z": z, "correct": (target >= peak).astype(jnp.float32)}
+    return terms, exps, log_z
+
+
+def _sums(terms: dict[str, Array], weights: Array) -> tuple[Array, dict[str, Array]]:
+    """Terms and weights [B, T] -> (loss_sum, the sums for reporting)."""
+    fixed = jax.lax.stop_gradient((terms, weights))
+    rows = {k: jnp.sum(v * fixed[1], axis=-1) for k, v in fixed[0].items()}
+    sums = {f"{k}_sum": jnp.sum(rows[k]) for k in ("nll", "z", "correct")}
+    sums["weight_sum"] = jnp.sum(fixed[1])
+    sums |= {"row_nll": rows["nll"], "row_correct": rows["correct"]}
+    return jnp.sum(terms["loss"] * weights), sums
+
+
+def cross_entropy_plain(
+    hidden: Array,
+    kernel: Array,
+    targets: Array,
+    weights: Array,
+    *,
+    z_loss: float = 0.0,
+    label_smoothing: float = 0.0,
+    scale: float = 1.0,
+    transposed: bool = False,
+) -> tuple[Array, dict[str, Array]]:
+    """The loss by way of float32 logits [B, T, V]; see the module for shapes and results."""
+    logits = _logits(hidden, kernel, transposed, scale)
+    terms, _, _ = _token_losses(logits, targets, z_loss, label_smoothing)
+    return _sums(terms, weights.astype(jnp.float32))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Settings:
+    """What is fixed while tracing the chunked loss."""
+
+    z_loss: float
+    label_smoothing: float
+    scale: float
+    transposed: bool
+    chunk: int
+    shards: int
+
+
+def _split(x: Array, s: _Settings) -> Array:
+    """[B, T, ...] -> [chunks, shards, tokens, ...], T padded with zeros to a multiple of the chunk.
+
+    The shard axis is the outer part of B, so a batch sharded over its rows stays where it is.
+    """
+    batch, length, *rest = x.shape
+    chunks = -(-length // s.chunk)
+    x = jnp.pad(x, ((0, 0), (0, chunks * s.chunk - length)) + ((0, 0),) * len(rest))
+    x = x.reshape(s.shards, batch // s.shards, chunks, s.chunk, *rest)
+    x = jnp.moveaxis(x, 2, 0)
+    return x.reshape(chunks, s.shards, batch // s.shards * s.chunk, *rest)
+
+
+def _join(x: Array, s: _Settings, batch: int, length: int) -> Array:
+    """The inverse of `_split`: [chunks, shards, tokens, ...] -> [B, T, ...]."""
+    chunks, _, _, *rest = x.shape
+    x = x.reshape(chunks, s.shards, batch // s.shards, s.chunk, *rest)
+    x = jnp.moveaxis(x, 0, 2).reshape(batch, chunks * s.chunk, *rest)
+    return x[:, :length]
+
+
+def _walk(
+    s: _Settings,
+    hidden: Array,
+    kernel: Array,
+    targets: Array,
+    weights: Array,
+    want: tuple[bool, bool],
+) -> tuple[dict[str, Array], Array | None, Array | None]:
+    """Scans the chunks -> (terms [B, T], d loss_sum / d hidden, d loss_sum / d kernel).
+
+    want = (hidden's gradient, kernel's gradient): what is not wanted is not computed (None). Both
+    are float32. They are made in the same pass as the loss, since the sum's cotangent is one scalar
+    that can multiply them later: a pass back that recomputed the logits would cost a fourth matmul.
+    """
+    batch, length = targets.shape
+    vocab = kernel.shape[0 if s.transposed else 1]
+    low, _ = _smoothing(s.label_smoothing, vocab)
+    # bfloat16 has float32's range; float16 would lose small entries, so its products are float32.
+    narrow = hidden.dtype == kernel.dtype == jnp.bfloat16
+    to_hidden, to_kernel = (
+        ("nmv,vd->nmd", "nmv,nmd->nvd") if s.transposed else ("nmv,dv->nmd", "nmd,nmv->ndv")
+    )
+
+    def product(form: str, *operands: Array) -> Array:
+        out = jnp.einsum(form, *operands, preferred_element_type=jnp.float32)
+        return out if s.scale == 1.0 else out * jnp.float32(s.scale)
+
+    def step(total: Array | None, chunk: tuple[Array, Array, Array]) -> tuple[Any, Any]:
+        h, t, w = chunk
+        logits = _logits(h, kernel, s.transposed, s.scale)
+        terms, exps, log_z = _token_losses(logits, t, s.z_loss, s.label_smoothing)
+        if not any(want):
+            return total, (terms, None)
+        gain = w * (1.0 + 2.0 * s.z_loss * log_z) / jnp.sum(exps, axis=-1)
+        right = w * (1.0 - s.label_smoothing - low)
+        slope = exps * gain[..., None] - jnp.where(_hits(t, vocab), right[..., None], 0.0)
+        if low:
+            slope = slope - (w * low)[..., None]
+        slope = slope.astype(jnp.bfloat16) if narrow else slope
+        d_hidden = product(to_hidden, slope, kernel) if want[0] else None
+        if total is not None:
+            operands = (slope, h) if s.transposed else (h, slope)
+            total = total + product(to_kernel, *operands)
+        return total, (terms, d_hidden)
+
+    # One accumulator a shard: adding over shards inside the loop would be an all-reduce each chunk.
+    total = jnp.zeros((s.shards, *kernel.shape), jnp.float32) if want[1] else None
+    chunks = (_split(hidden, s), _split(targets, s), _split(weights, s))
+    total, (terms, d_hidden) = jax.lax.scan(step, total, chunks)
+    terms = {k: _join(v, s, batch, length) for k, v in terms.items()}
+    d_hidden = _join(d_hidden, s, batch, length) if want[0] else None
+    return terms, d_hidden, None if total is None else jnp.sum(total, axis=0)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _chunked(
+    s: _Settings, hidden: Array, kernel: Array, targets: Array, weights: Array
+) -> tuple[Array, dict[str, Array]]:
+    return _sums(_walk(s, hidden, kernel, targets, weights, (False, False))[0], weights)
+
+
+def _chunked_forward(s: _Settings, hidden: Any, kernel: Any, targets: Any, weights: Any) -> Any:
+    """Arguments come with `.perturbed`: False for what is not differentiated (a frozen kernel)."""
+    want = (hidden.perturbed, kernel.perturbed)
+    values = (hidden.value, kernel.value, targets.value, weights.value)
+    terms, d_hidden, d_kernel = _walk(s, *values, want)
+    # Scalars that carry the dtypes of the arguments to the backward pass.
+    likes = (jnp.zeros((), hidden.value.dtype), jnp.zeros((), kernel.value.dtype))
+    loss = terms["loss"] if weights.perturbed else None
+    return _sums(terms, weights.value), (d_hidden, d_kernel, loss, likes)
+
+
+def _chunked_backward(s: _Settings, saved: Any, cotangents: Any) -> tuple[Any, ...]:
+    d_hidden, d_kernel, d_weights, (hidden_like, kernel_like) = saved
+    scale = cotangents[0]
+    if isinstance(scale, jax.custom_derivatives.SymbolicZero):
+        return None, None, None, None
+
+    def scaled(gradient: Array | None, like: Array) -> Array | None:
+        return None if gradient is None else (gradient * scale).astype(like.dtype)
+
+    return (
+        scaled(d_hidden, hidden_like),
+        scaled(d_kernel, kernel_like),
+        None,
+        scaled(d_weights, scale),
+    )
+
+
+_chunked.defvjp(_chunked_forward, _chunked_backward, symbolic_zeros=True)
+
+
+def cross_entropy_chunked(
+    hidden: Array,
+    kernel: Array,
+    targets: Array,
+    weights: Array,
+    *,
+    chunk: int,
+    batch_shards: int = 1,
+    z_loss: float = 0.0,
+    label_smoothing: float = 0.0,
+    scale: float = 1.0,
+    transposed: bool = False,
+) -> tuple[Array, dict[str, Array]]:
+    """The same results as `cross_entropy_plain`, with the logits of B x `chunk` tokens at a time.
+
+    batch_shards: over how many devices the rows are sharded; their parts of the kernel's gradient
+    are then added once at the end. Where the kernel (or hidden) is not differentiated, its gradient
+    is neither computed nor held. Rows that batch_shards does not divide are treated as unsharded.
+    """
+    batch, length = targets.shape
+    shards = batch_shards if batch % batch_shards == 0 else 1
+    chunk = max(1, min(chunk, length))
+    settings = _Settings(z_loss, label_smoothing, scale, transposed, chunk, shards)
+    return _chunked(settings, hidden, kernel, targets, weights.astype(jnp.float32))
+
+
+def chunk_length(
+    config: LossConfig, batch: int, length: int, vocab: int, batch_shards: int = 1
+) -> int:
+    """Positions a chunk, so that a device's logits fit `config.chunk_bytes`; 0: no chunking.
+
+    Lengths are evened out, so that the last chunk holds little padding.
+    """
+    position = 4 * vocab * -(-batch // batch_shards)
+    if position * length <= config.chunk_bytes:
+        return 0
+    chunks = -(-length // max(1, config.chunk_bytes // position))
+    return -(-length // chunks)
+
+
+def cross_entropy(
+    config: LossConfig,
+    hidden: Array,
+    kernel: Array,
+    targets: Array,
+    weights: Array,
+    *,
+    scale: float = 1.0,
+    transposed: bool = False,
+    batch_shards: int = 1,
+    vocab_shards: int = 1,
+) -> tuple[Array, dict[str, Array]]:
+    """The loss by the form that `config.chunk_bytes` asks for; not yet normalised.
+
+    hidden [B, T, D], kernel [D, V] ([V, D] if transposed), targets and weights [B, T], B the global
+    rows. batch_shards and vocab_shards: devices that share the rows and the vocabulary.
+    """
+    batch, length = targets.shape
+    vocab = -(-kernel.shape[0 if transposed else 1] // vocab_shards)
+    chunk = chunk_length(config, batch, length, vocab, batch_shards)
+    common: dict[str, Any] = {
+        "z_loss": config.z_loss,
+        "label_smoothing": config.label_smoothing,
+        "scale": scale,
+        "transposed": transposed,
+    }
+    if not chunk:
+        return cross_entropy_plain(hidden, kernel, targets, weights, **common)
+    return cross_entropy_chunked(
+        hidden, kernel, targets, weights, chunk=chunk, batch_shards=batch_shards, **common
+    )

@@ -1,0 +1,140 @@
+"""The command line: verbs, flags, worded errors and exit statuses."""
+
+import os
+import subprocess
+import sys
+import time
+import types
+
+import pytest
+
+import jaxlt
+from jaxlt.commands import main as cli
+from jaxlt.errors import UserError
+
+
+@pytest.fixture
+def verb(monkeypatch):
+    """Puts a verb of the test's own in the place of `train`; returns what it was called with."""
+    calls = types.SimpleNamespace(args=None, error=None)
+
+    def add_arguments(parser):
+        parser.add_argument("--dry_run", action="store_true", help="stop before training")
+
+    def main(args):
+        calls.args = args
+        if calls.error:
+            raise calls.error
+        return 0
+
+    module = types.ModuleType("jaxlt_test_verb", "A verb of the test.")
+    module.add_arguments, module.main = add_arguments, main
+    monkeypatch.setitem(sys.modules, "jaxlt_test_verb", module)
+    monkeypatch.setitem(cli.VERBS, "train", cli.Verb("jaxlt_test_verb", True, "test"))
+    return calls
+
+
+def test_help_and_version(capsys):
+    assert cli.main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"  {name}" in out for name in cli.VERBS)
+    assert cli.main([]) == 2
+    capsys.readouterr()
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == f"jaxlt {jaxlt.__version__}"
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = (
+        "import sys; from jaxlt.commands.main import main; main(['--help']);"
+        "heavy = ('gin', 'jax', 'flax', 'numpy', 'tensorflow', 'rich');"
+        "print([m for m in heavy if m in sys.modules])"
+    )
+    start = time.perf_counter()
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - start < 1.0
+    assert out.stdout.splitlines()[-1] == "[]"
+
+
+def test_python_m_jaxlt_gives_the_exit_status():
+    out = subprocess.run([sys.executable, "-m", "jaxlt", "trian"], capture_output=True, text=True)
+    assert out.returncode == 2 and out.stdout == ""
+    assert out.stderr.startswith("jaxlt: error: There is no verb 'trian'. Did you mean 'train'?")
+
+
+def test_flags_reach_the_verb(verb):
+    argv = ["train", "--gin_file=a.gin", "--gin.TEXT=my folder", "--gin_file", "b.gin", "--dry_run"]
+    argv += [
+        "--gin_search_paths=x,y",
+        "--gin_search_paths",
+        "z",
+        "--gin.scope/T5Config.dropout=0.1",
+    ]
+    assert cli.main(argv) == 0
+    args = verb.args
+    assert args.gin_file == ["a.gin", "b.gin"] and args.gin_search_paths == ["x", "y", "z"]
+    assert args.gin_overrides == ["TEXT=my folder", "scope/T5Config.dropout=0.1"]
+    assert args.dry_run and not args.debug
+    assert cli.main(["train", "--debug"]) == 0 and verb.args.debug
+    assert cli.main(["--debug", "train"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "parts"),
+    [
+        (["--hlep"], ["no flag '--hlep'", "'--help'"]),
+        (["train", "--dry_rum"], ["no flag '--dry_rum'", "'--dry_run'"]),
+        (["train", "--gin_fil=a"], ["no flag '--gin_fil'", "'--gin_file'"]),
+        (["train", "--dry"], ["no flag '--dry'"]),
+        (["train", "here"], ["does not expect 'here'"]),
+        (["train", "--gin_file"], ["--gin_file", "expected one argument"]),
+    ],
+)
+def test_unknown_flags_name_the_nearest(verb, capsys, argv, parts):
+    assert cli.main(argv) == 2
+    err = " ".join(capsys.readouterr().err.split())
+    assert err.startswith("jaxlt: error: ") and "Traceback" not in err
+    assert all(part in err for part in parts)
+    assert verb.args is None
+
+
+def test_a_user_error_is_one_wrapped_paragraph(verb, capsys):
+    verb.error = UserError("A long story. " * 30)
+    assert cli.main(["train"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("jaxlt: error: A long story.") and "Traceback" not in err
+    assert "\n\n" not in err and max(map(len, err.splitlines())) <= 100
+    with pytest.raises(UserError):
+        cli.main(["train", "--debug"])
+
+
+def test_other_errors_keep_their_traceback(verb, capsys):
+    verb.error = RuntimeError("broken")
+    assert cli.main(["train"]) == 1
+    err = capsys.readouterr().err
+    assert "Traceback" in err and "RuntimeError: broken" in err and "please report" in err
+
+
+def test_interrupt(verb, capsys):
+    verb.error = KeyboardInterrupt()
+    assert cli.main(["train"]) == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_gin_errors_exit_with_2(verb, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        sys.modules["jaxlt_test_verb"], "main", lambda args: cli.load_run(args) and 0
+    )
+    assert cli.main(["train", "--gin_file=no_such.gin"]) == 2
+    err = capsys.readouterr().err
+    assert "There is no gin file 'no_such.gin'" in err and "Traceback" not in err
+
+
+def test_logs_of_the_libraries_are_silenced(verb, monkeypatch):
+    for name in cli.QUIET:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("GRPC_VERBOSITY", "DEBUG")
+    cli.main(["train"])
+    assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
+    assert os.environ["GRPC_VERBOSITY"] == "DEBUG"  # the user's own choice stands

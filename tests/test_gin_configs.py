@@ -1,0 +1,153 @@
+"""Every shipped gin file: its header, its launch command, and the sizes it makes."""
+
+import re
+import shlex
+
+import pytest
+
+from jaxlt import config
+from jaxlt.commands.main import Parser, _take_overrides, add_gin_arguments
+
+ROOT = config.shipped_configs()
+FILES = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.gin"))
+LABELS = ("For", "Override", "Command")
+PARAMETERS = {  # published, or counted from the published shapes (umT5)
+    "mt5_small": 300_176_768,
+    "mt5_base": 582_401_280,
+    "mt5_large": 1_229_581_312,
+    "mt5_xl": 3_742_619_648,
+    "mt5_xxl": 12_921_057_280,
+    "byt5_small": 299_637_760,
+    "byt5_base": 581_653_248,
+    "byt5_large": 1_228_183_552,
+    "byt5_xl": 3_737_801_728,
+    "byt5_xxl": 12_906_899_328,
+}
+
+
+def header(name):
+    """Returns the header of a gin file: label -> text, its first line under ''."""
+    lines = []
+    for line in (ROOT / name).read_text().splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line[1:].removeprefix(" "))
+    parts, label = {"": ""}, ""
+    for line in lines:
+        match = re.match(r"([A-Z]\w+):\s*(.*)$", line)
+        if match:
+            label, line = match.groups()
+        parts[label] = f"{parts.get(label, '')}\n{line}".strip()
+    return parts
+
+
+def command(name):
+    """Returns the arguments of the launch command in a file's header."""
+    return shlex.split(header(name)["Command"].replace("\\\n", " "))
+
+
+def run_of(argv, *overrides):
+    """Returns the run that a launch command describes."""
+    parser = Parser()
+    add_gin_arguments(parser)
+    rest, given = _take_overrides(argv)
+    args, unknown = parser.parse_known_args(rest)
+    assert unknown in ([], ["--dry_run"])
+    return config.load(args.gin_file, [*given, *overrides])
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_header_says_what_for_what_to_override_and_how_to_launch(name):
+    parts = header(name)
+    assert parts[""] and all(parts.get(label) for label in LABELS)
+    argv = command(name)
+    assert argv[:2] == ["jaxlt", "train"] and f"--gin_file={name}" in argv
+    text = (ROOT / name).read_text()
+    assert len(text.splitlines()) <= 60 and max(map(len, text.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_launch_command_makes_a_run_that_reads_back(name, tmp_path):
+    argv = command(name)[2:]
+    run = run_of(argv)
+    assert run.workdir and run.data.batch_size > 0
+    path = tmp_path / "config.gin"
+    path.write_text(config.operative_config(run))
+    assert config.load([str(path)]) == run
+    path.write_text(config.text.render(run))
+    assert config.load([str(path)]) == run
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_tiny_gin_shrinks_every_run(name):
+    sized = ("--gin.BATCH_SIZE", "--gin.INPUTS_LENGTH")
+    argv = [a for a in command(name)[2:] if not a.startswith(sized)]
+    run = run_of([*argv, "--gin_file=tiny.gin"], "TRAIN_STEPS=3")
+    assert run.train.steps == 3 and run.init_from is None
+    assert run.model.emb_dim <= 256 and run.model.encoder_layers <= 4
+    assert run.data.batch_size <= 8 and run.data.inputs_length <= 128
+    assert run.model.dtype == "float32"
+
+
+def test_every_size_is_here():
+    sizes = [
+        f"{family}_{size}"
+        for family in ("mt5", "byt5", "umt5")
+        for size in ("small", "base", "large", "xl", "xxl")
+    ]
+    assert {f"models/{s}.gin" for s in [*sizes, "tiny", "mlm_tiny"]} <= set(FILES)
+
+
+def shapes_of(model):
+    """Returns the parameters' shapes of a backbone, none of it allocated."""
+    import jax
+    import jax.numpy as jnp
+
+    from jaxlt.models.encoder import model_of
+
+    fields = ("encoder_input_tokens", "decoder_input_tokens")
+    batch = dict.fromkeys(fields, jnp.ones((1, 4), jnp.int32))
+    return jax.eval_shape(lambda key: model_of(model).init(key, batch), jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", [f for f in FILES if f.startswith("models/")])
+def test_parameter_counts(name):
+    import jax
+
+    run = run_of(command(name)[2:])
+    count = sum(leaf.size for leaf in jax.tree.leaves(shapes_of(run.model)["params"]))
+    stem = name.removeprefix("models/").removesuffix(".gin")
+    if stem in PARAMETERS:
+        assert count == PARAMETERS[stem]
+    if stem == "tiny":
+        assert 4.5e6 < count < 5.5e6
+    said = re.search(r"([\d,]+) parameters", header(name)[""])
+    assert said is None or count == int(said[1].replace(",", ""))
+
+
+def test_modules_add_only_to_their_own_collection():
+    run = run_of(command("modules/bottleneck.gin")[2:])
+    assert [p.name for p in run.model.plugs] == ["lang"]
+    assert run.train.trainable == ("modules/.*",)
+    assert set(shapes_of(run.model)) == {"params", "modules"}
+
+
+def test_tiny_gin_shrinks_a_run_without_macros(tmp_path):
+    own = tmp_path / "own.gin"
+    own.write_text("run.workdir = 'w'\nTrainConfig.steps = 9000\nDataConfig.sources = 'texts'\n")
+    argv = [f"--gin_file={f}" for f in ("models/byt5_small.gin", own, "tiny.gin")]
+    run = run_of(argv)
+    assert (run.train.steps, run.data.batch_size, run.model.emb_dim) == (20, 8, 64)
+
+
+def test_recipes_are_t5s():
+    pretrain = run_of(command("runs/pretrain.gin")[2:])
+    assert pretrain.schedule.name == "rsqrt" and pretrain.schedule.warmup_steps == 10_000
+    assert pretrain.loss.z_loss == 1e-4 and pretrain.model.dropout == 0.0
+    assert pretrain.data.mean_span == 20.0 and pretrain.data.alpha == 0.3
+    assert pretrain.eval_data.split == "validation" and pretrain.eval_data.sources == ("my_texts",)
+    for name, constant in (("byt5_base", 1024 * 189), ("mt5_base", 1024 * 229)):
+        tuned = run_of(command(f"models/{name}.gin")[2:])
+        assert tuned.loss.normalize == constant
+        assert tuned.schedule.name == "constant" and tuned.schedule.learning_rate == 1e-3
+        assert tuned.model.dropout == 0.1 and tuned.optimizer.name == "adafactor"
