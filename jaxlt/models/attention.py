@@ -85,6 +85,10 @@ def relative_buckets(
     return (bucket + np.where(distance < exact, distance, log_bucket)).astype(np.int32)
 
 
+# Initialisers are made once: drawing compiles a program for each distinct one.
+relative_init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
+
+
 class RelativeBias(nn.Module):
     """The learned bias by bucket of distance: one table, `rel_embedding` [H, buckets]."""
 
@@ -95,10 +99,9 @@ class RelativeBias(nn.Module):
     def __call__(self, queries: int, keys: int) -> jax.Array:
         """Returns [H, queries, keys]."""
         cfg = self.config
-        init = nn.initializers.variance_scaling(1.0, "fan_avg", "uniform")
         table = self.param(
             "rel_embedding",
-            boxed(init, ("relpos_heads", None)),
+            boxed(relative_init, ("relpos_heads", None)),
             (cfg.num_heads, cfg.relpos_buckets),
             jnp.float32,
         )

@@ -62,6 +62,10 @@ class T5Config:
         for field in sizes:
             if getattr(self, field) < 1:
                 raise UserError(f"T5Config.{field} is at least 1, not {getattr(self, field)}.")
+        if self.decoder_layers < 0:
+            raise UserError(f"T5Config.decoder_layers is 0 or more, not {self.decoder_layers}.")
+        if not 0.0 <= self.dropout < 1.0:
+            raise UserError(f"T5Config.dropout is at least 0 and below 1, not {self.dropout}.")
         names = [p.name for p in self.plugs]
         if len(set(names)) < len(names):
             raise UserError(f"T5Config.plugs: two plugs share a name: {', '.join(names)}.")

@@ -17,6 +17,8 @@ from jaxlt.modules.boxed import boxed
 from jaxlt.modules.routing import Route, routes_of
 from jaxlt.modules.site import Site
 
+# Initialisers are made once: drawing compiles a program for each distinct one.
+unit_normal = nn.initializers.normal(1.0)
 fan_in_normal = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 fan_in_truncated = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
 
@@ -115,7 +117,7 @@ class Embed(nn.Module):
     axes: tuple[str | None, str | None] = ("vocab", "embed")
 
     def setup(self) -> None:
-        make = boxed(nn.initializers.normal(1.0), self.axes)
+        make = boxed(unit_normal, self.axes)
         self.embedding = self.param("embedding", make, (self.rows, self.width), jnp.float32)
 
     def __call__(self, tokens: jax.Array) -> jax.Array:

@@ -33,7 +33,7 @@ def logits_of(hidden: Hidden) -> jax.Array:
 def encoder_bias(batch: Batch) -> Bias:
     """What the encoder may see: its text, and in packed rows its own segment."""
     valid, segments = batch["encoder_input_tokens"] > 0, batch.get("encoder_segment_ids")
-    # Padding asks as T5X lets it ask: of nothing, so it sees all alike. Text is not touched by it.
+    # Padding attends evenly to everything, as in T5X; no text ever looks at it.
     return Bias(
         query_valid=valid, key_valid=valid, query_segments=segments, key_segments=segments
     )

@@ -9,6 +9,8 @@ from jaxlt.modules.routing import Ids
 from jaxlt.modules.site import Method
 
 ACTIVATIONS = {"relu": nn.relu, "swish": nn.swish, "gelu": nn.gelu, "tanh": nn.tanh}
+# Made once: drawing compiles a program for each distinct initialiser.
+fan_in = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
 
 
 class Bottleneck(Method):
@@ -43,7 +45,6 @@ class Bottleneck(Method):
         if self.own_norm:
             h32 = h.astype(jnp.float32)
             h = (h32 * jax.lax.rsqrt(jnp.mean(h32**2, -1, keepdims=True) + 1e-6)).astype(h.dtype)
-        fan_in = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
         down = self.weight("down", fan_in, (width, size), ("embed", "bottleneck"), ids)
         up = self.weight("up", nn.initializers.zeros, (size, width), ("bottleneck", "embed"), ids)
         # A routed weight is [B, D, m]: matmul batches over it just as over an unrouted [D, m].

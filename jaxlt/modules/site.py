@@ -9,6 +9,7 @@ and without plugs.
 
 import dataclasses
 import fnmatch
+import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -29,6 +30,8 @@ SITES = (
     "kernel",  # y = the weight itself
     "block_out",  # the residual stream after a block; x = the block's input
 )
+
+_SITE_ENDS = ("site", "kv", "_out", "embed")  # how the models name their Sites
 
 
 class Method(nn.Module):
@@ -161,7 +164,13 @@ def unplugged(plugs: tuple[Plug, ...], module_names: Iterable[str]) -> None:
 
     `module_names` are the flat names of the model's `modules` collection.
     """
-    met = {part for name in module_names for part in name.split("/")}
+    # A plug's name stands right after its Site's; elsewhere in a path it is a layer or a weight.
+    met = {
+        part
+        for name in module_names
+        for site, part in itertools.pairwise(name.split("/"))
+        if site.endswith(_SITE_ENDS)
+    }
     for p in plugs:
         if p.name not in met:
             sites = " ".join(SITES).split()

@@ -1,0 +1,116 @@
+"""What the verbs share: starting JAX, and opening what a run names."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from jaxlt.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxlt.config import RunConfig
+    from jaxlt.data.vocabularies import Vocabulary
+    from jaxlt.engine.state import BaseSource
+
+
+def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags about devices and hosts."""
+    group = parser.add_argument_group("machine")
+    group.add_argument("--coordinator_address", metavar="HOST:PORT", help="of process 0")
+    group.add_argument("--num_processes", type=int, help="how many processes make up the run")
+    group.add_argument("--process_id", type=int, help="which of them this one is, from 0")
+    group.add_argument(
+        "--timeout_s", type=int, default=300, help="how long to wait for the others (300)"
+    )
+    group.add_argument(
+        "--deterministic", action="store_true", help="bit-identical runs on GPUs, somewhat slower"
+    )
+
+
+def start_jax(args: argparse.Namespace) -> None:
+    """Joins the other processes and sets compilation up; before anything touches a device."""
+    from jaxlt.engine import compilation, distributed
+
+    compilation.prepare(args.deterministic)
+    distributed.initialize(
+        args.coordinator_address, args.num_processes, args.process_id, args.timeout_s
+    )
+
+
+def open_base(path: str) -> "BaseSource":
+    """Opens any backbone: jaxlt's own, T5X's, Hugging Face's.
+
+    A run that imported its base and froze it saved only what it trained; the rest is read from
+    where its own checkpoint says it came from.
+    """
+    from jaxlt.convert import detect
+    from jaxlt.engine.checkpoint_base import CheckpointBase, Overlay, is_checkpoint
+
+    base = detect.open_base(
+        path, openers=(lambda p: CheckpointBase(p) if is_checkpoint(p) else None,)
+    )
+    beneath = getattr(base, "meta", {}).get("base_origin", {}).get("path")
+    if not beneath:
+        return base
+    try:
+        return Overlay(open_base(beneath), base)
+    except UserError as error:
+        if "token_embedder/embedding" in base.shapes:  # it trained the whole base: nothing is missing
+            return base
+        raise UserError(
+            f"'{path}' holds what was trained on a base read from '{beneath}', and that base "
+            f"cannot be opened: {error}"
+        ) from None
+
+
+def base_of(run: "RunConfig") -> "BaseSource | None":
+    """Opens INIT_FROM, if the run has one."""
+    return open_base(run.init_from) if run.init_from else None
+
+
+def vocabulary_of(run: "RunConfig", base: "BaseSource | None") -> "Vocabulary":
+    """Opens the run's vocabulary and checks it against the model and the base."""
+    from jaxlt.convert import detect
+    from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
+
+    vocabulary = open_vocabulary(run.data.vocabulary_config)
+    if vocabulary.size > run.model.vocab_rows:
+        raise UserError(
+            f"The vocabulary has {vocabulary.size} ids (DataConfig.vocabulary = "
+            f"'{run.data.vocabulary}', sentinels '{run.data.sentinels}'), more than the model's "
+            f"T5Config.vocab_rows = {run.model.vocab_rows}."
+        )
+    if base is None:
+        return vocabulary
+    meta: Any = getattr(base, "meta", {})
+    if base.origin["format"] == "jaxlt":
+        theirs = meta.get("vocabulary", "")
+        if theirs and theirs != vocabulary.fingerprint:
+            raise _other_vocabulary(run, base, "another one (by its fingerprint)")
+        return vocabulary
+    found = detect.vocabulary_of(base.origin["path"], base)  # type: ignore[arg-type]
+    kind = run.data.vocabulary_config.kind
+    if found == "byte" and kind != "bytes":
+        raise _other_vocabulary(run, base, "bytes: DataConfig.vocabulary = 'bytes'")
+    if found and found != "byte":
+        config = VocabularyConfig("sentencepiece", found, run.data.sentinels)
+        if open_vocabulary(config).fingerprint != vocabulary.fingerprint:
+            raise _other_vocabulary(run, base, f"its own: DataConfig.vocabulary = '{found}'")
+    return vocabulary
+
+
+def _other_vocabulary(run: "RunConfig", base: "BaseSource", what: str) -> UserError:
+    return UserError(
+        f"DataConfig.vocabulary = '{run.data.vocabulary}' is not the vocabulary that "
+        f"{base.origin['path']} was trained with, which is {what}. Its embeddings would mean "
+        "nothing."
+    )
+
+
+def lengths(run: "RunConfig") -> tuple[int, int]:
+    """(inputs, targets) positions a row, without opening any data."""
+    from jaxlt.data.mixtures import build_objective
+    from jaxlt.data.vocabularies import open_vocabulary
+    from jaxlt.engine.flops import tokens_of
+
+    vocabulary = open_vocabulary(run.data.vocabulary_config)
+    return tokens_of(build_objective(run.data, vocabulary).spec())
+

@@ -1,0 +1,114 @@
+"""Files wherever they are: local paths with the standard library, `gs://` through tf.io.gfile."""
+
+import glob as globbing
+import gzip
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from jaxlt.errors import UserError, nearest
+
+
+def is_remote(path: str) -> bool:
+    """Says whether a path needs TensorFlow's file system (gs://, s3://, ...)."""
+    return "://" in path
+
+
+def _gfile() -> Any:
+    import tensorflow as tf  # only where a path is remote: it takes seconds
+
+    return tf.io.gfile
+
+
+@contextmanager
+def open_bytes(path: str) -> Iterator[IO[bytes]]:
+    """Opens a file for reading bytes; `.gz` is decompressed on the way."""
+    if not is_remote(path) and not os.path.isfile(path):
+        raise UserError(missing(path))
+    with _open_raw(path) as raw:
+        if path.endswith(".gz"):
+            with gzip.open(raw, "rb") as plain:
+                yield plain
+        else:
+            yield raw
+
+
+def _open_raw(path: str) -> Any:
+    return _gfile().GFile(path, "rb") if is_remote(path) else Path(path).open("rb")
+
+
+def missing(path: str) -> str:
+    """Returns the sentence for a path that does not exist, with the nearest name beside it."""
+    parent = Path(path).parent
+    names = os.listdir(parent) if not is_remote(path) and parent.is_dir() else []
+    return f"There is no file or folder '{path}'.{nearest(Path(path).name, names)}"
+
+
+def exists(path: str) -> bool:
+    """Says whether a file or folder is there."""
+    return bool(_gfile().exists(path)) if is_remote(path) else os.path.exists(path)
+
+
+def is_folder(path: str) -> bool:
+    """Says whether a path is a folder."""
+    return bool(_gfile().isdir(path)) if is_remote(path) else os.path.isdir(path)
+
+
+def listing(folder: str) -> list[str]:
+    """Returns the paths of what lies in a folder, sorted, hidden files left out."""
+    names = _gfile().listdir(folder) if is_remote(folder) else os.listdir(folder)
+    plain = sorted(name.rstrip("/") for name in names if not name.startswith("."))
+    return [f"{folder.rstrip('/')}/{name}" for name in plain]
+
+
+def matches(pattern: str) -> list[str]:
+    """Returns the paths that a glob pattern matches, sorted."""
+    found = _gfile().glob(pattern) if is_remote(pattern) else globbing.glob(pattern)
+    return sorted(found)
+
+
+def content_digest(path: str, memory: Path) -> str:
+    """Returns the sha256 of a file's bytes; remembered in the folder `memory` by size and time.
+
+    Content rather than path or time decides what a cache belongs to, so that hosts and copies
+    agree; a corpus is read for it once, not at every start.
+    """
+    state = _state(path)
+    note = memory / f"{hashlib.sha256(os.path.abspath(path).encode()).hexdigest()[:32]}.json"
+    if is_remote(path):
+        note = memory / f"{hashlib.sha256(path.encode()).hexdigest()[:32]}.json"
+    try:
+        known = json.loads(note.read_text())
+        if known["state"] == state:
+            return str(known["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    sha = hashlib.sha256()
+    with _open_raw(path) as file:
+        while chunk := file.read(1 << 20):
+            sha.update(chunk)
+    write_atomically(note, json.dumps({"state": state, "sha256": sha.hexdigest()}))
+    return sha.hexdigest()
+
+
+def _state(path: str) -> list[int]:
+    if is_remote(path):
+        stat = _gfile().stat(path)
+        return [int(stat.length), int(stat.mtime_nsec)]
+    if not os.path.isfile(path):
+        raise UserError(missing(path))
+    found = os.stat(path)
+    return [found.st_size, found.st_mtime_ns]
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a small text file so that readers see the old or the new one, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,1 @@
+"""The language factory: small made languages whose relations are known."""

@@ -1,0 +1,1 @@
+"""seqio tasks over the sources of this package, and seqio tasks as sources. All need TensorFlow."""

@@ -1,0 +1,98 @@
+"""The numpy objectives as seqio preprocessors, so that a task yields what batches hold."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import seqio
+import tensorflow as tf
+
+from jaxlt.data.batches import stream
+from jaxlt.data.objectives import MaskedLM, Objective, SpanCorruption
+from jaxlt.data.vocabularies import open_vocabulary
+from jaxlt.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxlt.data.mixtures import DataConfig
+
+_DOCUMENTS = 128  # joined before cutting, as T5's reduce_concat_tokens does
+
+
+class Corrupt:
+    """A seqio preprocessor: joins and cuts 'targets', then makes inputs and targets of each piece.
+
+    Randomness comes from seqio's stateless seed alone. Rows are as long as
+    sequence_length['inputs'] says; masked LM has a feature 'weights' beside them.
+    """
+
+    def __init__(self, config: "DataConfig"):
+        self._config = config
+        self.__name__ = config.objective  # seqio names preprocessors in its messages
+
+    def __call__(
+        self, dataset: tf.data.Dataset, sequence_length: Mapping[str, int] | None
+    ) -> tf.data.Dataset:
+        """Returns a dataset of {'inputs', 'targets'} int32 (and 'weights' float32)."""
+        if not sequence_length or "inputs" not in sequence_length:
+            raise UserError(
+                f"The objective {self._config.objective} needs sequence_length={{'inputs': ...}}."
+            )
+        objective = self._objective(sequence_length["inputs"])
+        pieces = _pieces(dataset, objective.window)
+
+        @seqio.map_over_dataset(num_seeds=1)
+        def corrupt(example: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+            kinds = [tf.int32, tf.int32, tf.float32]
+            call = _Call(objective)
+            out = tf.numpy_function(call, [example["targets"], seed], kinds, stateful=False)
+            for tensor in out:
+                tensor.set_shape([None])
+            features = {"inputs": out[0], "targets": out[1]}
+            return features | ({"weights": out[2]} if isinstance(objective, MaskedLM) else {})
+
+        return corrupt(pieces)
+
+    def _objective(self, inputs_length: int) -> Objective:
+        vocabulary = open_vocabulary(self._config.vocabulary_config)
+        density = self._config.noise_density
+        if self._config.objective == "mlm":
+            return MaskedLM(vocabulary, inputs_length, density)
+        return SpanCorruption(vocabulary, inputs_length, None, density, self._config.mean_span)
+
+
+class _Call:
+    """One piece through the numpy objective; padding at the ends is cut off again."""
+
+    def __init__(self, objective: Objective):
+        self._objective = objective
+
+    def __call__(self, text: np.ndarray, seed: np.ndarray) -> list[np.ndarray]:
+        def draw(rows: np.ndarray, count: int) -> np.ndarray:
+            return stream(int(seed[0]), "seqio", int(seed[1])).random((len(rows), count))
+
+        fields = self._objective({"targets": (text[None], np.array([len(text)]))}, draw)
+        inputs = fields["encoder_input_tokens"][0]
+        stack = "encoder" if "encoder_target_tokens" in fields else "decoder"
+        targets, weights = fields[f"{stack}_target_tokens"][0], fields[f"{stack}_loss_weights"][0]
+        end = np.count_nonzero(targets)
+        return [inputs[: np.count_nonzero(inputs)], targets[:end], weights[:end]]
+
+
+def _pieces(dataset: tf.data.Dataset, window: int) -> tf.data.Dataset:
+    """Joins documents' tokens and cuts them into pieces of `window`; a last single token goes."""
+
+    def cut(tokens: tf.RaggedTensor) -> tf.data.Dataset:
+        flat = tf.cast(tokens.flat_values, tf.int32)
+        return tf.data.Dataset.from_tensor_slices(flat).batch(window)
+
+    def corruptible(piece: tf.Tensor) -> tf.Tensor:
+        return tf.size(piece) > 1
+
+    joined = dataset.map(lambda example: example["targets"])
+    pieces = joined.ragged_batch(_DOCUMENTS).flat_map(cut).filter(corruptible)
+    return pieces.map(lambda tokens: {"targets": tokens})
+
+
+def text_example(text: tf.Tensor, separator: str) -> dict[str, tf.Tensor]:
+    """Returns {'targets': the document with what follows it}: T5's rekey with empty inputs."""
+    return {"targets": tf.strings.join([text, separator])}

@@ -1,0 +1,128 @@
+"""Ordinary seqio tasks: one a language over local text, and text to text from TSV files.
+
+register_text_task("corpus.swh_Latn", ("corpus/swh_Latn.txt.gz",), DataConfig(...))
+seqio.get_mixture_or_task("corpus.swh_Latn").get_dataset({"inputs": 512, "targets": 114})
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import seqio
+import tensorflow as tf
+
+from jaxlt.data import files, sources
+from jaxlt.data.tasks.preprocessors import Corrupt, text_example
+from jaxlt.data.vocabularies import open_vocabulary
+
+if TYPE_CHECKING:
+    from jaxlt.data.mixtures import DataConfig
+
+Documents = Callable[[str], Iterable[bytes]]  # split -> documents
+
+
+class IdentifiedSource(seqio.FunctionDataSource):
+    """A function as a source that can say what it reads: `identity()` is JSON that decides it all.
+
+    Token caches are keyed by it; a plain FunctionDataSource has only its name.
+    """
+
+    def __init__(self, dataset: Callable[..., tf.data.Dataset], identity: Callable[[], Any]):
+        super().__init__(dataset, splits=sources.SPLITS)
+        self.identity = identity
+
+
+def content_identity(paths: Sequence[str], config: "DataConfig") -> Any:
+    """Returns what decides the examples of files: their contents and how they are split."""
+    memory = config.cache_root / "digests"
+    return [[files.content_digest(path, memory) for path in paths], config.held_out]
+
+
+def register_text_task(name: str, paths: Sequence[str], config: "DataConfig") -> seqio.Task:
+    """Registers a task of one language's text under the config's objective; returns it."""
+
+    def documents(split: str) -> Iterable[bytes]:
+        return sources.documents(paths, split, config.held_out)
+
+    return register_documents_task(name, documents, config, lambda: content_identity(paths, config))
+
+
+def register_documents_task(
+    name: str, documents: Documents, config: "DataConfig", identity: Callable[[], Any]
+) -> seqio.Task:
+    """Registers a task over any function from a split to documents; returns it.
+
+    `identity()` returns JSON that decides the documents, as IdentifiedSource says.
+    """
+
+    def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
+        del shuffle_files, seed  # one stream, read in order; seqio's buffer shuffles
+        return tf.data.Dataset.from_generator(
+            lambda: documents(split), output_signature=tf.TensorSpec([], tf.string)
+        )
+
+    features = _features(config)
+    if config.objective == "mlm":
+        features["weights"] = seqio.Feature(
+            seqio.PassThroughVocabulary(size=2), add_eos=False, dtype=tf.float32
+        )
+    separate = functools.partial(text_example, separator=config.separator_text)
+    return _replace_task(
+        name,
+        source=IdentifiedSource(dataset, lambda: [identity(), config.separator_text]),
+        preprocessors=[
+            seqio.map_over_dataset(separate),
+            functools.partial(seqio.preprocessors.tokenize, copy_pretokenized=False),
+            seqio.CacheDatasetPlaceholder(),
+            Corrupt(config),
+        ],
+        output_features=features,
+        metric_fns=[],
+    )
+
+
+def register_pairs_task(name: str, paths: Sequence[str], config: "DataConfig") -> seqio.Task:
+    """Registers a task of inputs<TAB>targets files; returns it."""
+
+    def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
+        del shuffle_files, seed
+        text = tf.TensorSpec([], tf.string)
+        return tf.data.Dataset.from_generator(
+            lambda: sources.pairs(paths, split, config.held_out), output_signature=(text, text)
+        ).map(lambda inputs, targets: {"inputs": inputs, "targets": targets})
+
+    return _replace_task(
+        name,
+        source=IdentifiedSource(dataset, lambda: content_identity(paths, config)),
+        preprocessors=[
+            seqio.preprocessors.tokenize,
+            seqio.CacheDatasetPlaceholder(),
+            seqio.preprocessors.append_eos_after_trim,
+        ],
+        output_features=_features(config),
+        metric_fns=[],
+    )
+
+
+def register_mixture(config: "DataConfig", found: sources.Files, rates: Mapping[str, float]) -> str:
+    """Registers '<mixture>.<language>' for each language, and '<mixture>' over them."""
+    register = register_pairs_task if config.objective == "text_to_text" else register_text_task
+    for language, paths in found.items():
+        register(f"{config.mixture}.{language}", paths, config)
+    if config.mixture in seqio.MixtureRegistry.names():
+        seqio.MixtureRegistry.remove(config.mixture)
+    tasks = [(f"{config.mixture}.{language}", rate) for language, rate in rates.items()]
+    seqio.MixtureRegistry.add(config.mixture, tasks)
+    return config.mixture
+
+
+def _features(config: "DataConfig") -> dict[str, seqio.Feature]:
+    vocabulary = open_vocabulary(config.vocabulary_config).seqio()
+    return {name: seqio.Feature(vocabulary, add_eos=True) for name in ("inputs", "targets")}
+
+
+def _replace_task(name: str, **parts: Any) -> seqio.Task:
+    """Registers a task, over the one of that name if there is one: a name means its last config."""
+    if name in seqio.TaskRegistry.names():
+        seqio.TaskRegistry.remove(name)
+    return seqio.TaskRegistry.add(name, **parts)

@@ -1,0 +1,176 @@
+"""What a run will need, before it runs: parameters, sharding, memory, work.
+
+    plan = plan_run(job, rows=8, inputs=512, targets=128)
+
+Nothing is allocated. With `compile_step=True` the step is compiled for the devices at hand, and the
+compiler's own count of its temporary memory joins the estimate.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+
+from jaxlt.engine.flops import step_flops
+from jaxlt.engine.loop import Job, program_of
+from jaxlt.engine.partitioning import batch_sharding, check_batch, replicated
+from jaxlt.engine.state import LossScale, TrainState, optimizer_abstract
+from jaxlt.engine.step import Hyper, Program, mesh_context
+from jaxlt.models.config import T5Config
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One parameter in the plan."""
+
+    name: str
+    shape: tuple[int, ...]
+    sharding: str  # such as (fsdp, tensor)
+    trainable: bool
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What `jaxlt plan` and `--dry_run` print. Memory is bytes on one device."""
+
+    rows: tuple[Row, ...]
+    groups: Mapping[str, tuple[int, int]]  # group -> (all, trainable) counts
+    mesh: Mapping[str, int]
+    memory: Mapping[str, int]
+    flops: float  # of a step, over all devices
+    tokens: int  # of a step
+    compiled: bool
+
+    @property
+    def total_memory(self) -> int:
+        """Bytes a device holds at the worst moment, as far as `memory` tells."""
+        return sum(self.memory.values())
+
+
+def device_bytes(shape: tuple[int, ...], dtype: Any, sharding: NamedSharding) -> int:
+    """Bytes of one device's part of an array."""
+    return math.prod(sharding.shard_shape(shape)) * jnp.dtype(dtype).itemsize
+
+
+def abstract_batch(
+    config: T5Config, rows: int, inputs: int, targets: int, program: Program
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """The batch of a training step as shapes."""
+    sharding = batch_sharding(program.spec.mesh)
+
+    def field(shape: tuple[int, ...], dtype: Any = np.int32) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=sharding)
+
+    batch = {"language": field(()), "row": field(()), "target_bytes": field(())}
+    batch["encoder_input_tokens"] = field((inputs,))
+    if config.is_encoder:
+        batch["encoder_target_tokens"] = field((inputs,))
+        batch["encoder_loss_weights"] = field((inputs,), np.float32)
+    else:
+        batch["decoder_input_tokens"] = batch["decoder_target_tokens"] = field((targets,))
+        batch["decoder_loss_weights"] = field((targets,), np.float32)
+    for plug in config.plugs:
+        if plug.key in ("target", "task"):
+            batch["target_language" if plug.key == "target" else "task"] = field(())
+    return batch
+
+
+def abstract_state(program: Program) -> TrainState:
+    """The state as shapes with shardings, its frozen part included."""
+    layout, whole = program.layout, replicated(program.spec.mesh)
+    scalar = lambda d: jax.ShapeDtypeStruct((), d, sharding=whole)  # noqa: E731
+    scaled = program.loss_scaling
+    return TrainState(
+        step=scalar(jnp.int32),
+        trainable=layout.abstract(layout.trainable),
+        frozen=layout.abstract(layout.frozen),
+        optimizer=optimizer_abstract(layout, program.optimizer),
+        loss_scale=LossScale(scalar(jnp.float32), scalar(jnp.int32)) if scaled else None,
+    )
+
+
+def compile_train(program: Program, batch: Mapping[str, jax.ShapeDtypeStruct]) -> Any:
+    """Compiles the training step for its mesh, without running it."""
+    state, whole = abstract_state(program), replicated(program.spec.mesh)
+    hyper = Hyper(
+        jax.ShapeDtypeStruct((), jnp.float32, sharding=whole),
+        jax.ShapeDtypeStruct((), jnp.uint32, sharding=whole),
+    )
+    with mesh_context(program.spec.mesh, program.spec.rules):
+        lowered = program.jitted.lower(state.replace(frozen={}), state.frozen, dict(batch), hyper)
+        return lowered.compile()
+
+
+def group_of(name: str) -> str:
+    """The group a parameter is counted in: 'encoder attention', 'modules lang', ..."""
+    collection, *parts = name.split("/")
+    if collection == "modules":
+        return f"modules: {parts[-2]}"
+    if parts[0] not in ("encoder", "decoder"):
+        return parts[0].replace("_", " ")
+    for kind in ("attention", "mlp", "norm", "logits_dense", "relpos_bias", "positions"):
+        if any(kind in p for p in parts[1:]):
+            return f"{parts[0]} {kind.replace('_', ' ')}"
+    return parts[0]
+
+
+def plan_run(
+    job: Job, rows: int, inputs: int, targets: int, compile_step: bool = False
+) -> Plan:
+    """Plans a training run of [rows, inputs] -> [rows, targets] batches on the devices at hand."""
+    program = program_of(job)
+    layout, mesh = program.layout, program.spec.mesh
+    check_batch(rows, job.train.accumulate, mesh)
+    trains = set(layout.trainable)
+    table: list[Row] = []
+    groups: dict[str, tuple[int, int]] = {}
+    for name, leaf in layout.leaves.items():
+        count, spec = math.prod(leaf.shape), layout.shardings[name].spec
+        text = "(" + ", ".join("-" if s is None else str(s) for s in spec) + ")"
+        table.append(Row(name, leaf.shape, text, name in trains, count))
+        whole, trained = groups.get(group_of(name), (0, 0))
+        groups[group_of(name)] = (whole + count, trained + count * (name in trains))
+    total = sum(r.count for r in table)
+    share = sum(r.count for r in table if r.trainable) / total
+    return Plan(
+        rows=tuple(table),
+        groups=groups,
+        mesh=dict(mesh.shape),
+        memory=_memory(job, program, rows, inputs, targets, compile_step),
+        flops=step_flops(job.model, rows, inputs, targets, share),
+        tokens=rows * (inputs + targets),
+        compiled=compile_step,
+    )
+
+
+def _memory(
+    job: Job, program: Program, rows: int, inputs: int, targets: int, compile_step: bool
+) -> dict[str, int]:
+    """Bytes on one device, by what holds them."""
+    layout = program.layout
+
+    def held(names: tuple[str, ...]) -> int:
+        return sum(
+            device_bytes(layout.leaves[n].shape, layout.dtypes[n], layout.shardings[n])
+            for n in names
+        )
+
+    optimizer = jax.tree.leaves(optimizer_abstract(layout, program.optimizer))
+    memory = {
+        "trainable parameters": held(layout.trainable),
+        "frozen parameters": held(layout.frozen),
+        "optimizer state": sum(device_bytes(a.shape, a.dtype, a.sharding) for a in optimizer),
+    }
+    if compile_step:
+        batch = abstract_batch(job.model, rows, inputs, targets, program)
+        analysis = compile_train(program, batch).memory_analysis()
+        memory["temporaries, gradients included (compiled)"] = int(analysis.temp_size_in_bytes)
+    else:
+        memory["gradients"] = held(layout.trainable)
+    return memory

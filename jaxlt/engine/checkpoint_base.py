@@ -1,0 +1,118 @@
+"""A jaxlt checkpoint as the base of another run: one tensor at a time, under canonical names."""
+
+from typing import Any
+
+import numpy as np
+import tensorstore as ts
+from etils import epath
+
+from jaxlt.engine import checkpoint_store as store
+from jaxlt.engine.checkpoint_tree import Leaf
+from jaxlt.errors import UserError
+from jaxlt.models import layout
+
+
+class CheckpointBase:
+    """A workdir or one of its checkpoints, as a source of base parameters.
+
+    `shapes` has canonical unrolled names ('encoder/layers_0/mlp/wo/kernel'), whatever the layout
+    that was saved. Trainable parameters come from the checkpoint, frozen ones from the workdir's
+    `base`. A run whose frozen part was imported holds only what it trained; `meta` says what it
+    was started from.
+    """
+
+    def __init__(self, path: epath.PathLike, step: int | None = None) -> None:
+        folder, workdir = _find(epath.Path(path), step)
+        self._where: dict[str, tuple[epath.Path, str, int | None]] = {}  # folder, saved name, layer
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.meta: dict[str, Any] = {}
+        base = workdir / "base"
+        for source, prefix in ((base, "params/"), (folder, "trainable/params/")):
+            if source is not None and store.is_complete(source):
+                self.meta |= self._add(source, prefix)
+        self.origin = {"path": str(folder or base), "format": "jaxlt"}
+        if not self.shapes:
+            raise UserError(f"'{folder or base}' holds no base parameters.")
+
+    def _add(self, folder: epath.Path, prefix: str) -> dict[str, Any]:
+        try:
+            record = store.read_record(folder)
+            store.verify(folder, record)
+        except store.Damaged as error:
+            raise UserError(f"Checkpoint '{folder}' is damaged: {error}.") from error
+        leaves = store.saved_leaves(record)
+        for name, leaf in leaves.items():
+            if name.startswith(prefix):
+                self._add_leaf(folder, name, name.removeprefix(prefix), leaf)
+        return record["meta"]
+
+    def _add_leaf(self, folder: epath.Path, saved: str, name: str, leaf: Leaf) -> None:
+        if not layout.is_scanned(name):
+            self._where[name], self.shapes[name] = (folder, saved, None), leaf.shape
+            return
+        for i in range(leaf.shape[0]):
+            layer = layout.layer_name(name, i)
+            self._where[layer], self.shapes[layer] = (folder, saved, i), leaf.shape[1:]
+
+    def read(self, name: str) -> np.ndarray:
+        """One whole tensor as it was saved; of scanned layers the one layer."""
+        folder, saved, layer = self._where[name]
+        url = f"file://{folder}" if store.is_local(folder) else str(folder)
+        array = ts.open(
+            {
+                "driver": "zarr",
+                "kvstore": {
+                    "driver": "ocdbt",
+                    "base": url.rstrip("/") + "/",
+                    "path": saved.replace("/", "."),
+                },
+            },
+            open=True,
+            read=True,
+        ).result()
+        return np.asarray((array if layer is None else array[layer]).read().result())
+
+
+class Overlay:
+    """Two sources as one: what `over` holds, and beneath it the rest of `under`."""
+
+    def __init__(self, under: Any, over: Any) -> None:
+        self._under, self._over = under, over
+        self.shapes: dict[str, tuple[int, ...]] = {**under.shapes, **over.shapes}
+        self.meta: dict[str, Any] = getattr(over, "meta", {})
+        self.origin: dict[str, str] = dict(over.origin)
+
+    def read(self, name: str) -> np.ndarray:
+        """One whole tensor, from the upper source that has it."""
+        return (self._over if name in self._over.shapes else self._under).read(name)
+
+
+def _find(path: epath.Path, step: int | None) -> tuple[epath.Path | None, epath.Path]:
+    """(checkpoint folder or None, workdir) for a workdir, a checkpoint, or a workdir's base."""
+    if store.is_local(path):
+        path = epath.Path(path.expanduser().resolve())
+    if store.is_complete(path):
+        if path.name == "base":
+            return None, path.parent
+        return path, path.parent.parent
+    folder = path / "checkpoints"
+    names = (p for p in folder.iterdir() if p.name.isdigit()) if folder.exists() else ()
+    steps = sorted(int(p.name) for p in names if store.is_complete(p))
+    if steps and (step is None or step in steps):
+        return folder / str(steps[-1] if step is None else step), path
+    if step is None and store.is_complete(path / "base"):
+        return None, path
+    raise UserError(
+        f"'{path}' is neither a jaxlt workdir with a complete checkpoint"
+        f"{'' if step is None else f' of step {step}'} nor a checkpoint itself"
+        f"{f' (steps there: {steps})' if steps else ''}."
+    )
+
+
+def is_checkpoint(path: epath.PathLike) -> bool:
+    """True for what CheckpointBase can read: a workdir of jaxlt, a checkpoint, or a base."""
+    try:
+        _find(epath.Path(path), None)
+    except UserError:
+        return False
+    return True

@@ -1,0 +1,162 @@
+"""Several hosts as one run: they find each other, or say in time who is missing.
+
+`initialize()` before anything touches a device; afterwards `jax.devices()` are those of all hosts.
+JAX's own start aborts the process when a host does not come (a stack trace, no exception), so the
+processes meet beforehand on the coordinator's port (`jaxlt.engine.rendezvous`) and JAX is started
+when everybody is known to be there.
+"""
+
+import glob
+import os
+from collections.abc import Callable
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxlt.engine.rendezvous import meet
+from jaxlt.errors import UserError
+
+_SLURM = (
+    "SLURM_JOB_ID",
+    "SLURM_STEP_NODELIST",
+    "SLURM_NTASKS",
+    "SLURM_PROCID",
+    "SLURM_LOCALID",
+)
+_ENVIRONMENT = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+
+
+class Place(NamedTuple):
+    """Where a process stands among the others."""
+
+    address: str  # host:port of process 0
+    processes: int
+    process: int
+
+
+def initialize(
+    coordinator_address: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    timeout_s: int = 300,
+) -> None:
+    """Joins this process with the others of the run; does nothing where there is only one.
+
+    Without arguments TPU pods and Slurm steps are recognised by themselves (so are the environment
+    variables JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID); elsewhere give all
+    three. Raises UserError after `timeout_s` seconds with the processes that did not come.
+    """
+    if jax.distributed.is_initialized():
+        return
+    place = _given(coordinator_address, num_processes, process_id) or _detected(timeout_s)
+    if place is None or place.processes == 1:
+        return
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")  # of CPU devices alone
+    meet(place.address, place.processes, place.process, timeout_s)
+    try:
+        jax.distributed.initialize(
+            place.address, place.processes, place.process, initialization_timeout=timeout_s
+        )
+    except RuntimeError as error:
+        raise UserError(
+            f"Process {place.process} of {place.processes} could not join the run at "
+            f"{place.address}: {error}"
+        ) from error
+
+
+def process_count() -> int:
+    """Number of processes (hosts) in the run."""
+    return jax.process_count()
+
+
+def is_primary() -> bool:
+    """True on the one process that speaks and writes shared files."""
+    return jax.process_index() == 0
+
+
+def barrier(name: str) -> None:
+    """Returns when every process has reached the barrier of that name."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        multihost_utils.sync_global_devices(name)
+
+
+def agree(error: BaseException | None, what: str) -> None:
+    """Raises on every process where any of them met an error; all of them call this.
+
+    `error` is what this process met (or None); the others get a UserError that says `what` failed
+    and where.
+    """
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        failed = multihost_utils.process_allgather(np.asarray(error is not None, np.int32))
+        if error is None and failed.any():
+            culprits = ", ".join(str(i) for i in np.flatnonzero(failed))
+            raise UserError(f"{what} failed on process {culprits}; its own message says why.")
+    if error is not None:
+        raise error
+
+
+def on_primary(function: Callable[[], None], what: str) -> None:
+    """Runs `function` on the primary process alone; if it raises, every process raises."""
+    error: BaseException | None = None
+    if is_primary():
+        try:
+            function()
+        except Exception as caught:
+            error = caught
+    agree(error, what)
+
+
+def _given(address: str | None, processes: int | None, process: int | None) -> Place | None:
+    """The place that flags or the environment name; None where they name none of it."""
+    flagged: tuple[str | int | None, ...] = (address, processes, process)
+    pairs = zip(flagged, _ENVIRONMENT, strict=True)
+    values = [os.environ.get(variable) if flag is None else flag for flag, variable in pairs]
+    if values[1] is None and values[2] is None and (values[0] is None or _automatic()):
+        return None
+    flags = ("coordinator_address", "num_processes", "process_id")
+    missing = [flag for flag, value in zip(flags, values, strict=True) if value is None]
+    if missing:
+        raise UserError(
+            f"A run on several hosts takes coordinator_address, num_processes and process_id "
+            f"together; not given: {', '.join(missing)}. On TPU pods and under Slurm give none."
+        )
+    try:
+        place = Place(str(values[0]), int(str(values[1])), int(str(values[2])))
+    except ValueError as error:
+        raise UserError(f"num_processes and process_id are whole numbers: {error}.") from error
+    if not 0 <= place.process < place.processes:
+        raise UserError(
+            f"process_id is between 0 and num_processes - 1 = {place.processes - 1}, "
+            f"not {place.process}."
+        )
+    return place
+
+
+def _automatic() -> bool:
+    """True in a Slurm step of several tasks or on a machine with TPU chips; touches no device."""
+    if all(name in os.environ for name in _SLURM):
+        return os.environ["SLURM_NTASKS"] != "1"
+    return _has_tpu() and not os.environ.get("JAX_PLATFORMS", "tpu").startswith("cpu")
+
+
+def _has_tpu() -> bool:
+    chips = glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*")
+    return bool(chips) and find_spec("libtpu") is not None
+
+
+def _detected(timeout_s: int) -> Place | None:
+    """The place that the cluster gives this process, found by JAX's own cluster detection."""
+    if not _automatic():
+        return None
+    from jax._src.clusters import ClusterEnv  # JAX has no public way to ask before it connects
+
+    found = ClusterEnv.auto_detect_unset_distributed_params(None, None, None, None, None, timeout_s)
+    if None in found[:3]:
+        return None  # TPU chips without a pod around them
+    return Place(str(found[0]), int(found[1] or 1), int(found[2] or 0))

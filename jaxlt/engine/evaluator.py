@@ -1,0 +1,82 @@
+"""Scores of a model on held-out batches, by language.
+
+An evaluator is anything with a `name` that is called as `evaluator(program, params)` and returns
+numbers; the loop writes them as `<name>/<metric>`, and may keep the best checkpoint by one of them.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+
+from jaxlt.data.batches import BatchSource
+from jaxlt.engine.feed import Feed
+from jaxlt.engine.step import Program
+
+
+class Evaluator(Protocol):
+    """What the loop calls at every evaluation."""
+
+    name: str
+
+    def __call__(self, program: Program, params: Mapping[str, jax.Array]) -> dict[str, float]:
+        """Returns metrics by name."""
+        ...
+
+
+class EvalSource(BatchSource, Protocol):
+    """A finite pass over a split; rows that only fill the last batch have zero weights."""
+
+    num_batches: int
+
+
+class LossEvaluator:
+    """Loss, accuracy and bits per byte: over all text, and for each language.
+
+    bpb is the summed negative log-likelihood of the targets in bits over the bytes of text that
+    they spell, so it compares vocabularies.
+    """
+
+    def __init__(self, source: EvalSource, name: str = "eval", max_batches: int | None = None):
+        self.name, self._source = name, source
+        self._batches = min(source.num_batches, max_batches or source.num_batches)
+
+    def __call__(self, program: Program, params: Mapping[str, jax.Array]) -> dict[str, float]:
+        """Returns nll, accuracy, bpb, bpb/<language>, and bpb_mean over languages."""
+        languages = self._source.languages
+        totals: dict[str, np.ndarray] = {}
+        feed = Feed(self._source, program.spec.mesh, 0, self._batches)
+        try:
+            for _, batch, _ in feed:
+                out: dict[str, Any] = jax.device_get(program.evaluate(dict(params), batch))
+                for key, rows in out.items():
+                    if key == "language":
+                        continue
+                    sums = totals.setdefault(key, np.zeros(len(languages)))
+                    np.add.at(sums, out["language"], rows.astype(np.float64))
+        finally:
+            feed.close()
+        return _metrics(totals, languages)
+
+
+def _metrics(totals: Mapping[str, np.ndarray], languages: tuple[str, ...]) -> dict[str, float]:
+    """Sums by language -> the numbers reported."""
+    weight = totals["row_weight"]
+    metrics = {
+        "nll": float(totals["row_nll"].sum() / max(weight.sum(), 1.0)),
+        "accuracy": float(totals["row_correct"].sum() / max(weight.sum(), 1.0)),
+        "target_tokens": float(weight.sum()),
+    }
+    bytes_ = totals.get("target_bytes")
+    if bytes_ is None or not bytes_.sum():
+        return metrics
+    bits = totals["row_nll"] / math.log(2)
+    metrics["bpb"] = float(bits.sum() / bytes_.sum())
+    seen = [i for i in range(len(languages)) if bytes_[i]]
+    each = {languages[i]: float(bits[i] / bytes_[i]) for i in seen}
+    metrics["bpb_mean"] = float(np.mean(list(each.values())))
+    metrics |= {f"bpb/{name}": value for name, value in each.items()}
+    metrics |= {f"bytes/{languages[i]}": float(bytes_[i]) for i in seen}
+    return metrics

@@ -1,0 +1,77 @@
+"""Batches onto the devices, a step ahead of their use.
+
+A thread reads the rows that this host needs and starts their transfer while the step before runs.
+The batch of a step is a function of the step alone, so a feed can start anywhere.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxlt.data.batches import BatchSource
+from jaxlt.engine.partitioning import local_rows, place_rows
+
+
+def read_batch(source: BatchSource, step: int, mesh: Mesh) -> tuple[dict[str, jax.Array], Any]:
+    """Returns the global batch of a step as sharded arrays, and this host's `language` ids."""
+    parts = []
+    for start, stop in local_rows(source.batch_size, mesh):
+        fields = dict(source.rows(step, start, stop))
+        fields["row"] = np.arange(start, stop, dtype=np.int32)
+        parts.append((start, fields))
+    batch = place_rows(parts, source.batch_size, mesh)
+    languages = [f["language"] for _, f in parts if "language" in f]
+    return batch, np.concatenate(languages) if languages else np.zeros(0, np.int32)
+
+
+class Feed:
+    """Iterates (step, batch, languages) over [start, stop); `waited_s` sums what the loop waited."""
+
+    def __init__(self, source: BatchSource, mesh: Mesh, start: int, stop: int, ahead: int = 2):
+        self.waited_s = 0.0
+        self._source, self._mesh = source, mesh
+        self._steps = range(start, stop)
+        self._queue: queue.Queue[Any] = queue.Queue(maxsize=ahead)
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._fill, name="jaxlt-feed", daemon=True)
+        self._thread.start()
+
+    def _offer(self, item: Any) -> None:
+        while not self._closed.is_set():
+            try:
+                self._queue.put(item, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def _fill(self) -> None:
+        try:
+            for step in self._steps:
+                if self._closed.is_set():
+                    return
+                self._offer((step, *read_batch(self._source, step, self._mesh)))
+            self._offer(None)
+        except BaseException as err:  # handed to the loop, which raises it where the user looks
+            self._offer(err)
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, jax.Array], np.ndarray]]:
+        while True:
+            began = time.perf_counter()
+            item = self._queue.get()
+            self.waited_s += time.perf_counter() - began
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def close(self) -> None:
+        """Stops the thread; safe to call twice."""
+        self._closed.set()
+        self._thread.join(timeout=5)

@@ -1,0 +1,65 @@
+"""A content hash of a backbone that does not depend on scan, sharding or dtype.
+
+Each canonical (unrolled) parameter is summed up, on the devices that hold it, as four 32-bit lanes:
+the values rounded to bfloat16, each mixed with its position, added modulo 2^32. Integer addition
+has no order, so any sharding gives the same lanes; rounding makes float32 and bfloat16 copies of
+one backbone agree. The host then hashes names, shapes and lanes. Nothing is gathered.
+"""
+
+import functools
+import hashlib
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlt.models.layout import is_scanned, layer_name
+
+_SALTS = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)
+
+
+def _mix(x: jax.Array) -> jax.Array:
+    """A 32-bit finaliser: every input bit reaches every output bit."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)
+
+
+@functools.partial(jax.jit, static_argnames="layered")
+def _lanes(value: jax.Array, layered: bool) -> jax.Array:
+    """[...] -> uint32 [4]; with a layer axis in front, [L, ...] -> [L, 4]."""
+    bits = jax.lax.bitcast_convert_type(value.astype(jnp.bfloat16), jnp.uint16).astype(jnp.uint32)
+    unit = value.shape[int(layered) :]
+    axes = tuple(range(int(layered), value.ndim))
+    position = jnp.zeros(unit, jnp.uint32)
+    for axis, size in enumerate(unit):  # row-major index, modulo 2^32
+        position = position * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, unit, axis)
+    position = _mix(position + jnp.uint32(1))
+    sums = [
+        jnp.sum(_mix((bits + jnp.uint32(1)) * jnp.uint32(salt) ^ position), axis=axes)
+        for salt in _SALTS
+    ]
+    return jnp.stack(sums, axis=-1)
+
+
+def fingerprint(params: Mapping[str, jax.Array]) -> str:
+    """Flat parameters (scanned or unrolled, any sharding, float dtype) -> 32 hex digits.
+
+    Names are taken without a leading 'params/', so that the engine's flat trees can be passed.
+    """
+    lanes: dict[str, tuple[tuple[int, ...], np.ndarray]] = {}
+    for full, value in params.items():
+        name = full.removeprefix("params/")
+        layered = is_scanned(name)
+        found = np.asarray(_lanes(value, layered))
+        if layered:
+            for i in range(value.shape[0]):
+                lanes[layer_name(name, i)] = (tuple(value.shape[1:]), found[i])
+        else:
+            lanes[name] = (tuple(value.shape), found)
+    digest = hashlib.sha256()
+    for name in sorted(lanes):
+        shape, lane = lanes[name]
+        digest.update(f"{name}:{shape}:{lane.astype('<u4').tobytes().hex()}\n".encode())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,37 @@
+"""Floating-point work of a step, counted by hand: the matrix products of the model itself.
+
+Recomputation under remat is not counted (it is not model work), nor are norms and softmaxes.
+"""
+
+import math
+
+from jaxlt.models.config import T5Config
+
+
+def forward_flops(config: T5Config, rows: int, inputs: int, targets: int) -> float:
+    """FLOPs of a forward pass over [rows, inputs] and, with a decoder, [rows, targets]."""
+    cfg = config
+    joined = cfg.num_heads * cfg.head_dim
+    square = cfg.emb_dim * joined
+    mlp = (len(cfg.mlp_activations) + 1) * cfg.emb_dim * cfg.mlp_dim
+    encoder = cfg.encoder_layers * (inputs * (4 * square + mlp) + 2 * inputs**2 * joined)
+    logits = cfg.emb_dim * cfg.vocab_rows * (inputs if cfg.is_encoder else targets)
+    if cfg.is_encoder:
+        return 2.0 * rows * (encoder + logits)
+    own = targets * (4 * square + mlp) + 2 * targets**2 * joined
+    cross = targets * 2 * square + inputs * 2 * square + 2 * inputs * targets * joined
+    return 2.0 * rows * (encoder + cfg.decoder_layers * (own + cross) + logits)
+
+
+def step_flops(
+    config: T5Config, rows: int, inputs: int, targets: int, trainable_share: float = 1.0
+) -> float:
+    """FLOPs of a training step: forward, backward to activations, backward to trained weights."""
+    return forward_flops(config, rows, inputs, targets) * (2.0 + min(1.0, trainable_share))
+
+
+def tokens_of(spec: dict[str, tuple[tuple[int, ...], object]]) -> tuple[int, int]:
+    """(inputs, targets) a row, from a batch source's spec."""
+    inputs = math.prod(spec["encoder_input_tokens"][0])
+    decoder = spec.get("decoder_target_tokens")
+    return inputs, math.prod(decoder[0]) if decoder else 0

@@ -1,0 +1,242 @@
+"""What people see while it runs: a progress bar or plain lines, `metrics.jsonl`, TensorBoard.
+
+    with Reporter(workdir, total_steps=100) as report:
+        report.start(step=0, model_flops=2e12, tokens_per_step=8192)
+        for step in range(1, 101):
+            ...                                   # dispatch the step
+            report.tick(step)                     # every step; waits for no device
+            if step % 10 == 0:
+                report.log(step, {"loss": loss})  # floats that were fetched already
+
+Only the primary process speaks and writes.
+"""
+
+import contextlib
+import importlib.util
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+import jax
+from etils import epath
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from jaxlt.engine import distributed
+from jaxlt.engine.checkpoint_store import is_local
+from jaxlt.engine.metrics_file import MetricsFile
+
+# Dense bf16 FLOP/s of one device, as its maker gives them; by a part of jax's `device_kind`,
+# the more special names first.
+_PEAKS: tuple[tuple[str, float], ...] = (
+    ("TPU v4", 275e12),
+    ("TPU v5 lite", 197e12),
+    ("TPU v5e", 197e12),
+    ("TPU v5", 459e12),
+    ("TPU v6", 918e12),
+    ("A100", 312e12),
+    ("H100 PCIe", 756e12),
+    ("H100 NVL", 835e12),
+    ("H100", 989e12),
+    ("H200", 989e12),
+)
+
+
+def peak_flops(device_kind: str) -> float | None:
+    """Dense bf16 peak of one device by jax's `device_kind`; None where it is not known (CPUs)."""
+    for part, peak in _PEAKS:
+        if part.lower() in device_kind.lower():
+            return peak
+    return None
+
+
+class Reporter:
+    """Shows and records one run's progress; a context manager."""
+
+    def __init__(
+        self,
+        workdir: epath.PathLike | None,
+        total_steps: int,
+        stream: IO[str] | None = None,
+        tensorboard: bool = True,
+    ) -> None:
+        """Prepares to speak on `stream` (stdout); `start` opens the displays and files."""
+        self._workdir = None if workdir is None else epath.Path(workdir)
+        self._total, self._tensorboard = total_steps, tensorboard
+        self._tokens: float = 0
+        self._flops: float | None = None
+        self._peak: float | None = None
+        self._mark: tuple[int, float] | None = None  # step and time that the rates count from
+        self._primary = distributed.is_primary()
+        self._console = Console(file=stream or sys.stdout, soft_wrap=True, highlight=False)
+        self._progress: Progress | None = None
+        self._task = TaskID(0)
+        self._metrics: MetricsFile | None = None
+        self._board: Any = None
+
+    def start(
+        self, step: int, model_flops: float | None = None, tokens_per_step: float = 0
+    ) -> None:
+        """Begins after `step` (the step restored): rows after it in `metrics.jsonl` are dropped.
+
+        `model_flops` and `tokens_per_step` are those of one step on all devices together.
+        """
+        self._flops, self._tokens = model_flops, tokens_per_step
+        peak = peak_flops(jax.devices()[0].device_kind)
+        self._peak = None if peak is None else peak * jax.device_count()
+        if not self._primary:
+            return
+        if self._workdir is not None:
+            self._metrics = MetricsFile(self._workdir / "metrics.jsonl", step)
+            if self._tensorboard:
+                self._board = self._open_board(self._workdir, step)
+        if self._console.is_terminal:
+            self._progress = self._open_bar(step)
+
+    def __enter__(self) -> "Reporter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def tick(self, step: int) -> None:
+        """Notes that `step` was dispatched. The first one starts the clock, so that compiling it
+        is in no rate."""
+        if self._mark is None:
+            self._mark = (step, time.monotonic())
+        if self._progress is not None:
+            self._progress.update(self._task, completed=step)
+
+    def log(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
+        """Shows and records training values at `step`, with the rates since the last time.
+
+        Call it after the values were fetched from the device: that is what makes the rates true.
+        Returns values and rates.
+        """
+        rates = self._rates(step)
+        everything = {**values, **rates}
+        self._record(step, everything)
+        parts = [f"{name} {value:.4g}" for name, value in values.items()]
+        texts = self._rate_texts(rates)
+        if self._progress is not None:
+            stats = "  ".join([*parts[:1], *texts])
+            self._progress.update(self._task, completed=step, stats=stats)
+        else:
+            self.note("  ".join([f"step {step}/{self._total}", *parts, *texts]))
+        return everything
+
+    def evaluation(self, step: int, values: Mapping[str, float]) -> None:
+        """Shows and records what an evaluation at `step` found; its time is in no rate."""
+        self._record(step, values)
+        parts = [f"{name} {value:.4g}" for name, value in values.items()]
+        self.note("  ".join([f"step {step}/{self._total} evaluated", *parts]))
+        if self._mark is not None:
+            self._mark = (step, time.monotonic())
+
+    def _record(self, step: int, values: Mapping[str, float]) -> None:
+        if self._metrics is not None:
+            self._metrics.write(step, values)
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def note(self, text: str) -> None:
+        """Prints a line (above the bar, where there is one)."""
+        if self._primary:
+            self._console.print(text, markup=False)
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keeps what happens inside (an evaluation, waiting for a checkpoint) out of the rates."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            if self._mark is not None:
+                self._mark = (self._mark[0], self._mark[1] + time.monotonic() - began)
+
+    def close(self) -> None:
+        """Takes the bar away and closes the files."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
+        if self._board is not None:
+            self._board.close()
+            self._board = None
+
+    def _rates(self, step: int) -> dict[str, float]:
+        """Steps, tokens and FLOPs a second since the last call (since the first step at first)."""
+        now, mark = time.monotonic(), self._mark
+        self._mark = (step, now)
+        if mark is None or step <= mark[0] or now <= mark[1]:
+            return {}
+        per_second = (step - mark[0]) / (now - mark[1])
+        rates = {"steps_per_second": per_second}
+        if self._tokens:
+            rates["tokens_per_second"] = per_second * self._tokens
+        if self._flops and self._peak:
+            rates["mfu"] = per_second * self._flops / self._peak
+        rates["seconds_left"] = max(self._total - step, 0) / per_second
+        return rates
+
+    def _rate_texts(self, rates: Mapping[str, float]) -> list[str]:
+        texts = []
+        if "tokens_per_second" in rates:
+            texts.append(f"{rates['tokens_per_second']:,.0f} tokens/s")
+        elif "steps_per_second" in rates:
+            texts.append(f"{rates['steps_per_second']:.2f} steps/s")
+        if "mfu" in rates:
+            texts.append(f"MFU {rates['mfu']:.1%}")
+        if "seconds_left" in rates:
+            texts.append(f"{_duration(rates['seconds_left'])} left")
+        return texts
+
+    def _open_bar(self, start_step: int) -> Progress:
+        progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[stats]}", markup=False),
+            console=self._console,
+            refresh_per_second=2,
+        )
+        self._task = progress.add_task(
+            "step", total=self._total, completed=start_step, stats="compiling the first step"
+        )
+        progress.start()
+        return progress
+
+    def _open_board(self, workdir: epath.Path, start_step: int) -> Any:
+        """A TensorBoard writer, or None with a note where it cannot be."""
+        if importlib.util.find_spec("tensorboardX") is None:
+            self.note(
+                "No TensorBoard files (metrics.jsonl has all): tensorboardX is not installed."
+            )
+            return None
+        if not is_local(workdir):
+            self.note("No TensorBoard files (metrics.jsonl has all): they need a local workdir.")
+            return None
+        from tensorboardX import SummaryWriter
+
+        return SummaryWriter(
+            str(workdir / "tensorboard"),
+            purge_step=start_step + 1 if start_step else None,  # hides what will be run again
+            write_to_disk=True,
+            flush_secs=30,
+        )
+
+
+def _duration(seconds: float) -> str:
+    """'2d 03h', '1h 05m', '4m 10s' or '9s'."""
+    total = round(seconds)
+    days, hours = divmod(total // 3600, 24)
+    minutes, rest = divmod(total % 3600, 60)
+    if days:
+        return f"{days}d {hours:02d}h"
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"

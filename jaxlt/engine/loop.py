@@ -1,0 +1,275 @@
+"""The whole training loop, in reading order.
+
+    result = train(job, data, workdir, evaluators=[...], base=...)
+
+`job` holds the frozen configs (a `RunConfig`, or anything with the same fields); `data` and the
+evaluators are made by the caller, so the loop runs on plain arrays as well as on mixtures.
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlt.data.batches import BatchSource
+from jaxlt.engine import distributed
+from jaxlt.engine.checkpoint import CheckpointConfig, Checkpoints
+from jaxlt.engine.evaluator import Evaluator
+from jaxlt.engine.feed import Feed
+from jaxlt.engine.flops import step_flops, tokens_of
+from jaxlt.engine.logging import Reporter
+from jaxlt.engine.losses import LossConfig
+from jaxlt.engine.optimizers import OptimizerConfig
+from jaxlt.engine.partitioning import MeshConfig, check_batch, make_mesh
+from jaxlt.engine.resume import Position, restore, save, start
+from jaxlt.engine.schedules import ScheduleConfig, learning_rate
+from jaxlt.engine.signals import Preemption
+from jaxlt.engine.state import BaseSource, TrainState
+from jaxlt.engine.step import Hyper, Program, StepSpec, build
+from jaxlt.engine.workdir import Workdir
+from jaxlt.errors import UserError
+from jaxlt.models.config import T5Config
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """What a run does, beside its model and its data.
+
+    trainable, frozen: regexes over whole parameter names ('modules/.*', 'params/encoder/.*').
+    frozen_dtype: store the frozen part in this dtype, whose gradients then flow in it too.
+    accumulate: split a batch in so many parts, one after the other.
+    patience: stop after so many evaluations without a better `CheckpointConfig.best_metric`.
+    on_nan: 'stop', or 'skip' the step. max_loss: a loss above it counts as exploded.
+    """
+
+    steps: int
+    seed: int = 0
+    accumulate: int = 1
+    trainable: tuple[str, ...] = (".*",)
+    frozen: tuple[str, ...] = ()
+    frozen_dtype: str | None = None
+    log_every: int = 10
+    eval_every: int = 0
+    patience: int = 0
+    on_nan: str = "stop"
+    max_loss: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.on_nan not in ("stop", "skip"):
+            raise UserError(f"TrainConfig.on_nan is 'stop' or 'skip', not '{self.on_nan}'.")
+        for field in ("steps", "accumulate", "log_every"):
+            if getattr(self, field) < 1:
+                raise UserError(f"TrainConfig.{field} is at least 1, not {getattr(self, field)}.")
+
+
+class Job(Protocol):
+    """The configs that a run needs."""
+
+    model: T5Config
+    train: TrainConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    loss: LossConfig
+    mesh: MeshConfig
+    checkpoint: CheckpointConfig
+
+
+@dataclasses.dataclass
+class Result:
+    """How a run ended: 'done', 'patience', or 'preempted' (saved, to be resumed)."""
+
+    state: TrainState
+    program: Program
+    ended: str
+    metrics: dict[str, float]
+    position: Position
+
+
+def program_of(job: Job, devices: Sequence[jax.Device] | None = None) -> Program:
+    """Compiles what a job asks for; jobs of equal shapes share it."""
+    return build(
+        StepSpec(
+            model=job.model,
+            loss=job.loss,
+            optimizer=job.optimizer,
+            mesh=make_mesh(job.mesh, devices),
+            rules=job.mesh.rules,
+            trainable=job.train.trainable,
+            frozen=job.train.frozen,
+            frozen_dtype=job.train.frozen_dtype,
+            accumulate=job.train.accumulate,
+            skip_nonfinite=job.train.on_nan == "skip",
+        )
+    )
+
+
+def train(
+    job: Job,
+    data: BatchSource,
+    workdir: Workdir,
+    *,
+    evaluators: Sequence[Evaluator] = (),
+    base: BaseSource | None = None,
+    reporter: Reporter | None = None,
+    vocabulary: str = "",
+) -> Result:
+    """Trains from the newest complete checkpoint of `workdir`, or from the start.
+
+    vocabulary: a fingerprint that checkpoints carry, so that a later run cannot take another.
+    """
+    # --- shapes, shardings, compiled step ---------------------------------------------------------
+    program = program_of(job)
+    check_batch(data.batch_size, job.train.accumulate, program.spec.mesh)
+    check_languages(job.model, data)
+    checkpoints = Checkpoints(workdir.path, job.checkpoint)
+    say = reporter or Reporter(workdir.path, job.train.steps)
+
+    # --- where we are -----------------------------------------------------------------------------
+    if checkpoints.latest() is None:
+        state, position = start(job, program, data, checkpoints, base, say, vocabulary)
+    else:
+        state, position = restore(job, program, data, checkpoints, base, say)
+    say.start(position.step, flops_of(job, program, data), tokens_a_step(data))
+
+    # --- the loop ---------------------------------------------------------------------------------
+    preemption = Preemption()
+    feed = Feed(data, program.spec.mesh, position.step, job.train.steps)
+    watch = Watch(job, checkpoints)
+    ended = "done"
+    try:
+        for step, batch, languages in feed:
+            rate = learning_rate(job.schedule, step)
+            hyper = Hyper(jnp.float32(rate), jnp.uint32(job.train.seed))
+            state, metrics = program.train(state, batch, hyper)
+            say.tick(step + 1)
+            watch.later(step, metrics, languages, [data.languages, rate])
+            position = dataclasses.replace(position, step=step + 1)
+            last = position.step == job.train.steps
+            if last or position.step % job.train.log_every == 0:
+                say.log(position.step, watch.settle())
+            if evaluators and (last or _due(position.step, job.train.eval_every)):
+                watch.settle()
+                position = evaluate(program, state, evaluators, position, job, say)
+            stop = preemption.asked(position.step)
+            out_of_patience = 0 < job.train.patience <= position.bad_evaluations
+            if last or stop or out_of_patience or _due(position.step, job.checkpoint.every):
+                watch.settle()
+                save(checkpoints, state, position, job)
+            if stop or out_of_patience:
+                ended = "preempted" if stop else "patience"
+                break
+    finally:
+        feed.close()
+        preemption.release()
+        say.close()
+    checkpoints.close()
+
+    # --- the end ----------------------------------------------------------------------------------
+    distributed.barrier("jaxlt-end")
+    return Result(state, program, ended, watch.metrics, position)
+
+
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+class Watch:
+    """Looks at the numbers of each step one step late, so that the devices never wait for it."""
+
+    def __init__(self, job: Job, checkpoints: Checkpoints):
+        self._job, self._checkpoints = job, checkpoints
+        self._pending: tuple[int, Any, np.ndarray, list[Any]] | None = None
+        self.metrics: dict[str, float] = {}
+        self._skipped = 0
+
+    def later(self, step: int, metrics: Any, languages: np.ndarray, extra: list[Any]) -> None:
+        """Takes a step's metrics (still being computed) and settles those of the step before."""
+        self.settle()
+        self._pending = (step, metrics, languages, extra)
+
+    def settle(self) -> dict[str, float]:
+        """Waits for the step in hand, checks it, and returns its numbers."""
+        if self._pending is None:
+            return self.metrics
+        step, pending, languages, (names, rate) = self._pending
+        self._pending = None
+        values = {k: float(v) for k, v in jax.device_get(pending).items()}
+        ok = bool(values.pop("ok"))
+        exploded = self._job.train.max_loss is not None and values["loss"] > self._job.train.max_loss
+        scaled = "loss_scale" in values  # float16 skips overflows by itself, and recovers
+        if not ok and (self._job.train.on_nan == "skip" or scaled):
+            self._skipped += 1
+            if scaled and values["loss_scale"] <= 1.0:
+                self._stop(step, values, languages, names, "cannot be scaled into float16's range")
+        elif not ok:
+            self._stop(step, values, languages, names, "is not finite")
+        if exploded:
+            limit = f"is above TrainConfig.max_loss = {self._job.train.max_loss}"
+            self._stop(step, values, languages, names, limit)
+        self.metrics = values | {"learning_rate": rate, "skipped_steps": float(self._skipped)}
+        return self.metrics
+
+    def _stop(self, step: int, values: dict[str, float], languages: Any, names: Any, why: str):
+        present = sorted({names[i] for i in languages if i < len(names)})
+        good = self._checkpoints.latest()
+        saved = "there is none yet" if good is None else f"'{self._checkpoints.path(good)}'"
+        raise UserError(
+            f"Stopped at step {step}: the loss ({values['loss']:.4g}, gradient norm "
+            f"{values['grad_norm']:.4g}) {why}. Languages in the batch: {', '.join(present)}. The "
+            f"last good checkpoint is kept: {saved}. Lower ScheduleConfig.learning_rate, set "
+            "OptimizerConfig.clip_norm, or TrainConfig.on_nan = 'skip'."
+        )
+
+
+def evaluate(
+    program: Program,
+    state: TrainState,
+    evaluators: Sequence[Evaluator],
+    position: Position,
+    job: Job,
+    say: Reporter,
+) -> Position:
+    """Runs the evaluators; returns the position with the best value and patience brought up to date."""
+    params = {**state.frozen, **state.trainable}
+    metrics: dict[str, float] = {}
+    for evaluator in evaluators:
+        metrics |= {f"{evaluator.name}/{k}": v for k, v in evaluator(program, params).items()}
+    say.evaluation(position.step, metrics)
+    config = job.checkpoint
+    if config.best_metric is None:
+        return position.after_evaluation(metrics, None, config.best_mode)
+    if config.best_metric not in metrics:
+        raise UserError(
+            f"CheckpointConfig.best_metric '{config.best_metric}' is not among the metrics of this "
+            f"run: {', '.join(sorted(metrics))}."
+        )
+    return position.after_evaluation(metrics, metrics[config.best_metric], config.best_mode)
+
+
+def check_languages(model: T5Config, data: BatchSource) -> None:
+    """Raises UserError where a plug's bank has fewer slots than the data has languages."""
+    for plug in model.plugs:
+        if plug.routes and plug.key in ("source", "target") and plug.routes < len(data.languages):
+            raise UserError(
+                f"Plug '{plug.name}' has {plug.routes} routes, and the data {len(data.languages)} "
+                f"languages ({', '.join(data.languages)}): a row's language would have no slot. "
+                f"Set its routes to {len(data.languages)} or more."
+            )
+
+
+def tokens_a_step(data: BatchSource) -> int:
+    """Input and target positions of a global batch."""
+    return data.batch_size * sum(tokens_of(data.spec()))
+
+
+def flops_of(job: Job, program: Program, data: BatchSource) -> float:
+    """Model FLOPs of a step; the weight-gradient part counts for the trained share only."""
+    leaves = program.layout.leaves
+    size = lambda names: sum(math.prod(leaves[n].shape) for n in names)  # noqa: E731
+    share = size(program.layout.trainable) / max(1, size(leaves))
+    inputs, targets = tokens_of(data.spec())
+    return step_flops(job.model, data.batch_size, inputs, targets, share)

@@ -1,0 +1,193 @@
+"""The mesh, and which part of every array lives where.
+
+A mesh has four named axes: `replica` (copies across slices, over the slow network), `data` (rows),
+`fsdp` (rows, and the parameters' embed axis) and `tensor` (heads, MLP, vocabulary). Any may be 1.
+Parameters name their axes logically ('embed', 'mlp', ...); rules map those names to mesh axes.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from jax.experimental import mesh_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxlt.errors import UserError, nearest
+
+AXES = ("replica", "data", "fsdp", "tensor")
+BATCH_AXES = ("replica", "data", "fsdp")
+
+Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
+
+DEFAULT_RULES: Rules = (
+    ("batch", BATCH_AXES),
+    ("vocab", "tensor"),
+    ("mlp", "tensor"),
+    ("heads", "tensor"),
+    ("embed", "fsdp"),  # parameters' model axis; activations' is 'embed_act'
+    ("embed_act", None),
+    ("length", None),
+    ("layers", None),
+    ("routes", None),
+    ("bottleneck", None),
+    ("norm", None),
+    ("relpos_heads", None),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Devices along each axis; one of them may be -1: all that are left."""
+
+    replica: int = 1
+    data: int = -1
+    fsdp: int = 1
+    tensor: int = 1
+    rules: Rules = DEFAULT_RULES
+
+    def __post_init__(self) -> None:
+        sizes = self.sizes()
+        if sum(s == -1 for s in sizes) > 1 or any(s < 1 and s != -1 for s in sizes):
+            raise UserError(
+                f"MeshConfig axes are positive, and one at most is -1 (the rest): got "
+                f"{', '.join(f'{a} = {s}' for a, s in zip(AXES, sizes, strict=True))}."
+            )
+        for logical, target in self.rules:
+            for axis in (target,) if isinstance(target, str) else target or ():
+                if axis not in AXES:
+                    raise UserError(
+                        f"MeshConfig.rules maps '{logical}' to '{axis}', which is no mesh axis "
+                        f"({', '.join(AXES)}).{nearest(axis, AXES)}"
+                    )
+
+    def sizes(self) -> tuple[int, int, int, int]:
+        """The four sizes, in the order of AXES."""
+        return (self.replica, self.data, self.fsdp, self.tensor)
+
+
+def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """Lays the devices out. More shards than devices, or devices left over, is an error."""
+    devices = list(jax.devices() if devices is None else devices)
+    sizes = list(config.sizes())
+    fixed = math.prod(s for s in sizes if s != -1)
+    asked = ", ".join(f"MeshConfig.{a} = {s}" for a, s in zip(AXES, sizes, strict=True))
+    if -1 in sizes and len(devices) % fixed == 0:
+        sizes[sizes.index(-1)] = len(devices) // fixed
+    if -1 in sizes or math.prod(sizes) != len(devices):
+        more = "more shards than devices" if fixed > len(devices) else "devices not divided evenly"
+        raise UserError(
+            f"The mesh does not fit {len(devices)} {devices[0].platform} device(s): {more} "
+            f"({asked}). The product of the four axes has to be {len(devices)}; set one to -1 to "
+            "take what is left."
+        )
+    types = (AxisType.Auto,) * len(AXES)
+    slices = {getattr(d, "slice_index", 0) for d in devices}
+    if sizes[0] > 1 and len(slices) == sizes[0]:  # replicas across slices: the slow axis outermost
+        grid = mesh_utils.create_hybrid_device_mesh(
+            (1, *sizes[1:]), (sizes[0], 1, 1, 1), devices=devices
+        )
+        return Mesh(grid, AXES, axis_types=types)
+    return jax.make_mesh(tuple(sizes), AXES, axis_types=types, devices=devices)
+
+
+def batch_shards(mesh: Mesh) -> int:
+    """How many ways the rows of a batch are split."""
+    return math.prod(mesh.shape[a] for a in BATCH_AXES)
+
+
+def check_batch(rows: int, accumulate: int, mesh: Mesh) -> None:
+    """Raises UserError unless `rows` divide over the mesh and the accumulation steps."""
+    shards = batch_shards(mesh)
+    if rows % (shards * accumulate):
+        unit = shards * accumulate
+        near = max(unit, round(rows / unit) * unit)
+        parts = " x ".join(f"{a} {mesh.shape[a]}" for a in BATCH_AXES)
+        raise UserError(
+            f"A batch of {rows} rows (DataConfig.batch_size) is not divisible by {unit}: the mesh "
+            f"splits rows {shards} ways ({parts}) and TrainConfig.accumulate is {accumulate}. "
+            f"The nearest size that works is {near}."
+        )
+
+
+def spec_for(
+    shape: Sequence[int], axes: Sequence[str | None], rules: Rules, mesh: Mesh
+) -> PartitionSpec:
+    """Logical axes of an array -> its PartitionSpec on the mesh.
+
+    A mesh axis is used once an array, the first time it is asked for. A dimension that it does not
+    divide stays whole (six heads on four devices), rather than being padded.
+    """
+    table = dict(rules)
+    used: set[str] = set()
+    out: list[str | tuple[str, ...] | None] = []
+    for size, name in zip(shape, axes, strict=True):
+        if name is not None and name not in table:
+            raise UserError(
+                f"MeshConfig.rules has no entry for the logical axis '{name}'."
+                + nearest(name, table)
+            )
+        target = table.get(name) if name is not None else None
+        wanted = (target,) if isinstance(target, str) else tuple(target or ())
+        taken: list[str] = []
+        for axis in wanted:
+            ways = math.prod(mesh.shape[a] for a in [*taken, axis])
+            if axis not in used and mesh.shape[axis] > 1 and size % ways == 0:
+                taken.append(axis)
+        used.update(taken)
+        out.append(tuple(taken) if len(taken) > 1 else taken[0] if taken else None)
+    return PartitionSpec(*out)
+
+
+def shardings_for(
+    shapes: Mapping[str, Sequence[int]],
+    axes: Mapping[str, Sequence[str | None]],
+    rules: Rules,
+    mesh: Mesh,
+) -> dict[str, NamedSharding]:
+    """`spec_for` over flat dicts of shapes and axes."""
+    return {n: NamedSharding(mesh, spec_for(s, axes[n], rules, mesh)) for n, s in shapes.items()}
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of what every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """The sharding of batch fields [B, ...]: rows over replica, data and fsdp."""
+    return NamedSharding(mesh, PartitionSpec(BATCH_AXES))
+
+
+def local_rows(rows: int, mesh: Mesh) -> list[tuple[int, int]]:
+    """The ranges [start, stop) of a global batch that this host's devices need, merged, in order."""
+    index = batch_sharding(mesh).addressable_devices_indices_map((rows,))
+    ranges = sorted({i[0].indices(rows)[:2] for i in index.values() if i is not None})
+    merged: list[tuple[int, int]] = []
+    for start, stop in ranges:
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(stop, merged[-1][1]))
+        else:
+            merged.append((start, stop))
+    return merged
+
+
+def place_rows(
+    parts: Sequence[tuple[int, Mapping[str, np.ndarray]]], rows: int, mesh: Mesh
+) -> dict[str, jax.Array]:
+    """Host rows -> global arrays. parts: (first row, fields) for each range of `local_rows`."""
+    sharding = batch_sharding(mesh)
+
+    def field(name: str) -> jax.Array:
+        def read(index: tuple[slice, ...]) -> np.ndarray:
+            start, stop, _ = index[0].indices(rows)
+            for first, fields in parts:
+                if first <= start and stop <= first + len(fields[name]):
+                    return fields[name][start - first : stop - first]
+            raise IndexError(f"rows {start} to {stop} of '{name}' were not read on this host")
+
+        shape = (rows, *parts[0][1][name].shape[1:])
+        return jax.make_array_from_callback(shape, sharding, read)
+
+    return {name: field(name) for name in parts[0][1]}

@@ -1,0 +1,198 @@
+"""Starting a run, and going on exactly where it was.
+
+A checkpoint holds what changes (trainable, optimizer, step, loss scale) and a Position: data
+position, seed, best value, patience, and where the frozen base came from with its content hash.
+The frozen part is not saved at every step: it is read again from where it came from, or, where it
+was drawn, from `workdir/base`, written once.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxlt.data.batches import BatchSource
+from jaxlt.engine.checkpoint import Checkpoints
+from jaxlt.engine.fingerprint import fingerprint
+from jaxlt.engine.partitioning import replicated
+from jaxlt.engine.state import (
+    BaseSource,
+    LossScale,
+    TrainState,
+    base_fingerprint,
+    load_base,
+    make_state,
+    optimizer_abstract,
+)
+from jaxlt.engine.step import Program
+from jaxlt.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+    """Where a run is: all of a checkpoint that is not an array."""
+
+    step: int
+    seed: int
+    data_fingerprint: str
+    languages: tuple[str, ...]
+    base_origin: dict[str, str]
+    base_fingerprint: str  # of the backbone as the run found it
+    frozen_fingerprint: str  # of the frozen part of the backbone
+    vocabulary: str = ""  # fingerprint of the vocabulary, where the data has one
+    best: float | None = None
+    best_step: int | None = None
+    bad_evaluations: int = 0
+    evaluation: dict[str, float] = dataclasses.field(default_factory=dict)
+    evaluated_step: int | None = None  # of `evaluation`
+
+    def after_evaluation(
+        self, metrics: dict[str, float], value: float | None, mode: str
+    ) -> "Position":
+        """Takes the metrics of an evaluation at this step; `value` is the one that decides on best.
+
+        Brings best and patience up to date: NaN is never better.
+        """
+        now = dataclasses.replace(self, evaluation=metrics, evaluated_step=self.step)
+        if value is None:
+            return now
+        sign = -1 if mode == "min" else 1
+        if not math.isnan(value) and (self.best is None or sign * value > sign * self.best):
+            return dataclasses.replace(now, best=value, best_step=self.step, bad_evaluations=0)
+        return dataclasses.replace(now, bad_evaluations=self.bad_evaluations + 1)
+
+
+def _frozen_fingerprint(state: TrainState) -> str:
+    return fingerprint({n: v for n, v in state.frozen.items() if n.startswith("params/")})
+
+
+def start(
+    job: Any,
+    program: Program,
+    data: BatchSource,
+    checkpoints: Checkpoints,
+    base: BaseSource | None,
+    say: Any,
+    vocabulary: str = "",
+) -> tuple[TrainState, Position]:
+    """Makes the state at step 0, and writes down what a resumption could not find again."""
+    layout = program.layout
+    drawn: list[str] = []
+    state = make_state(
+        layout,
+        program.optimizer,
+        job.train.seed,
+        base,
+        encoder=job.model.is_encoder,
+        loss_scaling=program.loss_scaling,
+        on_drawn=drawn.extend,
+    )
+    if base is None:
+        drawn = list(layout.leaves)
+    elif drawn:
+        say.note(f"Not in {base.origin['path']}, drawn from the seed: {_brief(drawn)}.")
+    kept = {n: state.frozen[n] for n in drawn if n in state.frozen}
+    if kept:
+        checkpoints.save_base(kept, {"seed": job.train.seed})
+    return state, Position(
+        step=0,
+        seed=job.train.seed,
+        data_fingerprint=data.fingerprint,
+        languages=tuple(data.languages),
+        base_origin=dict(base.origin) if base is not None else {"format": "drawn from the seed"},
+        base_fingerprint=base_fingerprint(state),
+        frozen_fingerprint=_frozen_fingerprint(state),
+        vocabulary=vocabulary,
+    )
+
+
+def _brief(names: list[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
+def save(checkpoints: Checkpoints, state: TrainState, position: Position, job: Any) -> None:
+    """Hands a checkpoint to the background writer, with the metrics of an evaluation at this step."""
+    meta = dataclasses.asdict(position)
+    metrics = position.evaluation if position.evaluated_step == position.step else None
+    checkpoints.save(position.step, arrays_of(state), meta, metrics=metrics)
+
+
+def arrays_of(state: TrainState) -> dict[str, Any]:
+    """The arrays of a checkpoint."""
+    extra: dict[str, Any] = {"step": state.step}
+    if state.loss_scale is not None:
+        extra |= {"loss_scale": state.loss_scale.scale, "good_steps": state.loss_scale.good_steps}
+    return {"trainable": state.trainable, "optimizer": state.optimizer, "extra": extra}
+
+
+def abstract_arrays(program: Program) -> dict[str, Any]:
+    """Shapes and shardings of `arrays_of`, before there is a state."""
+    layout = program.layout
+    scalar = lambda dtype: jax.ShapeDtypeStruct((), dtype, sharding=replicated(layout.mesh))  # noqa: E731
+    extra: dict[str, Any] = {"step": scalar(jnp.int32)}
+    if program.loss_scaling:
+        extra |= {"loss_scale": scalar(jnp.float32), "good_steps": scalar(jnp.int32)}
+    return {
+        "trainable": layout.abstract(layout.trainable),
+        "optimizer": optimizer_abstract(layout, program.optimizer),
+        "extra": extra,
+    }
+
+
+def restore(
+    job: Any,
+    program: Program,
+    data: BatchSource,
+    checkpoints: Checkpoints,
+    base: BaseSource | None,
+    say: Any,
+) -> tuple[TrainState, Position]:
+    """Reads the newest complete checkpoint onto this mesh, and the frozen part beside it."""
+    step = checkpoints.latest()
+    assert step is not None
+    arrays, meta = checkpoints.restore(step, abstract_arrays(program))
+    meta = {k: v for k, v in meta.items() if k in {f.name for f in dataclasses.fields(Position)}}
+    position = Position(**meta | {"languages": tuple(meta["languages"])})
+    if position.data_fingerprint != data.fingerprint:
+        raise UserError(
+            f"The data of this run is not the data of {checkpoints.workdir} (step {step}): mixture, "
+            "files, lengths, vocabulary, batch size or DataConfig.seed differ, so the position in "
+            "it means nothing. Give the former data, or start in a new workdir with INIT_FROM = "
+            f"'{checkpoints.workdir}'."
+        )
+    frozen = _frozen_part(job, program, checkpoints, base, position)
+    extra = arrays["extra"]
+    scale = None
+    if program.loss_scaling:
+        scale = LossScale(extra["loss_scale"], extra["good_steps"])
+    state = TrainState(extra["step"], arrays["trainable"], frozen, arrays["optimizer"], scale)
+    say.note(f"Resumed from step {position.step} of {checkpoints.workdir}.")
+    return state, position
+
+
+def _frozen_part(
+    job: Any,
+    program: Program,
+    checkpoints: Checkpoints,
+    base: BaseSource | None,
+    position: Position,
+) -> dict[str, jax.Array]:
+    """The frozen parameters, from the base they came from and from `workdir/base`; checked by hash."""
+    layout = program.layout
+    if not layout.frozen:
+        return {}
+    held = load_base(layout, base, job.model.is_encoder, layout.frozen) if base is not None else {}
+    missing = [n for n in layout.frozen if n not in held]
+    if missing:
+        held |= checkpoints.restore_base(layout.abstract(missing))[0]
+    found = fingerprint({n: v for n, v in held.items() if n.startswith("params/")})
+    if found != position.frozen_fingerprint:
+        raise UserError(
+            f"The frozen base is not the one that {checkpoints.workdir} was trained on: its content "
+            f"hash is {found}, the checkpoint's is {position.frozen_fingerprint} (it came from "
+            f"{position.base_origin.get('path', 'the seed')}). Give that INIT_FROM again."
+        )
+    return {n: held[n] for n in layout.frozen}

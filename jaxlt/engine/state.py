@@ -1,0 +1,273 @@
+"""The state of a run, born sharded: what trains, what is frozen, the optimizer's memory.
+
+Trees are flat: {'params/encoder/...': array, 'modules/...': array}.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+
+from jaxlt.engine.checkpoint_fit import explain
+from jaxlt.engine.fingerprint import fingerprint
+from jaxlt.engine.optimizers import Optimizer
+from jaxlt.engine.partitioning import Rules, replicated, shardings_for, spec_for
+from jaxlt.errors import UserError, nearest
+from jaxlt.models.config import T5Config
+from jaxlt.models.init import Leaf, describe, draw
+from jaxlt.models.layout import is_scanned, layer_name, split_layer
+
+Flat = dict[str, Any]
+
+
+class BaseSource(Protocol):
+    """A backbone on disk, read tensor by tensor; canonical (unrolled) names, without 'params/'."""
+
+    origin: Mapping[str, str]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def read(self, name: str) -> np.ndarray:
+        """Returns one whole tensor in its stored float dtype."""
+        ...
+
+
+@flax.struct.dataclass
+class LossScale:
+    """Dynamic loss scaling for float16: halved on overflow, doubled after enough good steps."""
+
+    scale: jax.Array
+    good_steps: jax.Array
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a step reads and writes. `frozen` is only read."""
+
+    step: jax.Array  # int32
+    trainable: Flat
+    frozen: Flat
+    optimizer: Any
+    loss_scale: LossScale | None = None
+
+
+def partition(
+    names: Iterable[str], trainable: Iterable[str], frozen: Iterable[str] = ()
+) -> tuple[list[str], list[str]]:
+    """Splits flat names into (trainable, frozen) by regexes over whole names.
+
+    A name trains if a trainable pattern matches it and no frozen one does. A pattern that matches
+    nothing is an error: it would freeze or train something in silence.
+    """
+    names = list(names)
+
+    def matching(patterns: Iterable[str], field: str) -> set[str]:
+        found: set[str] = set()
+        for pattern in patterns:
+            try:
+                hits = {n for n in names if re.fullmatch(pattern, n)}
+            except re.error as err:
+                raise UserError(f"TrainConfig.{field}: '{pattern}' is no regex: {err}.") from None
+            if not hits:
+                raise UserError(
+                    f"TrainConfig.{field}: '{pattern}' matches no parameter. Patterns are regexes "
+                    f"over whole names such as '{names[0]}' and '{names[-1]}'."
+                    + nearest(pattern, names)
+                )
+            found |= hits
+        return found
+
+    chosen = matching(trainable, "trainable") - matching(frozen, "frozen")
+    return [n for n in names if n in chosen], [n for n in names if n not in chosen]
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Shapes, logical axes and shardings of everything a run holds, before any of it exists."""
+
+    leaves: Mapping[str, Leaf]
+    trainable: tuple[str, ...]
+    frozen: tuple[str, ...]
+    shardings: Mapping[str, NamedSharding]
+    dtypes: Mapping[str, Any]
+    mesh: Mesh
+    rules: Rules
+
+    def abstract(self, names: Iterable[str]) -> dict[str, jax.ShapeDtypeStruct]:
+        """Shape, dtype and sharding of each named parameter."""
+        return {
+            n: jax.ShapeDtypeStruct(
+                self.leaves[n].shape, self.dtypes[n], sharding=self.shardings[n]
+            )
+            for n in names
+        }
+
+
+def make_layout(
+    config: T5Config,
+    mesh: Mesh,
+    rules: Rules,
+    trainable: Iterable[str] = (".*",),
+    frozen: Iterable[str] = (),
+    frozen_dtype: str | None = None,
+) -> Layout:
+    """Plans the state of a model: nothing is allocated."""
+    leaves = describe(config)
+    trains, rests = partition(leaves, trainable, frozen)
+    shardings = shardings_for(
+        {n: leaf.shape for n, leaf in leaves.items()},
+        {n: leaf.axes for n, leaf in leaves.items()},
+        rules,
+        mesh,
+    )
+    low = jnp.dtype(frozen_dtype) if frozen_dtype else jnp.dtype(jnp.float32)
+    dtypes = {n: low if n in set(rests) else jnp.dtype(jnp.float32) for n in leaves}
+    return Layout(leaves, tuple(trains), tuple(rests), shardings, dtypes, mesh, rules)
+
+
+def optimizer_abstract(layout: Layout, optimizer: Optimizer) -> Any:
+    """The optimizer's state as shapes with shardings: factored ones are sharded too."""
+    params = {n: jax.ShapeDtypeStruct(a.shape, a.dtype) for n, a in
+              layout.abstract(layout.trainable).items()}
+    shapes = jax.eval_shape(optimizer.init, params)
+    axes = optimizer.state_axes(params)
+    leaves, tree = jax.tree.flatten(shapes)
+    names = tree.flatten_up_to(axes)
+    made = [
+        jax.ShapeDtypeStruct(
+            leaf.shape,
+            leaf.dtype,
+            sharding=NamedSharding(
+                layout.mesh, spec_for(leaf.shape, ax, layout.rules, layout.mesh)
+            ),
+        )
+        for leaf, ax in zip(leaves, names, strict=True)
+    ]
+    return jax.tree.unflatten(tree, made)
+
+
+def draw_params(layout: Layout, names: Iterable[str], seed: int) -> Flat:
+    """Draws the named parameters, each on the devices that will hold it."""
+    key = jax.random.key(seed)
+    return {
+        n: draw(layout.leaves[n], n, key, layout.dtypes[n], layout.shardings[n]) for n in names
+    }
+
+
+def _check_base(base: BaseSource, wanted: Mapping[str, tuple[int, ...]], encoder: bool) -> None:
+    """Raises UserError where a base does not fit the config: names the parameter and the binding."""
+    where = base.origin.get("path", "the base")
+    for name, shape in wanted.items():
+        if name not in base.shapes:
+            if name.split("/")[0] in ("encoder", "decoder", "token_embedder"):
+                raise UserError(
+                    f"{where} has no parameter '{name}' {list(shape)}, which this T5Config asks "
+                    f"for.{nearest(name, base.shapes)} Compare T5Config.encoder_layers, "
+                    "decoder_layers, relpos_per_layer and tie_logits with the checkpoint's."
+                )
+        elif tuple(base.shapes[name]) != tuple(shape):
+            raise UserError(f"{where}: {explain(name, tuple(base.shapes[name]), tuple(shape))}")
+    extra = sorted(set(base.shapes) - set(wanted))
+    extra = [n for n in extra if not (encoder and n.startswith("decoder/"))]
+    extra = [n for n in extra if not n.startswith("mlm_head/")]
+    if extra:
+        layers = [n for n in extra if split_layer(n)[1] is not None]
+        hint = f"T5Config.{layers[0].split('/')[0]}_layers is too small." if layers else ""
+        raise UserError(
+            f"{where} holds {len(extra)} parameter(s) that this T5Config has no place for, such as "
+            f"'{extra[0]}' {list(base.shapes[extra[0]])}. {hint}"
+        )
+
+
+def load_base(
+    layout: Layout, base: BaseSource, encoder: bool, names: Iterable[str] | None = None
+) -> Flat:
+    """Streams a base (or the named parameters of it) into sharded arrays, tensor by tensor.
+
+    Returns those that the base holds. The whole base has to fit the layout, whatever is read.
+
+    A scanned leaf is made on the devices and filled layer by layer, so that the host holds one
+    layer's tensor at a time.
+    """
+    targets = [n for n in layout.leaves if n.startswith("params/")]
+    units: dict[str, list[str]] = {}
+    wanted: dict[str, tuple[int, ...]] = {}
+    for full in targets:
+        name, shape = full.removeprefix("params/"), layout.leaves[full].shape
+        scanned = is_scanned(name)
+        units[full] = [layer_name(name, i) for i in range(shape[0])] if scanned else [name]
+        wanted |= {unit: shape[1:] if scanned else shape for unit in units[full]}
+    _check_base(base, wanted, encoder)
+    fill = jax.jit(lambda whole, one, i: whole.at[i].set(one), donate_argnums=0)
+    out: Flat = {}
+    chosen = set(targets if names is None else names)
+    for full in targets:
+        if full not in chosen or units[full][0] not in base.shapes:
+            continue
+        shape, dtype, sharding = layout.leaves[full].shape, layout.dtypes[full], layout.shardings[full]
+        if not is_scanned(full):
+            out[full] = _put(base.read(units[full][0]), dtype, sharding)
+            continue
+        part = NamedSharding(layout.mesh, jax.sharding.PartitionSpec(*sharding.spec[1:]))
+        whole = jax.jit(lambda s=shape, d=dtype: jnp.zeros(s, d), out_shardings=sharding)()
+        for i, unit in enumerate(units[full]):
+            whole = fill(whole, _put(base.read(unit), dtype, part), i)
+        out[full] = jax.block_until_ready(whole)
+    return out
+
+
+def _put(value: np.ndarray, dtype: Any, sharding: NamedSharding) -> jax.Array:
+    """A host tensor onto its devices, each shard alone."""
+    cast = np.ascontiguousarray(value).astype(dtype, copy=False)
+    return jax.make_array_from_callback(cast.shape, sharding, lambda index: cast[index])
+
+
+def make_state(
+    layout: Layout,
+    optimizer: Optimizer,
+    seed: int,
+    base: BaseSource | None = None,
+    *,
+    encoder: bool = False,
+    loss_scaling: bool = False,
+    on_drawn: Callable[[list[str]], None] | None = None,
+) -> TrainState:
+    """Makes the state at step 0: the base where given, everything else drawn by name from `seed`.
+
+    on_drawn hears which parameters a given base did not hold (a head, the modules).
+    """
+    held = load_base(layout, base, encoder) if base is not None else {}
+    missing = [n for n in layout.leaves if n not in held]
+    if base is not None and on_drawn is not None and missing:
+        on_drawn(missing)
+    params = held | draw_params(layout, missing, seed)
+    trainable = {n: params[n] for n in layout.trainable}
+    frozen = {n: params[n] for n in layout.frozen}
+    out = jax.tree.map(lambda a: a.sharding, optimizer_abstract(layout, optimizer))
+    memory = jax.jit(optimizer.init, out_shardings=out)(trainable)
+    return TrainState(
+        step=jax.device_put(jnp.int32(0), replicated(layout.mesh)),
+        trainable=trainable,
+        frozen=frozen,
+        optimizer=memory,
+        loss_scale=new_loss_scale(layout.mesh) if loss_scaling else None,
+    )
+
+
+def new_loss_scale(mesh: Mesh) -> LossScale:
+    """Loss scaling at its start: 2^15, no good steps yet."""
+    put = lambda x: jax.device_put(x, replicated(mesh))  # noqa: E731
+    return LossScale(put(jnp.float32(2.0**15)), put(jnp.int32(0)))
+
+
+def base_fingerprint(state: TrainState) -> str:
+    """Content hash of the backbone in a state (`params`, not `modules`)."""
+    flat = {**state.frozen, **state.trainable}
+    return fingerprint({n: v for n, v in flat.items() if n.startswith("params/")})
+
+

@@ -1,0 +1,254 @@
+"""One training step and one evaluation step, compiled once for all runs of equal shapes.
+
+A `Program` is what a StepSpec (hashable: sizes, mesh, patterns) compiles to. Learning rate and seed
+are arrays, so runs that differ in nothing else share it.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from jaxlt.engine.losses import LossConfig, cross_entropy, normalizer
+from jaxlt.engine.optimizers import Optimizer, OptimizerConfig, global_norm, make_optimizer
+from jaxlt.engine.partitioning import Rules, batch_shards
+from jaxlt.engine.state import (
+    Flat,
+    Layout,
+    LossScale,
+    TrainState,
+    make_layout,
+    optimizer_abstract,
+    replicated,
+)
+from jaxlt.models.config import T5Config
+from jaxlt.models.encoder import model_of, target_fields
+from jaxlt.models.init import unflatten
+from jaxlt.models.layers import constrain, make_context
+
+Batch = Mapping[str, jax.Array]
+Metrics = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class StepSpec:
+    """All that decides what is compiled."""
+
+    model: T5Config
+    loss: LossConfig
+    optimizer: OptimizerConfig
+    mesh: Mesh
+    rules: Rules
+    trainable: tuple[str, ...] = (".*",)
+    frozen: tuple[str, ...] = ()
+    frozen_dtype: str | None = None
+    accumulate: int = 1
+    skip_nonfinite: bool = False
+
+
+@flax.struct.dataclass
+class Hyper:
+    """What varies between runs and steps without a new compilation."""
+
+    learning_rate: jax.Array  # float32
+    seed: jax.Array  # uint32
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """The compiled functions of a spec, and the layout of the state they work on."""
+
+    spec: StepSpec
+    layout: Layout
+    optimizer: Optimizer
+    jitted: Any  # (state without frozen, frozen, batch, hyper) -> (state, metrics)
+    evaluated: Any  # (params, batch) -> sums a row
+
+    def train(
+        self, state: TrainState, batch: Batch, hyper: Hyper
+    ) -> tuple[TrainState, Metrics]:
+        """One step. The state given is donated, except its `frozen` part, which is only read."""
+        with mesh_context(self.spec.mesh, self.spec.rules):
+            new, metrics = self.jitted(state.replace(frozen={}), state.frozen, batch, hyper)
+        return new.replace(frozen=state.frozen), metrics
+
+    def evaluate(self, params: Flat, batch: Batch) -> Metrics:
+        """Sums a row, without dropout: row_nll, row_correct, row_weight, language, ...: each [B]."""
+        with mesh_context(self.spec.mesh, self.spec.rules):
+            return self.evaluated(params, batch)
+
+    @property
+    def loss_scaling(self) -> bool:
+        """float16 needs its gradients scaled into range."""
+        return self.spec.model.dtype == "float16"
+
+
+@contextmanager
+def mesh_context(mesh: Mesh, rules: Rules) -> Iterator[None]:
+    """Within it, logical axis names in the model mean mesh axes."""
+    with jax.set_mesh(mesh), nn.logical_axis_rules(list(rules)):
+        yield
+
+
+def batch_loss(
+    spec: StepSpec, params: Flat, batch: Batch, dropout_key: jax.Array | None
+) -> tuple[jax.Array, Metrics]:
+    """Summed, not yet normalised loss of a batch, and its sums for reporting."""
+    model = model_of(spec.model)
+    ctx = make_context(batch, dropout_key if spec.model.dropout else None)
+    hidden = model.apply(unflatten(params), batch, ctx, method="hidden")
+    targets, weights = target_fields(spec.model)
+    return cross_entropy(
+        spec.loss,
+        hidden.states,
+        hidden.kernel,
+        batch[targets],
+        batch[weights],
+        transposed=hidden.transposed,
+        batch_shards=batch_shards(spec.mesh),
+        vocab_shards=spec.mesh.shape["tensor"],
+    )
+
+
+def _microbatches(batch: Batch, count: int) -> Batch:
+    """[B, ...] -> [count, B / count, ...]; microbatch a takes rows a, a + count, ...
+
+    Strided, so that each device's rows stay on it; which rows meet does not matter to the sum.
+    """
+
+    def split(x: jax.Array) -> jax.Array:
+        x = jnp.swapaxes(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 0, 1)
+        return constrain(x, None, "batch", *(None,) * (x.ndim - 2))
+
+    return {name: split(x) for name, x in batch.items()}
+
+
+def _gradients(
+    spec: StepSpec, trainable: Flat, frozen: Flat, batch: Batch, key: jax.Array, scale: jax.Array
+) -> tuple[Flat, Metrics]:
+    """Gradients of scale * summed loss / normaliser, and the sums; accumulated where asked."""
+    _, weight_field = target_fields(spec.model)
+    rows = batch[weight_field].shape[0]
+    divisor = normalizer(spec.loss, batch[weight_field], rows)
+
+    def loss(params: Flat, part: Batch) -> tuple[jax.Array, Metrics]:
+        total, sums = batch_loss(spec, {**frozen, **params}, part, key)
+        report = {"loss_sum": total}
+        report |= {k: sums[k] for k in ("nll_sum", "z_sum", "correct_sum", "weight_sum")}
+        return total * (scale / divisor), report
+
+    grad = jax.grad(loss, has_aux=True)
+    if spec.accumulate == 1:
+        grads, sums = grad(trainable, batch)
+        return grads, sums | {"divisor": divisor}
+
+    def add(total: Any, part: Batch) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, grad(trainable, part)), None
+
+    parts = _microbatches(batch, spec.accumulate)
+    zeros = jax.tree.map(
+        lambda a: jnp.zeros(a.shape, a.dtype),
+        jax.eval_shape(grad, trainable, {k: v[0] for k, v in parts.items()}),
+    )
+    (grads, sums), _ = jax.lax.scan(add, zeros, parts)
+    return grads, sums | {"divisor": divisor}
+
+
+def _next_scale(scale: LossScale, ok: jax.Array) -> LossScale:
+    """Halves on overflow; doubles after 2,000 good steps in a row."""
+    good = jnp.where(ok, scale.good_steps + 1, 0)
+    grown = jnp.where(good >= 2000, scale.scale * 2, scale.scale)
+    value = jnp.where(ok, grown, jnp.maximum(scale.scale / 2, 1.0))
+    return LossScale(value, jnp.where(good >= 2000, 0, good))
+
+
+def _train_step(
+    spec: StepSpec,
+    optimizer: Optimizer,
+    state: TrainState,
+    frozen: Flat,
+    batch: Batch,
+    hyper: Hyper,
+) -> tuple[TrainState, Metrics]:
+    """The step itself; `state.frozen` is empty in here, the frozen part comes beside it."""
+    key = jax.random.fold_in(jax.random.key(hyper.seed), state.step)
+    scaled = state.loss_scale is not None
+    scale = state.loss_scale.scale if scaled else jnp.float32(1.0)
+    grads, sums = _gradients(spec, state.trainable, frozen, batch, key, scale)
+    if scaled:
+        grads = jax.tree.map(lambda g: g / scale, grads)
+    norm = global_norm(grads)
+    ok = jnp.isfinite(norm) & jnp.isfinite(sums["loss_sum"])
+    params, memory = optimizer.update(
+        grads, state.optimizer, state.trainable, hyper.learning_rate
+    )
+    if scaled or spec.skip_nonfinite:
+        keep = lambda new, old: jnp.where(ok, new, old)  # noqa: E731
+        params = jax.tree.map(keep, params, state.trainable)
+        memory = jax.tree.map(keep, memory, state.optimizer)
+    metrics = {
+        "loss": sums["loss_sum"] / sums["divisor"],
+        "nll": sums["nll_sum"] / jnp.maximum(sums["weight_sum"], 1.0),
+        "accuracy": sums["correct_sum"] / jnp.maximum(sums["weight_sum"], 1.0),
+        "target_tokens": sums["weight_sum"],
+        "grad_norm": norm,
+        "ok": ok,
+    }
+    if scaled:
+        metrics["loss_scale"] = scale
+    new = state.replace(
+        step=state.step + 1,
+        trainable=params,
+        optimizer=memory,
+        loss_scale=_next_scale(state.loss_scale, ok) if scaled else None,
+    )
+    return new, metrics
+
+
+def _eval_step(spec: StepSpec, params: Flat, batch: Batch) -> Metrics:
+    """Per-row sums without dropout, and the fields that tell whose they are."""
+    _, sums = batch_loss(spec, params, batch, None)
+    _, weight_field = target_fields(spec.model)
+    weight = jnp.sum(batch[weight_field], axis=-1)
+    out = {"row_nll": sums["row_nll"], "row_correct": sums["row_correct"], "row_weight": weight}
+    out["language"] = batch.get("language", jnp.zeros(weight.shape, jnp.int32))
+    if "target_bytes" in batch:
+        out["target_bytes"] = batch["target_bytes"]
+    return out
+
+
+@functools.lru_cache(maxsize=16)
+def build(spec: StepSpec) -> Program:
+    """Makes the Program of a spec; equal specs share one, and so its compiled functions."""
+    layout = make_layout(
+        spec.model, spec.mesh, spec.rules, spec.trainable, spec.frozen, spec.frozen_dtype
+    )
+    axes = {n: layout.leaves[n].axes for n in layout.trainable}
+    optimizer = make_optimizer(spec.optimizer, axes)
+    out = state_shardings(layout, optimizer, spec.model.dtype == "float16")
+    step = functools.partial(_train_step, spec, optimizer)
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=(out, replicated(spec.mesh)))
+    evaluated = jax.jit(
+        functools.partial(_eval_step, spec), out_shardings=replicated(spec.mesh)
+    )
+
+    return Program(spec, layout, optimizer, jitted, evaluated)
+
+
+def state_shardings(layout: Layout, optimizer: Optimizer, loss_scaling: bool) -> TrainState:
+    """Shardings of everything a step returns, as a TrainState without its frozen part."""
+    whole = replicated(layout.mesh)
+    return TrainState(
+        step=whole,
+        trainable={n: layout.shardings[n] for n in layout.trainable},
+        frozen={},
+        optimizer=jax.tree.map(lambda a: a.sharding, optimizer_abstract(layout, optimizer)),
+        loss_scale=LossScale(whole, whole) if loss_scaling else None,
+    )

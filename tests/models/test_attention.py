@@ -1,0 +1,69 @@
+"""Relative buckets against T5's formula in whole numbers, the bias that is added, and attention."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlt.models.attention import MASKED, Bias, relative_buckets
+
+
+def bucket(relative: int, bidirectional: bool, buckets: int, max_distance: int) -> int:
+    """T5's bucket of one distance, in whole numbers: no logarithm, so nothing rounds.
+
+    Bucket exact + k holds distances from exact * (max_distance / exact) ** (k / (buckets - exact)).
+    """
+    start, distance = 0, -relative
+    if bidirectional:
+        buckets //= 2
+        start = buckets if distance < 0 else 0
+        distance = abs(distance)
+    distance = max(distance, 0)
+    exact = buckets // 2
+    if distance < exact:
+        return start + distance
+    span, k = buckets - exact, 0
+    while k < span - 1 and (
+        distance**span * exact ** (k + 1) >= exact**span * max_distance ** (k + 1)
+    ):
+        k += 1
+    return start + exact + k
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("buckets, max_distance", [(32, 128), (16, 64), (32, 256)])
+def test_buckets(bidirectional, buckets, max_distance):
+    distances = np.arange(-700, 701)
+    found = relative_buckets(distances, bidirectional, buckets, max_distance)
+    wanted = [bucket(int(d), bidirectional, buckets, max_distance) for d in distances]
+    np.testing.assert_array_equal(found, wanted)
+    assert found.max() < buckets
+
+
+def test_bias_is_what_a_loop_says():
+    rng = np.random.default_rng(0)
+    b, h, n = 2, 2, 5
+    table = rng.normal(size=(h, n, n)).astype(np.float32)
+    valid = np.array([[1, 1, 1, 1, 0], [1, 1, 1, 0, 0]], bool)
+    segments = np.array([[1, 1, 2, 2, 0], [1, 2, 2, 0, 0]])
+    bias = Bias(jnp.asarray(table), valid, valid, segments, segments, causal=True)
+    found = np.asarray(bias.materialise(n, n))
+    for i in range(b):
+        for q in range(n):
+            for k in range(n):
+                sees = valid[i, q] and valid[i, k] and segments[i, q] == segments[i, k] and k <= q
+                wanted = table[:, q, k] + (0 if sees else np.float32(MASKED))
+                np.testing.assert_array_equal(found[i, :, q, k], wanted)
+
+
+def test_bias_of_nothing_and_of_a_prefix():
+    assert Bias().materialise(3, 4) is None
+    padded = Bias(key_valid=jnp.array([[True, False]]), prefix=2).materialise(3, 2)
+    np.testing.assert_array_equal(padded[0, 0, 0], [0, 0, 0, MASKED])
+    assert Bias(causal=True).materialise(2, 3).dtype == jnp.float32
+
+
+def test_buckets_are_constants_of_the_program():
+    """Lengths are static, so the buckets are computed while tracing and not on the device."""
+    traced = jax.make_jaxpr(lambda t: jnp.take(t, relative_buckets(np.arange(9), True, 8, 20), axis=1))
+    assert "log" not in str(traced(jnp.zeros((2, 8))))

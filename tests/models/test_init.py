@@ -1,0 +1,147 @@
+"""Golden names, shapes and counts of T5X's trees, and how parameters are drawn."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from jaxlt.models.config import T5Config
+from jaxlt.models.init import count, describe, flatten, initialise
+from jaxlt.models.layout import unstack
+from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.site import plug
+from tests.conftest import make_config
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+# D, F, heads, encoder and decoder layers, parameters
+SIZES = {
+    "mt5_small": (512, 1024, 6, 8, 8, 300_176_768),
+    "mt5_base": (768, 2048, 12, 12, 12, 582_401_280),
+    "mt5_large": (1024, 2816, 16, 24, 24, 1_229_581_312),
+    "mt5_xl": (2048, 5120, 32, 24, 24, 3_742_619_648),
+    "mt5_xxl": (4096, 10240, 64, 24, 24, 12_921_057_280),
+    "byt5_small": (1472, 3584, 6, 12, 4, 299_637_760),
+    "byt5_base": (1536, 3968, 12, 18, 6, 581_653_248),
+    "byt5_large": (1536, 3840, 16, 36, 12, 1_228_183_552),
+    "byt5_xl": (2560, 6720, 32, 36, 12, 3_737_801_728),
+    "byt5_xxl": (4672, 12352, 64, 36, 12, 12_906_899_328),
+}
+
+
+def golden(cfg: T5Config) -> dict[str, tuple[int, ...]]:
+    """T5X's tree, written down by hand."""
+    d, f, j = cfg.emb_dim, cfg.mlp_dim, cfg.num_heads * cfg.head_dim
+    attention = {"query": (d, j), "key": (d, j), "value": (d, j), "out": (j, d)}
+    table = (cfg.num_heads, 32)
+    tree = {
+        "token_embedder/embedding": (cfg.vocab_rows, d),
+        "encoder/encoder_norm/scale": (d,),
+        "decoder/decoder_norm/scale": (d,),
+        "decoder/logits_dense/kernel": (d, cfg.vocab_rows),
+    }
+    parts = {
+        "encoder": (cfg.encoder_layers, {"attention": "pre_attention_layer_norm"}),
+        "decoder": (
+            cfg.decoder_layers,
+            {
+                "self_attention": "pre_self_attention_layer_norm",
+                "encoder_decoder_attention": "pre_cross_attention_layer_norm",
+            },
+        ),
+    }
+    for stack, (layers, sublayers) in parts.items():
+        if not cfg.relpos_per_layer:
+            tree[f"{stack}/relpos_bias/rel_embedding"] = table
+        for i in range(layers):
+            at = f"{stack}/layers_{i}"
+            for name, norm in sublayers.items():
+                tree[f"{at}/{norm}/scale"] = (d,)
+                tree |= {f"{at}/{name}/{k}/kernel": shape for k, shape in attention.items()}
+            tree[f"{at}/pre_mlp_layer_norm/scale"] = (d,)
+            tree[f"{at}/mlp/wi_0/kernel"] = tree[f"{at}/mlp/wi_1/kernel"] = (d, f)
+            tree[f"{at}/mlp/wo/kernel"] = (f, d)
+            if cfg.relpos_per_layer:
+                tree[f"{at}/relpos_bias/rel_embedding"] = table
+    return {f"params/{name}": shape for name, shape in tree.items()}
+
+
+BYT5_TINY = T5Config(384, 128, 160, 3, 3, 2, head_dim=8)
+
+
+@pytest.mark.parametrize("umt5", [False, True])
+@pytest.mark.parametrize("cfg", [make_config(), BYT5_TINY], ids=["tiny", "byt5_tiny"])
+def test_golden_names_and_shapes(cfg, umt5):
+    cfg = dataclasses.replace(cfg, relpos_per_layer=umt5)
+    wanted = golden(cfg)
+    unrolled = describe(dataclasses.replace(cfg, scan_layers=False))
+    assert {n: leaf.shape for n, leaf in unrolled.items()} == wanted
+    scanned = {n: np.zeros(leaf.shape, np.int8) for n, leaf in describe(cfg).items()}
+    assert {n: a.shape for n, a in unstack(scanned).items()} == wanted
+    for leaf in [*unrolled.values(), *describe(cfg).values()]:
+        assert len(leaf.axes) == len(leaf.shape)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_parameter_counts(size):
+    d, f, heads, encoder, decoder, parameters = SIZES[size]
+    rows = 250_112 if size.startswith("mt5") else 384
+    assert count(describe(T5Config(rows, d, f, heads, encoder, decoder))) == parameters
+
+
+def drawn(seed=3, **changes):
+    return jax.device_get(flatten(initialise(make_config(**changes), seed)))
+
+
+def same(a, b):
+    assert set(a) == set(b)
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def scanned():
+    return drawn(relpos_per_layer=True)
+
+
+def test_values_do_not_depend_on_scan(scanned):
+    same(unstack(scanned), drawn(relpos_per_layer=True, scan_layers=False))
+
+
+def test_values_do_not_depend_on_plugs(scanned):
+    plugs = (plug(Bottleneck, "lang", key="source", routes=4), plug(Bottleneck, "task"))
+    with_plugs = drawn(relpos_per_layer=True, plugs=plugs)
+    same({n: v for n, v in with_plugs.items() if n.startswith("params/")}, scanned)
+
+
+def test_values_do_not_depend_on_the_size_of_a_bank():
+    def bank(slots):
+        found = drawn(plugs=(plug(Bottleneck, "lang", key="source", routes=slots),))
+        return {n: np.asarray(v) for n, v in found.items() if n.startswith("modules/")}
+
+    small, large = bank(2), bank(5)
+    same(small, {n: v[:, :2] for n, v in large.items()})
+    down = large["modules/encoder/layers/mlp_out/lang/down"]
+    assert down.shape == (2, 5, 16, 1)
+    assert len({v.tobytes() for v in down.reshape(10, 16)}) == 10  # every slot is its own draw
+
+
+def test_layers_and_seeds_differ(scanned):
+    kernel = scanned["params/encoder/layers/mlp/wo/kernel"]
+    assert not np.array_equal(kernel[0], kernel[1])
+    other = drawn(seed=4, relpos_per_layer=True)["params/encoder/layers/mlp/wo/kernel"]
+    assert not np.array_equal(kernel, other)
+
+
+def test_scales_are_t5s():
+    leaves = flatten(initialise(T5Config(300, 128, 96, 4, 2, 2, head_dim=32), 0))
+    std = {n: float(np.std(v)) for n, v in leaves.items()}
+    layer = "params/encoder/layers/"
+    assert std["params/token_embedder/embedding"] == pytest.approx(1.0, rel=0.05)
+    assert std[layer + "attention/query/kernel"] == pytest.approx((128 * 32) ** -0.5, rel=0.05)
+    assert std[layer + "attention/key/kernel"] == pytest.approx(128**-0.5, rel=0.05)
+    assert std[layer + "mlp/wo/kernel"] == pytest.approx(96**-0.5, rel=0.05)
+    assert std["params/decoder/logits_dense/kernel"] == pytest.approx(128**-0.5, rel=0.05)
+    assert np.all(leaves["params/encoder/encoder_norm/scale"] == 1)
+    assert all(v.dtype == jax.numpy.float32 for v in leaves.values())

@@ -1,0 +1,98 @@
+"""One set of layers, run in every way: scanned, unrolled, rematerialised."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlt.models.config import REMAT
+from jaxlt.models.encoder import model_of
+from jaxlt.models.init import unflatten
+from jaxlt.models.layers import make_context
+from jaxlt.models.layout import unstack
+from jaxlt.models.stack import POLICIES
+from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.site import plug
+from tests.conftest import make_batch, make_config, random_params
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+BATCH = make_batch()
+PLUGS = (plug(Bottleneck, "lang", key="source", routes=3, reduction_factor=4),)
+
+
+def outcome(config, flat):
+    """Logits, and gradients of their product with fixed random numbers, by unrolled name."""
+    weight = np.random.default_rng(2).normal(size=(4, 7, 40)).astype(np.float32)
+    model, ctx = model_of(config), make_context(BATCH, jax.random.key(5))
+
+    def loss(flat):
+        logits = model.apply(unflatten(flat), BATCH, ctx)
+        return jnp.sum(logits * weight), logits
+
+    (_, logits), grads = jax.device_get(jax.jit(jax.value_and_grad(loss, has_aux=True))(flat))
+    return logits, unstack(grads)
+
+
+def close(found, wanted, tolerance=1e-5):
+    """Within `tolerance` of the largest value of each array."""
+    np.testing.assert_allclose(found[0], wanted[0], atol=tolerance * np.abs(wanted[0]).max(), rtol=0)
+    assert set(found[1]) == set(wanted[1])
+    for name, value in wanted[1].items():
+        bound = tolerance * max(float(np.abs(value).max()), 1e-3)
+        np.testing.assert_allclose(found[1][name], value, atol=bound, rtol=0, err_msg=name)
+        assert np.any(value), name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"dropout": 0.3, "relpos_per_layer": True, "plugs": PLUGS},
+        pytest.param({"dropout": 0.1}, marks=pytest.mark.slow),
+    ],
+    ids=["umt5 with plugs", "mt5"],
+)
+def test_scanned_equals_unrolled(changes):
+    flat = random_params(make_config(**changes))
+    scanned = outcome(make_config(**changes), flat)
+    unrolled = outcome(make_config(scan_layers=False, **changes), unstack(flat))
+    close(scanned, unrolled)
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Without rematerialisation: parameters, and the outcome scanned and unrolled."""
+    flat = random_params(make_config())
+    return flat, outcome(make_config(dropout=0.1), flat)
+
+
+def test_policies_are_those_of_the_config():
+    assert {"none", *POLICIES} == set(REMAT)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    ["full", pytest.param("dots", marks=pytest.mark.slow), pytest.param("dots_all", marks=pytest.mark.slow)],
+)
+def test_remat_changes_nothing(plain, policy):
+    flat, wanted = plain
+    close(outcome(make_config(dropout=0.1, remat=policy), flat), wanted)
+
+
+@pytest.mark.slow
+def test_remat_of_unrolled_layers_changes_nothing(plain):
+    flat, wanted = plain
+    config = make_config(dropout=0.1, remat="full", scan_layers=False)
+    close(outcome(config, unstack(flat)), wanted)
+
+
+def test_remat_recomputes():
+    """The policy reaches the program: a full one runs the forward products of a layer again."""
+    flat = random_params(make_config())
+
+    def products(remat):
+        model = model_of(make_config(remat=remat))
+        loss = lambda f: jnp.sum(model.apply(unflatten(f), BATCH))  # noqa: E731
+        return str(jax.make_jaxpr(jax.grad(loss))(flat)).count("dot_general")
+
+    assert products("full") > products("dots_all") == products("none")
