@@ -1,6 +1,9 @@
-"""What all tests share: eight fake devices on the CPU, tiny models, random batches, the data folder."""
+"""What all tests share: eight fake devices, tiny models, random batches, the data folder."""
+# ruff: noqa: E402 (the environment is set before jax is imported)
 
+import math
 import os
+import zlib
 from pathlib import Path
 
 # Before jax is imported: its backend reads these once.
@@ -13,9 +16,15 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlt.engine.losses import LossConfig
+from jaxlt.engine.optimizers import OptimizerConfig
+from jaxlt.engine.partitioning import MeshConfig, make_mesh, place_rows
+from jaxlt.engine.state import TrainState, new_loss_scale
+from jaxlt.engine.step import Hyper, Program, StepSpec, state_shardings
 from jaxlt.models.config import T5Config
 from jaxlt.models.init import describe, unflatten
 
@@ -37,7 +46,12 @@ def make_config(**changes) -> T5Config:
 
 
 def make_batch(
-    rows: int = 4, inputs: int = 9, targets: int = 7, vocab: int = 40, languages: int = 3, seed: int = 0
+    rows: int = 4,
+    inputs: int = 9,
+    targets: int = 7,
+    vocab: int = 40,
+    languages: int = 3,
+    seed: int = 0,
 ) -> dict[str, np.ndarray]:
     """Returns a random encoder-decoder batch; row r has padding on the right of both texts."""
     rng = np.random.default_rng(seed)
@@ -59,7 +73,9 @@ def make_batch(
     }
 
 
-def make_mlm_batch(rows: int = 4, length: int = 9, vocab: int = 40, seed: int = 0) -> dict[str, np.ndarray]:
+def make_mlm_batch(
+    rows: int = 4, length: int = 9, vocab: int = 40, seed: int = 0
+) -> dict[str, np.ndarray]:
     """Returns a random batch for an encoder alone."""
     batch = make_batch(rows, length, length, vocab, seed=seed)
     tokens = batch["encoder_input_tokens"]
@@ -75,12 +91,12 @@ def make_mlm_batch(rows: int = 4, length: int = 9, vocab: int = 40, seed: int = 
 def random_params(config: T5Config, seed: int = 0) -> dict[str, np.ndarray]:
     """Returns flat parameters drawn by numpy: quick, of T5's sizes, and nothing is zero.
 
-    Values are the same scanned and unrolled only through `jaxlt.models.layout`.
+    Values depend on name and shape, so plugs do not change the base; scanned and unrolled trees
+    agree only through `jaxlt.models.layout`.
     """
-    rng = np.random.default_rng(seed)
 
     def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
-        noise = rng.normal(size=shape)
+        noise = np.random.default_rng([seed, zlib.crc32(name.encode())]).normal(size=shape)
         if name.endswith("scale"):
             return 1 + 0.1 * noise
         if "embedding" in name or name.endswith("bias"):
@@ -89,12 +105,51 @@ def random_params(config: T5Config, seed: int = 0) -> dict[str, np.ndarray]:
         return noise * inputs**-0.5
 
     leaves = describe(config)
-    return {n: draw(n, leaf.shape).astype(np.float32) for n, leaf in sorted(leaves.items())}
+    return {n: draw(n, leaf.shape).astype(np.float32) for n, leaf in leaves.items()}
 
 
 def random_variables(config: T5Config, seed: int = 0) -> dict[str, dict]:
     """Returns `random_params`, nested as `model.apply` wants them."""
     return unflatten(random_params(config, seed))
+
+
+def make_spec(model: T5Config | None = None, mesh: MeshConfig | None = None, **changes) -> StepSpec:
+    """Returns the spec of a step: on one device, or on as many as the mesh asks for."""
+    config = MeshConfig(data=1) if mesh is None else mesh
+    devices = jax.devices()[: math.prod(config.sizes())]
+    fields = {"loss": LossConfig(), "optimizer": OptimizerConfig()} | changes
+    model = make_config() if model is None else model
+    return StepSpec(model=model, mesh=make_mesh(config, devices), rules=config.rules, **fields)
+
+
+def place_state(program: Program, flat: dict[str, np.ndarray]) -> TrainState:
+    """Returns a state at step 0 with these parameters, sharded as the program wants it."""
+    layout = program.layout
+    params = {
+        n: jax.device_put(np.asarray(v, layout.dtypes[n]), layout.shardings[n])
+        for n, v in flat.items()
+    }
+    trainable = {n: params[n] for n in layout.trainable}
+    shardings = state_shardings(layout, program.optimizer, program.loss_scaling)
+    return TrainState(
+        step=jax.device_put(jnp.int32(0), shardings.step),
+        trainable=trainable,
+        frozen={n: params[n] for n in layout.frozen},
+        optimizer=jax.jit(program.optimizer.init, out_shardings=shardings.optimizer)(trainable),
+        loss_scale=new_loss_scale(layout.mesh) if program.loss_scaling else None,
+    )
+
+
+def place_batch(program: Program, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """Returns a batch on the program's mesh, its rows numbered."""
+    rows = len(batch["encoder_input_tokens"])
+    fields = batch | {"row": np.arange(rows, dtype=np.int32)}
+    return place_rows([(0, fields)], rows, program.spec.mesh)
+
+
+def hyper(learning_rate: float = 1e-2, seed: int = 0) -> Hyper:
+    """Returns what may change without compiling again."""
+    return Hyper(jnp.float32(learning_rate), jnp.uint32(seed))
 
 
 @pytest.fixture(scope="session")
@@ -109,7 +164,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="module")
 def quick_compile():
-    """Programs compiled in the module are optimised little: half the time of a test is compiling."""
+    """Programs compiled in the module are optimised little: most of a test is compiling."""
     before = jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", True)
     yield

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import shlex
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from jaxlt.commands import session
@@ -34,14 +35,38 @@ def main(args: argparse.Namespace) -> int:
 
         show(run)
         return 0
+    began = time.monotonic()
     result = train(run)
-    if result.ended == "preempted":
-        from jaxlt.engine import distributed
+    from jaxlt.engine import distributed
 
-        if distributed.is_primary():
-            again = shlex.join(["jaxlt", *sys.argv[1:]])
-            print(f"Saved at step {result.position.step}. To go on: {again}")
+    if distributed.is_primary():
+        print(farewell(run, result, time.monotonic() - began))
     return 0
+
+
+def farewell(run: "RunConfig", result: "Result", seconds: float) -> str:
+    """The last line: how it ended, what was saved where, how long it took, how to go on."""
+    from jaxlt.engine.logging import duration
+
+    checkpoints, step = result.checkpoints, result.position.step
+    latest = checkpoints.latest()
+    saved = "" if latest is None else f" Saved: {checkpoints.path(latest)}"
+    if result.ended == "preempted":
+        again = shlex.join(["jaxlt", *sys.argv[1:]])
+        return f"Stopped by SIGTERM after step {step}.{saved and saved + chr(46)} To go on: {again}"
+    if result.position.best_step is not None:
+        kept = checkpoints.best()
+        where = f", at {checkpoints.path(kept)}" if kept not in (None, latest) else ""
+        saved += (
+            f" (best {run.checkpoint.best_metric}: {result.position.best:.4g} at step "
+            f"{result.position.best_step}{where})"
+        )
+    if result.ended == "patience":
+        bad = result.position.bad_evaluations
+        how = f"Stopped at step {step}, after {bad} evaluations without a better one"
+    else:
+        how = f"Done: {step:,} steps"
+    return f"{how}, in {duration(seconds)}.{saved}"
 
 
 def train(run: "RunConfig") -> "Result":
@@ -49,16 +74,24 @@ def train(run: "RunConfig") -> "Result":
     from jaxlt.config import config_hash, operative_config
     from jaxlt.data.mixtures import open_mixture
     from jaxlt.engine import loop
+    from jaxlt.engine.checkpoint import Checkpoints
     from jaxlt.engine.logging import Reporter
-    from jaxlt.engine.workdir import Workdir
+    from jaxlt.engine.workdir import HARMLESS, Workdir
 
     hash_ = config_hash(run)
-    with Workdir.open(run.workdir, operative_config(run), hash_) as workdir:
+    # A workdir is bound to its config by what was learnt in it, not by a start that came to nothing.
+    begun = Checkpoints(run.workdir).latest() is not None
+    harmless = HARMLESS if begun else ("*",)
+    text = operative_config(run)
+    with Workdir.open(run.workdir, text, hash_, harmless=harmless) as workdir:
         base = session.base_of(run)
         vocabulary = session.vocabulary_of(run, base)
         data = open_mixture(run.data)
         reporter = Reporter(workdir.path, run.train.steps)
         reporter.note(data.describe())
+        changed = {n: v for n, v in workdir.changed.items() if begun and n != "run.workdir"}
+        for name, values in changed.items():
+            reporter.note(f"Changed since the last start: {name}: {values}")
         result = loop.train(
             run,
             data,

@@ -1,7 +1,7 @@
 """Writes backbones for others to read: Hugging Face folders and T5X's legacy checkpoints."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -119,7 +119,7 @@ def _name_shards(root: epath.Path, shards: list[list[str]], total: int) -> None:
 
 def write_t5x(
     path: str | epath.Path,
-    params: Mapping[str, np.ndarray],
+    params: Mapping[str, np.ndarray] | BaseSource,
     optimizer: Mapping[str, Any] | None = None,
     inline_below: int = 2,
 ) -> None:
@@ -127,7 +127,7 @@ def write_t5x(
 
     Args:
       path: a new folder.
-      params: canonical (or any T5X) name -> array.
+      params: canonical (or any T5X) name -> array, or a source to stream from, tensor by tensor.
       optimizer: as `optimizer_state` returns it; step 0 and nothing else when absent.
       inline_below: arrays with fewer elements go into the msgpack file itself.
     """
@@ -138,15 +138,19 @@ def write_t5x(
     if any(folder.iterdir()):
         raise UserError(f"'{folder}' is not empty; give a new folder for the checkpoint.")
     optimizer = dict(optimizer or {"step": 0})
-    flat: dict[str, Any] = {f"target/{name}": value for name, value in params.items()}
-    flat["state/step"] = np.int32(optimizer.pop("step"))
-    flat |= {
-        f"state/param_states/{n}/{part}": v
-        for n, parts in optimizer.items()
-        for part, v in parts.items()
-    }
+    step = np.int32(optimizer.pop("step"))
+
+    def arrays() -> Iterator[tuple[str, Any]]:
+        read = params.__getitem__ if isinstance(params, Mapping) else params.read
+        for name in params if isinstance(params, Mapping) else params.shapes:
+            yield f"target/{name}", read(name)
+        yield "state/step", step
+        for name, parts in optimizer.items():
+            for part, value in parts.items():
+                yield f"state/param_states/{name}/{part}", value
+
     tree: dict[str, Any] = {}
-    for key, value in flat.items():
+    for key, value in arrays():
         node = tree
         for part in key.split("/")[:-1]:
             node = node.setdefault(part, {})

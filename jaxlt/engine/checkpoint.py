@@ -100,6 +100,15 @@ class Checkpoints:
         """Waits for the last save."""
         self.wait()
 
+    def abandon(self) -> None:
+        """Lets the save under way end, silent about its errors: for a run that dies of another.
+
+        Unlike `wait` it asks nothing of the other processes, which may be dead.
+        """
+        self._pending = None
+        with contextlib.suppress(Exception):
+            self._store.wait()
+
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, oldest first."""
         if not self.folder.exists():
@@ -126,11 +135,16 @@ class Checkpoints:
         scanned in one and unrolled in the other. Returns (arrays, meta). Raises UserError where the
         checkpoint does not fit or is damaged.
         """
-        self.wait()
-        if step not in self.steps():
-            have = ", ".join(map(str, self.steps())) or "none"
-            raise UserError(f"'{self.folder}' has no complete checkpoint of step {step} ({have}).")
+        self._check_step(step)
         return self._restore(self.path(step), abstract)
+
+    def restore_part(self, step: int, abstract: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """As `restore`, of the top-level parts that `abstract` has; the others are not read.
+
+        {'trainable': {...}} leaves the optimizer on disk.
+        """
+        self._check_step(step)
+        return self._restore(self.path(step), abstract, tuple(abstract))
 
     def has_base(self) -> bool:
         """True if the frozen parameters are saved in this workdir."""
@@ -145,6 +159,16 @@ class Checkpoints:
         if flat and not self.has_base():
             self._start(self.workdir / "base", dict(flat), {"meta": dict(meta), "metrics": {}})
             self.wait()
+
+    def forget_base(self) -> None:
+        """Deletes the frozen parameters that are saved here, if there are any."""
+        self.wait()
+
+        def work() -> None:
+            if self.has_base():
+                store.remove(self.workdir / "base")
+
+        distributed.on_primary(work, f"Deleting '{self.workdir / 'base'}'")
 
     def restore_base(self, abstract: Any) -> tuple[Any, dict[str, Any]]:
         """Reads the frozen parameters saved by `save_base`: (arrays, meta)."""
@@ -166,10 +190,18 @@ class Checkpoints:
             raise self._failed(folder, error) from error
         self._pending = folder
 
-    def _restore(self, folder: epath.Path, abstract: Any) -> tuple[Any, dict[str, Any]]:
+    def _check_step(self, step: int) -> None:
+        self.wait()
+        if step not in self.steps():
+            have = ", ".join(map(str, self.steps())) or "none"
+            raise UserError(f"'{self.folder}' has no complete checkpoint of step {step} ({have}).")
+
+    def _restore(
+        self, folder: epath.Path, abstract: Any, parts: tuple[str, ...] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
         record = self._record(folder)
         distributed.on_primary(lambda: self._verify(folder, record), f"Reading '{folder}'")
-        return self._store.read(folder, record, abstract), record["meta"]
+        return self._store.read(folder, record, abstract, parts), record["meta"]
 
     def _record(self, folder: epath.Path) -> dict[str, Any]:
         try:

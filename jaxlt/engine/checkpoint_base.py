@@ -31,7 +31,8 @@ class CheckpointBase:
             if source is not None and store.is_complete(source):
                 self.meta |= self._add(source, prefix)
         self.origin = {"path": str(folder or base), "format": "jaxlt"}
-        if not self.shapes:
+        imported = self.meta.get("base_origin", {}).get("path")  # then nothing of it need be here
+        if not self.shapes and not imported:
             raise UserError(f"'{folder or base}' holds no base parameters.")
 
     def _add(self, folder: epath.Path, prefix: str) -> dict[str, Any]:

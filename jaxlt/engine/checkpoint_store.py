@@ -220,9 +220,20 @@ class Store:
         if error is not None:
             raise error
 
-    def read(self, folder: epath.Path, record: Mapping[str, Any], abstract: Any) -> Any:
-        """Restores a verified checkpoint into the tree of `jax.ShapeDtypeStruct`s `abstract`."""
+    def read(
+        self,
+        folder: epath.Path,
+        record: Mapping[str, Any],
+        abstract: Any,
+        parts: tuple[str, ...] | None = None,
+    ) -> Any:
+        """Restores a verified checkpoint into the tree of `jax.ShapeDtypeStruct`s `abstract`.
+
+        parts: the top-level names to read, and no others; all of them unless given.
+        """
         saved = saved_leaves(record)
+        if parts is not None:
+            saved = {n: leaf for n, leaf in saved.items() if n.partition("/")[0] in parts}
         wanted = ct.name_leaves(abstract)
         check_fit(saved, ct.leaves_of(wanted), str(folder))
         places = ct.source_shardings(saved, wanted)
@@ -233,8 +244,14 @@ class Store:
             for n, leaf in saved.items()
             if 0 not in leaf.shape
         }
+        wanted_on_disk = ct.nest(dict.fromkeys(arguments, 0)) if parts is not None else None
         tree = self._orbax.restore(
-            folder, args=ocp.args.PyTreeRestore(restore_args=ct.nest(arguments))
+            folder,
+            args=ocp.args.PyTreeRestore(
+                item=wanted_on_disk,
+                restore_args=ct.nest(arguments),
+                partial_restore=parts is not None,
+            ),
         )
         arrays = ct.name_leaves(tree)
         for name in saved.keys() - arrays.keys():  # empty, so nothing was on disk

@@ -45,12 +45,21 @@ class LossEvaluator:
 
     def __call__(self, program: Program, params: Mapping[str, jax.Array]) -> dict[str, float]:
         """Returns nll, accuracy, bpb, bpb/<language>, and bpb_mean over languages."""
+        return _metrics(self.totals(program, params), self._source.languages)
+
+    def totals(self, program: Program, params: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
+        """Returns sums by language, each float64 [languages], by the source's ids.
+
+        row_nll (nats), row_correct, row_weight (target tokens), rows, and target_bytes where the
+        batches have it.
+        """
         languages = self._source.languages
         totals: dict[str, np.ndarray] = {}
         feed = Feed(self._source, program.spec.mesh, 0, self._batches)
         try:
             for _, batch, _ in feed:
                 out: dict[str, Any] = jax.device_get(program.evaluate(dict(params), batch))
+                out["rows"] = out["row_weight"] > 0  # those that fill the last batch are none
                 for key, rows in out.items():
                     if key == "language":
                         continue
@@ -58,7 +67,7 @@ class LossEvaluator:
                     np.add.at(sums, out["language"], rows.astype(np.float64))
         finally:
             feed.close()
-        return _metrics(totals, languages)
+        return totals
 
 
 def _metrics(totals: Mapping[str, np.ndarray], languages: tuple[str, ...]) -> dict[str, float]:

@@ -13,6 +13,7 @@ Only the primary process speaks and writes.
 
 import contextlib
 import importlib.util
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -41,6 +42,11 @@ _PEAKS: tuple[tuple[str, float], ...] = (
     ("H100", 989e12),
     ("H200", 989e12),
 )
+
+
+_SHOWN = (("loss", ".4g"), ("accuracy", ".3g"))  # of what a step reports; metrics.jsonl has all
+_COUNTS = ("bytes", "target_tokens")  # sizes of the data: no news
+_LANGUAGES = 12  # shown of an evaluation
 
 
 def peak_flops(device_kind: str) -> float | None:
@@ -109,7 +115,7 @@ class Reporter:
             self._progress.update(self._task, completed=step)
 
     def log(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
-        """Shows and records training values at `step`, with the rates since the last time.
+        """Records training values at `step`, with the rates since the last time; shows the main ones.
 
         Call it after the values were fetched from the device: that is what makes the rates true.
         Returns values and rates.
@@ -117,7 +123,9 @@ class Reporter:
         rates = self._rates(step)
         everything = {**values, **rates}
         self._record(step, everything)
-        parts = [f"{name} {value:.4g}" for name, value in values.items()]
+        parts = [f"{name} {values[name]:{form}}" for name, form in _SHOWN if name in values]
+        if values.get("skipped_steps"):
+            parts.append(f"{values['skipped_steps']:.0f} steps skipped")
         texts = self._rate_texts(rates)
         if self._progress is not None:
             stats = "  ".join([*parts[:1], *texts])
@@ -129,7 +137,7 @@ class Reporter:
     def evaluation(self, step: int, values: Mapping[str, float]) -> None:
         """Shows and records what an evaluation at `step` found; its time is in no rate."""
         self._record(step, values)
-        parts = [f"{name} {value:.4g}" for name, value in values.items()]
+        parts = evaluation_texts(values)
         self.note("  ".join([f"step {step}/{self._total} evaluated", *parts]))
         if self._mark is not None:
             self._mark = (step, time.monotonic())
@@ -192,7 +200,7 @@ class Reporter:
         if "mfu" in rates:
             texts.append(f"MFU {rates['mfu']:.1%}")
         if "seconds_left" in rates:
-            texts.append(f"{_duration(rates['seconds_left'])} left")
+            texts.append(f"{duration(rates['seconds_left'])} left")
         return texts
 
     def _open_bar(self, start_step: int) -> Progress:
@@ -230,7 +238,33 @@ class Reporter:
         )
 
 
-def _duration(seconds: float) -> str:
+def evaluation_texts(values: Mapping[str, float]) -> list[str]:
+    """What an evaluation found, in the parts of a line.
+
+    'eval/bpb 2.1', ..., and for values by language ('eval/bpb/eng_Latn') one part for all of them:
+    'eval/bpb by language: eng_Latn 1.9, swh_Latn 2.3', the best and the worst where they are many.
+    """
+    texts: list[str] = []
+    groups: dict[str, list[tuple[float, str]]] = {}
+    for name, value in values.items():
+        group, _, language = name.rpartition("/")
+        if "/" in group:
+            groups.setdefault(group, []).append((value, language))
+        elif language not in _COUNTS:
+            texts.append(f"{name} {value:.4g}")
+    for group, found in groups.items():
+        if group.rpartition("/")[2] in _COUNTS:
+            continue
+        found.sort(key=lambda pair: (math.isnan(pair[0]), pair[0]))
+        each = [f"{language} {value:.3g}" for value, language in found]
+        if len(each) > _LANGUAGES:
+            half = _LANGUAGES // 2
+            each[half:-half] = [f"... ({len(each) - 2 * half} more) ..."]
+        texts.append(f"{group} by language: {', '.join(each)}")
+    return texts
+
+
+def duration(seconds: float) -> str:
     """'2d 03h', '1h 05m', '4m 10s' or '9s'."""
     total = round(seconds)
     days, hours = divmod(total // 3600, 24)

@@ -8,7 +8,7 @@ evaluators are made by the caller, so the loop runs on plain arrays as well as o
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -43,7 +43,8 @@ class TrainConfig:
     frozen_dtype: store the frozen part in this dtype, whose gradients then flow in it too.
     accumulate: split a batch in so many parts, one after the other.
     patience: stop after so many evaluations without a better `CheckpointConfig.best_metric`.
-    on_nan: 'stop', or 'skip' the step. max_loss: a loss above it counts as exploded.
+    on_nan: 'stop', or 'skip' the step. max_loss: a loss above it counts as exploded, and is met
+    likewise.
     """
 
     steps: int
@@ -87,6 +88,7 @@ class Result:
     ended: str
     metrics: dict[str, float]
     position: Position
+    checkpoints: Checkpoints
 
 
 def program_of(job: Job, devices: Sequence[jax.Device] | None = None) -> Program:
@@ -103,6 +105,7 @@ def program_of(job: Job, devices: Sequence[jax.Device] | None = None) -> Program
             frozen_dtype=job.train.frozen_dtype,
             accumulate=job.train.accumulate,
             skip_nonfinite=job.train.on_nan == "skip",
+            max_loss=job.train.max_loss if job.train.on_nan == "skip" else None,
         )
     )
 
@@ -116,13 +119,15 @@ def train(
     base: BaseSource | None = None,
     reporter: Reporter | None = None,
     vocabulary: str = "",
+    devices: Sequence[jax.Device] | None = None,
 ) -> Result:
     """Trains from the newest complete checkpoint of `workdir`, or from the start.
 
     vocabulary: a fingerprint that checkpoints carry, so that a later run cannot take another.
+    devices: those that the mesh is laid over; all of them unless given.
     """
     # --- shapes, shardings, compiled step ---------------------------------------------------------
-    program = program_of(job)
+    program = program_of(job, devices)
     check_batch(data.batch_size, job.train.accumulate, program.spec.mesh)
     check_languages(job.model, data)
     checkpoints = Checkpoints(workdir.path, job.checkpoint)
@@ -132,14 +137,15 @@ def train(
     if checkpoints.latest() is None:
         state, position = start(job, program, data, checkpoints, base, say, vocabulary)
     else:
-        state, position = restore(job, program, data, checkpoints, base, say)
+        state, position = restore(job, program, data, checkpoints, base, say, vocabulary)
     say.start(position.step, flops_of(job, program, data), tokens_a_step(data))
 
     # --- the loop ---------------------------------------------------------------------------------
     preemption = Preemption()
-    feed = Feed(data, program.spec.mesh, position.step, job.train.steps)
-    watch = Watch(job, checkpoints)
-    ended = "done"
+    ended = _over(position, job)  # a run that ended may be started again: it ends again
+    stop_at = job.train.steps if ended is None else position.step
+    feed = Feed(data, program.spec.mesh, position.step, stop_at)
+    watch = Watch(job, checkpoints, say, position.skipped_steps)
     try:
         for step, batch, languages in feed:
             rate = learning_rate(job.schedule, step)
@@ -154,23 +160,32 @@ def train(
             if evaluators and (last or _due(position.step, job.train.eval_every)):
                 watch.settle()
                 position = evaluate(program, state, evaluators, position, job, say)
-            stop = preemption.asked(position.step)
-            out_of_patience = 0 < job.train.patience <= position.bad_evaluations
-            if last or stop or out_of_patience or _due(position.step, job.checkpoint.every):
+            ended = "preempted" if preemption.asked(position.step) else _over(position, job)
+            if ended or _due(position.step, job.checkpoint.every):
                 watch.settle()
-                save(checkpoints, state, position, job)
-            if stop or out_of_patience:
-                ended = "preempted" if stop else "patience"
+                position = dataclasses.replace(position, skipped_steps=watch.skipped)
+                save(checkpoints, state, position)
+            if ended:
                 break
+        checkpoints.close()
+    except BaseException:
+        checkpoints.abandon()
+        raise
     finally:
         feed.close()
         preemption.release()
         say.close()
-    checkpoints.close()
 
     # --- the end ----------------------------------------------------------------------------------
     distributed.barrier("jaxlt-end")
-    return Result(state, program, ended, watch.metrics, position)
+    return Result(state, program, ended or "done", watch.metrics, position, checkpoints)
+
+
+def _over(position: Position, job: Job) -> str | None:
+    """Why a run at this position has nothing left to do, or None."""
+    if position.step >= job.train.steps:
+        return "done"
+    return "patience" if 0 < job.train.patience <= position.bad_evaluations else None
 
 
 def _due(step: int, every: int) -> bool:
@@ -180,11 +195,11 @@ def _due(step: int, every: int) -> bool:
 class Watch:
     """Looks at the numbers of each step one step late, so that the devices never wait for it."""
 
-    def __init__(self, job: Job, checkpoints: Checkpoints):
-        self._job, self._checkpoints = job, checkpoints
+    def __init__(self, job: Job, checkpoints: Checkpoints, say: Reporter, skipped: int = 0):
+        self._job, self._checkpoints, self._say = job, checkpoints, say
         self._pending: tuple[int, Any, np.ndarray, list[Any]] | None = None
         self.metrics: dict[str, float] = {}
-        self._skipped = 0
+        self.skipped = skipped
 
     def later(self, step: int, metrics: Any, languages: np.ndarray, extra: list[Any]) -> None:
         """Takes a step's metrics (still being computed) and settles those of the step before."""
@@ -199,30 +214,45 @@ class Watch:
         self._pending = None
         values = {k: float(v) for k, v in jax.device_get(pending).items()}
         ok = bool(values.pop("ok"))
-        exploded = self._job.train.max_loss is not None and values["loss"] > self._job.train.max_loss
+        limit = self._job.train.max_loss
         scaled = "loss_scale" in values  # float16 skips overflows by itself, and recovers
-        if not ok and (self._job.train.on_nan == "skip" or scaled):
-            self._skipped += 1
-            if scaled and values["loss_scale"] <= 1.0:
-                self._stop(step, values, languages, names, "cannot be scaled into float16's range")
-        elif not ok:
-            self._stop(step, values, languages, names, "is not finite")
-        if exploded:
-            limit = f"is above TrainConfig.max_loss = {self._job.train.max_loss}"
-            self._stop(step, values, languages, names, limit)
-        self.metrics = values | {"learning_rate": rate, "skipped_steps": float(self._skipped)}
+        why = "" if ok else "is not finite"
+        if limit is not None and values["loss"] > limit:
+            why = f"is above TrainConfig.max_loss = {limit:g}"
+        if ok and not why:
+            pass
+        elif self._job.train.on_nan == "skip":
+            self.skipped += 1
+            self._say.note(f"Skipped step {step + 1}: {_story(values, languages, names, why)}")
+        elif scaled and not ok and values["loss_scale"] > 1.0:
+            self.skipped += 1
+        else:
+            if scaled and not ok:
+                why = "cannot be scaled into float16's range"
+            self._stop(step, _story(values, languages, names, why))
+        self.metrics = values | {"learning_rate": rate, "skipped_steps": float(self.skipped)}
         return self.metrics
 
-    def _stop(self, step: int, values: dict[str, float], languages: Any, names: Any, why: str):
-        present = sorted({names[i] for i in languages if i < len(names)})
+    def _stop(self, step: int, story: str) -> None:
+        self._checkpoints.abandon()  # the one that is being written is good
         good = self._checkpoints.latest()
         saved = "there is none yet" if good is None else f"'{self._checkpoints.path(good)}'"
         raise UserError(
-            f"Stopped at step {step}: the loss ({values['loss']:.4g}, gradient norm "
-            f"{values['grad_norm']:.4g}) {why}. Languages in the batch: {', '.join(present)}. The "
-            f"last good checkpoint is kept: {saved}. Lower ScheduleConfig.learning_rate, set "
-            "OptimizerConfig.clip_norm, or TrainConfig.on_nan = 'skip'."
+            f"Stopped at step {step + 1}: {story} The last good checkpoint is kept: {saved}. Lower "
+            "ScheduleConfig.learning_rate, set OptimizerConfig.clip_norm, or TrainConfig.on_nan = "
+            "'skip'."
         )
+
+
+def _story(
+    values: Mapping[str, float], languages: np.ndarray, names: Sequence[str], why: str
+) -> str:
+    """What was wrong with a step, and the languages of its batch."""
+    present = sorted({names[i] for i in languages if i < len(names)})
+    return (
+        f"the loss ({values['loss']:.4g}, gradient norm {values['grad_norm']:.4g}) {why}. Languages "
+        f"in the batch: {', '.join(present)}."
+    )
 
 
 def evaluate(

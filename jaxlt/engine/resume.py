@@ -8,6 +8,7 @@ was drawn, from `workdir/base`, written once.
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -47,6 +48,7 @@ class Position:
     bad_evaluations: int = 0
     evaluation: dict[str, float] = dataclasses.field(default_factory=dict)
     evaluated_step: int | None = None  # of `evaluation`
+    skipped_steps: int = 0
 
     def after_evaluation(
         self, metrics: dict[str, float], value: float | None, mode: str
@@ -94,6 +96,7 @@ def start(
     elif drawn:
         say.note(f"Not in {base.origin['path']}, drawn from the seed: {_brief(drawn)}.")
     kept = {n: state.frozen[n] for n in drawn if n in state.frozen}
+    checkpoints.forget_base()  # of a start that came to no checkpoint, perhaps with another config
     if kept:
         checkpoints.save_base(kept, {"seed": job.train.seed})
     return state, Position(
@@ -113,11 +116,18 @@ def _brief(names: list[str]) -> str:
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
-def save(checkpoints: Checkpoints, state: TrainState, position: Position, job: Any) -> None:
+def save(checkpoints: Checkpoints, state: TrainState, position: Position) -> None:
     """Hands a checkpoint to the background writer, with the metrics of an evaluation at this step."""
     meta = dataclasses.asdict(position)
     metrics = position.evaluation if position.evaluated_step == position.step else None
     checkpoints.save(position.step, arrays_of(state), meta, metrics=metrics)
+
+
+def position_of(meta: Mapping[str, Any]) -> Position:
+    """The Position that a checkpoint's record holds."""
+    known = {f.name for f in dataclasses.fields(Position)}
+    kept = {name: value for name, value in meta.items() if name in known}
+    return Position(**kept | {"languages": tuple(meta["languages"])})
 
 
 def arrays_of(state: TrainState) -> dict[str, Any]:
@@ -149,13 +159,24 @@ def restore(
     checkpoints: Checkpoints,
     base: BaseSource | None,
     say: Any,
+    vocabulary: str = "",
 ) -> tuple[TrainState, Position]:
     """Reads the newest complete checkpoint onto this mesh, and the frozen part beside it."""
     step = checkpoints.latest()
     assert step is not None
     arrays, meta = checkpoints.restore(step, abstract_arrays(program))
-    meta = {k: v for k, v in meta.items() if k in {f.name for f in dataclasses.fields(Position)}}
-    position = Position(**meta | {"languages": tuple(meta["languages"])})
+    position = position_of(meta)
+    if position.seed != job.train.seed:
+        raise UserError(
+            f"{checkpoints.workdir} was trained with TrainConfig.seed = {position.seed}, not "
+            f"{job.train.seed}: give the former, or start in a new workdir."
+        )
+    if vocabulary and position.vocabulary not in ("", vocabulary):
+        raise UserError(
+            f"The vocabulary is not the one that {checkpoints.workdir} was trained with (by the "
+            "fingerprint of its content): its embeddings would mean nothing. Give the former "
+            "DataConfig.vocabulary, or start in a new workdir."
+        )
     if position.data_fingerprint != data.fingerprint:
         raise UserError(
             f"The data of this run is not the data of {checkpoints.workdir} (step {step}): mixture, "
@@ -163,7 +184,7 @@ def restore(
             "it means nothing. Give the former data, or start in a new workdir with INIT_FROM = "
             f"'{checkpoints.workdir}'."
         )
-    frozen = _frozen_part(job, program, checkpoints, base, position)
+    frozen = frozen_part(job, program, checkpoints, base, position)
     extra = arrays["extra"]
     scale = None
     if program.loss_scaling:
@@ -173,7 +194,7 @@ def restore(
     return state, position
 
 
-def _frozen_part(
+def frozen_part(
     job: Any,
     program: Program,
     checkpoints: Checkpoints,

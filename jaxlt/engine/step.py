@@ -51,6 +51,7 @@ class StepSpec:
     frozen_dtype: str | None = None
     accumulate: int = 1
     skip_nonfinite: bool = False
+    max_loss: float | None = None  # a loss above it is skipped like one that is not finite
 
 
 @flax.struct.dataclass
@@ -185,7 +186,10 @@ def _train_step(
     if scaled:
         grads = jax.tree.map(lambda g: g / scale, grads)
     norm = global_norm(grads)
-    ok = jnp.isfinite(norm) & jnp.isfinite(sums["loss_sum"])
+    loss = sums["loss_sum"] / sums["divisor"]
+    ok = jnp.isfinite(norm) & jnp.isfinite(loss)
+    if spec.max_loss is not None:
+        ok &= loss <= spec.max_loss
     params, memory = optimizer.update(
         grads, state.optimizer, state.trainable, hyper.learning_rate
     )
@@ -194,7 +198,7 @@ def _train_step(
         params = jax.tree.map(keep, params, state.trainable)
         memory = jax.tree.map(keep, memory, state.optimizer)
     metrics = {
-        "loss": sums["loss_sum"] / sums["divisor"],
+        "loss": loss,
         "nll": sums["nll_sum"] / jnp.maximum(sums["weight_sum"], 1.0),
         "accuracy": sums["correct_sum"] / jnp.maximum(sums["weight_sum"], 1.0),
         "target_tokens": sums["weight_sum"],

@@ -40,10 +40,10 @@ HARMLESS = (
     "TrainConfig.profile*",
     "CheckpointConfig.*",
     "MeshConfig.*",
-    "RunConfig.workdir",
-    "RunConfig.mesh",
-    "RunConfig.checkpoint",
-    "RunConfig.eval_data",
+    "run.workdir",
+    "run.mesh",
+    "run.checkpoint",
+    "run.eval_data",
     "eval/*",
     "T5Config.scan_layers",
     "T5Config.remat",
@@ -162,7 +162,7 @@ def _compare(
     if not resume:
         raise UserError(
             f"Workdir '{folder}' holds a run already and this one is not to resume it: give "
-            f"another RunConfig.workdir, or delete that folder."
+            f"another run.workdir, or delete that folder."
         )
     with contextlib.suppress(OSError, ValueError, KeyError):
         if json.loads((folder / "versions.json").read_text())["config_hash"] == config_hash:
@@ -183,7 +183,7 @@ def _compare(
         raise UserError(
             f"Workdir '{folder}' belongs to a run of another config; these bindings differ "
             f"(stored -> new):\n{listed}\nTo go on with that run, give the stored values "
-            f"('{stored}' has them all); to start this one, give another RunConfig.workdir or "
+            f"('{stored}' has them all); to start this one, give another run.workdir or "
             f"delete that folder."
         )
     return changed
@@ -199,7 +199,7 @@ def _claim(folder: epath.Path) -> IO[str] | None:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise UserError(
-            f"RunConfig.workdir '{folder}' cannot be a folder: '{_file_above(folder)}' is a file. "
+            f"run.workdir '{folder}' cannot be a folder: '{_file_above(folder)}' is a file. "
             f"Give another workdir."
         ) from error
     except OSError as error:
@@ -210,7 +210,7 @@ def _claim(folder: epath.Path) -> IO[str] | None:
         lock = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - held for life
     except OSError as error:
         raise UserError(
-            f"Workdir '{folder}' is not writable: {error.strerror}. Give another RunConfig.workdir "
+            f"Workdir '{folder}' is not writable: {error.strerror}. Give another run.workdir "
             f"or mend its permissions."
         ) from error
     try:
@@ -221,7 +221,7 @@ def _claim(folder: epath.Path) -> IO[str] | None:
         lock.close()
         raise UserError(
             f"Workdir '{folder}' is in use by another run ({holder}). Wait for it, stop it, or "
-            f"give another RunConfig.workdir."
+            f"give another run.workdir."
         ) from error
     except OSError:  # a network file system without locks
         lock.close()
@@ -256,5 +256,5 @@ def _write(path: epath.Path, text: str) -> None:
     except OSError as error:
         raise UserError(
             f"'{path}' cannot be written: {error.strerror or error}. Free some space, mend its "
-            f"permissions or give another RunConfig.workdir."
+            f"permissions or give another run.workdir."
         ) from error

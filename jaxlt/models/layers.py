@@ -1,5 +1,6 @@
 """Norms, projections, embeddings, MLP and dropout; the Sites of a layer live here."""
 
+import math
 import re
 import zlib
 from collections.abc import Callable, Mapping
@@ -54,12 +55,20 @@ def make_context(batch: Mapping[str, Any], dropout_key: jax.Array | None = None)
 
 
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
-    """Asks for a sharding by logical axes; does nothing outside a mesh with axis rules."""
+    """Asks for a sharding by logical axes; does nothing outside a mesh with axis rules.
+
+    As for parameters, a mesh axis that does not divide a dimension leaves it whole.
+    """
     rules = nn.get_logical_axis_rules()
     if not rules:
         return x
-    spec = nn.logical_to_mesh_axes(axes, rules)
-    return jax.lax.with_sharding_constraint(x, PartitionSpec(*spec))
+    sizes = jax.sharding.get_abstract_mesh().shape
+    fitting: list[tuple[str, ...] | None] = []
+    for size, target in zip(x.shape, nn.logical_to_mesh_axes(axes, rules), strict=True):
+        wanted = (target,) if isinstance(target, str) else tuple(target or ())
+        ways = math.prod(sizes[axis] for axis in wanted)
+        fitting.append(wanted if wanted and size % ways == 0 else None)
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*fitting))
 
 
 class Norm(nn.Module):

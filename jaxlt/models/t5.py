@@ -88,7 +88,8 @@ class T5(nn.Module):
         if kernel is None:  # tied logits are scaled by the width, as T5 does where it ties them
             table = self.token_embedder.table().astype(x.dtype)
             return Hidden(x * self.config.emb_dim**-0.5, table, True)
-        return Hidden(x, kernel.astype(x.dtype), False)
+        # Gathered over fsdp once here, rather than once a use in the loss.
+        return Hidden(x, constrain(kernel.astype(x.dtype), None, "vocab"), False)
 
     def hidden(self, batch: Batch, ctx: Context) -> Hidden:
         """The whole network up to the logits layer."""

@@ -61,7 +61,7 @@ def test_another_config_lists_what_differs_and_what_to_do(tmp_path):
     text = str(told.value)
     assert "  ScheduleConfig.learning_rate: 1e-3 -> 5e-4\n" in text
     assert text.count("->") == 2 and str(tmp_path / "config.gin") in text
-    assert "another RunConfig.workdir" in text
+    assert "another run.workdir" in text
     assert (tmp_path / "config.gin").read_text() == CONFIG  # untouched
     with Workdir.open(tmp_path, CONFIG, "hash"):  # and the lock is free again
         pass

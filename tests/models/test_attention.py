@@ -65,5 +65,7 @@ def test_bias_of_nothing_and_of_a_prefix():
 
 def test_buckets_are_constants_of_the_program():
     """Lengths are static, so the buckets are computed while tracing and not on the device."""
-    traced = jax.make_jaxpr(lambda t: jnp.take(t, relative_buckets(np.arange(9), True, 8, 20), axis=1))
+    traced = jax.make_jaxpr(
+        lambda t: jnp.take(t, relative_buckets(np.arange(9), True, 8, 20), axis=1)
+    )
     assert "log" not in str(traced(jnp.zeros((2, 8))))

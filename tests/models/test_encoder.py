@@ -1,4 +1,4 @@
-"""The stack as an encoder alone: masked language modelling, halves of imported models, BERT shapes."""
+"""The stack as an encoder alone: masked language modelling, halves of models, BERT shapes."""
 
 import jax
 import jax.numpy as jnp

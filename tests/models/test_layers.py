@@ -28,7 +28,9 @@ def dropped(x, rows, layer=0, key=KEY, rate=0.25):
 def test_norm(kind):
     x = np.random.default_rng(0).normal(2.0, 3.0, (2, 3, 16)).astype(np.float32)
     scale, bias = np.linspace(0.5, 2, 16), np.linspace(-1, 1, 16)
-    params = {"scale": jnp.float32(scale)} | ({"bias": jnp.float32(bias)} if kind == "layer" else {})
+    params = {"scale": jnp.float32(scale)} | (
+        {"bias": jnp.float32(bias)} if kind == "layer" else {}
+    )
     found = Norm(make_config(norm=kind)).apply({"params": params}, x)
     wide = x.astype(np.float64) - (x.mean(-1, keepdims=True) if kind == "layer" else 0)
     wanted = wide / np.sqrt((wide**2).mean(-1, keepdims=True) + 1e-6) * scale

@@ -7,7 +7,9 @@ from jaxlt.models import layout
 
 def flat(layers=12):
     rng = np.random.default_rng(0)
-    out = {f"params/encoder/layers_{i}/mlp/wo/kernel": rng.normal(size=(3, 2)) for i in range(layers)}
+    out = {
+        f"params/encoder/layers_{i}/mlp/wo/kernel": rng.normal(size=(3, 2)) for i in range(layers)
+    }
     out["params/token_embedder/embedding"] = rng.normal(size=(5, 2))
     return out
 
@@ -15,7 +17,10 @@ def flat(layers=12):
 def test_round_trip_from_both_sides():
     unrolled = flat()
     scanned = layout.stack(unrolled, np.stack)
-    assert set(scanned) == {"params/encoder/layers/mlp/wo/kernel", "params/token_embedder/embedding"}
+    assert set(scanned) == {
+        "params/encoder/layers/mlp/wo/kernel",
+        "params/token_embedder/embedding",
+    }
     back = layout.unstack(scanned)
     assert set(back) == set(unrolled)
     for name in unrolled:
@@ -24,9 +29,13 @@ def test_round_trip_from_both_sides():
 
 def test_layers_are_stacked_by_number_not_by_spelling():
     unrolled = flat(12)
-    scanned = layout.stack(dict(sorted(unrolled.items())), np.stack)["params/encoder/layers/mlp/wo/kernel"]
+    scanned = layout.stack(dict(sorted(unrolled.items())), np.stack)[
+        "params/encoder/layers/mlp/wo/kernel"
+    ]
     for i in range(12):
-        np.testing.assert_array_equal(scanned[i], unrolled[f"params/encoder/layers_{i}/mlp/wo/kernel"])
+        np.testing.assert_array_equal(
+            scanned[i], unrolled[f"params/encoder/layers_{i}/mlp/wo/kernel"]
+        )
 
 
 def test_names():

@@ -36,7 +36,9 @@ def outcome(config, flat):
 
 def close(found, wanted, tolerance=1e-5):
     """Within `tolerance` of the largest value of each array."""
-    np.testing.assert_allclose(found[0], wanted[0], atol=tolerance * np.abs(wanted[0]).max(), rtol=0)
+    np.testing.assert_allclose(
+        found[0], wanted[0], atol=tolerance * np.abs(wanted[0]).max(), rtol=0
+    )
     assert set(found[1]) == set(wanted[1])
     for name, value in wanted[1].items():
         bound = tolerance * max(float(np.abs(value).max()), 1e-3)
@@ -72,7 +74,11 @@ def test_policies_are_those_of_the_config():
 
 @pytest.mark.parametrize(
     "policy",
-    ["full", pytest.param("dots", marks=pytest.mark.slow), pytest.param("dots_all", marks=pytest.mark.slow)],
+    [
+        "full",
+        pytest.param("dots", marks=pytest.mark.slow),
+        pytest.param("dots_all", marks=pytest.mark.slow),
+    ],
 )
 def test_remat_changes_nothing(plain, policy):
     flat, wanted = plain

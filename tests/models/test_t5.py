@@ -98,7 +98,9 @@ def test_a_row_drops_the_same_alone_and_in_a_batch(variables):
 @pytest.mark.parametrize("dtype, bound", [("bfloat16", 0.05), ("float16", 0.01)])
 def test_low_precision_stays_near_and_logits_are_float32(variables, base, dtype, bound):
     config = make_config(dtype=dtype)
-    hidden = jax.jit(lambda v: model_of(config).apply(v, BATCH, make_context(BATCH), method="hidden"))(variables)
+    hidden = jax.jit(
+        lambda v: model_of(config).apply(v, BATCH, make_context(BATCH), method="hidden")
+    )(variables)
     assert hidden.states.dtype == hidden.kernel.dtype == jnp.dtype(dtype)
     found = logits_of(hidden)
     assert found.dtype == jnp.float32

@@ -1,0 +1,173 @@
+"""See jaxlt at work in minutes on a CPU: learn a few small languages, then adapt to an unseen one.
+
+Makes four related languages, pretrains a very small ByT5 on three of them, freezes it, and trains a
+bottleneck module of it on the fourth. Everything is written to one folder, and goes on from there
+if it is interrupted.
+"""
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jaxlt.config import RunConfig
+    from jaxlt.engine.loop import Result
+
+PRETRAIN = ["models/demo.gin", "runs/pretrain.gin"]
+ADAPT = ["models/demo.gin", "modules/bottleneck.gin", "runs/adapt.gin"]
+SHARED = ["BATCH_SIZE=32", "INPUTS_LENGTH=128", "DTYPE=float32", "DataConfig.held_out=0.02"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this verb's flags."""
+    parser.add_argument("--workdir", default="jaxlt-demo", help="where to write (jaxlt-demo)")
+    parser.add_argument("--steps", type=int, default=360, help="pretraining steps (360)")
+    parser.add_argument("--adapt_steps", type=int, default=200, help="adaptation steps (200)")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Runs the demo and prints its table."""
+    from rich.console import Console
+
+    from jaxlt.commands.train import train
+    from jaxlt.data.synth.languages import FAMILY, UNSEEN, write_languages
+    from jaxlt.engine import compilation
+
+    began = time.monotonic()
+    compilation.prepare()
+    console = Console(highlight=False, soft_wrap=True)
+    folder = Path(args.workdir)
+    seen = tuple(spec.code for spec in FAMILY)
+    if not (folder / "text" / f"{UNSEEN.code}.txt").exists():
+        write_languages(folder / "text", FAMILY, sentences=20_000, seed=args.seed)
+        write_languages(folder / "text", (UNSEEN,), sentences=8_000, seed=args.seed)
+    console.print(
+        f"Four small languages are in {folder / 'text'}: {', '.join(seen)} to learn from, and "
+        f"their relative {UNSEEN.code} to meet later. The same sentence in each:"
+    )
+    show_languages(console, (*FAMILY, UNSEEN))
+    console.print(f"\n1. Pretraining a ByT5 of 1.2M parameters on {', '.join(seen)}")
+    before = train(pretraining(folder, seen, UNSEEN.code, args))
+    console.print(f"\n2. Adapting to {UNSEEN.code}: the backbone frozen, a bottleneck module learns")
+    after = train(adaptation(folder, seen, UNSEEN.code, args))
+    report(console, before, after, seen, UNSEEN.code)
+    whats_next(console, folder, time.monotonic() - began)
+    return 0
+
+
+def _data(folder: Path, languages: tuple[str, ...], read: tuple[str, ...]) -> list[str]:
+    """Overrides for text: all languages keep their ids, `read` are trained on, all are evaluated."""
+    rates = tuple((name, 1.0) for name in read)
+    return [
+        f"TEXT={folder / 'text'}",
+        f"DataConfig.languages={languages!r}",
+        f"DataConfig.rates={rates!r}",
+        "eval/DataConfig.rates=()",
+        "TrainConfig.log_every=20",
+    ]
+
+
+def pretraining(
+    folder: Path, seen: tuple[str, ...], unseen: str, args: argparse.Namespace
+) -> "RunConfig":
+    """The first run: all parameters, three languages."""
+    from jaxlt.config import load
+
+    own = [
+        f"WORKDIR={folder / 'pretrained'}",
+        f"TRAIN_STEPS={args.steps}",
+        f"SEED={args.seed}",
+        "OptimizerConfig.name=adamw",
+        "ScheduleConfig.name=cosine",
+        f"ScheduleConfig.total_steps={args.steps}",
+        "ScheduleConfig.warmup_steps=20",
+        "LEARNING_RATE=0.002",
+        "OptimizerConfig.b2=0.98",
+        "OptimizerConfig.clip_norm=1.0",
+        f"TrainConfig.eval_every={args.steps}",
+        f"CheckpointConfig.every={max(1, args.steps // 4)}",
+    ]
+    return load(PRETRAIN, SHARED + _data(folder, (*seen, unseen), seen) + own)
+
+
+def adaptation(
+    folder: Path, seen: tuple[str, ...], unseen: str, args: argparse.Namespace
+) -> "RunConfig":
+    """The second run: one module on the frozen backbone, one language."""
+    from jaxlt.config import load
+
+    own = [
+        f"WORKDIR={folder / 'adapted'}",
+        f"INIT_FROM={folder / 'pretrained'}",
+        f"TRAIN_STEPS={args.adapt_steps}",
+        f"SEED={args.seed}",
+        "lang/plug.reduction_factor=2",
+        "T5Config.dropout=0.0",
+        "LEARNING_RATE=0.005",
+        "ScheduleConfig.name=cosine",
+        f"ScheduleConfig.total_steps={args.adapt_steps}",
+        "ScheduleConfig.warmup_steps=20",
+        f"TrainConfig.eval_every={args.adapt_steps}",
+        f"CheckpointConfig.every={max(1, args.adapt_steps // 4)}",
+    ]
+    return load(ADAPT, SHARED + _data(folder, (*seen, unseen), (unseen,)) + own)
+
+
+def show_languages(console, specs) -> None:
+    """Prints one sentence of the world in every language."""
+    from jaxlt.data.synth.languages import language
+    from jaxlt.data.synth.world import texts
+
+    sentence = next(iter(texts(4, 1)))[0]
+    for spec in specs:
+        console.print(f"   {spec.code:12}{language(spec).say(sentence)}", markup=False)
+
+
+def report(console, before: "Result", after: "Result", seen: tuple[str, ...], unseen: str) -> None:
+    """Prints bits per byte by language before and after, and whether the base stayed as it was."""
+    from rich.table import Table
+
+    table = Table(title="bits per byte on held-out text (lower is better)", title_justify="left")
+    for column in ("language", "", "pretrained", "with the module", "change"):
+        table.add_column(column, justify="left" if column in ("language", "") else "right")
+    for name in (*seen, unseen):
+        old = before.position.evaluation[f"eval/bpb/{name}"]
+        new = after.position.evaluation[f"eval/bpb/{name}"]
+        kind = "unseen" if name == unseen else "pretrained on"
+        style = "bold" if name == unseen else None
+        table.add_row(name, kind, f"{old:.3f}", f"{new:.3f}", f"{new - old:+.3f}", style=style)
+    console.print()
+    console.print(table)
+    module = sum(a.size for a in after.state.trainable.values())
+    whole = sum(a.size for a in before.state.trainable.values())
+    same = after.position.frozen_fingerprint == fingerprint_of(before)
+    console.print(
+        f"The module has {module:,} parameters beside the backbone's {whole:,}. The backbone is "
+        f"{'bit for bit what it was' if same else 'NOT what it was'}: without the module it scores "
+        "as in the first column."
+    )
+
+
+def fingerprint_of(result: "Result") -> str:
+    """Content hash of the backbone that a run ended with."""
+    from jaxlt.engine.state import base_fingerprint
+
+    return base_fingerprint(result.state)
+
+
+def whats_next(console, folder: Path, seconds: float) -> None:
+    """Says where things are and what to try."""
+    console.print(
+        f"\nDone in {seconds:.0f} s. Checkpoints: {folder / 'pretrained'}, {folder / 'adapted'} "
+        "(config.gin, metrics.jsonl and TensorBoard files lie beside them).\n\nTry next:\n"
+        f"  jaxlt eval --workdir {folder / 'adapted'}\n"
+        "  jaxlt plan --gin_file=models/mt5_xl.gin --gin_file=runs/pretrain.gin "
+        "--gin.VOCABULARY=spiece.model\n"
+        "  jaxlt train --gin_file=models/tiny.gin --gin_file=runs/pretrain.gin "
+        "--gin.BATCH_SIZE=16 --gin.INPUTS_LENGTH=256 \\\n"
+        "    --gin.DTYPE=float32 --gin.TEXT=FOLDER_WITH_A_TEXT_FILE_A_LANGUAGE "
+        "--gin.WORKDIR=runs/mine",
+        markup=False,
+    )

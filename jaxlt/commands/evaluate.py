@@ -1,0 +1,210 @@
+"""Score a trained run on held-out text: loss, accuracy and bits per byte, by language.
+
+The table goes to the screen, and each number as a row to results.jsonl in the run's folder.
+
+  jaxlt eval --workdir=runs/pretrained
+  jaxlt eval --workdir=runs/pretrained --step=best --languages=deu_Latn,swh_Latn --limit=200
+"""
+
+import argparse
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from jaxlt.commands import session, trained
+from jaxlt.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from jaxlt.config import RunConfig
+    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.views import EvaluationBatches
+    from jaxlt.engine.predictor import Predictor
+
+
+class Score(NamedTuple):
+    """What one language (or all, or their mean) scored; nll is in nats a token."""
+
+    language: str
+    rows: int
+    tokens: int
+    bytes: int
+    nll: float
+    accuracy: float
+    bpb: float  # bits per byte; nan where the data has no bytes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds this verb's flags."""
+    trained.add_arguments(parser)
+    group = parser.add_argument_group("what is scored")
+    group.add_argument(
+        "--split",
+        help="split of the run's evaluation data (eval/DataConfig's own, or 'validation')",
+    )
+    group.add_argument(
+        "--languages", metavar="A,B", help="only these (all that the evaluation data has)"
+    )
+    group.add_argument("--limit", type=int, metavar="N", help="rows a language at most (all)")
+    group.add_argument(
+        "--no_results", action="store_true", help="show the table, write no results.jsonl"
+    )
+    session.add_machine_arguments(parser)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Evaluates the run that the flags name."""
+    run = trained.load(args)
+    if args.limit is not None and args.limit < 1:
+        raise UserError(f"--limit is at least 1, not {args.limit}.")
+    session.start_jax(args)
+    from jaxlt.engine import distributed, results
+
+    predictor, _ = trained.open_model(run, args)
+    names = tuple(n for n in (args.languages or "").split(",") if n)
+    source, split = open_data(run, predictor, args.split, names, args.limit)
+    scores = evaluate(predictor, source)
+    if not distributed.is_primary():
+        return 0
+    show(run, predictor, scores, f"{run.data.objective}, {split} split")
+    if not args.no_results:
+        path = f"{str(run.workdir).rstrip('/')}/results.jsonl"
+        rows = as_rows(run, predictor, scores)
+        extra = {"split": split, "limit": args.limit, "data": source.fingerprint}
+        results.append(path, [row | extra for row in rows])
+        print(f"{len(rows)} rows added to {path}")
+    return 0
+
+
+def open_data(
+    run: "RunConfig",
+    predictor: "Predictor",
+    split: str | None = None,
+    languages: tuple[str, ...] = (),
+    limit: int | None = None,
+) -> "tuple[EvaluationBatches, str]":
+    """Opens one pass over the run's evaluation data; returns it and the name of its split.
+
+    Without evaluation data it is the training data's validation split. Where modules are routed by
+    language, languages keep the ids that they had in training.
+    """
+    from jaxlt.data.mixtures import open_evaluation
+    from jaxlt.engine.partitioning import batch_shards
+
+    config = run.eval_data or dataclasses.replace(run.data, split="validation")
+    split = split or config.split
+    shards = batch_shards(predictor.program.spec.mesh)
+    config = dataclasses.replace(config, batch_size=-(-config.batch_size // shards) * shards)
+    if languages:
+        _check_languages(languages, config)
+    if predictor.is_routed:
+        present = languages or trained.languages_of(config)
+        for name in present:
+            predictor.language_id(name)
+        # A pass mixes nothing: rates only say here which of the languages take part.
+        rates = tuple((name, 1.0) for name in present)
+        config = dataclasses.replace(config, languages=predictor.languages, rates=rates)
+    elif languages:
+        config = dataclasses.replace(config, languages=languages, rates=())
+    return open_evaluation(config, split, limit), split
+
+
+def _check_languages(wanted: tuple[str, ...], config: "DataConfig") -> None:
+    if not config.sources:
+        raise UserError(
+            f"--languages chooses among texts (DataConfig.sources); '{config.mixture}' is a "
+            "registered mixture, which is scored as a whole."
+        )
+    known = trained.languages_of(config)
+    for name in wanted:
+        if name not in known:
+            raise UserError(
+                f"--languages names '{name}', which the evaluation data has not."
+                f"{nearest(name, known)} It has {', '.join(known)}."
+            )
+
+
+def evaluate(predictor: "Predictor", source: "EvaluationBatches") -> list[Score]:
+    """Scores a pass: a Score a language, then 'all' text as one, then the 'mean' of languages."""
+    from jaxlt.engine.evaluator import LossEvaluator
+
+    totals = LossEvaluator(source).totals(predictor.program, predictor.params)
+    present = [i for i in range(len(source.languages)) if totals["rows"][i]]
+    zeros = np.zeros(len(source.languages))
+    sums = {**totals, "target_bytes": totals.get("target_bytes", zeros)}
+    each = [_score(source.languages[i], {k: v[i] for k, v in sums.items()}) for i in present]
+    if len(each) < 2:
+        return each
+    whole = _score("all", {k: v.sum() for k, v in sums.items()})
+    means = [float(np.mean([getattr(s, m) for s in each])) for m in ("nll", "accuracy", "bpb")]
+    return [*each, whole, Score("mean", whole.rows, whole.tokens, whole.bytes, *means)]
+
+
+def _score(language: str, sums: dict[str, Any]) -> Score:
+    tokens, size = float(sums["row_weight"]), float(sums["target_bytes"])
+    return Score(
+        language,
+        int(sums["rows"]),
+        int(tokens),
+        int(size),
+        float(sums["row_nll"] / max(tokens, 1.0)),
+        float(sums["row_correct"] / max(tokens, 1.0)),
+        float(sums["row_nll"] / math.log(2) / size) if size else math.nan,
+    )
+
+
+def as_rows(run: "RunConfig", predictor: "Predictor", scores: list[Score]) -> list[dict[str, Any]]:
+    """The rows of results.jsonl: one a language and metric."""
+    languages = sum(s.language not in ("all", "mean") for s in scores)
+    common = {
+        "run": str(run.workdir).rstrip("/").rpartition("/")[2],
+        "task": run.data.objective,
+        "modules": list(predictor.modules),
+        "seed": predictor.seed,
+        "config_hash": trained.trained_hash(run),
+        "base_fingerprint": predictor.base_fingerprint,
+        "step": predictor.step,
+    }
+    out = []
+    for score in scores:
+        counts = {"nll": score.tokens, "accuracy": score.tokens, "bpb": score.bytes}
+        for metric, n in counts.items():
+            if n:
+                n = languages if score.language == "mean" else n
+                value = getattr(score, metric)
+                out.append(
+                    common | {"language": score.language, "metric": metric, "value": value, "n": n}
+                )
+    return out
+
+
+def show(run: "RunConfig", predictor: "Predictor", scores: list[Score], what: str) -> None:
+    """Prints the table."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    plugged = f", modules {', '.join(predictor.modules)}" if predictor.modules else ""
+    heading = f"{run.workdir}, step {predictor.step:,}: {what}{plugged}"
+    console.print(Text(heading, style="bold"), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("language")
+    for name in ("rows", "tokens", "bytes", "nll", "accuracy", "bits/byte"):
+        table.add_column(name, justify="right")
+    for score in scores:
+        mean = score.language == "mean"
+        counts = [f"{n:,}" for n in (score.rows, score.tokens, score.bytes)]
+        table.add_row(
+            Text("mean of languages" if mean else score.language),
+            *(["", "", ""] if mean else counts),
+            f"{score.nll:.4f}",
+            f"{score.accuracy:.1%}",
+            "-" if math.isnan(score.bpb) else f"{score.bpb:.4f}",
+            style="bold" if score.language in ("all", "mean") else "",
+            end_section=False,
+        )
+    console.print()
+    console.print(table)
+    console.print()

@@ -1,0 +1,131 @@
+"""What the verbs over a trained run share: finding its config, opening its model and vocabulary."""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxlt.commands import session
+from jaxlt.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from jaxlt.config import RunConfig
+    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.vocabularies import Vocabulary
+    from jaxlt.engine.predictor import Predictor
+    from jaxlt.engine.step import Program
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say which run, and which of its checkpoints."""
+    group = parser.add_argument_group("the trained run")
+    group.add_argument(
+        "--workdir",
+        metavar="DIR",
+        help="folder of the run, or one of its checkpoints; its own config.gin is read, so that no "
+        "--gin_file is needed (those given, and --gin.NAME=value, come on top)",
+    )
+    group.add_argument(
+        "--step",
+        type=_step,
+        metavar="N|best",
+        help="which checkpoint (the newest); 'best' is that of CheckpointConfig.best_metric, 0 the "
+        "run as it starts",
+    )
+
+
+def _step(text: str) -> int | str:
+    if text == "best" or text.isdigit():
+        return text if text == "best" else int(text)
+    raise argparse.ArgumentTypeError(f"a step is a number or 'best', not '{text}'")
+
+
+def load(args: argparse.Namespace) -> "RunConfig":
+    """Returns the run that --workdir and the gin flags mean."""
+    from jaxlt.commands.main import load_run
+
+    if args.workdir is None:
+        if not args.gin_file:
+            raise UserError(
+                "Which run? Give its folder (--workdir=DIR), or the gin files it was started with."
+            )
+        return load_run(args)
+    folder = Path(args.workdir).expanduser()
+    if folder.name.isdigit() and folder.parent.name == "checkpoints":
+        if args.step is not None:
+            raise UserError(f"'{folder}' is the checkpoint of a step: give no --step beside it.")
+        args.step, folder = int(folder.name), folder.parent.parent
+    if not (folder / "config.gin").is_file():
+        beside = folder.parent.iterdir() if folder.parent.is_dir() else ()
+        what = "has no config.gin" if folder.exists() else "does not exist"
+        raise UserError(
+            f"'{folder}' is no workdir of a run: it {what}."
+            f"{nearest(folder.name, [p.name for p in beside if (p / 'config.gin').is_file()])} "
+            "`jaxlt train` makes one (WORKDIR), with the run's config.gin in it."
+        )
+    args.gin_file = [str((folder / "config.gin").absolute()), *args.gin_file]
+    return dataclasses.replace(load_run(args), workdir=str(folder))
+
+
+def languages_of(config: "DataConfig") -> tuple[str, ...]:
+    """Names of the languages that a config's data has."""
+    from jaxlt.data import mixtures, sources
+
+    if config.languages:
+        return config.languages
+    if config.sources:
+        return tuple(sources.discover(config.sources, config.endings))
+    return mixtures.open_mixture(config).languages
+
+
+def trained_hash(run: "RunConfig") -> str:
+    """The hash of the config that the run was trained with, whatever is set otherwise now."""
+    from jaxlt.config import config_hash
+
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return str(json.loads((Path(run.workdir) / "versions.json").read_text())["config_hash"])
+    return config_hash(run)
+
+
+def open_model(run: "RunConfig", args: argparse.Namespace) -> "tuple[Predictor, Vocabulary]":
+    """Reads the run's model onto the devices at hand, and opens its vocabulary."""
+    from jaxlt.engine.predictor import open_predictor
+
+    program = _program(run, args)
+    needed = bool(program.layout.frozen) or args.step == 0
+    base = session.base_of(run) if needed else None
+    vocabulary = session.vocabulary_of(run, base)
+    predictor = open_predictor(run, program, run.workdir, args.step, base)
+    if predictor.vocabulary not in ("", vocabulary.fingerprint):
+        raise UserError(
+            f"DataConfig.vocabulary = '{run.data.vocabulary}' is not the vocabulary that "
+            f"'{run.workdir}' was trained with (by its fingerprint). Give that one, with the same "
+            "DataConfig.sentinels."
+        )
+    if predictor.is_routed and not predictor.languages:
+        predictor = dataclasses.replace(predictor, languages=languages_of(run.data))
+    return predictor, vocabulary
+
+
+def _program(run: "RunConfig", args: argparse.Namespace) -> "Program":
+    """The run's program, on a mesh that fits: its own, or else all devices as fsdp."""
+    from jaxlt.engine.loop import program_of
+    from jaxlt.engine.partitioning import MeshConfig
+
+    try:
+        return program_of(run)
+    except UserError as error:
+        chosen = any("MeshConfig." in override for override in args.gin_overrides)
+        if chosen or not str(error).startswith("The mesh does not fit"):
+            raise
+    mesh = MeshConfig(data=1, fsdp=-1, rules=run.mesh.rules)
+    say("The run's own mesh does not fit the devices at hand: all of them are fsdp here.")
+    return program_of(dataclasses.replace(run, mesh=mesh))
+
+
+def say(text: str) -> None:
+    """Prints a line for people, beside the output proper."""
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,122 @@
+"""`jaxlt eval`: the numbers of training's own evaluation, by language, as a table and as rows."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+
+from jaxlt.commands import evaluate, trained
+from jaxlt.commands import main as cli
+from jaxlt.config import load
+from jaxlt.engine import results
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
+def logged(workdir, step):
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return next(r for r in rows if r["step"] == step and "eval/nll" in r)
+
+
+def test_rows_are_what_training_found(tiny_run, capsys):
+    assert cli.main(["eval", f"--workdir={tiny_run}"]) == 0
+    out = capsys.readouterr().out
+    assert "aa_Latn" in out and "mean of languages" in out and "12 rows added" in out
+    rows = [r for r in results.read(tiny_run / "results.jsonl") if r["step"] == 4]
+    value = {(r["language"], r["metric"]): r["value"] for r in rows}
+    count = {(r["language"], r["metric"]): r["n"] for r in rows}
+    theirs = logged(tiny_run, 4)
+    for metric in ("nll", "accuracy", "bpb"):
+        np.testing.assert_allclose(value["all", metric], theirs[f"eval/{metric}"], rtol=1e-5)
+    for language in ("aa_Latn", "bb_Latn"):
+        ours = value[language, "bpb"]
+        np.testing.assert_allclose(ours, theirs[f"eval/bpb/{language}"], rtol=1e-5)
+        assert count[language, "bpb"] == theirs[f"eval/bytes/{language}"]
+    assert count["all", "nll"] == theirs["eval/target_tokens"]
+    assert count["mean", "bpb"] == 2
+    facts = json.loads((tiny_run / "versions.json").read_text())
+    assert {r["config_hash"] for r in rows} == {facts["config_hash"]}
+    assert {(r["run"], r["task"], r["seed"]) for r in rows} == {("tiny_run", "span_corruption", 0)}
+    assert all(len(r["base_fingerprint"]) == 32 for r in rows)
+
+
+def test_step_limit_languages_and_split(tiny_run, capsys):
+    before = len(list(results.read(tiny_run / "results.jsonl")))
+    command = ["eval", f"--workdir={tiny_run / 'checkpoints' / '2'}"]
+    assert cli.main([*command, "--limit=3", "--languages=bb_Latn", "--split=train"]) == 0
+    out = capsys.readouterr().out
+    assert "step 2" in out and "train split" in out and "aa_Latn" not in out
+    rows = list(results.read(tiny_run / "results.jsonl"))[before:]
+    assert {(r["language"], r["split"], r["limit"]) for r in rows} == {("bb_Latn", "train", 3)}
+    assert cli.main([*command, "--no_results", "--limit=3"]) == 0
+    assert len(list(results.read(tiny_run / "results.jsonl"))) == before + len(rows)
+
+
+def test_a_run_at_its_start_and_by_gin_files(tiny_run, run_flags, tmp_path, capsys):
+    assert cli.main(["eval", *run_flags(tmp_path / "new"), "--step=0", "--limit=2"]) == 0
+    assert "step 0" in capsys.readouterr().out
+    assert cli.main(["eval", *run_flags(tmp_path / "new")]) == 2
+    assert "has no complete checkpoint yet" in " ".join(capsys.readouterr().err.split())
+
+
+def test_routed_modules_keep_the_ids_of_training(tiny_run, run_flags, tmp_path, capsys):
+    command = [*run_flags(tmp_path / "adapted", "runs/adapt.gin")]
+    command = [c for c in command if "LEARNING_RATE" not in c]
+    command += [
+        "--gin_file=modules/bottleneck.gin",
+        f"--gin.INIT_FROM={tiny_run}",
+        "--gin.run.init_from=%INIT_FROM",
+        "--gin.lang/plug.key=source",
+        "--gin.lang/plug.routes=4",
+        "--gin.LEARNING_RATE=0.1",
+    ]
+    assert cli.main(["train", *command]) == 0
+    workdir = tmp_path / "adapted"
+    assert cli.main(["eval", f"--workdir={workdir}"]) == 0
+    capsys.readouterr()
+    whole = {(r["language"], r["metric"]): r for r in results.read(workdir / "results.jsonl")}
+    theirs = logged(workdir, 4)
+    ours = whole["bb_Latn", "bpb"]
+    np.testing.assert_allclose(ours["value"], theirs["eval/bpb/bb_Latn"], rtol=1e-5)
+    assert ours["modules"] == ["lang"]
+
+    # bb_Latn alone would be id 0, were ids not those of training.
+    assert cli.main(["eval", f"--workdir={workdir}", "--languages=bb_Latn"]) == 0
+    assert "modules lang" in capsys.readouterr().out
+    *_, alone = (r for r in results.read(workdir / "results.jsonl") if r["metric"] == "bpb")
+    np.testing.assert_allclose(alone["value"], ours["value"], rtol=1e-6)
+    assert abs(ours["value"] - logged(tiny_run, 4)["eval/bpb/bb_Latn"]) > 1e-4  # it did learn
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ([], "Which run? Give its folder"),
+        (["--workdir=RUNx"], "Did you mean 'tiny_run'"),
+        (["--workdir=RUN", "--step=7"], "no complete checkpoint of step 7 (2, 4)"),
+        (["--workdir=RUN", "--step=best"], "best_metric is not set"),
+        (["--workdir=RUN", "--step=soon"], "a step is a number or 'best', not 'soon'"),
+        (["--workdir=RUN", "--limit=0"], "--limit is at least 1"),
+        (["--workdir=RUN", "--languages=bb_Lat"], "Did you mean 'bb_Latn'"),
+        (["--workdir=RUN", "--gin.T5Config.emb_dim=24"], "T5Config.emb_dim"),
+        (["--workdir=RUN", "--gin.DataConfig.sentinels=extra"], "not the vocabulary that"),
+    ],
+)
+def test_errors(tiny_run, capsys, extra, message):
+    assert cli.main(["eval", *(e.replace("RUN", str(tiny_run)) for e in extra)]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_mesh_that_does_not_fit_gives_way(tiny_run, capsys):
+    args = types.SimpleNamespace(
+        workdir=str(tiny_run), step=None, gin_file=[], gin_overrides=[], gin_search_paths=[]
+    )
+    run = trained.load(args)
+    stored = load([str(tiny_run / "config.gin")], ["MeshConfig.data=3"]).mesh
+    run = type(run)(**{**vars(run), "mesh": stored})
+    predictor, _ = trained.open_model(run, args)
+    assert predictor.program.spec.mesh.shape["fsdp"] == 8
+    assert "does not fit" in capsys.readouterr().err
+    source, split = evaluate.open_data(run, predictor, limit=2)
+    assert split == "validation" and evaluate.evaluate(predictor, source)[0].rows == 2

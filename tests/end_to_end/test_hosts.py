@@ -1,0 +1,100 @@
+"""Two processes of two devices each train as one device does, and only one of them speaks."""
+
+import socket
+import time
+
+import numpy as np
+import pytest
+
+from tests.end_to_end.conftest import last_step, told, wait_for
+
+pytestmark = pytest.mark.slow
+
+QUIET = ("--gin.TRAIN_STEPS=8", "--gin.CheckpointConfig.every=4", "--gin.TrainConfig.eval_every=4")
+MESHES = {
+    "data": ("--gin.MeshConfig.data=4",),
+    "fsdp-tensor": (
+        "--gin.MeshConfig.data=1",
+        "--gin.MeshConfig.fsdp=2",
+        "--gin.MeshConfig.tensor=2",
+    ),
+}
+
+
+def free_address() -> str:
+    with socket.create_server(("localhost", 0)) as server:
+        return f"localhost:{server.getsockname()[1]}"
+
+
+def start_two(shell, workdir, *more):
+    address = free_address()
+    flags = [f"--coordinator_address={address}", "--num_processes=2", "--timeout_s=60"]
+    return [
+        shell.start(shell.arguments(workdir, *flags, f"--process_id={i}", *more), devices=2)
+        for i in (0, 1)
+    ]
+
+
+def losses(workdir, key="loss"):
+    return np.array([row[key] for row in told(workdir) if key in row])
+
+
+@pytest.fixture(scope="module")
+def alone(shell, tmp_path_factory):
+    """The run on one device; returns its workdir."""
+    workdir = tmp_path_factory.mktemp("alone")
+    status, _, errors = shell.run(shell.arguments(workdir, *QUIET))
+    assert status == 0, errors
+    return workdir
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_two_processes_train_as_one_device(shell, alone, tmp_path, mesh):
+    processes = start_two(shell, tmp_path, *QUIET, *MESHES[mesh])
+    said = [p.communicate(timeout=200) for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], said
+    assert "step 8/8" in said[0][0] and "Done: 8 steps" in said[0][0]
+    spoken = [line for line in said[1][0].splitlines() if not line.startswith("[Gloo]")]
+    assert spoken == [], said[1]  # the CPUs' collectives print a line of their own
+    np.testing.assert_allclose(losses(tmp_path), losses(alone), rtol=1e-5)
+    np.testing.assert_allclose(losses(tmp_path, "eval/bpb"), losses(alone, "eval/bpb"), rtol=1e-5)
+    if mesh == "data":
+        return
+    status, out, errors = shell.run(shell.arguments(tmp_path, *QUIET, "--gin.TRAIN_STEPS=12"))
+    assert status == 0 and "Resumed from step 8" in out, errors  # in one process, on one device
+    shell.run(shell.arguments(alone, *QUIET, "--gin.TRAIN_STEPS=12"))
+    np.testing.assert_allclose(losses(tmp_path), losses(alone), rtol=1e-5)
+
+
+def test_sigterm_stops_both_at_one_step_and_they_go_on(shell, tmp_path):
+    longer = (*QUIET, "--gin.TRAIN_STEPS=2000", "--gin.CheckpointConfig.every=5000")
+    longer += ("--gin.TrainConfig.eval_every=5000",)
+    processes = start_two(shell, tmp_path, *longer)
+    wait_for(lambda: last_step(tmp_path) >= 20, processes[0])
+    processes[1].terminate()
+    said = [p.communicate(timeout=100) for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], said
+    assert "Stopped by SIGTERM after step " in said[0][0]
+    step = int(said[0][0].split("after step ")[1].split(".")[0])
+    assert (tmp_path / "checkpoints" / str(step) / "jaxlt.json").exists()
+    end = (f"--gin.TRAIN_STEPS={step + 3}", "--gin.CheckpointConfig.every=5000")
+    processes = start_two(shell, tmp_path, *longer, *end)
+    said = [p.communicate(timeout=100) for p in processes]
+    assert [p.returncode for p in processes] == [0, 0], said
+    assert f"Resumed from step {step}" in said[0][0]
+
+
+def test_a_host_that_does_not_come(shell, tmp_path):
+    began = time.monotonic()
+    flags = (f"--coordinator_address={free_address()}", "--num_processes=2", "--process_id=0")
+    status, _, errors = shell.run(shell.arguments(tmp_path, *flags, "--timeout_s=3"))
+    assert status == 2 and "did not come" in errors and "Traceback" not in errors
+    assert time.monotonic() - began < 30
+    assert not (tmp_path / "config.gin").exists()
+
+
+def test_an_error_on_the_primary_reaches_both(shell, alone, tmp_path):
+    processes = start_two(shell, alone, *QUIET, "--gin.LEARNING_RATE=0.5")
+    said = [p.communicate(timeout=100) for p in processes]
+    assert [p.returncode for p in processes] == [2, 2], said
+    assert "ScheduleConfig.learning_rate" in said[0][1] and "process 0" in said[1][1]

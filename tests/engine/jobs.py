@@ -1,0 +1,99 @@
+"""Small runs on arrays for the tests of the loop: a job, its data, and what it left."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxlt.data.batches import ArrayBatches
+from jaxlt.engine.checkpoint import CheckpointConfig
+from jaxlt.engine.loop import Result, TrainConfig, train
+from jaxlt.engine.losses import LossConfig
+from jaxlt.engine.optimizers import OptimizerConfig
+from jaxlt.engine.partitioning import MeshConfig
+from jaxlt.engine.resume import arrays_of
+from jaxlt.engine.schedules import ScheduleConfig
+from jaxlt.engine.workdir import Workdir
+from jaxlt.models.config import T5Config
+from tests.conftest import make_batch, make_config
+
+LANGUAGES = ("aa", "bb", "cc")
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayJob:
+    """The configs of a run on arrays."""
+
+    model: T5Config
+    train: TrainConfig
+    optimizer: OptimizerConfig
+    schedule: ScheduleConfig
+    loss: LossConfig
+    mesh: MeshConfig
+    checkpoint: CheckpointConfig
+
+
+def job(
+    steps: int = 6,
+    every: int = 2,
+    model: dict[str, Any] | None = None,
+    optimizer: dict[str, Any] | None = None,
+    schedule: dict[str, Any] | None = None,
+    mesh: dict[str, Any] | None = None,
+    checkpoint: dict[str, Any] | None = None,
+    **train: Any,
+) -> ArrayJob:
+    """A job of six steps with dropout and a factored optimizer; every part may be changed."""
+    return ArrayJob(
+        model=make_config(**({"dropout": 0.1, "scan_layers": True} | (model or {}))),
+        train=TrainConfig(steps, **({"log_every": 1} | train)),
+        optimizer=OptimizerConfig(**({"name": "adafactor", "min_factored": 8} | (optimizer or {}))),
+        schedule=ScheduleConfig(**({"learning_rate": 0.01} | (schedule or {}))),
+        loss=LossConfig(),
+        mesh=MeshConfig(**(mesh or {})),
+        checkpoint=CheckpointConfig(**({"every": every} | (checkpoint or {}))),
+    )
+
+
+def data(batch_size: int = 4, seed: int = 0, rows: int = 22) -> ArrayBatches:
+    """Batches of random rows in three languages."""
+    return ArrayBatches(make_batch(rows), batch_size, seed=seed, languages=LANGUAGES)
+
+
+def run(given: ArrayJob, path: Path, source: Any = None, devices: int = 1, **kwargs: Any) -> Result:
+    """Trains (or goes on) in `path` on the first `devices` devices."""
+    with Workdir.open(path, "", "hash") as workdir:
+        return train(given, source or data(), workdir, devices=jax.devices()[:devices], **kwargs)
+
+
+def content(result: Result) -> dict[str, np.ndarray]:
+    """Every array that a run ended with, frozen ones included, on the host."""
+    trees = {**arrays_of(result.state), "frozen": result.state.frozen}
+    flat, _ = jax.tree_util.tree_flatten_with_path(trees)
+    return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in flat}
+
+
+def assert_identical(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    """Fails unless both hold the same bits under the same names."""
+    assert found.keys() == expected.keys()
+    unlike = [
+        n for n in expected
+        if found[n].dtype != expected[n].dtype or found[n].tobytes() != expected[n].tobytes()
+    ]
+    assert not unlike, unlike
+
+
+def logged(path: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl."""
+    return [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+
+
+TIMES = ("time", "steps_per_second", "tokens_per_second", "seconds_left", "mfu")
+
+
+def told(path: Path) -> list[dict[str, Any]]:
+    """The rows of metrics.jsonl without what depends on the clock."""
+    return [{k: v for k, v in row.items() if k not in TIMES} for row in logged(path)]

@@ -1,0 +1,84 @@
+"""Bits per byte by language, against numpy."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxlt.data.batches import ArrayBatches
+from jaxlt.engine.evaluator import LossEvaluator
+from jaxlt.engine.partitioning import MeshConfig
+from jaxlt.engine.step import build
+from jaxlt.models.encoder import model_of
+from jaxlt.models.init import unflatten
+from tests.conftest import make_batch, make_config, make_spec, random_params
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+CONFIG = make_config()
+FLAT = random_params(CONFIG)
+LANGUAGES = ("eng", "swh", "never", "yor")
+
+
+def rows(count):
+    batch = make_batch(count, languages=2)
+    batch["language"] = np.where(batch["language"] == 1, 3, 0).astype(np.int32)
+    batch["target_bytes"] = (2 * batch["target_bytes"]).astype(np.int32)
+    return batch
+
+
+class Pass(ArrayBatches):
+    """One pass over 10 rows in batches of 4; the last two rows are padding."""
+
+    num_batches = 3
+
+    def __init__(self):
+        batch = rows(10)
+        filler = {n: v[:2] for n, v in batch.items()}
+        filler["decoder_loss_weights"] = np.zeros_like(filler["decoder_loss_weights"])
+        filler["target_bytes"] = np.zeros_like(filler["target_bytes"])
+        whole = {n: np.concatenate([v, filler[n]]) for n, v in batch.items()}
+        super().__init__(whole, 4, shuffle=False, languages=LANGUAGES)
+
+
+@pytest.fixture(scope="module")
+def program():
+    return build(make_spec(CONFIG, MeshConfig(data=2, tensor=2)))
+
+
+def by_hand(count):
+    """Every number from the logits of the first rows, in float64."""
+    batch = {n: v[:count] for n, v in rows(10).items()}
+    logits = np.float64(jax.jit(model_of(CONFIG).apply)(unflatten(FLAT), batch))
+    target, weights = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
+    log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+    nll = -(np.take_along_axis(log_p, target[..., None], -1)[..., 0] * weights).sum(-1)
+    wanted = {
+        "nll": nll.sum() / weights.sum(),
+        "accuracy": ((logits.argmax(-1) == target) * weights).sum() / weights.sum(),
+        "target_tokens": weights.sum(),
+        "bpb": nll.sum() / np.log(2) / batch["target_bytes"].sum(),
+    }
+    for i in (0, 3):
+        own = batch["language"] == i
+        if own.any():
+            wanted[f"bytes/{LANGUAGES[i]}"] = batch["target_bytes"][own].sum()
+            bits = nll[own].sum() / np.log(2)
+            wanted[f"bpb/{LANGUAGES[i]}"] = bits / wanted[f"bytes/{LANGUAGES[i]}"]
+    each = [v for n, v in wanted.items() if n.startswith("bpb/")]
+    return wanted | {"bpb_mean": np.mean(each)}
+
+
+def test_scores_by_language(program):
+    evaluator = LossEvaluator(Pass())
+    found = evaluator(program, FLAT)
+    wanted = by_hand(10)
+    assert evaluator.name == "eval"
+    assert set(found) == set(wanted) and "bpb/never" not in found
+    for name, value in wanted.items():
+        assert found[name] == pytest.approx(value, rel=1e-5), name
+        assert isinstance(found[name], float)
+
+
+def test_fewer_batches(program):
+    found = LossEvaluator(Pass(), "short", max_batches=1)(program, FLAT)
+    assert found["bpb"] == pytest.approx(by_hand(4)["bpb"], rel=1e-5)

@@ -1,0 +1,262 @@
+"""One training step: the same on every mesh and accumulation, and what it leaves alone."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlt.engine.losses import LossConfig
+from jaxlt.engine.optimizers import OptimizerConfig
+from jaxlt.engine.partitioning import MeshConfig
+from jaxlt.engine.step import build
+from jaxlt.models.encoder import model_of
+from jaxlt.models.init import unflatten
+from tests.conftest import (
+    hyper,
+    make_batch,
+    make_config,
+    make_mlm_batch,
+    make_spec,
+    place_batch,
+    place_state,
+    random_params,
+)
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+CONFIG = make_config(dropout=0.1)
+FLAT = random_params(CONFIG)
+BATCH = make_batch(8)
+ADAMW, SGD = OptimizerConfig("adamw", weight_decay=0.1), OptimizerConfig("sgd")
+MESHES = {
+    "data": MeshConfig(data=8),
+    "fsdp": MeshConfig(data=1, fsdp=8),
+    "tensor": MeshConfig(data=1, tensor=8),
+    "mixed": MeshConfig(data=2, fsdp=2, tensor=2),
+    "replicas": MeshConfig(replica=2, data=2, fsdp=2),
+}
+
+
+def train(spec, steps=3, flat=FLAT, batch=BATCH, rate=1e-2):
+    """Returns the last state and the metrics of each step."""
+    program = build(spec)
+    state, found = place_state(program, flat), []
+    for _ in range(steps):
+        state, metrics = program.train(state, place_batch(program, batch), hyper(rate))
+        found.append(jax.device_get(metrics))
+    return state, found
+
+
+def values(metrics, name):
+    return np.array([float(m[name]) for m in metrics])
+
+
+def unchanged(found, wanted):
+    assert set(found) == set(wanted)
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(np.asarray(found[name]), np.asarray(value), err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """On one device, by optimizer."""
+    specs = make_spec(CONFIG), make_spec(CONFIG, optimizer=ADAMW, skip_nonfinite=True)
+    return {spec.optimizer.name: train(spec) for spec in specs}
+
+
+def test_it_learns_and_reports(alone):
+    _, metrics = alone["adafactor"]
+    losses = values(metrics, "loss")
+    assert losses[-1] < losses[0]
+    assert values(metrics, "target_tokens").tolist() == [BATCH["decoder_loss_weights"].sum()] * 3
+    assert all(m["ok"] for m in metrics)
+    assert np.all((values(metrics, "accuracy") >= 0) & (values(metrics, "accuracy") <= 1))
+    assert np.all(values(metrics, "nll") < losses)  # without the z-loss
+
+
+CASES = [("mixed", "adafactor")]
+SLOW = [(m, o) for m in MESHES for o in ("adafactor", "adamw") if (m, o) not in CASES]
+
+
+@pytest.mark.parametrize(
+    "mesh, name", [*CASES, *(pytest.param(*c, marks=pytest.mark.slow) for c in SLOW)]
+)
+def test_eight_devices_give_the_losses_of_one(alone, mesh, name):
+    optimizer = {"adafactor": OptimizerConfig(), "adamw": ADAMW}[name]
+    state, metrics = train(make_spec(CONFIG, MESHES[mesh], optimizer=optimizer))
+    for key in ("loss", "nll", "grad_norm"):
+        np.testing.assert_allclose(values(metrics, key), values(alone[name][1], key), rtol=1e-5)
+    kernel = state.trainable["params/encoder/layers/mlp/wo/kernel"]
+    split = MESHES[mesh].fsdp * MESHES[mesh].tensor
+    assert {s.data.size for s in kernel.addressable_shards} == {kernel.size // split}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", ["data", "tensor"])
+def test_chunked_loss_on_eight_devices(alone, mesh):
+    loss = LossConfig(chunk_bytes=4 * 40 * 3)
+    _, metrics = train(make_spec(CONFIG, MESHES[mesh], loss=loss))
+    np.testing.assert_allclose(
+        values(metrics, "loss"), values(alone["adafactor"][1], "loss"), rtol=1e-5
+    )
+
+
+def test_accumulation_changes_nothing():
+    once = train(make_spec(CONFIG, optimizer=SGD), 2)
+    four = train(make_spec(CONFIG, optimizer=SGD, accumulate=4), 2)
+    for key in ("loss", "nll", "accuracy", "grad_norm", "target_tokens"):
+        np.testing.assert_allclose(values(four[1], key), values(once[1], key), rtol=1e-5)
+    for name, value in once[0].trainable.items():
+        bound = 1e-5 * float(np.abs(value).max())
+        np.testing.assert_allclose(four[0].trainable[name], value, atol=bound, rtol=0, err_msg=name)
+
+
+@pytest.mark.slow
+def test_accumulation_on_a_mesh():
+    once = train(make_spec(CONFIG, optimizer=SGD), 2)
+    spec = make_spec(CONFIG, MeshConfig(data=2, fsdp=2), optimizer=SGD, accumulate=2)
+    np.testing.assert_allclose(
+        values(train(spec, 2)[1], "loss"), values(once[1], "loss"), rtol=1e-5
+    )
+
+
+PARTIAL = {"optimizer": ADAMW, "trainable": ("params/decoder/.*",), "frozen": (".*norm.*",)}
+
+
+def test_frozen_parameters_stay_and_have_no_memory():
+    state, _ = train(make_spec(CONFIG, **PARTIAL), 2)
+    names = {n for n in FLAT if n.startswith("params/decoder/") and "norm" not in n}
+    assert set(state.trainable) == set(state.optimizer["mu"]) == set(state.optimizer["nu"]) == names
+    unchanged(state.frozen, {n: v for n, v in FLAT.items() if n not in names})
+    assert all(np.any(np.asarray(v) != FLAT[n]) for n, v in state.trainable.items())
+
+
+@pytest.mark.slow
+def test_frozen_parameters_may_be_bfloat16():
+    spec = make_spec(CONFIG, trainable=("params/decoder/.*",), frozen_dtype="bfloat16")
+    state, metrics = train(spec, 2)
+    assert {v.dtype for v in state.frozen.values()} == {jnp.dtype("bfloat16")}
+    assert {v.dtype for v in state.trainable.values()} == {jnp.dtype("float32")}
+    assert np.all(np.isfinite(values(metrics, "loss")))
+
+
+@pytest.fixture(scope="module")
+def skipping():
+    return build(make_spec(CONFIG, optimizer=ADAMW, skip_nonfinite=True))
+
+
+def poisoned(program):
+    weights = BATCH["decoder_loss_weights"].copy()
+    weights[2, 1] = np.nan
+    return place_batch(program, BATCH | {"decoder_loss_weights": weights})
+
+
+def test_a_step_that_is_not_finite_is_skipped(skipping):
+    state, good = place_state(skipping, FLAT), place_batch(skipping, BATCH)
+    state, _ = skipping.train(state, good, hyper())
+    before = jax.device_get((state.trainable, state.optimizer))
+    state, metrics = skipping.train(state, poisoned(skipping), hyper())
+    assert not metrics["ok"] and int(state.step) == 2
+    jax.tree.map(
+        np.testing.assert_array_equal, jax.device_get((state.trainable, state.optimizer)), before
+    )
+    state, metrics = skipping.train(state, good, hyper())
+    assert metrics["ok"] and np.isfinite(metrics["loss"])
+    assert np.any(
+        np.asarray(state.trainable["params/decoder/logits_dense/kernel"])
+        != before[0]["params/decoder/logits_dense/kernel"]
+    )
+
+
+def test_without_skipping_it_is_reported(alone):
+    program = build(make_spec(CONFIG))
+    _, metrics = program.train(place_state(program, FLAT), poisoned(program), hyper())
+    assert not metrics["ok"] and not np.isfinite(metrics["loss"])
+
+
+def test_one_compilation_for_all_rates_and_seeds(alone):
+    program = build(make_spec(CONFIG))
+    assert program is build(make_spec(make_config(dropout=0.1)))  # equal specs share a program
+    state, batch = place_state(program, FLAT), place_batch(program, BATCH)
+    before, losses = program.jitted._cache_size(), []
+    for rate, seed in ((0.0, 0), (0.0, 1), (0.0, 2), (0.1, 3)):
+        state = state.replace(step=jax.device_put(jnp.int32(0), state.step.sharding))
+        state, metrics = program.train(state, batch, hyper(rate, seed))
+        losses.append(float(metrics["loss"]))
+    assert before == program.jitted._cache_size() == 1
+    assert len(set(losses)) == 4  # the seed is the dropout's
+
+
+def test_dropout_differs_from_step_to_step(alone):
+    program = build(make_spec(CONFIG))
+    state, batch = place_state(program, FLAT), place_batch(program, BATCH)
+    state, first = program.train(state, batch, hyper(0.0))
+    unchanged(state.trainable, FLAT)
+    assert float(program.train(state, batch, hyper(0.0))[1]["loss"]) != float(first["loss"])
+
+
+def test_the_state_is_donated_but_not_its_frozen_part():
+    program = build(make_spec(CONFIG, **PARTIAL))
+    state = place_state(program, FLAT)
+    new, _ = program.train(state, place_batch(program, BATCH), hyper())
+    assert all(v.is_deleted() for v in state.trainable.values())
+    assert not any(v.is_deleted() for v in new.frozen.values())
+    assert new.frozen == state.frozen
+
+
+def test_evaluation_by_row(alone):
+    program = build(make_spec(CONFIG))
+    found = jax.device_get(program.evaluate(FLAT, place_batch(program, BATCH)))
+    logits = np.float64(jax.jit(model_of(CONFIG).apply)(unflatten(FLAT), BATCH))  # without dropout
+    peak = logits.max(-1, keepdims=True)
+    log_z = np.log(np.exp(logits - peak).sum(-1)) + peak[..., 0]
+    target = np.take_along_axis(logits, BATCH["decoder_target_tokens"][..., None], -1)[..., 0]
+    weights = BATCH["decoder_loss_weights"]
+    np.testing.assert_allclose(found["row_nll"], ((log_z - target) * weights).sum(-1), rtol=1e-5)
+    right = (logits.argmax(-1) == BATCH["decoder_target_tokens"]) * weights
+    np.testing.assert_array_equal(found["row_correct"], right.sum(-1))
+    np.testing.assert_array_equal(found["row_weight"], weights.sum(-1))
+    np.testing.assert_array_equal(found["language"], BATCH["language"])
+    np.testing.assert_array_equal(found["target_bytes"], BATCH["target_bytes"])
+
+
+def test_an_encoder_alone_trains():
+    config = make_config(decoder_layers=0)
+    _, metrics = train(make_spec(config), 3, random_params(config), make_mlm_batch(8))
+    assert np.all(np.diff(values(metrics, "loss")) < 0)
+
+
+@pytest.fixture(scope="module")
+def half():
+    return build(make_spec(dataclasses.replace(CONFIG, dtype="float16")))
+
+
+def test_float16_halves_its_scale_on_overflow(half):
+    state, batch = place_state(half, FLAT), place_batch(half, BATCH)
+    huge = state.loss_scale.replace(scale=jax.device_put(jnp.float32(2.0**60), state.step.sharding))
+    state, metrics = half.train(state.replace(loss_scale=huge), batch, hyper())
+    assert not metrics["ok"]
+    assert float(metrics["loss_scale"]) == 2.0**60
+    assert float(state.loss_scale.scale) == 2.0**59 and int(state.loss_scale.good_steps) == 0
+    unchanged(state.trainable, FLAT)
+
+
+def test_float16_trains_as_float32_does(half, alone):
+    state, batch = place_state(half, FLAT), place_batch(half, BATCH)
+    losses = []
+    for _ in range(3):
+        state, metrics = half.train(state, batch, hyper())
+        losses.append(float(metrics["loss"]))
+        assert metrics["ok"]
+    np.testing.assert_allclose(losses, values(alone["adafactor"][1], "loss"), rtol=0.01)
+    assert int(state.loss_scale.good_steps) == 3
+
+
+def test_float16_doubles_its_scale_after_many_good_steps(half):
+    state, batch = place_state(half, FLAT), place_batch(half, BATCH)
+    put = lambda x: jax.device_put(x, state.step.sharding)  # noqa: E731
+    nearly = state.loss_scale.replace(good_steps=put(jnp.int32(1999)), scale=put(jnp.float32(64)))
+    state, _ = half.train(state.replace(loss_scale=nearly), batch, hyper())
+    assert float(state.loss_scale.scale) == 128 and int(state.loss_scale.good_steps) == 0
