@@ -19,16 +19,22 @@ from typing import Any
 class Side:
     """One running side."""
 
-    def __init__(self, name: str, command: Sequence[str], cores: Sequence[int]):
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        cores: Sequence[int],
+        env: Mapping[str, str] | None = None,
+    ):
         self.name = name
         threads = str(len(cores))
-        env = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        own = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **(env or {})}
         self._process = subprocess.Popen(
             [sys.executable, *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=env,
+            env=os.environ | own,
             preexec_fn=lambda: os.sched_setaffinity(0, cores),
         )
         self.ready = self._read("ready")

@@ -50,7 +50,9 @@ def main(args: argparse.Namespace) -> int:
     show_languages(console, (*FAMILY, UNSEEN))
     console.print(f"\n1. Pretraining a ByT5 of 1.2M parameters on {', '.join(seen)}")
     before = train(pretraining(folder, seen, UNSEEN.code, args))
-    console.print(f"\n2. Adapting to {UNSEEN.code}: the backbone frozen, a bottleneck module learns")
+    console.print(
+        f"\n2. Adapting to {UNSEEN.code}: the backbone frozen, a bottleneck module learns"
+    )
     after = train(adaptation(folder, seen, UNSEEN.code, args))
     report(console, before, after, seen, UNSEEN.code)
     whats_next(console, folder, time.monotonic() - began)
@@ -58,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _data(folder: Path, languages: tuple[str, ...], read: tuple[str, ...]) -> list[str]:
-    """Overrides for text: all languages keep their ids, `read` are trained on, all are evaluated."""
+    """Overrides for text: all languages keep their ids and are evaluated, `read` are trained on."""
     rates = tuple((name, 1.0) for name in read)
     return [
         f"TEXT={folder / 'text'}",

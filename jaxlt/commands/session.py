@@ -53,7 +53,9 @@ def open_base(path: str) -> "BaseSource":
     try:
         return Overlay(open_base(beneath), base)
     except UserError as error:
-        if "token_embedder/embedding" in base.shapes:  # it trained the whole base: nothing is missing
+        if (
+            "token_embedder/embedding" in base.shapes
+        ):  # it trained the whole base: nothing is missing
             return base
         raise UserError(
             f"'{path}' holds what was trained on a base read from '{beneath}', and that base "
@@ -113,4 +115,3 @@ def lengths(run: "RunConfig") -> tuple[int, int]:
 
     vocabulary = open_vocabulary(run.data.vocabulary_config)
     return tokens_of(build_objective(run.data, vocabulary).spec())
-

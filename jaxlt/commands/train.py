@@ -79,7 +79,7 @@ def train(run: "RunConfig") -> "Result":
     from jaxlt.engine.workdir import HARMLESS, Workdir
 
     hash_ = config_hash(run)
-    # A workdir is bound to its config by what was learnt in it, not by a start that came to nothing.
+    # A workdir is bound to its config by what was learnt in it, not by a start that failed.
     begun = Checkpoints(run.workdir).latest() is not None
     harmless = HARMLESS if begun else ("*",)
     text = operative_config(run)

@@ -1,6 +1,7 @@
 """Finds out what kind of checkpoint lies at a path, and what vocabulary belongs to it."""
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from etils import epath
 
@@ -9,7 +10,7 @@ from jaxlt.convert.source import BaseSource
 from jaxlt.convert.t5x import open_t5x
 from jaxlt.errors import UserError, nearest
 
-Opener = Callable[[str], BaseSource | None]
+Opener = Callable[[str], Any]  # -> BaseSource | None
 BYTE_ROWS = 384
 _VOCABULARIES = ("spiece.model", "sentencepiece.model")
 

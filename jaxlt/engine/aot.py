@@ -120,9 +120,7 @@ def group_of(name: str) -> str:
     return parts[0]
 
 
-def plan_run(
-    job: Job, rows: int, inputs: int, targets: int, compile_step: bool = False
-) -> Plan:
+def plan_run(job: Job, rows: int, inputs: int, targets: int, compile_step: bool = False) -> Plan:
     """Plans a training run of [rows, inputs] -> [rows, targets] batches on the devices at hand."""
     program = program_of(job)
     layout, mesh = program.layout, program.spec.mesh

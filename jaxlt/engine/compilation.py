@@ -4,6 +4,7 @@ import ctypes
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -29,14 +30,15 @@ def prepare(deterministic: bool = False) -> None:
     if _ready:
         return
     _ready = True
-    if not jax.config.jax_compilation_cache_dir:
+    if not jax.config.values.get("jax_compilation_cache_dir"):
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-    jax.monitoring.register_event_duration_secs_listener(_after_compiling)
+    listener: Any = _after_compiling
+    jax.monitoring.register_event_duration_secs_listener(listener)
 
 
-def _after_compiling(event: str, seconds: float, **_: object) -> None:
+def _after_compiling(event: str, seconds: float, **_: Any) -> None:
     """Hands freed heap back to the system after a long compilation.
 
     The compiler leaves hundreds of megabytes of free but scattered heap behind; without this they

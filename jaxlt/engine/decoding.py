@@ -1,7 +1,8 @@
-"""Greedy decoding: the plain form, which runs the decoder over the whole prefix at every position."""
+"""Greedy decoding: the plain form, which decodes the whole prefix at every position."""
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,11 +27,11 @@ def _greedy(
     memory = model.apply(variables, batch, ctx, method="encode")
     rows = batch["encoder_input_tokens"].shape[0]
 
-    def step(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+    def step(carry: Any) -> Any:
         i, tokens, done = carry
         shifted = jnp.pad(tokens[:, :-1], ((0, 0), (1, 0)))
         fields = {"encoder_input_tokens": batch["encoder_input_tokens"]}
-        hidden = model.apply(
+        hidden: Any = model.apply(
             variables, memory, fields | {"decoder_input_tokens": shifted}, ctx, method="decode"
         )
         here = jax.lax.dynamic_slice_in_dim(hidden.states, i, 1, axis=1)

@@ -31,7 +31,7 @@ def read_batch(source: BatchSource, step: int, mesh: Mesh) -> tuple[dict[str, ja
 
 
 class Feed:
-    """Iterates (step, batch, languages) over [start, stop); `waited_s` sums what the loop waited."""
+    """Iterates (step, batch, languages) over [start, stop); `waited_s` sums the waiting."""
 
     def __init__(self, source: BatchSource, mesh: Mesh, start: int, stop: int, ahead: int = 2):
         self.waited_s = 0.0

@@ -4,6 +4,7 @@ Recomputation under remat is not counted (it is not model work), nor are norms a
 """
 
 import math
+from collections.abc import Mapping
 
 from jaxlt.models.config import T5Config
 
@@ -30,7 +31,7 @@ def step_flops(
     return forward_flops(config, rows, inputs, targets) * (2.0 + min(1.0, trainable_share))
 
 
-def tokens_of(spec: dict[str, tuple[tuple[int, ...], object]]) -> tuple[int, int]:
+def tokens_of(spec: Mapping[str, tuple[tuple[int, ...], object]]) -> tuple[int, int]:
     """(inputs, targets) a row, from a batch source's spec."""
     inputs = math.prod(spec["encoder_input_tokens"][0])
     decoder = spec.get("decoder_target_tokens")

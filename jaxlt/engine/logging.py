@@ -115,7 +115,7 @@ class Reporter:
             self._progress.update(self._task, completed=step)
 
     def log(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
-        """Records training values at `step`, with the rates since the last time; shows the main ones.
+        """Records training values at `step`, with the rates since the last time; shows the main.
 
         Call it after the values were fetched from the device: that is what makes the rates true.
         Returns values and rates.

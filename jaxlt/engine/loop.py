@@ -70,13 +70,20 @@ class TrainConfig:
 class Job(Protocol):
     """The configs that a run needs."""
 
-    model: T5Config
-    train: TrainConfig
-    optimizer: OptimizerConfig
-    schedule: ScheduleConfig
-    loss: LossConfig
-    mesh: MeshConfig
-    checkpoint: CheckpointConfig
+    @property
+    def model(self) -> T5Config: ...
+    @property
+    def train(self) -> TrainConfig: ...
+    @property
+    def optimizer(self) -> OptimizerConfig: ...
+    @property
+    def schedule(self) -> ScheduleConfig: ...
+    @property
+    def loss(self) -> LossConfig: ...
+    @property
+    def mesh(self) -> MeshConfig: ...
+    @property
+    def checkpoint(self) -> CheckpointConfig: ...
 
 
 @dataclasses.dataclass
@@ -250,8 +257,8 @@ def _story(
     """What was wrong with a step, and the languages of its batch."""
     present = sorted({names[i] for i in languages if i < len(names)})
     return (
-        f"the loss ({values['loss']:.4g}, gradient norm {values['grad_norm']:.4g}) {why}. Languages "
-        f"in the batch: {', '.join(present)}."
+        f"the loss ({values['loss']:.4g}, gradient norm {values['grad_norm']:.4g}) {why}. "
+        f"Languages in the batch: {', '.join(present)}."
     )
 
 
@@ -263,7 +270,7 @@ def evaluate(
     job: Job,
     say: Reporter,
 ) -> Position:
-    """Runs the evaluators; returns the position with the best value and patience brought up to date."""
+    """Runs the evaluators; returns the position with best and patience brought up to date."""
     params = {**state.frozen, **state.trainable}
     metrics: dict[str, float] = {}
     for evaluator in evaluators:

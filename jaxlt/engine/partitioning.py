@@ -8,6 +8,7 @@ Parameters name their axes logically ('embed', 'mlp', ...); rules map those name
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -161,7 +162,7 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
 
 
 def local_rows(rows: int, mesh: Mesh) -> list[tuple[int, int]]:
-    """The ranges [start, stop) of a global batch that this host's devices need, merged, in order."""
+    """The ranges [start, stop) of a global batch that this host's devices need, in order."""
     index = batch_sharding(mesh).addressable_devices_indices_map((rows,))
     ranges = sorted({i[0].indices(rows)[:2] for i in index.values() if i is not None})
     merged: list[tuple[int, int]] = []
@@ -180,7 +181,7 @@ def place_rows(
     sharding = batch_sharding(mesh)
 
     def field(name: str) -> jax.Array:
-        def read(index: tuple[slice, ...]) -> np.ndarray:
+        def read(index: Any) -> np.ndarray:
             start, stop, _ = index[0].indices(rows)
             for first, fields in parts:
                 if first <= start and stop <= first + len(fields[name]):

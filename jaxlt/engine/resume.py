@@ -117,7 +117,7 @@ def _brief(names: list[str]) -> str:
 
 
 def save(checkpoints: Checkpoints, state: TrainState, position: Position) -> None:
-    """Hands a checkpoint to the background writer, with the metrics of an evaluation at this step."""
+    """Hands a checkpoint to the background writer, with the metrics found at this step."""
     meta = dataclasses.asdict(position)
     metrics = position.evaluation if position.evaluated_step == position.step else None
     checkpoints.save(position.step, arrays_of(state), meta, metrics=metrics)
@@ -179,9 +179,9 @@ def restore(
         )
     if position.data_fingerprint != data.fingerprint:
         raise UserError(
-            f"The data of this run is not the data of {checkpoints.workdir} (step {step}): mixture, "
-            "files, lengths, vocabulary, batch size or DataConfig.seed differ, so the position in "
-            "it means nothing. Give the former data, or start in a new workdir with INIT_FROM = "
+            f"The data of this run is not the data of {checkpoints.workdir} (step {step}): "
+            "mixture, files, lengths, vocabulary, batch size or DataConfig.seed differ, so the "
+            "position in it means nothing. Give the former data, or start in a new workdir with INIT_FROM = "
             f"'{checkpoints.workdir}'."
         )
     frozen = frozen_part(job, program, checkpoints, base, position)
@@ -201,7 +201,7 @@ def frozen_part(
     base: BaseSource | None,
     position: Position,
 ) -> dict[str, jax.Array]:
-    """The frozen parameters, from the base they came from and from `workdir/base`; checked by hash."""
+    """The frozen parameters, from where they came and from `workdir/base`; checked by hash."""
     layout = program.layout
     if not layout.frozen:
         return {}
@@ -212,8 +212,8 @@ def frozen_part(
     found = fingerprint({n: v for n, v in held.items() if n.startswith("params/")})
     if found != position.frozen_fingerprint:
         raise UserError(
-            f"The frozen base is not the one that {checkpoints.workdir} was trained on: its content "
-            f"hash is {found}, the checkpoint's is {position.frozen_fingerprint} (it came from "
-            f"{position.base_origin.get('path', 'the seed')}). Give that INIT_FROM again."
+            f"The frozen base is not the one that {checkpoints.workdir} was trained on: its "
+            f"content hash is {found}, the checkpoint's is {position.frozen_fingerprint} (it came "
+            f"from {position.base_origin.get('path', 'the seed')}). Give that INIT_FROM again."
         )
     return {n: held[n] for n in layout.frozen}

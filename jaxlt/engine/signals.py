@@ -11,7 +11,7 @@ from jax.experimental import multihost_utils
 class Preemption:
     """Listens for SIGTERM from its making to `release`; asked(step) says whether it came.
 
-    On several hosts the runtime agrees on a step that all of them reach, so that they save the same.
+    On several hosts the runtime agrees on a step that all of them reach: they save the same.
     """
 
     def __init__(self) -> None:

@@ -29,27 +29,27 @@ Flat = dict[str, Any]
 class BaseSource(Protocol):
     """A backbone on disk, read tensor by tensor; canonical (unrolled) names, without 'params/'."""
 
-    origin: Mapping[str, str]
-    shapes: Mapping[str, tuple[int, ...]]
+    @property
+    def origin(self) -> Mapping[str, str]: ...
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
 
     def read(self, name: str) -> np.ndarray:
         """Returns one whole tensor in its stored float dtype."""
         ...
 
 
-@flax.struct.dataclass
-class LossScale:
+class LossScale(flax.struct.PyTreeNode):
     """Dynamic loss scaling for float16: halved on overflow, doubled after enough good steps."""
 
-    scale: jax.Array
-    good_steps: jax.Array
+    scale: Any  # float32 []
+    good_steps: Any  # int32 []
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """Everything a step reads and writes. `frozen` is only read."""
 
-    step: jax.Array  # int32
+    step: Any  # int32 []
     trainable: Flat
     frozen: Flat
     optimizer: Any
@@ -132,11 +132,14 @@ def make_layout(
 
 def optimizer_abstract(layout: Layout, optimizer: Optimizer) -> Any:
     """The optimizer's state as shapes with shardings: factored ones are sharded too."""
-    params = {n: jax.ShapeDtypeStruct(a.shape, a.dtype) for n, a in
-              layout.abstract(layout.trainable).items()}
+    params: Flat = {
+        n: jax.ShapeDtypeStruct(a.shape, a.dtype)
+        for n, a in layout.abstract(layout.trainable).items()
+    }
     shapes = jax.eval_shape(optimizer.init, params)
     axes = optimizer.state_axes(params)
-    leaves, tree = jax.tree.flatten(shapes)
+    leaves = jax.tree.leaves(shapes)
+    tree: Any = jax.tree.structure(shapes)
     names = tree.flatten_up_to(axes)
     made = [
         jax.ShapeDtypeStruct(
@@ -154,13 +157,11 @@ def optimizer_abstract(layout: Layout, optimizer: Optimizer) -> Any:
 def draw_params(layout: Layout, names: Iterable[str], seed: int) -> Flat:
     """Draws the named parameters, each on the devices that will hold it."""
     key = jax.random.key(seed)
-    return {
-        n: draw(layout.leaves[n], n, key, layout.dtypes[n], layout.shardings[n]) for n in names
-    }
+    return {n: draw(layout.leaves[n], n, key, layout.dtypes[n], layout.shardings[n]) for n in names}
 
 
 def _check_base(base: BaseSource, wanted: Mapping[str, tuple[int, ...]], encoder: bool) -> None:
-    """Raises UserError where a base does not fit the config: names the parameter and the binding."""
+    """Raises UserError where a base does not fit: names the parameter and the binding."""
     where = base.origin.get("path", "the base")
     for name, shape in wanted.items():
         if name not in base.shapes:
@@ -209,7 +210,11 @@ def load_base(
     for full in targets:
         if full not in chosen or units[full][0] not in base.shapes:
             continue
-        shape, dtype, sharding = layout.leaves[full].shape, layout.dtypes[full], layout.shardings[full]
+        shape, dtype, sharding = (
+            layout.leaves[full].shape,
+            layout.dtypes[full],
+            layout.shardings[full],
+        )
         if not is_scanned(full):
             out[full] = _put(base.read(units[full][0]), dtype, sharding)
             continue
@@ -269,5 +274,3 @@ def base_fingerprint(state: TrainState) -> str:
     """Content hash of the backbone in a state (`params`, not `modules`)."""
     flat = {**state.frozen, **state.trainable}
     return fingerprint({n: v for n, v in flat.items() if n.startswith("params/")})
-
-

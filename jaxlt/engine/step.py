@@ -54,12 +54,11 @@ class StepSpec:
     max_loss: float | None = None  # a loss above it is skipped like one that is not finite
 
 
-@flax.struct.dataclass
-class Hyper:
+class Hyper(flax.struct.PyTreeNode):
     """What varies between runs and steps without a new compilation."""
 
-    learning_rate: jax.Array  # float32
-    seed: jax.Array  # uint32
+    learning_rate: Any  # float32 []
+    seed: Any  # uint32 []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,16 +71,14 @@ class Program:
     jitted: Any  # (state without frozen, frozen, batch, hyper) -> (state, metrics)
     evaluated: Any  # (params, batch) -> sums a row
 
-    def train(
-        self, state: TrainState, batch: Batch, hyper: Hyper
-    ) -> tuple[TrainState, Metrics]:
+    def train(self, state: TrainState, batch: Batch, hyper: Hyper) -> tuple[TrainState, Metrics]:
         """One step. The state given is donated, except its `frozen` part, which is only read."""
         with mesh_context(self.spec.mesh, self.spec.rules):
             new, metrics = self.jitted(state.replace(frozen={}), state.frozen, batch, hyper)
         return new.replace(frozen=state.frozen), metrics
 
     def evaluate(self, params: Flat, batch: Batch) -> Metrics:
-        """Sums a row, without dropout: row_nll, row_correct, row_weight, language, ...: each [B]."""
+        """Sums a row, without dropout: row_nll, row_correct, row_weight, language, ...; [B]."""
         with mesh_context(self.spec.mesh, self.spec.rules):
             return self.evaluated(params, batch)
 
@@ -104,7 +101,7 @@ def batch_loss(
     """Summed, not yet normalised loss of a batch, and its sums for reporting."""
     model = model_of(spec.model)
     ctx = make_context(batch, dropout_key if spec.model.dropout else None)
-    hidden = model.apply(unflatten(params), batch, ctx, method="hidden")
+    hidden: Any = model.apply(unflatten(params), batch, ctx, method="hidden")
     targets, weights = target_fields(spec.model)
     return cross_entropy(
         spec.loss,
@@ -180,20 +177,18 @@ def _train_step(
 ) -> tuple[TrainState, Metrics]:
     """The step itself; `state.frozen` is empty in here, the frozen part comes beside it."""
     key = jax.random.fold_in(jax.random.key(hyper.seed), state.step)
-    scaled = state.loss_scale is not None
-    scale = state.loss_scale.scale if scaled else jnp.float32(1.0)
+    scaled = state.loss_scale
+    scale = jnp.float32(1.0) if scaled is None else scaled.scale
     grads, sums = _gradients(spec, state.trainable, frozen, batch, key, scale)
-    if scaled:
+    if scaled is not None:
         grads = jax.tree.map(lambda g: g / scale, grads)
     norm = global_norm(grads)
     loss = sums["loss_sum"] / sums["divisor"]
     ok = jnp.isfinite(norm) & jnp.isfinite(loss)
     if spec.max_loss is not None:
         ok &= loss <= spec.max_loss
-    params, memory = optimizer.update(
-        grads, state.optimizer, state.trainable, hyper.learning_rate
-    )
-    if scaled or spec.skip_nonfinite:
+    params, memory = optimizer.update(grads, state.optimizer, state.trainable, hyper.learning_rate)
+    if scaled is not None or spec.skip_nonfinite:
         keep = lambda new, old: jnp.where(ok, new, old)  # noqa: E731
         params = jax.tree.map(keep, params, state.trainable)
         memory = jax.tree.map(keep, memory, state.optimizer)
@@ -205,13 +200,13 @@ def _train_step(
         "grad_norm": norm,
         "ok": ok,
     }
-    if scaled:
+    if scaled is not None:
         metrics["loss_scale"] = scale
     new = state.replace(
         step=state.step + 1,
         trainable=params,
         optimizer=memory,
-        loss_scale=_next_scale(state.loss_scale, ok) if scaled else None,
+        loss_scale=None if scaled is None else _next_scale(scaled, ok),
     )
     return new, metrics
 
@@ -239,9 +234,7 @@ def build(spec: StepSpec) -> Program:
     out = state_shardings(layout, optimizer, spec.model.dtype == "float16")
     step = functools.partial(_train_step, spec, optimizer)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(out, replicated(spec.mesh)))
-    evaluated = jax.jit(
-        functools.partial(_eval_step, spec), out_shardings=replicated(spec.mesh)
-    )
+    evaluated = jax.jit(functools.partial(_eval_step, spec), out_shardings=replicated(spec.mesh))
 
     return Program(spec, layout, optimizer, jitted, evaluated)
 

@@ -17,8 +17,7 @@ from jaxlt.modules.site import Site
 MASKED = -1e10  # T5's own; finite, so that a row with nothing to see is uniform rather than NaN
 
 
-@flax.struct.dataclass
-class Bias:
+class Bias(flax.struct.PyTreeNode):
     """What is added to the attention logits, described rather than spelt out.
 
     A fused attention reads the description; plain attention materialises it.
@@ -47,7 +46,7 @@ class Bias:
             mask = both(mask, self.key_valid[:, None, None, :])
         if self.query_valid is not None:
             mask = both(mask, self.query_valid[:, None, :, None])
-        if self.query_segments is not None:
+        if self.query_segments is not None and self.key_segments is not None:
             same = self.query_segments[:, :, None] == self.key_segments[:, None, :]
             mask = both(mask, same[:, None])
         if self.causal:

@@ -32,7 +32,9 @@ class Encoder(nn.Module):
         """Encodes `encoder_input_tokens` [B, S] -> [B, S, D]."""
         x = self.token_embedder(batch["encoder_input_tokens"])
         x = constrain(self.encoder_embed(x, None, ctx.ids), "batch", "length", "embed_act")
-        return self.encoder(x, encoder_bias(batch), ctx, positions=batch.get("encoder_positions"))[0]
+        return self.encoder(x, encoder_bias(batch), ctx, positions=batch.get("encoder_positions"))[
+            0
+        ]
 
     def hidden(self, batch: Batch, ctx: Context) -> Hidden:
         """States and the weight of the MLM head."""

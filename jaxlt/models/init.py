@@ -60,7 +60,7 @@ def tiny_batch(config: T5Config) -> dict[str, np.ndarray]:
 
 
 def describe(config: T5Config) -> dict[str, Leaf]:
-    """Lists every parameter, flat, without making any: {'params/...': Leaf, 'modules/...': Leaf}."""
+    """Lists every parameter, flat, without making any: {'params/...': Leaf, ...}."""
     model, batch = model_of(config), tiny_batch(config)
 
     def init() -> Any:
@@ -75,7 +75,9 @@ def describe(config: T5Config) -> dict[str, Leaf]:
     return leaves
 
 
-@functools.partial(jax.jit, static_argnames=("init", "unit", "slots", "scanned", "dtype", "sharding"))
+@functools.partial(
+    jax.jit, static_argnames=("init", "unit", "slots", "scanned", "dtype", "sharding")
+)
 def _draw(keys, init, unit, slots, scanned, dtype, sharding):
     """keys [L] (or [1]) -> the leaf. One small program a distinct shape, not one a parameter."""
 

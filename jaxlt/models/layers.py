@@ -32,8 +32,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 }
 
 
-@flax.struct.dataclass
-class Context:
+class Context(flax.struct.PyTreeNode):
     """What a forward pass carries beside its tensors.
 
     ids: routes by key. dropout_key: a key for the step, or None for no dropout. rows: [B] the
@@ -64,7 +63,7 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
         return x
     sizes = jax.sharding.get_abstract_mesh().shape
     fitting: list[tuple[str, ...] | None] = []
-    for size, target in zip(x.shape, nn.logical_to_mesh_axes(axes, rules), strict=True):
+    for size, target in zip(x.shape, nn.logical_to_mesh_axes(axes, rules) or (), strict=True):
         wanted = (target,) if isinstance(target, str) else tuple(target or ())
         ways = math.prod(sizes[axis] for axis in wanted)
         fitting.append(wanted if wanted and size % ways == 0 else None)
@@ -87,7 +86,9 @@ class Norm(nn.Module):
         scale = self.param("scale", boxed(nn.initializers.ones, ("norm",)), (width,), jnp.float32)
         y = x32.astype(cfg.compute_dtype) * scale.astype(cfg.compute_dtype)
         if cfg.norm == "layer":
-            bias = self.param("bias", boxed(nn.initializers.zeros, ("norm",)), (width,), jnp.float32)
+            bias = self.param(
+                "bias", boxed(nn.initializers.zeros, ("norm",)), (width,), jnp.float32
+            )
             y = y + bias.astype(cfg.compute_dtype)
         return y
 
@@ -99,14 +100,14 @@ class Dense(nn.Module):
     features: int
     axes: tuple[str | None, str | None]
     place: str
-    init: Callable[..., jax.Array] = fan_in_normal
+    kernel_init: Callable[..., jax.Array] = fan_in_normal
 
     @nn.compact
     def __call__(self, x: jax.Array, ctx: Context) -> jax.Array:
         """x: [..., I] -> [..., O]."""
         cfg, dtype = self.config, self.config.compute_dtype
         shape = (x.shape[-1], self.features)
-        kernel = self.param("kernel", boxed(self.init, self.axes), shape, jnp.float32)
+        kernel = self.param("kernel", boxed(self.kernel_init, self.axes), shape, jnp.float32)
         kernel = Site(self.place + "/kernel", cfg.plugs, dtype, name="kernel_site")(
             kernel, None, ctx.ids
         )
@@ -145,7 +146,7 @@ def dropout(module: nn.Module, x: jax.Array, ctx: Context, layer: jax.Array | in
     site is the module's path without its layer number, which is folded in by value, so that scanned
     and unrolled layers draw the same.
     """
-    rate = module.config.dropout  # type: ignore[attr-defined]
+    rate = module.config.dropout
     if not rate or ctx.dropout_key is None:
         return x
     path = re.sub(r"layers_\d+", "layers", "/".join(module.path))

@@ -44,7 +44,8 @@ def group_layers(names: Iterable[str]) -> dict[str, list[str]]:
 def stack(flat: Mapping[str, Any], join: Callable[[list[Any]], Any] = jnp.stack) -> dict[str, Any]:
     """Unrolled -> scanned: layers are joined on a new first axis; other leaves pass."""
     return {
-        scanned: join([flat[n] for n in members]) if split_layer(members[0])[1] is not None
+        scanned: join([flat[n] for n in members])
+        if split_layer(members[0])[1] is not None
         else flat[members[0]]
         for scanned, members in group_layers(flat).items()
     }

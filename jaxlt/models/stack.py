@@ -55,7 +55,7 @@ class Block(nn.Module):
         x = self.sublayer(
             x, norm_name, "attn_out", lambda h: attention(h, h, bias, ctx, layer), ctx, layer
         )
-        if decoder:
+        if memory is not None and cross is not None:
             place = f"{self.stack}/encoder_decoder_attention"
             across = Attention(cfg, place, name="encoder_decoder_attention")
             x = self.sublayer(
@@ -75,9 +75,7 @@ class Block(nn.Module):
 
     def site(self, name: str) -> Site:
         """Makes the Site of that name in this block."""
-        return Site(
-            f"{self.stack}/{name}", self.config.plugs, self.config.compute_dtype, name=name
-        )
+        return Site(f"{self.stack}/{name}", self.config.plugs, self.config.compute_dtype, name=name)
 
     def sublayer(self, x, norm_name, site, inner, ctx: Context, layer) -> jax.Array:
         """x + site(dropout(inner(norm(x)))), or norm(x + ...(inner(x))) where the norm is after."""
@@ -89,7 +87,7 @@ class Block(nn.Module):
 
 
 class Logits(nn.Module):
-    """The output projection's weight, `kernel` [D, V]: the loss multiplies, in chunks if need be."""
+    """The output projection's weight, `kernel` [D, V]: the loss multiplies, maybe in chunks."""
 
     config: T5Config
 
@@ -143,7 +141,7 @@ class Stack(nn.Module):
         return x, Logits(cfg, name="logits_dense")() if self.with_logits else None
 
     def blocks(self, x: jax.Array, *rest: Any) -> jax.Array:
-        """All blocks: one scanned body, or each layer spelt out (faster on CPU, slower to compile)."""
+        """All blocks: one scanned body, or each layer spelt out (fast on CPU, slow to compile)."""
         cfg = self.config
         block: Any = Block
         if cfg.remat != "none":

@@ -34,9 +34,7 @@ def encoder_bias(batch: Batch) -> Bias:
     """What the encoder may see: its text, and in packed rows its own segment."""
     valid, segments = batch["encoder_input_tokens"] > 0, batch.get("encoder_segment_ids")
     # Padding attends evenly to everything, as in T5X; no text ever looks at it.
-    return Bias(
-        query_valid=valid, key_valid=valid, query_segments=segments, key_segments=segments
-    )
+    return Bias(query_valid=valid, key_valid=valid, query_segments=segments, key_segments=segments)
 
 
 class T5(nn.Module):
@@ -58,7 +56,9 @@ class T5(nn.Module):
         """Encodes `encoder_input_tokens` [B, S] -> [B, S, D]."""
         x = self.token_embedder(batch["encoder_input_tokens"])
         x = constrain(self.encoder_embed(x, None, ctx.ids), "batch", "length", "embed_act")
-        return self.encoder(x, encoder_bias(batch), ctx, positions=batch.get("encoder_positions"))[0]
+        return self.encoder(x, encoder_bias(batch), ctx, positions=batch.get("encoder_positions"))[
+            0
+        ]
 
     def decode(self, memory: jax.Array, batch: Batch, ctx: Context) -> Hidden:
         """Decodes `decoder_input_tokens` [B, T], teacher-forced, over memory [B, S, D].

@@ -41,7 +41,7 @@ class Bottleneck(Method):
             )
         if self.source not in ("output", "residual"):
             raise UserError(f"Bottleneck.source is 'output' or 'residual', not '{self.source}'.")
-        h = y if self.source == "output" else y + x
+        h = y if self.source == "output" or x is None else y + x
         if self.own_norm:
             h32 = h.astype(jnp.float32)
             h = (h32 * jax.lax.rsqrt(jnp.mean(h32**2, -1, keepdims=True) + 1e-6)).astype(h.dtype)

@@ -46,8 +46,11 @@ class Boxed(flax.struct.PyTreeNode, meta.AxisMetadata):
         return self.replace(names=tuple(names))
 
 
-def boxed(init: Callable[..., jax.Array], names: tuple[str | None, ...]) -> Callable[..., Boxed]:
-    """Wraps an initialiser so that it returns its value in a Boxed with these axis names."""
+def boxed(init: Callable[..., jax.Array], names: tuple[str | None, ...]) -> Callable[..., Any]:
+    """Wraps an initialiser so that it returns its value in a Boxed with these axis names.
+
+    Flax unboxes the value again before a module sees it.
+    """
 
     def make(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> Boxed:
         return Boxed(init(key, shape, dtype), names, init)

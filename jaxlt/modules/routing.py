@@ -1,7 +1,7 @@
 """Which module serves which row: routes, and the lookup of a bank's weights by them.
 
-A bank is a weight with a leading `routes` axis, one slot a language or task. A `Route` says, for the
-rows of a batch, which slot each goes through. Routes are made once a step, not once a layer.
+A bank is a weight with a leading `routes` axis, one slot a language or task. A `Route` says, for
+the rows of a batch, which slot each goes through. Routes are made once a step, not once a layer.
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,7 @@ import numpy as np
 from jaxlt.errors import UserError
 
 
-@flax.struct.dataclass
-class Route:
+class Route(flax.struct.PyTreeNode):
     """Slots of a bank for a batch.
 
     `index` is int32: [B] (a slot a row) or [] (one slot for the whole batch, which then costs no

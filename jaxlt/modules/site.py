@@ -1,4 +1,4 @@
-"""The contract: a backbone names its Sites, a Method plugs in there, and nothing else knows methods.
+"""The contract: a backbone names its Sites, a Method plugs in there; nothing else knows methods.
 
     y = Site(place="encoder/mlp_out", plugs=config.plugs, name="mlp_out")(y, x, ids)
 
@@ -70,7 +70,7 @@ class Method(nn.Module):
 
     def route(self, ids: Ids | None) -> Route:
         """Returns the route this method follows; a missing one is an error with what is there."""
-        if not ids or self.key not in ids:
+        if not ids or self.key is None or self.key not in ids:
             have = ", ".join(sorted(ids)) if ids else "none"
             raise UserError(
                 f"Plug '{self.name}' routes by '{self.key}', which the batch does not carry "
@@ -123,7 +123,9 @@ def plug(
 
     Where it goes defaults to the method's own `places`; `settings` are the method's own fields.
     """
-    own = {f.name for f in dataclasses.fields(method)} - {f.name for f in dataclasses.fields(Method)}
+    own = {f.name for f in dataclasses.fields(method)} - {
+        f.name for f in dataclasses.fields(Method)
+    }
     for setting in settings:
         if setting not in own:
             raise UserError(

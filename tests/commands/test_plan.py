@@ -65,7 +65,10 @@ def test_memory_is_what_the_arrays_take(tmp_path, mesh, quick_compile):
     state = jobs.run(given, tmp_path, jobs.data(8), devices=8).state
     first = jax.devices()[0]
     held = lambda tree: sum(  # noqa: E731
-        s.data.nbytes for a in jax.tree.leaves(tree) for s in a.addressable_shards if s.device == first
+        s.data.nbytes
+        for a in jax.tree.leaves(tree)
+        for s in a.addressable_shards
+        if s.device == first
     )
     assert plan.memory["trainable parameters"] == held(arrays_of(state)["trainable"])
     assert plan.memory["frozen parameters"] == held(state.frozen)

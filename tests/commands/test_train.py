@@ -43,7 +43,9 @@ def test_the_last_line_says_what_was_saved_where_and_how_long_it_took():
 
 def test_out_of_patience():
     said = line("patience", 50, Saved(50, 50), best=1.0, best_step=20, bad_evaluations=3)
-    assert said.startswith("Stopped at step 50, after 3 evaluations without a better one, in 1m 05s")
+    assert said.startswith(
+        "Stopped at step 50, after 3 evaluations without a better one, in 1m 05s"
+    )
 
 
 def test_preempted_says_the_command_that_goes_on(monkeypatch):

@@ -121,7 +121,9 @@ def told(workdir: Path) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.items() if k not in TIMES} for row in rows]
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen, seconds: float = 120) -> None:
+def wait_for(
+    condition: Callable[[], bool], process: subprocess.Popen, seconds: float = 120
+) -> None:
     """Waits until something is so; fails if the process ends or time runs out before."""
     end = time.monotonic() + seconds
     while not condition():

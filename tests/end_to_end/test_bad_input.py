@@ -1,4 +1,4 @@
-"""What a user may get wrong: one paragraph, exit status 2, no traceback, and nothing saved is lost."""
+"""What a user may get wrong: one paragraph, exit status 2, no traceback, nothing saved is lost."""
 
 import ctypes
 import os

@@ -80,7 +80,8 @@ def assert_identical(found: dict[str, np.ndarray], expected: dict[str, np.ndarra
     """Fails unless both hold the same bits under the same names."""
     assert found.keys() == expected.keys()
     unlike = [
-        n for n in expected
+        n
+        for n in expected
         if found[n].dtype != expected[n].dtype or found[n].tobytes() != expected[n].tobytes()
     ]
     assert not unlike, unlike

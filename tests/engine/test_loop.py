@@ -123,7 +123,12 @@ def test_patience_stops_is_saved_and_stays_stopped(tmp_path):
 
 
 def test_patience_is_counted_across_a_resumption(tmp_path):
-    options = {"every": 1, "eval_every": 1, "patience": 3, "checkpoint": {"best_metric": "dev/score"}}
+    options = {
+        "every": 1,
+        "eval_every": 1,
+        "patience": 3,
+        "checkpoint": {"best_metric": "dev/score"},
+    }
     jobs.run(jobs.job(steps=3, **options), tmp_path, evaluators=[Scripted([1.0, 2.0, 2.0])])
     result = jobs.run(jobs.job(steps=9, **options), tmp_path, evaluators=[Scripted([2.0])])
     assert (result.ended, result.position.step, result.position.best_step) == ("patience", 4, 1)
@@ -147,7 +152,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(tmp_path):
         jobs.run(bad, tmp_path)
     text = str(told.value)
     steps = Checkpoints(tmp_path).steps()
-    assert "is not finite" in text and "gradient norm" in text and "Languages in the batch: " in text
+    assert (
+        "is not finite" in text and "gradient norm" in text and "Languages in the batch: " in text
+    )
     assert f"'{Checkpoints(tmp_path).path(steps[-1])}'" in text
     assert f"Stopped at step {steps[-1] + 1}:" in text and steps[0] >= before[0]
     trees = jobs.run(dataclasses.replace(bad, train=TrainConfig(steps[-1])), tmp_path)
@@ -204,8 +211,10 @@ def test_max_loss_stops_or_skips(tmp_path):
     assert result.metrics["skipped_steps"] == 2
     first = jobs.run(jobs.job(steps=1), tmp_path / "one").state
     assert int(result.state.step) == 2
-    untouched = jobs.run(dataclasses.replace(given, train=TrainConfig(3, max_loss=0.5, on_nan="skip")),
-                         tmp_path / "skip")
+    untouched = jobs.run(
+        dataclasses.replace(given, train=TrainConfig(3, max_loss=0.5, on_nan="skip")),
+        tmp_path / "skip",
+    )
     assert untouched.metrics["skipped_steps"] == 3  # counted on
     name = "params/token_embedder/embedding"
     jobs.assert_identical(
@@ -215,9 +224,7 @@ def test_max_loss_stops_or_skips(tmp_path):
     assert not np.array_equal(first.trainable[name], result.state.trainable[name])
 
 
-@pytest.mark.parametrize(
-    "dtype", [pytest.param("bfloat16", marks=pytest.mark.slow), "float16"]
-)
+@pytest.mark.parametrize("dtype", [pytest.param("bfloat16", marks=pytest.mark.slow), "float16"])
 def test_low_precision_trains_and_resumes(tmp_path, dtype):
     given = jobs.job(steps=20, every=10, model={"dtype": dtype})
     half = dataclasses.replace(given, train=dataclasses.replace(given.train, steps=10))
@@ -241,7 +248,9 @@ def test_accumulation_is_the_same_step(tmp_path):
 
 
 def test_a_batch_that_the_mesh_cannot_split(tmp_path):
-    with pytest.raises(UserError, match=r"batch of 4 rows.*not divisible by 8.*size that works is 8"):
+    with pytest.raises(
+        UserError, match=r"batch of 4 rows.*not divisible by 8.*size that works is 8"
+    ):
         jobs.run(jobs.job(), tmp_path, devices=8)
     with pytest.raises(UserError, match="more shards than devices"):
         jobs.run(jobs.job(mesh={"data": 4, "tensor": 4}), tmp_path, devices=8)

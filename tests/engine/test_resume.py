@@ -49,8 +49,10 @@ def test_a_run_in_parts_has_the_bits_and_the_lines_of_a_whole_one(tmp_path):
     assert jobs.told(tmp_path / "parts") == jobs.told(tmp_path / "whole")
     again = jobs.run(given, tmp_path / "again")
     jobs.assert_identical(jobs.content(again), jobs.content(whole))
-    other = jobs.run(dataclasses.replace(given, train=dataclasses.replace(given.train, seed=1)),
-                     tmp_path / "other")
+    other = jobs.run(
+        dataclasses.replace(given, train=dataclasses.replace(given.train, seed=1)),
+        tmp_path / "other",
+    )
     assert jobs.told(tmp_path / "other") != jobs.told(tmp_path / "whole")
     assert other.position.base_fingerprint != whole.position.base_fingerprint
 
@@ -167,7 +169,11 @@ def test_a_frozen_backbone_is_untouched_and_not_saved_again(tmp_path):
     parts = jobs.run(adapt(4), tmp_path / "parts", base=base)
     jobs.assert_identical(jobs.content(parts), jobs.content(whole))
     first = jobs.content(jobs.run(adapt(1), tmp_path / "one", base=base))
-    moved = [n for n in first if "trainable" in n and not np.array_equal(first[n], jobs.content(whole)[n])]
+    moved = [
+        n
+        for n in first
+        if "trainable" in n and not np.array_equal(first[n], jobs.content(whole)[n])
+    ]
     assert moved and all("modules/" in n for n in moved)
 
     params["params/token_embedder/embedding"][3, 1] += 0.5
