@@ -32,7 +32,7 @@ def prepare(deterministic: bool = False) -> None:
     _ready = True
     if not jax.config.values.get("jax_compilation_cache_dir"):
         jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.02)
         jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     listener: Any = _after_compiling
     jax.monitoring.register_event_duration_secs_listener(listener)

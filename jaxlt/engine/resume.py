@@ -181,8 +181,8 @@ def restore(
         raise UserError(
             f"The data of this run is not the data of {checkpoints.workdir} (step {step}): "
             "mixture, files, lengths, vocabulary, batch size or DataConfig.seed differ, so the "
-            "position in it means nothing. Give the former data, or start in a new workdir with INIT_FROM = "
-            f"'{checkpoints.workdir}'."
+            "position in it means nothing. Give the former data, or start in a new workdir with "
+            f"INIT_FROM = '{checkpoints.workdir}'."
         )
     frozen = frozen_part(job, program, checkpoints, base, position)
     extra = arrays["extra"]

@@ -44,6 +44,7 @@ HARMLESS = (
     "run.mesh",
     "run.checkpoint",
     "run.eval_data",
+    "run.init_from",  # a frozen base is known by its content, and may move
     "eval/*",
     "T5Config.scan_layers",
     "T5Config.remat",

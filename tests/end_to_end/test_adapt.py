@@ -56,3 +56,10 @@ def test_a_module_on_a_frozen_backbone(shell, pretrained, tmp_path):
     status, _, errors = shell.run(adapting(shell, parts, pretrained, "--gin.TRAIN_STEPS=6"))
     errors = " ".join(errors.split())
     assert status == 2 and "is not the one that" in errors and "content hash is" in errors, errors
+    assert f"from {pretrained}/checkpoints/4" in errors  # still there, and as good as ever
+    there = f"--gin.run.init_from={pretrained}/checkpoints/4"
+    status, said, errors = shell.run(
+        adapting(shell, parts, pretrained, "--gin.TRAIN_STEPS=6", there)
+    )
+    assert status == 0 and "Resumed from step 4" in said, errors
+    assert "Changed since the last start: run.init_from: " in said
