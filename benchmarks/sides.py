@@ -19,16 +19,10 @@ from typing import Any
 class Side:
     """One running side."""
 
-    def __init__(
-        self,
-        name: str,
-        command: Sequence[str],
-        cores: Sequence[int],
-        env: Mapping[str, str] | None = None,
-    ):
+    def __init__(self, name: str, command: Sequence[str], cores: Sequence[int]):
         self.name = name
         threads = str(len(cores))
-        own = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, **(env or {})}
+        own = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
         self._process = subprocess.Popen(
             [sys.executable, *command],
             stdin=subprocess.PIPE,

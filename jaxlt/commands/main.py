@@ -27,12 +27,11 @@ class Verb(NamedTuple):
     module: str
     gin: bool
     help: str
-    computes: bool = False  # long enough for the start of the process to matter
 
 
 VERBS = {
     "train": Verb(
-        "jaxlt.commands.train", True, "train, fine-tune or adapt a model; goes on by itself", True
+        "jaxlt.commands.train", True, "train, fine-tune or adapt a model; goes on by itself"
     ),
     "eval": Verb("jaxlt.commands.evaluate", True, "evaluate a trained run on its data"),
     "infer": Verb("jaxlt.commands.infer", True, "write a trained run's outputs for given inputs"),
@@ -42,18 +41,13 @@ VERBS = {
     "convert": Verb(
         "jaxlt.commands.convert", False, "import and export T5X and Hugging Face checkpoints"
     ),
-    "demo": Verb(
-        "jaxlt.commands.demo", False, "learn a few small languages in minutes on a CPU", True
-    ),
+    "demo": Verb("jaxlt.commands.demo", False, "learn a few small languages in minutes on a CPU"),
 }
 QUIET = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "GRPC_VERBOSITY": "ERROR",
     "ABSL_MIN_LOG_LEVEL": "2",
 }
-
-
-HUGE_PAGES = "glibc.malloc.hugetlb=1"
 
 
 class Parser(argparse.ArgumentParser):
@@ -201,22 +195,8 @@ def report(error: BaseException) -> int:
     return 1
 
 
-def _with_huge_pages() -> None:
-    """Starts the program anew, once, with large memory pages where glibc offers them.
-
-    On CPUs a step's buffers come and go; with pages of 4 KB the system spends a tenth of the time
-    and more on handing them out (`benchmarks/train_step.py --plain_pages` shows it). glibc reads
-    the setting at start-up alone. A GLIBC_TUNABLES of the user's own wins.
-    """
-    if sys.platform == "linux" and "GLIBC_TUNABLES" not in os.environ:
-        os.environ["GLIBC_TUNABLES"] = HUGE_PAGES
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status (2 for what the user can mend)."""
-    if argv is None and len(sys.argv) > 1 and sys.argv[1] in VERBS and VERBS[sys.argv[1]].computes:
-        _with_huge_pages()
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     argv = list(sys.argv[1:] if argv is None else argv)
