@@ -141,10 +141,8 @@ def train(
     say = reporter or Reporter(workdir.path, job.train.steps)
 
     # --- where we are -----------------------------------------------------------------------------
-    if checkpoints.latest() is None:
-        state, position = start(job, program, data, checkpoints, base, say, vocabulary)
-    else:
-        state, position = restore(job, program, data, checkpoints, base, say, vocabulary)
+    begin = start if checkpoints.latest() is None else restore
+    state, position = begin(job, program, data, checkpoints, base, say, vocabulary)
     say.start(position.step, flops_of(job, program, data), tokens_a_step(data))
 
     # --- the loop ---------------------------------------------------------------------------------
@@ -153,7 +151,7 @@ def train(
     stop_at = job.train.steps if ended is None else position.step
     feed = Feed(data, program.spec.mesh, position.step, stop_at)
     watch = Watch(job, checkpoints, say, position.skipped_steps)
-    try:
+    with _winding_up(checkpoints, feed, preemption, say):
         for step, batch, languages in feed:
             rate = learning_rate(job.schedule, step)
             hyper = Hyper(jnp.float32(rate), jnp.uint32(job.train.seed))
@@ -174,6 +172,19 @@ def train(
                 save(checkpoints, state, position)
             if ended:
                 break
+
+    # --- the end ----------------------------------------------------------------------------------
+    distributed.barrier("jaxlt-end")
+    return Result(state, program, ended or "done", watch.metrics, position, checkpoints)
+
+
+@contextlib.contextmanager
+def _winding_up(
+    checkpoints: Checkpoints, feed: Feed, preemption: Preemption, say: Reporter
+) -> Iterator[None]:
+    """Ends well or badly: the last save is complete or given up before the handlers go."""
+    try:
+        yield
         checkpoints.close()
     except BaseException:
         checkpoints.abandon()
@@ -182,10 +193,6 @@ def train(
         feed.close()
         preemption.release()
         say.close()
-
-    # --- the end ----------------------------------------------------------------------------------
-    distributed.barrier("jaxlt-end")
-    return Result(state, program, ended or "done", watch.metrics, position, checkpoints)
 
 
 def _over(position: Position, job: Job) -> str | None:

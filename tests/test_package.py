@@ -1,0 +1,62 @@
+"""What is installed: a wheel with its gin files, found from any folder."""
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import jaxlt
+from jaxlt.config import shipped_configs
+
+ROOT = Path(jaxlt.__file__).parent.parent
+pytestmark = pytest.mark.skipif(
+    not (ROOT / "pyproject.toml").exists(), reason="jaxlt is not run from its repository"
+)
+
+
+@pytest.mark.slow
+def test_the_wheel_carries_the_gin_files(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(tmp_path)]
+    subprocess.run([*command, str(ROOT)], check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("jaxlt-*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    wanted = {
+        f"jaxlt/gin_configs/{p.relative_to(shipped_configs())}"
+        for p in shipped_configs().rglob("*.gin")
+    }
+    assert wanted and wanted <= names
+    unpacked = tmp_path / "installed"
+    zipfile.ZipFile(wheel).extractall(unpacked)
+    run = ["-m", "jaxlt", "plan", "--gin_file=models/tiny.gin", "--gin_file=runs/pretrain.gin"]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = os.environ | {"PYTHONPATH": str(unpacked)}
+    out = subprocess.run(
+        [sys.executable, *run, "--gin.BATCH_SIZE=8"],
+        cwd=elsewhere,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert out.returncode == 0, out.stderr
+    assert "5,247,232" in out.stdout
+
+
+def test_ci_finds_both_commands_of_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text()
+    script = (ROOT / ".ci" / "run").read_text()
+    for name, needed in (("demo", "jaxlt demo"), ("tests", "pytest")):
+        (command,) = re.findall(rf"<!-- {name} -->\n```sh\n(.*?)\n```", readme, re.S)
+        assert needed in command
+        assert f"readme_command {name}" in script
+
+
+def test_the_readmes_map_names_every_room() -> None:
+    readme = (ROOT / "README.md").read_text()
+    for room in sorted(p.parent.name for p in (ROOT / "jaxlt").glob("*/__init__.py")):
+        if room != "metrics":
+            assert f"`jaxlt/{room}/`" in readme
