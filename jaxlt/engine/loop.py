@@ -6,6 +6,7 @@
 evaluators are made by the caller, so the loop runs on plain arrays as well as on mixtures.
 """
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
