@@ -9,7 +9,7 @@ evaluators are made by the caller, so the loop runs on plain arrays as well as o
 import contextlib
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
