@@ -38,18 +38,22 @@ def show(run: "RunConfig", compile_step: bool = False) -> None:
 
     inputs, targets = session.lengths(run)
     plan = plan_run(run, run.data.batch_size, inputs, targets, compile_step)
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False)
+    if not console.is_terminal:  # a file or a pipe has no width of its own: keep names whole
+        console = Console(highlight=False, width=160)
     console.print(parameters(plan))
     console.print(groups(plan))
     for line in summary(run, plan, inputs, targets):
-        console.print(line, markup=False)
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def parameters(plan: "Plan"):
     """A table of every parameter."""
     from rich.table import Table
 
-    table = Table("parameter", "shape", "sharding", "trains", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("parameter", "shape", "sharding", "trains"):
+        table.add_column(column, overflow="fold")
     for row in plan.rows:
         shape = " x ".join(map(str, row.shape))
         table.add_row(row.name, shape, row.sharding, "yes" if row.trainable else "-")

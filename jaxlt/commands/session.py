@@ -110,8 +110,8 @@ def _other_vocabulary(run: "RunConfig", base: "BaseSource", what: str) -> UserEr
 def lengths(run: "RunConfig") -> tuple[int, int]:
     """(inputs, targets) positions a row, without opening any data."""
     from jaxlt.data.mixtures import build_objective
-    from jaxlt.data.vocabularies import open_vocabulary
+    from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
     from jaxlt.engine.flops import tokens_of
 
-    vocabulary = open_vocabulary(run.data.vocabulary_config)
-    return tokens_of(build_objective(run.data, vocabulary).spec())
+    # Lengths follow from the objective; a plan should not ask for the vocabulary's file.
+    return tokens_of(build_objective(run.data, open_vocabulary(VocabularyConfig())).spec())

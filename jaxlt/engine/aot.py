@@ -114,7 +114,7 @@ def group_of(name: str) -> str:
         return f"modules: {parts[-2]}"
     if parts[0] not in ("encoder", "decoder"):
         return parts[0].replace("_", " ")
-    for kind in ("attention", "mlp", "norm", "logits_dense", "relpos_bias", "positions"):
+    for kind in ("norm", "attention", "mlp", "logits_dense", "relpos_bias", "positions"):
         if any(kind in p for p in parts[1:]):
             return f"{parts[0]} {kind.replace('_', ' ')}"
     return parts[0]
