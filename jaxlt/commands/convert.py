@@ -12,6 +12,7 @@ vocabulary goes along. Values and their dtypes are kept, and compared when all i
 
 import argparse
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -127,15 +128,8 @@ class _Part:
 
 
 def _counted(backbone: Backbone) -> str:
-    sizes = [_size(shape) for shape in backbone.shapes.values()]
+    sizes = [math.prod(shape) for shape in backbone.shapes.values()]
     return f"{sum(sizes):,} parameters in {len(sizes)} tensors"
-
-
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
 
 
 def _write_hf(backbone: Backbone, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """What `jaxlt convert --inspect` shows of a checkpoint."""
 
 import dataclasses
+import math
 from typing import Any
 
 from jaxlt.commands.backbone import RUNTIME, Backbone, content_hash
@@ -97,13 +98,7 @@ def _vocabulary(backbone: Backbone) -> str:
 
 def count(shapes: dict[str, tuple[int, ...]]) -> int:
     """Number of values in tensors of these shapes."""
-    total = 0
-    for shape in shapes.values():
-        size = 1
-        for n in shape:
-            size *= n
-        total += size
-    return total
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def _groups(backbone: Backbone):

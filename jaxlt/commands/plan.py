@@ -31,13 +31,16 @@ def main(args: argparse.Namespace) -> int:
 
 
 def show(run: "RunConfig", compile_step: bool = False) -> None:
-    """Prints the plan of a run."""
+    """Prints the plan of a run; on several hosts one of them does."""
     from rich.console import Console
 
+    from jaxlt.engine import distributed
     from jaxlt.engine.aot import plan_run
 
     inputs, targets = session.lengths(run)
     plan = plan_run(run, run.data.batch_size, inputs, targets, compile_step)
+    if not distributed.is_primary():
+        return
     console = Console(highlight=False)
     if not console.is_terminal:  # a file or a pipe has no width of its own: keep names whole
         console = Console(highlight=False, width=160)

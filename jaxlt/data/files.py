@@ -7,7 +7,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -92,7 +92,8 @@ def content_digest(path: str, memory: Path) -> str:
     with _open_raw(path) as file:
         while chunk := file.read(1 << 20):
             sha.update(chunk)
-    write_atomically(note, json.dumps({"state": state, "sha256": sha.hexdigest()}))
+    with suppress(OSError):  # only a memory; who writes the cache itself tells why it cannot be
+        write_atomically(note, json.dumps({"state": state, "sha256": sha.hexdigest()}))
     return sha.hexdigest()
 
 

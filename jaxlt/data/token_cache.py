@@ -93,10 +93,10 @@ def open_or_build(
         except Damaged as err:
             _log.warning("The token cache is damaged and is built again: %s.", err)
             _remove(folder)
-    root.mkdir(parents=True, exist_ok=True)
-    _sweep(root)
     part = root / f".{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part"
     try:
+        root.mkdir(parents=True, exist_ok=True)
+        _sweep(root)
         part.mkdir()
         _write(part, {"name": name, "split": split, "key": key}, size, features, examples())
         try:

@@ -137,7 +137,7 @@ def train(
     # --- shapes, shardings, compiled step ---------------------------------------------------------
     program = program_of(job, devices)
     check_batch(data.batch_size, job.train.accumulate, program.spec.mesh)
-    check_languages(job.model, data)
+    check_job(job, data)
     checkpoints = Checkpoints(workdir.path, job.checkpoint)
     say = reporter or Reporter(workdir.path, job.train.steps)
 
@@ -166,7 +166,7 @@ def train(
             if evaluators and (last or _due(position.step, job.train.eval_every)):
                 watch.settle()
                 position = evaluate(program, state, evaluators, position, job, say)
-            ended = "preempted" if preemption.asked(position.step) else _over(position, job)
+            ended = _over(position, job) or ("preempted" if preemption.asked(step + 1) else None)
             if ended or _due(position.step, job.checkpoint.every):
                 watch.settle()
                 position = dataclasses.replace(position, skipped_steps=watch.skipped)
@@ -293,6 +293,16 @@ def evaluate(
             f"run: {', '.join(sorted(metrics))}."
         )
     return position.after_evaluation(metrics, metrics[config.best_metric], config.best_mode)
+
+
+def check_job(job: Job, data: BatchSource) -> None:
+    """Raises UserError for settings that would be without effect or do harm, before any step."""
+    check_languages(job.model, data)
+    if job.train.patience and job.checkpoint.best_metric is None:
+        raise UserError(
+            f"TrainConfig.patience = {job.train.patience} waits for a better "
+            "CheckpointConfig.best_metric, which is not set: name a metric, such as 'eval/bpb'."
+        )
 
 
 def check_languages(model: T5Config, data: BatchSource) -> None:

@@ -1,5 +1,6 @@
 """`metrics.jsonl`: one JSON object a line, {"step": 10, "time": 1.7e9, "loss": 2.3, ...}."""
 
+import contextlib
 import json
 import math
 import os
@@ -10,6 +11,7 @@ from typing import IO, Any
 from etils import epath
 
 from jaxlt.engine.checkpoint_store import is_local
+from jaxlt.errors import UserError
 
 
 def read_metrics(path: epath.PathLike) -> Iterator[dict[str, Any]]:
@@ -38,9 +40,12 @@ class MetricsFile:
         self._written = 0.0
         if is_local(self.path):
             temporary = self.path.parent / f"{self.path.name}.new"
-            temporary.write_text("".join(self._lines))
-            os.replace(temporary, self.path)  # a kill leaves the old rows or the new ones
-            self._file = open(self.path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115
+            try:
+                temporary.write_text("".join(self._lines))
+                os.replace(temporary, self.path)  # a kill leaves the old rows or the new ones
+                self._file = open(self.path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115
+            except OSError as error:
+                raise self._unwritable(error) from error
             self._lines = []
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
@@ -50,11 +55,21 @@ class MetricsFile:
             row[name] = float(value) if math.isfinite(value) else None
         line = json.dumps(row) + "\n"
         if self._file is not None:
-            self._file.write(line)
+            try:
+                self._file.write(line)
+            except OSError as error:
+                raise self._unwritable(error) from error
             return
         self._lines.append(line)  # object stores cannot append: rewrite, not too often
         if time.monotonic() - self._written > 30:
             self._rewrite()
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(
+            f"'{self.path}' cannot be written: {error.strerror or error}. Free some space or mend "
+            "its permissions, and start the same command again: it goes on from the newest "
+            "checkpoint."
+        )
 
     def _rewrite(self) -> None:
         self.path.write_text("".join(self._lines))
@@ -63,6 +78,7 @@ class MetricsFile:
     def close(self) -> None:
         """Writes what is held and closes."""
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # a line that could not be written was told of
+                self._file.close()
         elif self._lines:
             self._rewrite()

@@ -24,6 +24,7 @@ Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
 
 DEFAULT_RULES: Rules = (
     ("batch", BATCH_AXES),
+    ("lookup", ("replica", "data")),  # rows of embeddings as they come out of a table over fsdp
     ("vocab", "tensor"),
     ("mlp", "tensor"),
     ("heads", "tensor"),

@@ -37,7 +37,6 @@ HARMLESS = (
     "TrainConfig.patience",
     "TrainConfig.on_nan",
     "TrainConfig.max_loss",
-    "TrainConfig.profile*",
     "CheckpointConfig.*",
     "MeshConfig.*",
     "run.workdir",

@@ -40,9 +40,10 @@ class Encoder(nn.Module):
         """States and the weight of the MLM head."""
         x = self.encoder_unembed(self.encode(batch, ctx), None, ctx.ids)
         if self.config.tie_logits:
-            table = self.token_embedder.table().astype(x.dtype)
+            table = constrain(self.token_embedder.table().astype(x.dtype), "vocab", None)
             return Hidden(x * self.config.emb_dim**-0.5, table, True)
-        return Hidden(x, self.mlm_head().astype(x.dtype), False)
+        # Gathered over fsdp once here, rather than once a use in the loss.
+        return Hidden(x, constrain(self.mlm_head().astype(x.dtype), None, "vocab"), False)
 
     def __call__(self, batch: Batch, ctx: Context | None = None) -> jax.Array:
         """Returns float32 logits [B, S, V]."""

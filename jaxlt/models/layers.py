@@ -132,7 +132,11 @@ class Embed(nn.Module):
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """[B, T] int32 -> [B, T, D]."""
-        return jnp.take(self.embedding, tokens, axis=0, mode="clip").astype(self.dtype)
+        x = jnp.take(self.embedding, tokens, axis=0, mode="clip").astype(self.dtype)
+        # Left in the table's own sharding first: from there the way to the rows' sharding is an
+        # exchange between neighbours. Without this stop, XLA hands every device the whole batch on
+        # meshes that mix fsdp with data or tensor.
+        return constrain(x, "lookup", "length", self.axes[1])
 
     def table(self) -> jax.Array:
         """Returns the table itself, [V, D]."""

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxlt.errors import UserError
 from jaxlt.models.attention import Attention, Bias, RelativeBias
 from jaxlt.models.config import T5Config
 from jaxlt.models.layers import (
@@ -123,6 +124,12 @@ class Stack(nn.Module):
         """
         cfg, decoder = self.config, self.stack == "decoder"
         if cfg.positions == "absolute":
+            if positions is None and x.shape[1] > cfg.max_positions:  # a gather would clamp them
+                raise UserError(
+                    f"Rows of {x.shape[1]} positions are longer than T5Config.max_positions = "
+                    f"{cfg.max_positions}: raise it, or lower DataConfig.inputs_length or "
+                    "targets_length."
+                )
             table = Embed(
                 cfg.max_positions, cfg.emb_dim, cfg.compute_dtype, (None, "embed"), name="positions"
             )

@@ -86,7 +86,7 @@ class T5(nn.Module):
         x, kernel = self.decoder(x, own, ctx, memory, cross, batch.get("decoder_positions"))
         x = self.decoder_unembed(x, None, ctx.ids)
         if kernel is None:  # tied logits are scaled by the width, as T5 does where it ties them
-            table = self.token_embedder.table().astype(x.dtype)
+            table = constrain(self.token_embedder.table().astype(x.dtype), "vocab", None)
             return Hidden(x * self.config.emb_dim**-0.5, table, True)
         # Gathered over fsdp once here, rather than once a use in the loss.
         return Hidden(x, constrain(kernel.astype(x.dtype), None, "vocab"), False)

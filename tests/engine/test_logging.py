@@ -10,6 +10,7 @@ import pytest
 from jaxlt.engine import logging as engine_logging
 from jaxlt.engine.logging import Reporter, peak_flops
 from jaxlt.engine.metrics_file import MetricsFile, read_metrics
+from jaxlt.errors import UserError
 
 
 class Clock:
@@ -166,3 +167,12 @@ def test_only_the_primary_process_speaks(tmp_path, monkeypatch):
         report.log(1, {"loss": 1.0})
         report.note("hello")
     assert stream.getvalue() == "" and list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_of(tmp_path):
+    file = MetricsFile(tmp_path / "metrics.jsonl", 0)
+    file._file.close()
+    file._file = open("/dev/full", "a", buffering=1)  # noqa: SIM115 - `close` has to meet it
+    with pytest.raises(UserError, match=r"metrics.jsonl' cannot be written: No space left"):
+        file.write(1, {"loss": 1.0})
+    file.close()  # and what could not be written does not hide that error

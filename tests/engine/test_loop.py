@@ -262,6 +262,11 @@ def test_a_bank_with_fewer_slots_than_languages(tmp_path):
         jobs.run(jobs.job(model={"plugs": plugs}), tmp_path)
 
 
+def test_patience_without_a_metric_to_wait_for(tmp_path):
+    with pytest.raises(UserError, match=r"CheckpointConfig.best_metric, which is not set"):
+        jobs.run(jobs.job(steps=3, eval_every=1, patience=2), tmp_path)
+
+
 def test_the_data_is_read_from_where_the_run_stands(tmp_path):
     class Counting(Poisoned):
         seen: list[int] = []  # noqa: RUF012

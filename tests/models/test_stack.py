@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlt.errors import UserError
 from jaxlt.models.config import REMAT
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
@@ -102,3 +103,9 @@ def test_remat_recomputes():
         return str(jax.make_jaxpr(jax.grad(loss))(flat)).count("dot_general")
 
     assert products("full") > products("dots_all") == products("none")
+
+
+def test_rows_longer_than_the_absolute_positions_are_refused():
+    config = make_config(positions="absolute", max_positions=8)  # the inputs have 9
+    with pytest.raises(UserError, match=r"9 positions .* T5Config.max_positions = 8"):
+        jax.eval_shape(lambda: model_of(config).init(jax.random.key(0), BATCH))
