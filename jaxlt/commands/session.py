@@ -7,6 +7,7 @@ from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
+    from jaxlt.data.views import MixtureBatches
     from jaxlt.data.vocabularies import Vocabulary
     from jaxlt.engine.state import BaseSource
 
@@ -66,6 +67,23 @@ def open_base(path: str) -> "BaseSource":
 def base_of(run: "RunConfig") -> "BaseSource | None":
     """Opens INIT_FROM, if the run has one."""
     return open_base(run.init_from) if run.init_from else None
+
+
+def open_all(
+    run: "RunConfig", with_base: bool
+) -> "tuple[BaseSource | None, Vocabulary, MixtureBatches]":
+    """Opens base, vocabulary and data; where one process fails, all of them hear of it."""
+    from jaxlt.data.mixtures import open_mixture
+    from jaxlt.engine import distributed
+
+    error: UserError | None = None
+    try:
+        base = base_of(run) if with_base else None
+        opened = base, vocabulary_of(run, base), open_mixture(run.data)
+    except UserError as caught:
+        error = caught
+    distributed.agree(error, "Opening what the run reads")
+    return opened
 
 
 def vocabulary_of(run: "RunConfig", base: "BaseSource | None") -> "Vocabulary":

@@ -72,7 +72,6 @@ def farewell(run: "RunConfig", result: "Result", seconds: float) -> str:
 def train(run: "RunConfig") -> "Result":
     """Opens everything that a run names, and trains it."""
     from jaxlt.config import config_hash, operative_config
-    from jaxlt.data.mixtures import open_mixture
     from jaxlt.engine import loop
     from jaxlt.engine.checkpoint import Checkpoints
     from jaxlt.engine.logging import Reporter
@@ -84,9 +83,9 @@ def train(run: "RunConfig") -> "Result":
     harmless = HARMLESS if begun else ("*",)
     text = operative_config(run)
     with Workdir.open(run.workdir, text, hash_, harmless=harmless) as workdir:
-        base = session.base_of(run)
-        vocabulary = session.vocabulary_of(run, base)
-        data = open_mixture(run.data)
+        # A run under way needs its base again only for what is frozen.
+        needed = not begun or loop.program_of(run).layout.frozen
+        base, vocabulary, data = session.open_all(run, bool(needed))
         reporter = Reporter(workdir.path, run.train.steps)
         reporter.note(data.describe())
         changed = {n: v for n, v in workdir.changed.items() if begun and n != "run.workdir"}

@@ -128,4 +128,7 @@ def _program(run: "RunConfig", args: argparse.Namespace) -> "Program":
 
 def say(text: str) -> None:
     """Prints a line for people, beside the output proper."""
-    print(text, file=sys.stderr, flush=True)
+    from jaxlt.engine import distributed
+
+    if distributed.is_primary():
+        print(text, file=sys.stderr, flush=True)

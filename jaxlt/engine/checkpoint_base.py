@@ -57,6 +57,10 @@ class CheckpointBase:
 
     def read(self, name: str) -> np.ndarray:
         """One whole tensor as it was saved; of scanned layers the one layer."""
+        return self.read_slice(name, tuple(slice(0, n) for n in self.shapes[name]))
+
+    def read_slice(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
+        """`read(name)[index]`, reading no more than that."""
         folder, saved, layer = self._where[name]
         url = f"file://{folder}" if store.is_local(folder) else str(folder)
         array = ts.open(
@@ -71,7 +75,8 @@ class CheckpointBase:
             open=True,
             read=True,
         ).result()
-        return np.asarray((array if layer is None else array[layer]).read().result())
+        whole = array if layer is None else array[layer]
+        return np.asarray((whole[index] if index else whole).read().result())
 
 
 class Overlay:
@@ -86,6 +91,10 @@ class Overlay:
     def read(self, name: str) -> np.ndarray:
         """One whole tensor, from the upper source that has it."""
         return (self._over if name in self._over.shapes else self._under).read(name)
+
+    def read_slice(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
+        """One slice a dimension of it."""
+        return (self._over if name in self._over.shapes else self._under).read_slice(name, index)
 
 
 def _find(path: epath.Path, step: int | None) -> tuple[epath.Path | None, epath.Path]:

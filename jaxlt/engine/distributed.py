@@ -7,6 +7,7 @@ when everybody is known to be there.
 """
 
 import glob
+import hashlib
 import os
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -99,6 +100,23 @@ def agree(error: BaseException | None, what: str) -> None:
             raise UserError(f"{what} failed on process {culprits}; its own message says why.")
     if error is not None:
         raise error
+
+
+def check_same(what: str, value: object) -> None:
+    """Raises UserError on every process where they do not hold the same value of `what`."""
+    if jax.process_count() == 1:
+        return
+    from jax.experimental import multihost_utils
+
+    digest = np.frombuffer(hashlib.sha256(repr(value).encode()).digest()[:16], np.int32)
+    theirs = multihost_utils.process_allgather(digest)
+    different = [str(i) for i in range(len(theirs)) if not np.array_equal(theirs[i], theirs[0])]
+    if different:
+        raise UserError(
+            f"The processes of this run do not agree: process {', '.join(different)} differs from "
+            f"process 0 in {what}. This process has {value!r}. All hosts need the same files and "
+            "settings, and one workdir that all of them see."
+        )
 
 
 def on_primary(function: Callable[[], None], what: str) -> None:

@@ -7,7 +7,7 @@ The batch of a step is a function of the step alone, so a feed can start anywher
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,14 +16,20 @@ from jax.sharding import Mesh
 
 from jaxlt.data.batches import BatchSource
 from jaxlt.engine.partitioning import local_rows, place_rows
+from jaxlt.modules.routing import check_indices
 
 
-def read_batch(source: BatchSource, step: int, mesh: Mesh) -> tuple[dict[str, jax.Array], Any]:
+def read_batch(
+    source: BatchSource, step: int, mesh: Mesh, slots: Mapping[str, int] | None = None
+) -> tuple[dict[str, jax.Array], Any]:
     """Returns the global batch of a step as sharded arrays, and this host's `language` ids."""
     parts = []
     for start, stop in local_rows(source.batch_size, mesh):
         fields = dict(source.rows(step, start, stop))
         fields["row"] = np.arange(start, stop, dtype=np.int32)
+        for name, capacity in (slots or {}).items():
+            if name in fields:
+                check_indices(fields[name], capacity, f"Step {step}: the batch's {name}")
         parts.append((start, fields))
     batch = place_rows(parts, source.batch_size, mesh)
     languages = [f["language"] for _, f in parts if "language" in f]
@@ -33,9 +39,18 @@ def read_batch(source: BatchSource, step: int, mesh: Mesh) -> tuple[dict[str, ja
 class Feed:
     """Iterates (step, batch, languages) over [start, stop); `waited_s` sums the waiting."""
 
-    def __init__(self, source: BatchSource, mesh: Mesh, start: int, stop: int, ahead: int = 2):
+    def __init__(
+        self,
+        source: BatchSource,
+        mesh: Mesh,
+        start: int,
+        stop: int,
+        ahead: int = 2,
+        slots: Mapping[str, int] | None = None,
+    ):
+        """`slots` are the sizes of the banks that batch fields route into, to be checked."""
         self.waited_s = 0.0
-        self._source, self._mesh = source, mesh
+        self._source, self._mesh, self._slots = source, mesh, dict(slots or {})
         self._steps = range(start, stop)
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=ahead)
         self._closed = threading.Event()
@@ -55,7 +70,7 @@ class Feed:
             for step in self._steps:
                 if self._closed.is_set():
                     return
-                self._offer((step, *read_batch(self._source, step, self._mesh)))
+                self._offer((step, *read_batch(self._source, step, self._mesh, self._slots)))
             self._offer(None)
         except BaseException as err:  # handed to the loop, which raises it where the user looks
             self._offer(err)

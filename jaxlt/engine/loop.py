@@ -34,6 +34,9 @@ from jaxlt.engine.step import Hyper, Program, StepSpec, build
 from jaxlt.engine.workdir import Workdir
 from jaxlt.errors import UserError
 from jaxlt.models.config import T5Config
+from jaxlt.modules.routing import FIELDS
+
+GIVE_UP = 100  # steps skipped in a row after which skipping is no help
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,20 +140,20 @@ def train(
     # --- shapes, shardings, compiled step ---------------------------------------------------------
     program = program_of(job, devices)
     check_batch(data.batch_size, job.train.accumulate, program.spec.mesh)
-    check_job(job, data)
     checkpoints = Checkpoints(workdir.path, job.checkpoint)
+    check_job(job, data, checkpoints)
     say = reporter or Reporter(workdir.path, job.train.steps)
 
     # --- where we are -----------------------------------------------------------------------------
+    preemption = Preemption()  # from here on SIGTERM means: save after the step in hand
     begin = start if checkpoints.latest() is None else restore
     state, position = begin(job, program, data, checkpoints, base, say, vocabulary)
     say.start(position.step, flops_of(job, program, data), tokens_a_step(data))
 
     # --- the loop ---------------------------------------------------------------------------------
-    preemption = Preemption()
     ended = _over(position, job)  # a run that ended may be started again: it ends again
     stop_at = job.train.steps if ended is None else position.step
-    feed = Feed(data, program.spec.mesh, position.step, stop_at)
+    feed = Feed(data, program.spec.mesh, position.step, stop_at, slots=slots_of(job.model))
     watch = Watch(job, checkpoints, say, position.skipped_steps)
     with _winding_up(checkpoints, feed, preemption, say):
         for step, batch, languages in feed:
@@ -167,7 +170,8 @@ def train(
                 watch.settle()
                 position = evaluate(program, state, evaluators, position, job, say)
             ended = _over(position, job) or ("preempted" if preemption.asked(step + 1) else None)
-            if ended or _due(position.step, job.checkpoint.every):
+            best = job.checkpoint.keep_best > 0 and position.best_step == position.step
+            if ended or best or _due(position.step, job.checkpoint.every):
                 watch.settle()
                 position = dataclasses.replace(position, skipped_steps=watch.skipped)
                 save(checkpoints, state, position)
@@ -215,6 +219,7 @@ class Watch:
         self._pending: tuple[int, Any, np.ndarray, list[Any]] | None = None
         self.metrics: dict[str, float] = {}
         self.skipped = skipped
+        self._in_a_row = 0
 
     def later(self, step: int, metrics: Any, languages: np.ndarray, extra: list[Any]) -> None:
         """Takes a step's metrics (still being computed) and settles those of the step before."""
@@ -234,9 +239,10 @@ class Watch:
         why = "" if ok else "is not finite"
         if limit is not None and values["loss"] > limit:
             why = f"is above TrainConfig.max_loss = {limit:g}"
-        if ok and not why:
+        self._in_a_row = self._in_a_row + 1 if why else 0
+        if not why:
             pass
-        elif self._job.train.on_nan == "skip":
+        elif self._job.train.on_nan == "skip" and self._in_a_row < GIVE_UP:
             self.skipped += 1
             self._say.note(f"Skipped step {step + 1}: {_story(values, languages, names, why)}")
         elif scaled and not ok and values["loss_scale"] > 1.0:
@@ -295,8 +301,10 @@ def evaluate(
     return position.after_evaluation(metrics, metrics[config.best_metric], config.best_mode)
 
 
-def check_job(job: Job, data: BatchSource) -> None:
+def check_job(job: Job, data: BatchSource, checkpoints: Checkpoints) -> None:
     """Raises UserError for settings that would be without effect or do harm, before any step."""
+    distributed.check_same("the newest checkpoint that it sees", checkpoints.latest())
+    distributed.check_same("its data (DataConfig and the files' content)", data.fingerprint)
     check_languages(job.model, data)
     if job.train.patience and job.checkpoint.best_metric is None:
         raise UserError(
@@ -314,6 +322,16 @@ def check_languages(model: T5Config, data: BatchSource) -> None:
                 f"languages ({', '.join(data.languages)}): a row's language would have no slot. "
                 f"Set its routes to {len(data.languages)} or more."
             )
+
+
+def slots_of(model: T5Config) -> dict[str, int]:
+    """Slots behind each batch field that routes: a number beyond them would be clamped unseen."""
+    slots: dict[str, int] = {}
+    for plug in model.plugs:
+        if plug.routes and plug.key in FIELDS:
+            field = FIELDS[plug.key]
+            slots[field] = min(plug.routes, slots.get(field, plug.routes))
+    return slots
 
 
 def tokens_a_step(data: BatchSource) -> int:

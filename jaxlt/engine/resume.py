@@ -207,6 +207,12 @@ def frozen_part(
         return {}
     held = load_base(layout, base, job.model.is_encoder, layout.frozen) if base is not None else {}
     missing = [n for n in layout.frozen if n not in held]
+    if base is None and "path" in position.base_origin:
+        raise UserError(
+            f"{checkpoints.workdir} holds what was trained on a frozen base, read from "
+            f"'{position.base_origin['path']}', and not that base itself: give it again as "
+            "INIT_FROM."
+        )
     if missing:
         held |= checkpoints.restore_base(layout.abstract(missing))[0]
     found = fingerprint({n: v for n, v in held.items() if n.startswith("params/")})

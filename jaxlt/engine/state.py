@@ -4,6 +4,8 @@ Trees are flat: {'params/encoder/...': array, 'modules/...': array}.
 """
 
 import dataclasses
+import functools
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
@@ -12,7 +14,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxlt.engine.checkpoint_fit import explain
 from jaxlt.engine.fingerprint import fingerprint
@@ -24,6 +26,7 @@ from jaxlt.models.init import Leaf, describe, draw
 from jaxlt.models.layout import is_scanned, layer_name, split_layer
 
 Flat = dict[str, Any]
+PART_BYTES = 2**29  # of a tensor that the host holds at a time, in float32
 
 
 class BaseSource(Protocol):
@@ -34,8 +37,8 @@ class BaseSource(Protocol):
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]: ...
 
-    def read(self, name: str) -> np.ndarray:
-        """Returns one whole tensor in its stored float dtype."""
+    def read_slice(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
+        """Returns one slice a dimension (step 1) of a tensor, in its stored float dtype."""
         ...
 
 
@@ -204,7 +207,6 @@ def load_base(
         units[full] = [layer_name(name, i) for i in range(shape[0])] if scanned else [name]
         wanted |= {unit: shape[1:] if scanned else shape for unit in units[full]}
     _check_base(base, wanted, encoder)
-    fill = jax.jit(lambda whole, one, i: whole.at[i].set(one), donate_argnums=0)
     out: Flat = {}
     chosen = set(targets if names is None else names)
     for full in targets:
@@ -215,21 +217,78 @@ def load_base(
             layout.dtypes[full],
             layout.shardings[full],
         )
-        if not is_scanned(full):
-            out[full] = _put(base.read(units[full][0]), dtype, sharding)
-            continue
-        part = NamedSharding(layout.mesh, jax.sharding.PartitionSpec(*sharding.spec[1:]))
-        whole = jax.jit(lambda s=shape, d=dtype: jnp.zeros(s, d), out_shardings=sharding)()
-        for i, unit in enumerate(units[full]):
-            whole = fill(whole, _put(base.read(unit), dtype, part), i)
-        out[full] = jax.block_until_ready(whole)
+        if is_scanned(full):
+            made = _stacked(units[full], base, shape, dtype, sharding)
+        else:
+            made = _in_parts(units[full][0], base, shape, dtype, sharding)
+        out[full] = jax.block_until_ready(made)
     return out
 
 
-def _put(value: np.ndarray, dtype: Any, sharding: NamedSharding) -> jax.Array:
-    """A host tensor onto its devices, each shard alone."""
-    cast = np.ascontiguousarray(value).astype(dtype, copy=False)
-    return jax.make_array_from_callback(cast.shape, sharding, lambda index: cast[index])
+@functools.lru_cache(maxsize=64)
+def _filler(sharding: NamedSharding, rank: int) -> tuple[Any, Any]:
+    """(zeros(shape, dtype), insert(whole, part, first)) of arrays that stay on this sharding."""
+    zeros = jax.jit(jnp.zeros, static_argnums=(0, 1), out_shardings=sharding)
+
+    def insert(whole: jax.Array, part: jax.Array, first: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_update_slice(whole, part, (first, *(0,) * (rank - 1)))
+
+    return zeros, jax.jit(insert, donate_argnums=0, out_shardings=sharding)
+
+
+def _beyond_first(sharding: NamedSharding) -> tuple[Any, ...]:
+    return tuple(sharding.spec[1:])
+
+
+def _stacked(
+    units: list[str], base: BaseSource, shape: tuple[int, ...], dtype: Any, sharding: NamedSharding
+) -> jax.Array:
+    """A scanned leaf [L, ...], made on the devices and filled with one layer after the other."""
+    zeros, insert = _filler(sharding, len(shape))
+    whole, spec = zeros(shape, dtype), PartitionSpec(*_beyond_first(sharding))
+    for i, unit in enumerate(units):
+        layer = _in_parts(unit, base, shape[1:], dtype, NamedSharding(sharding.mesh, spec))
+        whole = insert(whole, layer[None], i)
+    return whole
+
+
+def _in_parts(
+    name: str, base: BaseSource, shape: tuple[int, ...], dtype: Any, sharding: NamedSharding
+) -> jax.Array:
+    """One tensor onto its devices; a large one in runs of rows, so that the host holds no more."""
+    rows = max(1, int(PART_BYTES // (4 * math.prod(shape[1:]))))
+    if rows >= shape[0]:
+        return _put(name, base, 0, shape, dtype, sharding)
+    zeros, insert = _filler(sharding, len(shape))
+    whole, spec = zeros(shape, dtype), PartitionSpec(None, *_beyond_first(sharding))
+    for first in range(0, shape[0], rows):
+        part = (min(rows, shape[0] - first), *shape[1:])
+        piece = _put(name, base, first, part, dtype, NamedSharding(sharding.mesh, spec))
+        whole = jax.block_until_ready(insert(whole, piece, first))
+    return whole
+
+
+def _put(
+    name: str,
+    base: BaseSource,
+    first: int,
+    shape: tuple[int, ...],
+    dtype: Any,
+    sharding: NamedSharding,
+) -> jax.Array:
+    """Rows [first, first + shape[0]) of a tensor onto their devices; each shard is read once."""
+    read: dict[tuple[tuple[int, int], ...], np.ndarray] = {}
+
+    def shard(index: Any) -> np.ndarray:
+        bounds = tuple(i.indices(n)[:2] for i, n in zip(index, shape, strict=True))
+        if bounds not in read:
+            (low, high), *rest = bounds
+            slices = (slice(first + low, first + high), *(slice(*b) for b in rest))
+            value = np.ascontiguousarray(base.read_slice(name, slices))
+            read[bounds] = value.astype(dtype, copy=False)
+        return read[bounds]
+
+    return jax.make_array_from_callback(shape, sharding, shard)
 
 
 def make_state(

@@ -6,6 +6,7 @@ are arrays, so runs that differ in nothing else share it.
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +19,7 @@ from jax.sharding import Mesh
 
 from jaxlt.engine.losses import LossConfig, cross_entropy, normalizer
 from jaxlt.engine.optimizers import Optimizer, OptimizerConfig, global_norm, make_optimizer
-from jaxlt.engine.partitioning import Rules, batch_shards
+from jaxlt.engine.partitioning import Rules, batch_shards, spec_for
 from jaxlt.engine.state import (
     Flat,
     Layout,
@@ -111,8 +112,15 @@ def batch_loss(
         batch[weights],
         transposed=hidden.transposed,
         batch_shards=batch_shards(spec.mesh),
-        vocab_shards=spec.mesh.shape["tensor"],
+        vocab_shards=_vocab_shards(spec),
     )
+
+
+def _vocab_shards(spec: StepSpec) -> int:
+    """How many ways the logits are split over the vocabulary."""
+    sharding = spec_for((spec.model.vocab_rows,), ("vocab",), spec.rules, spec.mesh)
+    axes = sharding[0] or ()
+    return math.prod(spec.mesh.shape[a] for a in ((axes,) if isinstance(axes, str) else axes))
 
 
 def _microbatches(batch: Batch, count: int) -> Batch:
@@ -188,6 +196,7 @@ def _train_step(
     if spec.max_loss is not None:
         ok &= loss <= spec.max_loss
     params, memory = optimizer.update(grads, state.optimizer, state.trainable, hyper.learning_rate)
+    ok = ok & jnp.isfinite(global_norm(params))  # an update can overflow where its gradient did not
     if scaled is not None or spec.skip_nonfinite:
         keep = lambda new, old: jnp.where(ok, new, old)  # noqa: E731
         params = jax.tree.map(keep, params, state.trainable)

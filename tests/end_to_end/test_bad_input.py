@@ -89,7 +89,6 @@ def test_a_checkpoint_of_another_size(shell, saved, tmp_path, refused):
     more = (f"--gin.run.init_from={saved}", "--gin.T5Config.emb_dim=24")
     said = refused(shell.arguments(tmp_path / "new", *QUICK, *more))
     assert "T5Config.emb_dim = 16 (now 24)" in said and str(saved) in said
-    assert "[384, 16]" in said or "[16]" in said or "16" in said
 
 
 def test_a_workdir_is_bound_by_what_was_learnt_in_it(shell, tmp_path, refused, command):

@@ -115,7 +115,7 @@ def test_patience_stops_is_saved_and_stays_stopped(tmp_path):
     )
     result = jobs.run(given, tmp_path, evaluators=[Scripted([2.0, 1.0, 1.5, math.nan])])
     assert result.ended == "patience" and result.position.step == 4
-    assert Checkpoints(tmp_path).steps() == [4]
+    assert Checkpoints(tmp_path).steps() == [1, 2, 4]  # the best so far is saved whenever it is
     again = Scripted([])
     result = jobs.run(given, tmp_path, evaluators=[again])  # nothing is trained or evaluated anew
     assert result.ended == "patience" and result.position.step == 4 and again.calls == 0

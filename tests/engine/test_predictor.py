@@ -30,8 +30,8 @@ class ArrayBase:
         self.shapes = {n: v.shape for n, v in self._flat.items()}
         self.origin = {"path": "somewhere", "format": "arrays"}
 
-    def read(self, name):
-        return self._flat[name]
+    def read_slice(self, name, index):
+        return self._flat[name][index]
 
 
 class Letters:

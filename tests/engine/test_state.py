@@ -1,12 +1,14 @@
 """The state of a run: what trains, what comes from a base, and where it lives."""
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlt.engine import state as engine_state
 from jaxlt.engine.partitioning import DEFAULT_RULES, MeshConfig
 from jaxlt.engine.state import base_fingerprint, make_layout, make_state, partition
 from jaxlt.engine.step import build
@@ -36,9 +38,13 @@ class Source:
         self.shapes = {n: v.shape for n, v in self.flat.items()}
         self.reads = []
 
-    def read(self, name):
-        self.reads.append(name)
-        return self.flat[name]
+    def read_slice(self, name, index):
+        self.reads.append((name, tuple((i.start, i.stop) for i in index)))
+        return self.flat[name][index]
+
+    def values_read(self):
+        """How many values were read, those read twice counted twice."""
+        return sum(math.prod(stop - start for start, stop in index) for _, index in self.reads)
 
 
 def test_partition():
@@ -80,7 +86,9 @@ def test_state_from_a_base(sharded):
         assert value.dtype == jnp.bfloat16
         assert value.sharding == sharded.layout.shardings[name], name
         np.testing.assert_array_equal(value, flat[name].astype(jnp.bfloat16), err_msg=name)
-    assert sorted(source.reads) == sorted(source.shapes)  # each tensor once
+    # Each value once, though rows of devices hold the same shards.
+    assert {name for name, _ in source.reads} == set(source.shapes)
+    assert source.values_read() == sum(v.size for v in source.flat.values())
     assert (
         set(heard) == set(state.trainable) == {n for n in sharded.layout.leaves if "modules" in n}
     )
@@ -90,6 +98,18 @@ def test_state_from_a_base(sharded):
     assert base_fingerprint(state) == base_fingerprint(
         state.replace(frozen={n: jnp.asarray(v) for n, v in flat.items()})
     )
+
+
+def test_a_large_tensor_is_read_in_runs_of_rows(sharded, monkeypatch):
+    flat = random_params(make_config())
+    monkeypatch.setattr(engine_state, "PART_BYTES", 1024)
+    source = Source(flat)
+    state = make_state(sharded.layout, sharded.optimizer, 0, source)
+    sizes = [math.prod(b - a for a, b in index) for _, index in source.reads]
+    assert max(sizes) <= 1024 // 4 < max(v.size for v in source.flat.values())
+    for name, value in state.frozen.items():
+        assert value.sharding == sharded.layout.shardings[name], name
+        np.testing.assert_array_equal(value, flat[name].astype(jnp.bfloat16), err_msg=name)
 
 
 def test_optimizer_state_is_sharded_and_for_the_trainable_part_alone(sharded):
@@ -146,7 +166,7 @@ def test_the_encoder_half_of_a_base():
         program.layout, program.optimizer, 0, source, encoder=True, on_drawn=heard.extend
     )
     assert heard == ["params/mlm_head/kernel"]
-    assert not [n for n in source.reads if n.startswith("decoder/")]
+    assert not [n for n, _ in source.reads if n.startswith("decoder/")]
     name = "params/encoder/layers/attention/query/kernel"
     np.testing.assert_array_equal(state.trainable[name], flat[name])
 
