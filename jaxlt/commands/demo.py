@@ -122,12 +122,11 @@ def adaptation(
 
 def show_languages(console, specs) -> None:
     """Prints one sentence of the world in every language."""
-    from jaxlt.data.synth.languages import language
-    from jaxlt.data.synth.world import texts
+    from jaxlt.data.synth.languages import generate
 
-    sentence = next(iter(texts(4, 1)))[0]
     for spec in specs:
-        console.print(f"   {spec.code:12}{language(spec).say(sentence)}", markup=False)
+        sentence = next(generate(spec, 1, seed=1))
+        console.print(f"   {spec.code:12}{sentence}", markup=False)
 
 
 def report(console, before: "Result", after: "Result", seen: tuple[str, ...], unseen: str) -> None:

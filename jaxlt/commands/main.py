@@ -41,6 +41,7 @@ VERBS = {
     "convert": Verb(
         "jaxlt.commands.convert", False, "import and export T5X and Hugging Face checkpoints"
     ),
+    "data": Verb("jaxlt.commands.data", False, "look at, count, clean and make data; vocabularies"),
     "demo": Verb("jaxlt.commands.demo", False, "learn a few small languages in minutes on a CPU"),
 }
 QUIET = {
@@ -127,19 +128,48 @@ def _take_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     return rest, overrides
 
 
+def _known(name: str, verbs: Mapping[str, Verb], within: str) -> Verb:
+    """Returns the verb of that name; `within` is what comes before it on the command line."""
+    if name in verbs:
+        return verbs[name]
+    kind = "flag" if name.startswith("-") else "verb"
+    top = ["--help", "--version", "--debug"] if within == "jaxlt" else ["--help"]
+    raise UserError(
+        f"There is no {kind} '{name}'{'' if within == 'jaxlt' else f' of `{within}`'}."
+        f"{nearest(name, top if kind == 'flag' else verbs)} Verbs are {', '.join(verbs)}: "
+        f"`{within} VERB --help` shows one's flags."
+    )
+
+
+def _resolve(argv: Sequence[str]) -> tuple[str, Verb, Any, list[str]]:
+    """Returns (the command so far, its verb, its module, the rest of `argv`).
+
+    A module with VERBS of its own is a group: its verb is the next argument.
+    """
+    verb = _known(argv[0], VERBS, "jaxlt")
+    module = importlib.import_module(verb.module)
+    command, rest = f"jaxlt {argv[0]}", list(argv[1:])
+    if not hasattr(module, "VERBS"):
+        return command, verb, module, rest
+    if not rest or rest[0] in ("-h", "--help", "help"):
+        print(_group_help(command, module), end="")
+        raise SystemExit(0 if rest else 2)
+    verb = _known(rest[0], module.VERBS, command)
+    return f"{command} {rest[0]}", verb, importlib.import_module(verb.module), rest[1:]
+
+
+def _group_help(command: str, module: Any) -> str:
+    verbs = "\n".join(f"  {name:<9}{verb.help}" for name, verb in module.VERBS.items())
+    return (
+        f"usage: {command} VERB [flags]\n\n{module.__doc__}\n\nverbs:\n{verbs}\n\n"
+        f"`{command} VERB --help` shows one's flags.\n"
+    )
+
+
 def parse(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
     """Returns the module of the verb in `argv` and its parsed flags."""
-    name, *argv = argv
-    if name not in VERBS:
-        kind = "flag" if name.startswith("-") else "verb"
-        known = ["--help", "--version", "--debug"] if kind == "flag" else VERBS
-        raise UserError(
-            f"There is no {kind} '{name}'.{nearest(name, known)} Verbs are {', '.join(VERBS)}: "
-            "`jaxlt VERB --help` shows one's flags."
-        )
-    verb = VERBS[name]
-    module = importlib.import_module(verb.module)
-    parser = Parser(prog=f"jaxlt {name}", description=module.__doc__)
+    command, verb, module, argv = _resolve(argv)
+    parser = Parser(prog=command, description=module.__doc__)
     module.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the whole traceback of an error")
     overrides: list[str] = []
@@ -151,9 +181,7 @@ def parse(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
         flag = unknown[0].partition("=")[0]
         known = [option for action in parser._actions for option in action.option_strings]
         what = f"has no flag '{flag}'" if flag.startswith("-") else f"does not expect '{flag}'"
-        raise UserError(
-            f"`jaxlt {name}` {what}.{nearest(flag, known)} `jaxlt {name} --help` lists the flags."
-        )
+        raise UserError(f"`{command}` {what}.{nearest(flag, known)} `{command} --help` lists them.")
     if verb.gin:
         args.gin_overrides = overrides
         args.gin_search_paths = [

@@ -1,15 +1,26 @@
 """What the verbs share: starting JAX, and opening what a run names."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
-    from jaxlt.data.views import MixtureBatches
+    from jaxlt.data.packed import PackedBatches
+    from jaxlt.data.views import LanguageInfo, MixtureBatches
     from jaxlt.data.vocabularies import Vocabulary
     from jaxlt.engine.state import BaseSource
+
+
+class Measured(Protocol):
+    """Batches that know how many rows each language has."""
+
+    batch_size: int
+
+    def info(self) -> "list[LanguageInfo]": ...
 
 
 def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,6 +75,23 @@ def open_base(path: str) -> "BaseSource":
         ) from None
 
 
+def in_steps(run: "RunConfig", data: "Measured") -> "RunConfig":
+    """Returns the run with its epochs counted in steps; an epoch is all rows of the data once.
+
+    Evaluations by epochs save a checkpoint each, so that the best of them is kept.
+    """
+    train, checkpoint = run.train, run.checkpoint
+    epoch = sum(info.rows for info in data.info()) / data.batch_size
+    if train.epochs is not None:
+        steps = min(train.steps, max(1, math.ceil(train.epochs * epoch)))
+        train = dataclasses.replace(train, steps=steps, epochs=None)
+    if train.eval_epochs is not None:
+        every = max(1, round(train.eval_epochs * epoch))
+        train = dataclasses.replace(train, eval_every=every, eval_epochs=None)
+        checkpoint = dataclasses.replace(checkpoint, every=every)
+    return dataclasses.replace(run, train=train, checkpoint=checkpoint)
+
+
 def base_of(run: "RunConfig") -> "BaseSource | None":
     """Opens INIT_FROM, if the run has one."""
     return open_base(run.init_from) if run.init_from else None
@@ -71,7 +99,7 @@ def base_of(run: "RunConfig") -> "BaseSource | None":
 
 def open_all(
     run: "RunConfig", with_base: bool
-) -> "tuple[BaseSource | None, Vocabulary, MixtureBatches]":
+) -> "tuple[BaseSource | None, Vocabulary, MixtureBatches | PackedBatches]":
     """Opens base, vocabulary and data; where one process fails, all of them hear of it."""
     from jaxlt.data.mixtures import open_mixture
     from jaxlt.engine import distributed

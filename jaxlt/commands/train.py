@@ -86,6 +86,7 @@ def train(run: "RunConfig") -> "Result":
         # A run under way needs its base again only for what is frozen.
         needed = not begun or loop.program_of(run).layout.frozen
         base, vocabulary, data = session.open_all(run, bool(needed))
+        run = session.in_steps(run, data)
         reporter = Reporter(workdir.path, run.train.steps)
         reporter.note(data.describe())
         changed = {n: v for n, v in workdir.changed.items() if begun and n != "run.workdir"}

@@ -23,6 +23,7 @@ from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
     from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.synth.families import FactoryConfig
     from jaxlt.engine.checkpoint import CheckpointConfig
     from jaxlt.engine.loop import TrainConfig
     from jaxlt.engine.losses import LossConfig
@@ -31,7 +32,15 @@ if TYPE_CHECKING:
     from jaxlt.engine.schedules import ScheduleConfig
     from jaxlt.models.config import T5Config
 
-__all__ = ["RunConfig", "config_hash", "load", "operative_config", "shipped_configs", "versions"]
+__all__ = [
+    "RunConfig",
+    "config_hash",
+    "load",
+    "load_factory",
+    "operative_config",
+    "shipped_configs",
+    "versions",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,6 +73,31 @@ def load(
         values for bindings or macros that neither sets (a macro there need not be used).
     Nothing of an earlier call is left: gin's state is cleared first and last.
     """
+    run, said = _load("run", gin_files, overrides, search_paths, fallbacks)
+    _TEXTS.pop(run, None)
+    _TEXTS[run] = said
+    while len(_TEXTS) > 64:
+        _TEXTS.pop(next(iter(_TEXTS)))
+    return run
+
+
+def load_factory(
+    gin_files: Iterable[str] = (),
+    overrides: Iterable[str] = (),
+    search_paths: Sequence[str | Path] = (),
+) -> "FactoryConfig":
+    """Returns the made languages that gin files and overrides describe."""
+    return _load("FactoryConfig", gin_files, overrides, search_paths, None)[0]
+
+
+def _load(
+    whole: str,
+    gin_files: Iterable[str],
+    overrides: Iterable[str],
+    search_paths: Sequence[str | Path],
+    fallbacks: Mapping[str, Any] | None,
+) -> tuple[Any, str]:
+    """Returns (what has the gin name `whole`, gin's own text of it)."""
     import gin
 
     entries = build.entries()
@@ -74,17 +108,13 @@ def load(
     gin.clear_config()
     try:
         _import(s for s in statements if s.kind == "import")
-        checks.check(statements, entries)
-        run = build.build_run(_bind(statements, entries))
-        _TEXTS.pop(run, None)
-        _TEXTS[run] = gin.operative_config_str(max_line_length=100)
+        checks.check(statements, entries, whole)
+        built = build.build_whole(_bind(statements, entries), whole)
+        return built, gin.operative_config_str(max_line_length=100)
     except RecursionError as error:
         raise UserError("Gin values refer to each other in a circle (@references).") from error
     finally:
         gin.clear_config()
-    while len(_TEXTS) > 64:
-        _TEXTS.pop(next(iter(_TEXTS)))
-    return run
 
 
 # The text gin itself gives of each run it built: it keeps the macros, which a run does not know.

@@ -30,6 +30,8 @@ TABLE = {
     "LossConfig": "jaxlt.engine.losses:LossConfig",
     "MeshConfig": "jaxlt.engine.partitioning:MeshConfig",
     "CheckpointConfig": "jaxlt.engine.checkpoint:CheckpointConfig",
+    "FactoryConfig": "jaxlt.data.synth.families:FactoryConfig",
+    "Family": "jaxlt.data.synth.families:Family",
 }
 METHODS = {
     "bottleneck": "jaxlt.modules.bottleneck:Bottleneck",
@@ -282,12 +284,15 @@ def _prepare_plug(
     return {**given, "method": method}, {**own, **hints}
 
 
-def build_run(session: Session) -> Any:
-    """Builds the run from what is bound; raises UserError with all that is missing or wrong."""
+def build_whole(session: Session, name: str = "run") -> Any:
+    """Builds a run, or what else has that gin name, from what is bound.
+
+    Raises UserError with all that is missing or wrong.
+    """
     global _SESSION
     _SESSION = session
     try:
-        built = entries()["run"].call()
+        built = entries()[name].call()
     finally:
         _SESSION = None
     texts = list(dict.fromkeys(session.problems))  # a scope repeats what it inherits

@@ -17,11 +17,14 @@ def lookup(selector: str, entries: dict[str, Entry]) -> Entry | None:
     return next((e for e in entries.values() if e.answers(selector)), None)
 
 
-def check(statements: Sequence[Statement], entries: dict[str, Entry]) -> None:
-    """Raises UserError that tells every misspelt or unused name, with its place."""
+def check(statements: Sequence[Statement], entries: dict[str, Entry], whole: str = "run") -> None:
+    """Raises UserError that tells every misspelt or unused name, with its place.
+
+    `whole` is the gin name of what will be built.
+    """
     problems = [p for s in statements for p in _names(s, entries)]
     if not problems:
-        problems = [*_macros(statements, entries), *_unused(statements, entries)]
+        problems = [*_macros(statements, entries), *_unused(statements, entries, whole)]
     if problems:
         raise UserError(" ".join(problems))
 
@@ -129,12 +132,14 @@ def _overriding(user: Statement, final: list[Statement], entries: dict[str, Entr
     return user
 
 
-def _unused(statements: Sequence[Statement], entries: dict[str, Entry]) -> Iterable[str]:
+def _unused(
+    statements: Sequence[Statement], entries: dict[str, Entry], whole: str
+) -> Iterable[str]:
     """Yields bindings in a scope that nothing enters, or of a thing that nothing builds."""
     refs = [r for s in statements for r in references(s.value) if isinstance(r, Reference)]
     scopes = {"/".join(r.scopes[: i + 1]) for r in refs for i in range(len(r.scopes))}
     built = {e.name for r in refs if (e := lookup(r.selector, entries))}
-    built |= {"run", *SECTIONS.values()}
+    built |= {"run", *SECTIONS.values()} if whole == "run" else {whole}
     for s in statements:
         if s.kind != "binding":
             continue

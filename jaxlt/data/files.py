@@ -1,17 +1,27 @@
-"""Files wherever they are: local paths with the standard library, `gs://` through tf.io.gfile."""
+"""Files wherever they are: local paths with the standard library, `gs://` through tf.io.gfile.
+
+`.gz` and `.zst` are unpacked on the way in and packed on the way out; nothing is ever held whole.
+"""
 
 import glob as globbing
 import gzip
 import hashlib
+import io
 import json
 import os
 import uuid
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from jaxlt.errors import UserError, nearest
+
+PACKED = (".gz", ".zst")
+# What the unpackers raise for an archive that breaks off or is none; an OSError without errno is
+# one of theirs and not the disk's.
+DAMAGED = (EOFError, zlib.error, OSError)
 
 
 def is_remote(path: str) -> bool:
@@ -27,15 +37,64 @@ def _gfile() -> Any:
 
 @contextmanager
 def open_bytes(path: str) -> Iterator[IO[bytes]]:
-    """Opens a file for reading bytes; `.gz` is decompressed on the way."""
+    """Opens a file for reading bytes; `.gz` and `.zst` are decompressed on the way."""
     if not is_remote(path) and not os.path.isfile(path):
         raise UserError(missing(path))
     with _open_raw(path) as raw:
         if path.endswith(".gz"):
             with gzip.open(raw, "rb") as plain:
                 yield plain
+        elif path.endswith(".zst"):
+            with _zstd(raw, reading=True) as stream, io.BufferedReader(stream, 1 << 20) as plain:
+                yield plain
         else:
             yield raw
+
+
+def open_raw(path: str) -> Any:
+    """Opens a file for reading its bytes as they are, for formats that seek (parquet)."""
+    if not is_remote(path) and not os.path.isfile(path):
+        raise UserError(missing(path))
+    return _open_raw(path)
+
+
+def write_chunks(path: str, chunks: Iterable[bytes]) -> None:
+    """Writes bytes to a file, packed as its ending says; it appears whole or not at all."""
+    if is_remote(path):
+        part = f"{path}.{uuid.uuid4().hex}.part"
+        raw: Any = _gfile().GFile(part, "wb")
+    else:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        part = str(Path(path).with_name(f".{Path(path).name}.{uuid.uuid4().hex}.part"))
+        raw = open(part, "wb")  # noqa: SIM115 (closed by the `with` below, as the remote one)
+    try:
+        with raw:
+            if path.endswith(".gz"):
+                with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
+                    packed.writelines(chunks)
+            elif path.endswith(".zst"):
+                with _zstd(raw, reading=False) as stream:
+                    for chunk in chunks:
+                        stream.write(chunk)
+            else:
+                for chunk in chunks:
+                    raw.write(chunk)
+        if is_remote(path):
+            _gfile().rename(part, path, overwrite=True)
+        else:
+            os.replace(part, path)
+    except BaseException:
+        if exists(part):
+            _gfile().remove(part) if is_remote(path) else os.remove(part)
+        raise
+
+
+def _zstd(raw: Any, reading: bool) -> Any:
+    import pyarrow
+
+    plain = pyarrow.PythonFile(raw, mode="r" if reading else "w")
+    kind = pyarrow.CompressedInputStream if reading else pyarrow.CompressedOutputStream
+    return kind(plain, "zstd")
 
 
 def _open_raw(path: str) -> Any:

@@ -106,7 +106,8 @@ def decoder_fields(targets: np.ndarray, lengths: np.ndarray) -> dict[str, np.nda
     }
 
 
-def _encoder_decoder_spec(inputs_length: int, targets_length: int) -> Spec:
+def encoder_decoder_spec(inputs_length: int, targets_length: int) -> Spec:
+    """Returns the shape and dtype of one row of each field of an encoder-decoder batch."""
     return {
         "encoder_input_tokens": ((inputs_length,), _INT),
         "decoder_input_tokens": ((targets_length,), _INT),
@@ -119,7 +120,8 @@ def _encoder_decoder_spec(inputs_length: int, targets_length: int) -> Spec:
 class SpanCorruption:
     """T5's pretraining: spans of the text are replaced by sentinels and asked for in the targets.
 
-    `targets_length` None takes what `inputs_length` gives; a larger one pads.
+    `targets_length` None takes what `inputs_length` gives; a larger one pads. `window` None takes
+    as many tokens of text as fill the inputs.
     """
 
     features: tuple[str, ...] = ("targets",)
@@ -131,13 +133,15 @@ class SpanCorruption:
         targets_length: int | None = None,
         density: float = 0.15,
         mean_span: float = 3.0,
+        window: int | None = None,
     ):
         if not 0 < density < 1 or mean_span < 1:
             raise UserError(
                 "Span corruption needs 0 < noise_density < 1 and mean_span >= 1, not "
                 f"noise_density={density}, mean_span={mean_span}."
             )
-        self.window, needed = raw_length(inputs_length, density, mean_span)
+        self.window = window or raw_length(inputs_length, density, mean_span)[0]
+        needed = corrupted_lengths(self.window, density, mean_span)[1]
         if targets_length is not None and targets_length < needed:
             raise UserError(
                 f"targets_length={targets_length} is too small: inputs_length={inputs_length} "
@@ -150,7 +154,7 @@ class SpanCorruption:
 
     def spec(self) -> Spec:
         """Returns the shape and dtype of one row of each field."""
-        return _encoder_decoder_spec(self.inputs_length, self.targets_length)
+        return encoder_decoder_spec(self.inputs_length, self.targets_length)
 
     def __call__(self, features: Features, draw: Draw) -> dict[str, np.ndarray]:
         """Returns the fields of an encoder-decoder batch for texts of at least 2 tokens."""
@@ -263,7 +267,7 @@ class TextToText:
 
     def spec(self) -> Spec:
         """Returns the shape and dtype of one row of each field."""
-        return _encoder_decoder_spec(self.inputs_length, self.targets_length)
+        return encoder_decoder_spec(self.inputs_length, self.targets_length)
 
     def __call__(self, features: Features, draw: Draw) -> dict[str, np.ndarray]:
         """Returns the fields of an encoder-decoder batch; needs no randomness."""

@@ -3,23 +3,25 @@
     discover(("corpus/",), TEXT) -> {"swh_Latn": ("corpus/swh_Latn.txt.gz",), ...}
 
 A source is a file (its stem names the language), a folder (of such files, and of folders that are
-named by language and hold any number of files), or a glob pattern. Blank lines are not documents.
+named by language and hold any number of files), or a glob pattern. Plain text has a document a
+line, blank lines are none; JSON lines and parquet have one in the column `text` of each row.
 """
 
-import gzip
 import hashlib
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from jaxlt.data import files
+from jaxlt.data.readers import tables
+from jaxlt.data.readers.lines import MARK, control, raw_lines
+from jaxlt.data.readers.problems import Problems
 from jaxlt.data.vocabularies import Vocabulary
 from jaxlt.errors import UserError, nearest
 
-TEXT = (".txt", ".txt.gz")
-PAIRS = (".tsv", ".tsv.gz")
+TEXT = (".txt", ".txt.gz", ".txt.zst", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+PAIRS = (".tsv", ".tsv.gz", ".tsv.zst")
 SPLITS = ("train", "validation")
 
 Files = dict[str, tuple[str, ...]]
@@ -74,7 +76,7 @@ def _expand(source: str, endings: Sequence[str]) -> list[tuple[str, str]]:
     if not found:
         raise UserError(
             f"The folder '{source}' has no text: expected files such as swh_Latn{endings[0]} or "
-            f"swh_Latn{endings[-1]}, or folders of such files, named by language."
+            f"swh_Latn{endings[1]}, or folders of such files, named by language."
         )
     return found
 
@@ -87,68 +89,102 @@ def _stem(path: str, endings: Sequence[str]) -> str:
     return name
 
 
-def lines(path: str) -> Iterator[tuple[int, bytes]]:
-    """Yields (line number from 1, line without its end) for each line that is not blank.
+def lines(path: str, problems: Problems | None = None) -> Iterator[tuple[int, bytes]]:
+    """Yields (line or row number from 1, document) for each document that is not blank.
 
-    Raises UserError where a line is not UTF-8, where a .gz is broken, and where there is no text.
+    A line that is not UTF-8 or holds a NUL, and a damaged archive, are problems. A file without
+    any document is an error.
     """
-    number, offset, some = 0, 0, False
-    with files.open_bytes(path) as file:
-        try:
-            for raw in file:
-                number += 1
-                line = raw[3:] if number == 1 and raw.startswith(b"\xef\xbb\xbf") else raw
-                line = line.rstrip(b"\r\n")
-                if line and not line.isspace():
-                    line.isascii() or line.decode("utf-8")
-                    some = True
-                    yield number, line
-                offset += len(raw)
-        except UnicodeDecodeError as err:
-            place = raw.find(err.object) + err.start
-            raise UserError(
-                f"'{path}' is not UTF-8 at line {number}, byte {place + 1} of the line (byte "
-                f"offset {offset + place} of the text): {raw[place : place + 4].hex(' ')}. Convert "
-                "the file to UTF-8, for instance with iconv."
-            ) from None
-        except (EOFError, gzip.BadGzipFile, zlib.error) as err:
-            raise UserError(
-                f"'{path}' breaks off or is damaged after line {number}: {err}."
-            ) from None
+    problems = problems or Problems()
+    some = False
+    plain = path.endswith(tuple(e for e in TEXT if e.startswith(".txt")) + PAIRS)
+    for item in _plain(path, problems) if plain else _column(path, problems):
+        some = True
+        yield item
     if not some:
-        raise UserError(f"'{path}' is empty: expected one document a line.")
+        expected = "a line" if plain else "in the column 'text' of each row"
+        raise UserError(f"'{path}' is empty: expected one document {expected}.")
+
+
+def _plain(path: str, problems: Problems) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    for number, raw in raw_lines(path, problems, mark=True):
+        line = raw.removeprefix(MARK) if number == 1 else raw
+        line = line.rstrip(b"\r\n")
+        if line and not line.isspace():
+            fault = _not_text(line, raw.find(line), offset, number)
+            if fault:
+                problems.add(f"'{path}' {fault}")
+            else:
+                yield number, line
+        offset += len(raw)
+
+
+def _not_text(line: bytes, start: int, offset: int, number: int) -> str:
+    """Returns what is wrong with a line, with its line, byte and offset, or ""."""
+    if b"\0" in line:
+        return f"has at line {number} {control(line.decode('utf-8', 'replace'))}"
+    if line.isascii():
+        return ""
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as err:
+        place = start + err.start
+        return (
+            f"is not UTF-8 at line {number}, byte {place + 1} of the line (byte offset "
+            f"{offset + place} of the text): {line[err.start : err.start + 4].hex(' ')}. "
+            "Convert the file to UTF-8, for instance with iconv."
+        )
+    return ""
+
+
+def _column(path: str, problems: Problems) -> Iterator[tuple[int, bytes]]:
+    for number, row in tables.rows(path, problems):
+        if "text" not in row:
+            found = ", ".join(row) or "none"
+            problems.at(path, number, f"no column 'text' (there are: {found}).")
+        elif row["text"] and not row["text"].isspace():
+            yield number, row["text"].encode("utf-8")
 
 
 def split_of(document: bytes, held_out: float) -> str:
     """Returns 'validation' for a share `held_out` of documents, 'train' for the rest.
 
-    The document's hash decides, so equal documents are on one side, in every file and language.
+    The document's hash decides, so equal documents are on one side, in every file and language,
+    and a larger share holds out what a smaller one did.
     """
     word = int.from_bytes(hashlib.blake2b(document, digest_size=8).digest(), "big")
     return "validation" if word < held_out * 2**64 else "train"
 
 
-def documents(paths: Iterable[str], split: str, held_out: float) -> Iterator[bytes]:
+def documents(
+    paths: Iterable[str], split: str, held_out: float, problems: Problems | None = None
+) -> Iterator[bytes]:
     """Yields the documents of a split, in the order of the files."""
     check_split(split)
     for path in paths:
-        for _, line in lines(path):
+        for _, line in lines(path, problems):
             if split_of(line, held_out) == split:
                 yield line
 
 
-def pairs(paths: Iterable[str], split: str, held_out: float) -> Iterator[tuple[bytes, bytes]]:
+def pairs(
+    paths: Iterable[str], split: str, held_out: float, problems: Problems | None = None
+) -> Iterator[tuple[bytes, bytes]]:
     """Yields (inputs, targets) of a split of lines inputs<TAB>targets; the inputs' hash splits."""
     check_split(split)
+    problems = problems or Problems()
     for path in paths:
-        for number, line in lines(path):
+        for number, line in lines(path, problems):
             fields = line.split(b"\t")
             if len(fields) != 2:
-                raise UserError(
-                    f"'{path}', line {number}: expected inputs<TAB>targets, but the line has "
-                    f"{len(fields)} field{'s' if len(fields) > 1 else ''}."
+                problems.at(
+                    path,
+                    number,
+                    f"expected inputs<TAB>targets, but the line has {len(fields)} "
+                    f"field{'s' if len(fields) > 1 else ''}.",
                 )
-            if split_of(fields[0], held_out) == split:
+            elif split_of(fields[0], held_out) == split:
                 yield fields[0], fields[1]
 
 

@@ -12,11 +12,25 @@ from jaxlt.data.token_cache import TokenCache
 
 @dataclass(frozen=True)
 class Text:
-    """The tokens of one language's split; `key` is the digest of all that decided them."""
+    """The tokens of one language's split; `key` is the digest of all that decided them.
+
+    Where inputs and targets are of different languages, `language` names the pair and `ends` both.
+    """
 
     language: str
     key: str
     cache: TokenCache
+    ends: tuple[str, str] | None = None
+
+    @property
+    def source(self) -> str:
+        """The language of what the encoder reads."""
+        return self.ends[0] if self.ends else self.language
+
+    @property
+    def target(self) -> str:
+        """The language of the targets."""
+        return self.ends[1] if self.ends else self.language
 
     @property
     def amount(self) -> int:
@@ -47,15 +61,30 @@ class LanguageInfo:
     rows: int
 
 
-class _Rows:
+def describe(infos: list[LanguageInfo]) -> str:
+    """Returns a table of languages with their rates and sizes."""
+    width = max(8, *(len(i.name) for i in infos))
+    lines = [f"{'language':{width}}   rate %   documents        tokens     rows/epoch"]
+    for i in infos:
+        numbers = f"{100 * i.rate:8.3f} {i.documents:11,} {i.tokens:13,} {i.rows:14,}"
+        lines.append(f"{i.name:{width}} {numbers}")
+    return "\n".join(lines)
+
+
+class Rows:
     """Makes the fields of chosen windows of chosen texts."""
 
     def __init__(self, objective: Objective, texts: list[Text], languages: tuple[str, ...]):
         self.objective, self.texts = objective, texts
-        self.ids = np.array([languages.index(t.language) for t in texts], np.int32)
+        self.ids = {"language": np.array([languages.index(t.source) for t in texts], np.int32)}
+        if any(t.ends for t in texts):
+            self.ids["target_language"] = np.array(
+                [languages.index(t.target) for t in texts], np.int32
+            )
 
     def spec(self) -> Spec:
-        return {**self.objective.spec(), "language": ((), np.dtype(np.int32))}
+        """Returns the shape and dtype of one row of each field."""
+        return {**self.objective.spec(), **{n: ((), np.dtype(np.int32)) for n in self.ids}}
 
     def take(
         self, text: np.ndarray, index: np.ndarray, seed: int, purpose: str, places: np.ndarray
@@ -63,7 +92,7 @@ class _Rows:
         """Returns the fields of window index[i] of text[i], its noise drawn at places[i]."""
         features = {name: self._gather(name, text, index) for name in self.objective.features}
         fields = self.objective(features, lambda r, n: uniforms(seed, purpose, places[r], n))
-        return {**fields, "language": self.ids[text]}
+        return {**fields, **{name: ids[text] for name, ids in self.ids.items()}}
 
     def _gather(
         self, feature: str, text: np.ndarray, index: np.ndarray
@@ -107,9 +136,9 @@ class MixtureBatches:
         fingerprint: str,
     ):
         self.batch_size, self.languages, self.fingerprint = batch_size, languages, fingerprint
-        self._make = _Rows(objective, texts, languages)
+        self._make = Rows(objective, texts, languages)
         self._counts = np.array([t.windows(objective, partial=False) for t in texts])
-        self._names = np.array([_word(t.language) for t in texts], np.uint64)
+        self._names = np.array([word_of(t.language) for t in texts], np.uint64)
         self._schedule = Schedule(rates, seed)
         self._seed, self._shuffle, self._rates = seed, shuffle, rates
 
@@ -136,12 +165,7 @@ class MixtureBatches:
 
     def describe(self) -> str:
         """Returns a table of the languages with their rates and sizes."""
-        width = max(8, *(len(i.name) for i in self.info()))
-        lines = [f"{'language':{width}}   rate %   documents        tokens     rows/epoch"]
-        for i in self.info():
-            numbers = f"{100 * i.rate:8.3f} {i.documents:11,} {i.tokens:13,} {i.rows:14,}"
-            lines.append(f"{i.name:{width}} {numbers}")
-        return "\n".join(lines)
+        return describe(self.info())
 
 
 class EvaluationBatches:
@@ -161,14 +185,14 @@ class EvaluationBatches:
         fingerprint: str,
     ):
         self.batch_size, self.languages, self.fingerprint = batch_size, languages, fingerprint
-        self._make = _Rows(objective, texts, languages)
+        self._make = Rows(objective, texts, languages)
         counts = [t.windows(objective, partial=True) for t in texts]
         counts = [min(count, limit) if limit else count for count in counts]
         index = np.concatenate([np.arange(count) for count in counts])
         order = np.argsort(index, kind="stable")
         self._index = index[order]
         self._text = np.repeat(np.arange(len(texts)), counts)[order]
-        self._names = np.array([_word(t.language) for t in texts], np.uint64)
+        self._names = np.array([word_of(t.language) for t in texts], np.uint64)
         self.num_rows = len(self._index)
         self.num_batches = -(-self.num_rows // batch_size)
 
@@ -192,6 +216,6 @@ class EvaluationBatches:
         }
 
 
-def _word(name: str) -> int:
+def word_of(name: str) -> int:
     """A number for a name, so that streams follow the language, not its place in a list."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "little")

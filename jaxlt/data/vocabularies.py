@@ -59,6 +59,7 @@ class Vocabulary:
     fingerprint: str
     size: int  # ids 0 .. size-1 exist
     byte_lengths: np.ndarray  # [size] int32: bytes of text that an id spells
+    unknown_ids: np.ndarray  # [size] bool: unk, and the bytes that a piece model falls back on
     text_ids: tuple[int, int]  # [low, high): ids that may occur in text, to draw random ones from
 
     @property
@@ -74,6 +75,13 @@ class Vocabulary:
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """Returns the text of ids; pad, eos and ids beyond the text's are left out."""
         raise TypeError("open_vocabulary makes vocabularies that decode")
+
+    def spell(self, ids: Sequence[int] | np.ndarray) -> str:
+        """Returns what ids spell where they stand: as decode, but with the spaces at the ends.
+
+        Bytes that are no whole letter show as U+FFFD.
+        """
+        raise TypeError("open_vocabulary makes vocabularies that spell")
 
     def sentinels(self, count: int) -> np.ndarray:
         """Returns the ids [count] int32 of the first `count` sentinels."""
@@ -109,6 +117,7 @@ class Bytes(Vocabulary):
         self.size = _OFFSET + 256 + (_BYTE_EXTRA if config.sentinels == "extra" else 0)
         said = f"bytes offset={_OFFSET} pad=0 eos=1 unk=2 sentinels={config.sentinels}"
         self.fingerprint = hashlib.sha256(said.encode()).hexdigest()
+        self.unknown_ids = np.arange(self.size) == UNK
         self.byte_lengths = np.zeros(self.size, np.int32)
         self.byte_lengths[_OFFSET : _OFFSET + 256] = 1
         self.text_ids = (_OFFSET, _OFFSET + 0xF5)  # UTF-8 has no byte from 0xF5 on
@@ -121,6 +130,11 @@ class Bytes(Vocabulary):
         array = np.asarray(ids, np.int64)
         array = array[(array >= _OFFSET) & (array < _OFFSET + 256)] - _OFFSET
         return array.astype(np.uint8).tobytes().decode("utf-8", errors="ignore")
+
+    def spell(self, ids: Sequence[int] | np.ndarray) -> str:
+        array = np.asarray(ids, np.int64)
+        array = array[(array >= _OFFSET) & (array < _OFFSET + 256)] - _OFFSET
+        return array.astype(np.uint8).tobytes().decode("utf-8", errors="replace")
 
     def seqio(self) -> Any:
         import seqio
@@ -154,6 +168,8 @@ class Pieces(Vocabulary):
         sha.update(f"sentinels={config.sentinels}".encode())
         self.fingerprint = sha.hexdigest()
         self.byte_lengths = self._lengths()
+        self.unknown_ids = np.arange(self.size) == UNK
+        self.unknown_ids[: self._pieces] |= [self._model.is_byte(i) for i in range(self._pieces)]
         self.text_ids = (_OFFSET, self._pieces)
 
     def _lengths(self) -> np.ndarray:
@@ -176,6 +192,17 @@ class Pieces(Vocabulary):
         array = np.asarray(ids, np.int64)
         kept = array[(array > EOS) & (array < self._pieces)]
         return str(self._model.decode(kept.tolist()))
+
+    def spell(self, ids: Sequence[int] | np.ndarray) -> str:
+        out = []
+        for token in np.asarray(ids, np.int64).tolist():
+            if token == UNK:
+                out.append("\ufffd".encode())
+            elif EOS < token < self._pieces and self._model.is_byte(token):
+                out.append(bytes([int(self._model.id_to_piece(token)[1:-1], 16)]))  # <0xE2>
+            elif EOS < token < self._pieces and self.byte_lengths[token]:
+                out.append(self._model.id_to_piece(token).replace("\u2581", " ").encode())
+        return b"".join(out).decode("utf-8", errors="replace")
 
     def seqio(self) -> Any:
         import seqio

@@ -19,6 +19,7 @@ import numpy as np
 from jaxlt.data.batches import BatchSource
 from jaxlt.engine import distributed
 from jaxlt.engine.checkpoint import CheckpointConfig, Checkpoints
+from jaxlt.engine.counters import TokenCounter
 from jaxlt.engine.evaluator import Evaluator
 from jaxlt.engine.feed import Feed
 from jaxlt.engine.flops import step_flops, tokens_of
@@ -47,6 +48,8 @@ class TrainConfig:
     frozen_dtype: store the frozen part in this dtype, whose gradients then flow in it too.
     accumulate: split a batch in so many parts, one after the other.
     patience: stop after so many evaluations without a better `CheckpointConfig.best_metric`.
+    epochs: stop after so many passes over the data, and at `steps` at the latest; eval_epochs:
+    evaluate and save after every so many. `in_steps` turns both into steps.
     on_nan: 'stop', or 'skip' the step. max_loss: a loss above it counts as exploded, and is met
     likewise.
     """
@@ -62,6 +65,8 @@ class TrainConfig:
     patience: int = 0
     on_nan: str = "stop"
     max_loss: float | None = None
+    epochs: float | None = None
+    eval_epochs: float | None = None
 
     def __post_init__(self) -> None:
         if self.on_nan not in ("stop", "skip"):
@@ -69,6 +74,10 @@ class TrainConfig:
         for field in ("steps", "accumulate", "log_every"):
             if getattr(self, field) < 1:
                 raise UserError(f"TrainConfig.{field} is at least 1, not {getattr(self, field)}.")
+        for field in ("epochs", "eval_epochs"):
+            value = getattr(self, field)
+            if value is not None and not value > 0:
+                raise UserError(f"TrainConfig.{field} is above 0, not {value}.")
 
 
 class Job(Protocol):
@@ -155,26 +164,26 @@ def train(
     stop_at = job.train.steps if ended is None else position.step
     feed = Feed(data, program.spec.mesh, position.step, stop_at, slots=slots_of(job.model))
     watch = Watch(job, checkpoints, say, position.skipped_steps)
+    seen = TokenCounter(data.languages, position.language_tokens)
     with _winding_up(checkpoints, feed, preemption, say):
         for step, batch, languages in feed:
             rate = learning_rate(job.schedule, step)
             hyper = Hyper(jnp.float32(rate), jnp.uint32(job.train.seed))
+            seen.add(batch)
             state, metrics = program.train(state, batch, hyper)
             say.tick(step + 1)
             watch.later(step, metrics, languages, [data.languages, rate])
             position = dataclasses.replace(position, step=step + 1)
             last = position.step == job.train.steps
             if last or position.step % job.train.log_every == 0:
-                say.log(position.step, watch.settle())
+                say.log(position.step, watch.settle() | seen.metrics())
             if evaluators and (last or _due(position.step, job.train.eval_every)):
                 watch.settle()
                 position = evaluate(program, state, evaluators, position, job, say)
             ended = _over(position, job) or ("preempted" if preemption.asked(step + 1) else None)
             best = job.checkpoint.keep_best > 0 and position.best_step == position.step
             if ended or best or _due(position.step, job.checkpoint.every):
-                watch.settle()
-                position = dataclasses.replace(position, skipped_steps=watch.skipped)
-                save(checkpoints, state, position)
+                position = save(checkpoints, state, position, watch.skips(), seen.totals())
             if ended:
                 break
 
@@ -254,6 +263,11 @@ class Watch:
         self.metrics = values | {"learning_rate": rate, "skipped_steps": float(self.skipped)}
         return self.metrics
 
+    def skips(self) -> int:
+        """Settles the step in hand (a bad one stops the run), and returns the steps skipped."""
+        self.settle()
+        return self.skipped
+
     def _stop(self, step: int, story: str) -> None:
         self._checkpoints.abandon()  # the one that is being written is good
         good = self._checkpoints.latest()
@@ -316,6 +330,11 @@ def check_job(job: Job, data: BatchSource, checkpoints: Checkpoints) -> None:
 def check_languages(model: T5Config, data: BatchSource) -> None:
     """Raises UserError where a plug's bank has fewer slots than the data has languages."""
     for plug in model.plugs:
+        if plug.routes and plug.key in ("source", "target") and getattr(data, "mixed_rows", False):
+            raise UserError(
+                f"Plug '{plug.name}' has a module a language, and a row goes through one of them, "
+                "but packed rows hold several languages: set DataConfig.packing = 'language'."
+            )
         if plug.routes and plug.key in ("source", "target") and plug.routes < len(data.languages):
             raise UserError(
                 f"Plug '{plug.name}' has {plug.routes} routes, and the data {len(data.languages)} "

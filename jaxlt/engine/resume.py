@@ -49,6 +49,7 @@ class Position:
     evaluation: dict[str, float] = dataclasses.field(default_factory=dict)
     evaluated_step: int | None = None  # of `evaluation`
     skipped_steps: int = 0
+    language_tokens: dict[str, int] = dataclasses.field(default_factory=dict)  # targets so far
 
     def after_evaluation(
         self, metrics: dict[str, float], value: float | None, mode: str
@@ -116,11 +117,23 @@ def _brief(names: list[str]) -> str:
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
-def save(checkpoints: Checkpoints, state: TrainState, position: Position) -> None:
-    """Hands a checkpoint to the background writer, with the metrics found at this step."""
-    meta = dataclasses.asdict(position)
+def save(
+    checkpoints: Checkpoints,
+    state: TrainState,
+    position: Position,
+    skipped_steps: int,
+    language_tokens: dict[str, int],
+) -> Position:
+    """Hands a checkpoint to the background writer, with the metrics found at this step.
+
+    Returns the position as it was saved: with the counts brought up to date.
+    """
+    position = dataclasses.replace(
+        position, skipped_steps=skipped_steps, language_tokens=language_tokens
+    )
     metrics = position.evaluation if position.evaluated_step == position.step else None
-    checkpoints.save(position.step, arrays_of(state), meta, metrics=metrics)
+    checkpoints.save(position.step, arrays_of(state), dataclasses.asdict(position), metrics=metrics)
+    return position
 
 
 def position_of(meta: Mapping[str, Any]) -> Position:

@@ -32,6 +32,7 @@ _HELD: set[IO[str]] = set()  # a lock lives as long as the process, kept by its 
 # and how loudly it runs, not what is learnt from a given step on.
 HARMLESS = (
     "TrainConfig.steps",
+    "TrainConfig.epochs",
     "TrainConfig.log_every",
     "TrainConfig.eval_*",
     "TrainConfig.patience",

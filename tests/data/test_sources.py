@@ -1,9 +1,16 @@
 """Text files by language: found, split, and refused with file, line and byte."""
 
 import gzip
+import json
+import random
+import tracemalloc
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
+from jaxlt.data import files
+from jaxlt.data.readers.problems import Problems
 from jaxlt.data.sources import PAIRS, TEXT, discover, documents, lines, pairs
 from jaxlt.errors import UserError
 
@@ -96,3 +103,84 @@ def test_pairs_name_a_line_with_other_fields(tmp_path):
     path.write_text("in\tout\n\nalone\n")
     with pytest.raises(UserError, match=r"a.tsv', line 3: expected inputs<TAB>targets.* 1 field\."):
         list(pairs([str(path)], "train", 0.0))
+
+
+def test_packed_and_structured_documents(tmp_path):
+    for name in ("a.txt", "a.txt.gz", "a.txt.zst"):
+        files.write_chunks(str(tmp_path / name), [b"one\n", b"\ntwo\n"])
+        assert list(lines(str(tmp_path / name))) == [(1, b"one"), (3, b"two")]
+    rows = [{"text": "one\nline"}, {"text": " "}, {"text": "two", "n": 1}]
+    content = "\n".join(map(json.dumps, rows)).encode()
+    for name in ("a.jsonl", "a.jsonl.gz", "a.jsonl.zst"):
+        files.write_chunks(str(tmp_path / name), [content])
+        assert list(lines(str(tmp_path / name))) == [(1, b"one\nline"), (3, b"two")]
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["one", "", "two"]}), tmp_path / "a.parquet")
+    assert list(lines(str(tmp_path / "a.parquet"))) == [(1, b"one"), (3, b"two")]
+    assert list(discover((str(tmp_path / "a.parquet"),), TEXT)) == ["a"]
+
+
+@pytest.mark.parametrize("ending", ["txt.zst", "jsonl.zst", "parquet"])
+def test_other_broken_archives_are_named(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(b"not an archive")
+    with pytest.raises(UserError, match=f"a.{ending}' (breaks off or )?is damaged"):
+        list(lines(str(path)))
+    if ending == "txt.zst":
+        rng = random.Random(0)
+        files.write_chunks(str(path), [rng.randbytes(1000).hex().encode() + b"\n"] * 50)
+        path.write_bytes(path.read_bytes()[:-300])
+        with pytest.raises(UserError, match="breaks off or is damaged"):
+            list(lines(str(path)))
+
+
+def test_malformed_lines_stop_or_are_counted(tmp_path, caplog):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"one\nt\0wo\n\xff\nfour\n")
+    with pytest.raises(UserError, match=r"a.txt' has at line 2 a NUL byte at character 2"):
+        list(lines(str(path)))
+    with Problems("skip") as problems:
+        assert list(documents([str(path)], "train", 0.0, problems)) == [b"one", b"four"]
+    assert problems.count == 2
+    assert "2 malformed items left out" in caplog.text and "line 3" in caplog.text
+    pair = tmp_path / "a.tsv"
+    pair.write_bytes(b"a\tb\nalone\n")
+    problems = Problems("skip")
+    assert list(pairs([str(pair)], "train", 0.0, problems)) == [(b"a", b"b")]
+    assert problems.count == 1
+    table = tmp_path / "a.jsonl"
+    table.write_bytes(b'{"text": "a"}\n{"texts": "b"}\n[]\n{\n')
+    for line, message in ((2, "no column 'text'"), (3, "not an object"), (4, "not JSON")):
+        problems = Problems("skip")
+        list(lines(str(table), problems))
+        assert f"line {line}: {message}" in problems.first[line - 2]
+    with pytest.raises(UserError, match=r"'skipped'.*Did you mean 'skip'"):
+        Problems("skipped")
+
+
+def test_long_lines_stream(tmp_path):
+    path = tmp_path / "a.txt.gz"
+    long = "ä".encode() * 5_000_000
+    path.write_bytes(gzip.compress(long + b"\nshort\n", 1))
+    assert [len(text) for _, text in lines(str(path))] == [10_000_000, 5]
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_file(tmp_path):
+    path = str(tmp_path / "a.txt.zst")
+    files.write_chunks(path, (b"some words of a language\n" * 4096 for _ in range(150)))
+    tracemalloc.start()
+    assert sum(1 for _ in lines(path)) == 150 * 4096
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 << 20
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    def broken():
+        yield b"x"
+        raise ValueError
+
+    path = tmp_path / "new" / "a.txt.gz"
+    with pytest.raises(ValueError):
+        files.write_chunks(str(path), broken())
+    assert list(path.parent.iterdir()) == []

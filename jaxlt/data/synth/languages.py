@@ -1,4 +1,4 @@
-"""Languages that say the sentences of the world: words, endings, order, and their relatives.
+"""Made languages as text: the factory's front door for whoever needs only sentences.
 
     spec = LanguageSpec("asha_Latn", family=1)
     list(generate(spec, sentences=8, seed=0))      # two texts of four sentences, a line each
@@ -9,119 +9,71 @@ by each language's own regular sound changes; the rest is new. So relatives shar
 some words, and what a model learns of some helps it with another.
 """
 
-import functools
-import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-
-from jaxlt.data.batches import stream
 from jaxlt.data.files import write_atomically
-from jaxlt.data.synth import world
-from jaxlt.errors import UserError
+from jaxlt.data.synth.draws import number_of
+from jaxlt.data.synth.facts import fact_of_text
+from jaxlt.data.synth.grammar import SENTENCES_A_TEXT, Teller, fact_sentence
+from jaxlt.data.synth.realise import Said, Speaker, speaker, voice
+from jaxlt.data.synth.spec import LanguageSpec
+from jaxlt.data.synth.world import Fact, world
 
-CONSONANTS, VOWELS = "ptkbdgmnslrvzh", "aeiou"
-_ENDINGS = ("plural", "living", "lifeless", "one does", "many do", "object")
-
-
-@dataclass(frozen=True)
-class LanguageSpec:
-    """One made language; equal specs speak alike on every machine.
-
-    `cognates` is the share of words that come from the family's ancestor, `changes` the number of
-    sound changes since then.
-    """
-
-    code: str
-    family: int = 0
-    order: Literal["SVO", "SOV"] = "SVO"
-    adjective: Literal["before", "after"] = "before"
-    cognates: float = 0.7
-    changes: int = 2
-
-    def __post_init__(self) -> None:
-        if self.order not in ("SVO", "SOV") or self.adjective not in ("before", "after"):
-            raise UserError(
-                f"Language '{self.code}': order is 'SVO' or 'SOV' and adjective 'before' or "
-                f"'after', not '{self.order}' and '{self.adjective}'."
-            )
-        if not 0 <= self.cognates <= 1 or not 0 <= self.changes <= 5:
-            raise UserError(
-                f"Language '{self.code}': cognates is a share in [0, 1] and changes at most 5."
-            )
-
+__all__ = ["FAMILY", "UNSEEN", "LanguageSpec", "generate", "language", "texts", "write_languages"]
 
 # Three languages to learn from, and a relative of theirs to meet later.
 FAMILY = (
-    LanguageSpec("asha_Latn", 1, "SVO", "before"),
-    LanguageSpec("bevo_Latn", 1, "SOV", "before"),
-    LanguageSpec("chiri_Latn", 1, "SVO", "after"),
+    LanguageSpec("asha_Latn", 1),
+    LanguageSpec("bevo_Latn", 1, order="SOV", adposition="after", genitive="before"),
+    LanguageSpec("chiri_Latn", 1, adjective="after", synthesis=0.8),
 )
-UNSEEN = LanguageSpec("doru_Latn", 1, "SOV", "after", cognates=0.8)
+UNSEEN = LanguageSpec(
+    "doru_Latn", 1, cognates=0.8, order="SOV", adposition="after", adjective="after"
+)
 
 
-class Language:
-    """The words and endings of a spec, and how it says a sentence."""
-
-    def __init__(self, spec: LanguageSpec):
-        self.spec = spec
-        own = _number(spec.code)
-        meanings = (*world.concepts(), *_ENDINGS)
-        ancestor = _lexicon(spec.family, meanings)
-        new = _lexicon(own, meanings)
-        rng = stream(own, "descent")
-        change = _sound_changes(rng, spec.changes)
-        kept = {m for m in meanings if rng.random() < spec.cognates}
-        self.words = {m: ancestor[m].translate(change) if m in kept else new[m] for m in meanings}
-        self.words |= {name: name.capitalize() for name in world.NAMES}
-        self.cognates = frozenset(kept)
-
-    def say(self, sentence: world.Sentence) -> str:
-        """Returns the sentence as text, with a capital and a full stop."""
-        subject, verb = self._phrase(sentence.subject, ""), self._verb(sentence)
-        thing = self._phrase(sentence.object, self.words["object"])
-        core = [subject, thing, verb] if self.spec.order == "SOV" else [subject, verb, thing]
-        place = [self.words["at"], self.words[sentence.place]] if sentence.place else []
-        if self.spec.order == "SOV":  # such languages put the preposition after
-            core[1:1] = reversed(place)
-        else:
-            core += place
-        said = " ".join([*([self.words[sentence.link]] if sentence.link else []), *core])
-        return said[0].upper() + said[1:] + "."
-
-    def _verb(self, sentence: world.Sentence) -> str:
-        ending = "many do" if sentence.subject.number > 1 else "one does"
-        return self.words[sentence.verb] + self.words[ending]
-
-    def _phrase(self, phrase: world.Phrase, case: str) -> str:
-        if phrase.is_name:
-            return self.words[phrase.head] + case
-        plural = self.words["plural"] if phrase.number > 1 else ""
-        noun = self.words[phrase.head] + plural + case
-        said = [noun]
-        if phrase.quality:  # agrees with the noun's class and number
-            kind = "living" if world.living(phrase.head) else "lifeless"
-            quality = self.words[phrase.quality] + self.words[kind] + plural
-            said = [quality, noun] if self.spec.adjective == "before" else [noun, quality]
-        if phrase.number > 1:
-            said.insert(0, self.words[world.NUMBERS[phrase.number - 1]])
-        return " ".join(said)
+def language(spec: LanguageSpec) -> Speaker:
+    """Returns the speaker of a language."""
+    return speaker(spec)
 
 
-@functools.lru_cache(maxsize=64)
-def language(spec: LanguageSpec) -> Language:
-    """Returns the language of a spec."""
-    return Language(spec)
+def texts(
+    spec: LanguageSpec,
+    sentences: int,
+    seed: int = 0,
+    facts: Sequence[Fact] = (),
+    fact_texts: float = 0.5,
+) -> Iterator[list[Said]]:
+    """Yields texts of four sentences, annotated; equal seeds say the same in every language.
+
+    With `facts`, a share `fact_texts` of texts begins with one of them, in turn.
+    """
+    teller, speaks = Teller(world(spec.seed)), speaker(spec)
+    for number, first in enumerate(range(0, sentences, SENTENCES_A_TEXT)):
+        count = min(SENTENCES_A_TEXT, sentences - first)
+        draws = voice(spec, seed, number)
+        meant = teller.text(seed, number, count)
+        if fact := fact_of_text(facts, number, fact_texts):
+            meant[0] = fact_sentence(fact)
+        yield [speaks.say(sentence, draws) for sentence in meant]
 
 
-def generate(spec: LanguageSpec, sentences: int, seed: int = 0) -> Iterator[str]:
-    """Yields texts of four sentences, a line each; equal seeds say the same in every language."""
-    speaker = language(spec)
-    for text in world.texts(sentences, seed):
-        yield " ".join(speaker.say(sentence) for sentence in text)
+def generate(
+    spec: LanguageSpec,
+    sentences: int,
+    seed: int = 0,
+    facts: Sequence[Fact] = (),
+    fact_texts: float = 0.5,
+) -> Iterator[str]:
+    """Yields the texts as lines."""
+    for text in texts(spec, sentences, seed, facts, fact_texts):
+        yield " ".join(said.text for said in text)
+
+
+def own_seed(spec: LanguageSpec, seed: int) -> int:
+    """Returns the seed of what this language alone talks about."""
+    return seed ^ number_of(spec.code)
 
 
 def write_languages(
@@ -139,37 +91,7 @@ def write_languages(
     paths = []
     for spec in specs:
         path = Path(folder) / f"{spec.code}.txt"
-        own = seed if parallel else seed ^ _number(spec.code)
+        own = seed if parallel else own_seed(spec, seed)
         write_atomically(path, "".join(f"{line}\n" for line in generate(spec, sentences, own)))
         paths.append(path)
     return tuple(paths)
-
-
-def _lexicon(seed: int, meanings: Sequence[str]) -> dict[str, str]:
-    """Returns a word for each meaning, no two alike; endings are one syllable."""
-    rng, taken, words = stream(seed, "lexicon"), set[str](), {}
-    for meaning in meanings:
-        length = 1 if meaning in (*_ENDINGS, "at") else 2 + int(rng.random() < 0.3)
-        while (word := "".join(_syllable(rng) for _ in range(length))) in taken:
-            continue
-        taken.add(word)
-        words[meaning] = word
-    return words
-
-
-def _syllable(rng: np.random.Generator) -> str:
-    closed = "n" if rng.random() < 0.15 else ""
-    return CONSONANTS[int(rng.random() * 14)] + VOWELS[int(rng.random() * 5)] + closed
-
-
-def _sound_changes(rng: np.random.Generator, count: int) -> dict[int, str]:
-    """Returns a table for str.translate: `count` consonants became others, everywhere."""
-    table = {}
-    for source in np.argsort(rng.random(len(CONSONANTS)), kind="stable")[:count]:
-        target = (int(source) + 1 + int(rng.random() * 13)) % len(CONSONANTS)
-        table[ord(CONSONANTS[source])] = CONSONANTS[target]
-    return table
-
-
-def _number(code: str) -> int:
-    return int.from_bytes(hashlib.sha256(code.encode()).digest()[:7], "little")

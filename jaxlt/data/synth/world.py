@@ -1,136 +1,105 @@
-"""What the made languages talk about: a lexicon by topic, and sentences before any language.
+"""The world that all made languages speak of: who there is, and what is the case.
 
-A sentence is a tree of meanings, so that every language says the same thing in its own way:
-
-    Sentence(subject=Phrase("farmer", number=2, quality="old"), verb="sell", object=..., place=...)
+world = World(seed=0)
+world.people[0].name, world.facts[0]      # ("Ana", "Boro"), Fact(0, ...)
 """
 
-from collections.abc import Iterator
+import functools
 from dataclasses import dataclass
+from typing import Literal
 
-import numpy as np
+from jaxlt.data.synth.concepts import TRADES
+from jaxlt.data.synth.draws import Draws
 
-from jaxlt.data.batches import stream
-
-# Topic -> (things, deeds, qualities). Living things come first, as many as LIVING.
-TOPICS: dict[str, tuple[str, str, str]] = {
-    "farm": (
-        "farmer goat horse hen field seed plough fence barn wheat",
-        "plant feed sell carry count",
-        "fat brown young dry",
-    ),
-    "sea": (
-        "fisher whale crab gull boat net wave island anchor salt",
-        "catch see follow lose pull",
-        "deep cold blue fast",
-    ),
-    "market": (
-        "trader buyer thief child coin basket cloth bread price scale",
-        "buy steal weigh want offer",
-        "cheap new red heavy",
-    ),
-    "forest": (
-        "hunter wolf deer owl tree path leaf river stone mushroom",
-        "hear chase find fear cut",
-        "dark old green quiet",
-    ),
-    "house": (
-        "mother father cat guest door table fire lamp soup bed",
-        "clean cook open warm break",
-        "small clean bright soft",
-    ),
-    "school": (
-        "teacher pupil writer singer book letter song lesson map story",
-        "read write teach learn know",
-        "wise long short true",
-    ),
-}
-LIVING = 4
-NAMES = [
-    "ana",
-    "boro",
-    "cito",
-    "dela",
-    "efra",
-    "gino",
-    "hada",
-    "iven",
-    "jola",
-    "kemi",
-    "luto",
-    "mira",
-]
-PLACES = ["town", "hill", "bridge", "well", "garden", "road", "tower", "shore"]
-NUMBERS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
-LINKS = ["and", "then", "but"]
-
-SENTENCES_A_TEXT = 4
+_ONSETS, _VOWELS = (
+    ["b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z"],
+    "aeiou",
+)
+Kind = Literal["PER", "LOC", "ORG"]
 
 
 @dataclass(frozen=True)
-class Phrase:
-    """A thing, a name or a place; `number` above 1 is said and makes a plural."""
+class Entity:
+    """Someone or something with a name of one or two words, spelled in sounds."""
 
-    head: str
-    number: int = 1
-    quality: str = ""
+    kind: Kind
+    name: tuple[str, ...]
 
     @property
-    def is_name(self) -> bool:
-        """Names take no number and no quality."""
-        return self.head in NAMES
+    def label(self) -> str:
+        """The name as a person writes it in Latin letters."""
+        return " ".join(part.capitalize() for part in self.name)
 
 
 @dataclass(frozen=True)
-class Sentence:
-    """Who does what to whom, where; `link` ties it to the sentence before."""
+class Fact:
+    """`subject relation object`: the object is an entity, or a trade's meaning."""
 
-    subject: Phrase
-    verb: str
-    object: Phrase
-    place: str = ""
-    link: str = ""
+    number: int
+    subject: Entity
+    relation: str
+    object: Entity | str
 
-
-def concepts() -> tuple[str, ...]:
-    """Returns every meaning that needs a word, each once, in a fixed order."""
-    words = [w for parts in TOPICS.values() for part in parts for w in part.split()]
-    return tuple(dict.fromkeys([*words, *PLACES, *NUMBERS, *LINKS, "at"]))
+    @property
+    def answer(self) -> str:
+        """The object as a label."""
+        return self.object if isinstance(self.object, str) else self.object.label
 
 
-def living(head: str) -> bool:
-    """Says which of the two noun classes a meaning is of."""
-    return head in NAMES or any(head in things.split()[:LIVING] for things, _, _ in TOPICS.values())
+# relation -> kinds of its subject and object; how each is said stands in grammar.fact_sentence.
+RELATIONS: dict[str, tuple[Kind, Kind | None]] = {
+    "lives_at": ("PER", "LOC"),
+    "hails_from": ("PER", "LOC"),
+    "trade": ("PER", None),
+    "leads": ("PER", "ORG"),
+    "married": ("PER", "PER"),
+    "sits_at": ("ORG", "LOC"),
+}
 
 
-def texts(sentences: int, seed: int) -> Iterator[list[Sentence]]:
-    """Yields short texts of one topic and one hero each, `sentences` sentences in all."""
-    for number, first in enumerate(range(0, sentences, SENTENCES_A_TEXT)):
-        rng = stream(seed, "text", number)
-        topic = _pick(rng, tuple(TOPICS))
-        hero = Phrase(_pick(rng, NAMES))
-        count = min(SENTENCES_A_TEXT, sentences - first)
-        yield [_sentence(rng, topic, hero, bool(i)) for i in range(count)]
+class World:
+    """Entities and facts of a seed; relations are functions: one object a subject."""
+
+    def __init__(self, seed: int, people: int = 96, places: int = 32, groups: int = 24):
+        self.seed = seed
+        names = _names(seed, people + people // 3 + places + 2 * groups)
+        given, names = names[:people], names[people:]
+        kin, names = names[: people // 3], names[people // 3 :]
+        towns, names = names[:places], names[places:]
+        draws = Draws(seed, "entities")
+        self.people = tuple(
+            Entity("PER", (n, draws.pick(kin)) if draws.chance(0.4) else (n,)) for n in given
+        )
+        self.places = tuple(Entity("LOC", (n,)) for n in towns)
+        self.groups = tuple(
+            Entity("ORG", tuple(names[2 * i : 2 * i + 1 + draws.chance(0.5)]))
+            for i in range(groups)
+        )
+        self.facts = self._facts(Draws(seed, "facts"))
+
+    def _facts(self, draws: Draws) -> tuple[Fact, ...]:
+        pools = {"PER": self.people, "LOC": self.places, "ORG": self.groups}
+        found: list[Fact] = []
+        for relation, (subject, kind) in RELATIONS.items():
+            for entity in pools[subject]:
+                objects: list[Entity | str] = [*(pools[kind] if kind else TRADES)]
+                if entity in objects:
+                    objects.remove(entity)
+                found.append(Fact(len(found), entity, relation, draws.pick(objects)))
+        return tuple(found)
 
 
-def _sentence(rng: np.random.Generator, topic: str, hero: Phrase, linked: bool) -> Sentence:
-    things, deeds, qualities = (part.split() for part in TOPICS[topic])
-    agent = hero if rng.random() < 0.5 else _phrase(rng, things[:LIVING], qualities)
-    others = [t for t in things if t != agent.head]
-    return Sentence(
-        subject=agent,
-        verb=_pick(rng, deeds),
-        object=_phrase(rng, others, qualities),
-        place=_pick(rng, PLACES) if rng.random() < 0.4 else "",
-        link=_pick(rng, LINKS) if linked and rng.random() < 0.4 else "",
-    )
+@functools.lru_cache(maxsize=16)
+def world(seed: int) -> World:
+    """Returns the world of a seed."""
+    return World(seed)
 
 
-def _phrase(rng: np.random.Generator, heads: list[str], qualities: list[str]) -> Phrase:
-    head = _pick(rng, heads)
-    number = 1 + int(rng.random() * len(NUMBERS)) if rng.random() < 0.5 else 1
-    return Phrase(head, number, _pick(rng, qualities) if rng.random() < 0.5 else "")
-
-
-def _pick(rng: np.random.Generator, items: "tuple[str, ...] | list[str]") -> str:
-    return items[int(rng.random() * len(items))]
+def _names(seed: int, count: int) -> list[str]:
+    """Returns distinct names of two or three syllables, in sounds that every script writes."""
+    draws, found = Draws(seed, "names"), dict[str, None]()
+    while len(found) < count:
+        length = 2 + draws.chance(0.3)
+        syllables = (draws.pick(_ONSETS) + draws.pick(_VOWELS) for _ in range(length))
+        found["".join(syllables) + ("n" if draws.chance(0.2) else "")] = None
+    return list(found)

@@ -1,6 +1,7 @@
 """The numpy objectives as seqio preprocessors, so that a task yields what batches hold."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,7 +9,7 @@ import seqio
 import tensorflow as tf
 
 from jaxlt.data.batches import stream
-from jaxlt.data.objectives import MaskedLM, Objective, SpanCorruption
+from jaxlt.data.objectives import MaskedLM, Objective
 from jaxlt.data.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 
@@ -53,11 +54,10 @@ class Corrupt:
         return corrupt(pieces)
 
     def _objective(self, inputs_length: int) -> Objective:
-        vocabulary = open_vocabulary(self._config.vocabulary_config)
-        density = self._config.noise_density
-        if self._config.objective == "mlm":
-            return MaskedLM(vocabulary, inputs_length, density)
-        return SpanCorruption(vocabulary, inputs_length, None, density, self._config.mean_span)
+        from jaxlt.data.mixtures import build_objective  # registers tasks of this module
+
+        config = replace(self._config, inputs_length=inputs_length, targets_length=None)
+        return build_objective(config, open_vocabulary(config.vocabulary_config))
 
 
 class _Call:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import seqio
 import tensorflow as tf
 
-from jaxlt.data import files, sources
+from jaxlt.data import files, sources, translation
 from jaxlt.data.tasks.preprocessors import Corrupt, text_example
 from jaxlt.data.vocabularies import open_vocabulary
 
@@ -27,8 +27,13 @@ class IdentifiedSource(seqio.FunctionDataSource):
     Token caches are keyed by it; a plain FunctionDataSource has only its name.
     """
 
-    def __init__(self, dataset: Callable[..., tf.data.Dataset], identity: Callable[[], Any]):
-        super().__init__(dataset, splits=sources.SPLITS)
+    def __init__(
+        self,
+        dataset: Callable[..., tf.data.Dataset],
+        identity: Callable[[], Any],
+        splits: Sequence[str] = sources.SPLITS,
+    ):
+        super().__init__(dataset, splits=splits)
         self.identity = identity
 
 
@@ -61,13 +66,13 @@ def register_documents_task(
             lambda: documents(split), output_signature=tf.TensorSpec([], tf.string)
         )
 
-    features = _features(config)
+    features = text_features(config)
     if config.objective == "mlm":
         features["weights"] = seqio.Feature(
             seqio.PassThroughVocabulary(size=2), add_eos=False, dtype=tf.float32
         )
     separate = functools.partial(text_example, separator=config.separator_text)
-    return _replace_task(
+    return replace_task(
         name,
         source=IdentifiedSource(dataset, lambda: [identity(), config.separator_text]),
         preprocessors=[
@@ -81,47 +86,71 @@ def register_documents_task(
     )
 
 
-def register_pairs_task(name: str, paths: Sequence[str], config: "DataConfig") -> seqio.Task:
-    """Registers a task of inputs<TAB>targets files; returns it."""
+def register_pairs_task(
+    name: str, paths: Sequence[str], config: "DataConfig", direction: str = ""
+) -> seqio.Task:
+    """Registers a task of inputs<TAB>targets files, or of one direction of bitext; returns it."""
+
+    def found(split: str) -> Iterable[tuple[bytes, bytes]]:
+        if direction:
+            return translation.pairs(paths, direction, split, config.held_out, config.tag)
+        return sources.pairs(paths, split, config.held_out)
 
     def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del shuffle_files, seed
         text = tf.TensorSpec([], tf.string)
         return tf.data.Dataset.from_generator(
-            lambda: sources.pairs(paths, split, config.held_out), output_signature=(text, text)
+            lambda: found(split), output_signature=(text, text)
         ).map(lambda inputs, targets: {"inputs": inputs, "targets": targets})
 
-    return _replace_task(
+    said = [direction, config.tag] if direction else []
+    return replace_task(
         name,
-        source=IdentifiedSource(dataset, lambda: content_identity(paths, config)),
+        source=IdentifiedSource(dataset, lambda: [content_identity(paths, config), *said]),
         preprocessors=[
             seqio.preprocessors.tokenize,
             seqio.CacheDatasetPlaceholder(),
             seqio.preprocessors.append_eos_after_trim,
         ],
-        output_features=_features(config),
+        output_features=text_features(config),
         metric_fns=[],
     )
 
 
+def register_tasks(config: "DataConfig", found: sources.Files) -> list[str]:
+    """Registers '<mixture>.<language>' for each language; returns the names."""
+    for language, paths in found.items():
+        name = _task_name(config, language)
+        if config.paired:
+            direction = language if config.objective == "translation" else ""
+            register_pairs_task(name, paths, config, direction)
+        else:
+            register_text_task(name, paths, config)
+    return [_task_name(config, language) for language in found]
+
+
 def register_mixture(config: "DataConfig", found: sources.Files, rates: Mapping[str, float]) -> str:
     """Registers '<mixture>.<language>' for each language, and '<mixture>' over them."""
-    register = register_pairs_task if config.objective == "text_to_text" else register_text_task
-    for language, paths in found.items():
-        register(f"{config.mixture}.{language}", paths, config)
+    register_tasks(config, found)
     if config.mixture in seqio.MixtureRegistry.names():
         seqio.MixtureRegistry.remove(config.mixture)
-    tasks = [(f"{config.mixture}.{language}", rate) for language, rate in rates.items()]
+    tasks = [(_task_name(config, language), rate) for language, rate in rates.items()]
     seqio.MixtureRegistry.add(config.mixture, tasks)
     return config.mixture
 
 
-def _features(config: "DataConfig") -> dict[str, seqio.Feature]:
+def _task_name(config: "DataConfig", language: str) -> str:
+    """'<mixture>.<language>'; seqio allows no dash, so a direction is 'eng_Latn:swh_Latn'."""
+    return f"{config.mixture}.{language.replace('-', ':')}"
+
+
+def text_features(config: "DataConfig") -> dict[str, seqio.Feature]:
+    """Returns the features inputs and targets in the config's vocabulary."""
     vocabulary = open_vocabulary(config.vocabulary_config).seqio()
     return {name: seqio.Feature(vocabulary, add_eos=True) for name in ("inputs", "targets")}
 
 
-def _replace_task(name: str, **parts: Any) -> seqio.Task:
+def replace_task(name: str, **parts: Any) -> seqio.Task:
     """Registers a task, over the one of that name if there is one: a name means its last config."""
     if name in seqio.TaskRegistry.names():
         seqio.TaskRegistry.remove(name)

@@ -1,0 +1,307 @@
+"""Tables with a row a record: TSV with a header line and no quoting, JSON lines, parquet.
+
+    kind, records = tables.read("sib200_test.tsv.gz")       # 'labelled', Labelled(...), ...
+    tables.write("copy.jsonl.zst", records)
+
+What a table holds is known by its columns (`LAYOUTS`): texts by language, labelled texts, bitext,
+dictionaries, facts, templates. Every field is text.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import astuple, dataclass
+from itertools import chain
+from typing import Any, NamedTuple
+
+from jaxlt.data import files
+from jaxlt.data.readers.lines import check_field, raw_lines, text_lines
+from jaxlt.data.readers.problems import Problems
+from jaxlt.errors import UserError, nearest
+
+ENDINGS = tuple(f"{kind}{pack}" for kind in (".tsv", ".jsonl") for pack in ("", *files.PACKED))
+ENDINGS = (*ENDINGS, ".parquet")
+_MARKS = re.compile(r"(\[X\]|\[Y\])")
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text of a language; equal ids are translations of each other."""
+
+    language: str
+    id: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A text of a language with its class."""
+
+    language: str
+    id: str
+    label: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two texts, or two words, that mean the same; `split` is "" where the table says none."""
+
+    source_language: str
+    target_language: str
+    source: str
+    target: str
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A subject, a relation and an object: ids that are the same in all languages, and names."""
+
+    language: str
+    relation: str
+    subject_id: str
+    object_id: str
+    subject: str
+    object: str
+
+
+@dataclass(frozen=True)
+class Template:
+    """How a language says a relation: a sentence with [X] for the subject and [Y] for the object.
+
+    `checked` is '1' where a person has looked at it.
+    """
+
+    language: str
+    relation: str
+    pattern: str
+    checked: str = "0"
+
+    def fill(self, subject: str, answer: str = "[Y]") -> str:
+        """Returns the sentence of a fact; without an answer, [Y] stands for what is asked."""
+        said = {"[X]": subject, "[Y]": answer}
+        return "".join(said.get(part, part) for part in _MARKS.split(self.pattern))
+
+
+Record = Text | Labelled | Pair | Fact | Template
+
+
+class Layout(NamedTuple):
+    """The columns of a kind of table, in the order of the record's fields.
+
+    A column "=x" is the same in every row and not in the file; "a|0" and "a|1" are the halves of
+    a column that joins them with a hyphen.
+    """
+
+    kind: str
+    record: type[Record]
+    columns: tuple[str, ...]
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The columns that the file has."""
+        names = (c.partition("|")[0] for c in self.columns if not c.startswith("="))
+        return tuple(dict.fromkeys(names))
+
+    def build(self, row: Mapping[str, str]) -> Record:
+        """Returns the record of a row."""
+        return self.record(*(_value(column, row) for column in self.columns))
+
+
+def _value(column: str, row: Mapping[str, str]) -> str:
+    if column.startswith("="):
+        return column[1:]
+    name, _, half = column.partition("|")
+    return row[name].split("-")[int(half)] if half else row[name]
+
+
+# The first layout of a record is the one that it is written in.
+LAYOUTS = (
+    Layout("texts", Text, ("lang", "id", "text")),
+    Layout("texts", Text, ("key", "para", "text")),
+    Layout("labelled", Labelled, ("lang", "id", "category", "text")),
+    Layout("labelled", Labelled, ("lang", "index_id", "category", "text")),
+    Layout("bitext", Pair, ("source_lang", "target_lang", "source_text", "target_text", "split")),
+    Layout("bitext", Pair, ("lang", "=eng", "text", "english")),
+    Layout("dictionary", Pair, ("=en", "lang", "english", "translation")),
+    Layout("dictionary", Pair, ("pair|0", "pair|1", "source", "target", "split")),
+    Layout("facts", Fact, ("lang", "relation", "sub_uri", "obj_uri", "sub_label", "obj_label")),
+    Layout("templates", Template, ("lang", "relation", "pattern", "checked_by_human")),
+)
+# Columns that may be empty.
+_OPTIONAL = frozenset({"split", "id", "index_id", "para"})
+
+
+def layout_of(columns: Iterable[str], path: str) -> Layout:
+    """Returns the layout that a table's columns fit, the one with the most columns."""
+    names = set(columns)
+    fitting = [layout for layout in LAYOUTS if names >= set(layout.needed)]
+    if not fitting:
+        forms = "; ".join(", ".join(layout.needed) for layout in LAYOUTS)
+        raise UserError(
+            f"'{path}' has the columns {', '.join(sorted(names)) or '(none)'}, which fit no kind "
+            f"of table known here. Known: {forms}."
+        )
+    return max(fitting, key=lambda layout: len(layout.needed))
+
+
+def read(path: str, problems: Problems | None = None) -> tuple[str, Iterator[Record]]:
+    """Returns the kind of a table, and its records as a stream."""
+    problems = problems or Problems()
+    stream = rows(path, problems)
+    first = next(stream, None)
+    if first is None:
+        layout = layout_of(header(path) if ".tsv" in path else (), path)
+        return layout.kind, iter(())
+    layout = layout_of(first[1], path)
+    return layout.kind, _records(chain([first], stream), layout, path, problems)
+
+
+def _records(
+    stream: Iterable[tuple[int, Mapping[str, str]]], layout: Layout, path: str, problems: Problems
+) -> Iterator[Record]:
+    for number, row in stream:
+        fault = _fault(row, layout)
+        if fault:
+            problems.at(path, number, fault)
+        else:
+            yield layout.build(row)
+
+
+def _fault(row: Mapping[str, str], layout: Layout) -> str:
+    """Returns what is wrong with a row, or ""."""
+    for name in layout.needed:
+        if name not in row:
+            return f"no '{name}'.{nearest(name, row)}"
+        if not row[name] and name not in _OPTIONAL:
+            return f"the column '{name}' is empty."
+    if "pair|0" in layout.columns:
+        parts = row["pair"].split("-")
+        if len(parts) != 2 or not all(parts):
+            return f"the pair '{row['pair'][:40]}', expected two languages as in tr-fi."
+    if layout.record is Template and not {"[X]", "[Y]"} <= _marks(row["pattern"]):
+        return f"the template '{row['pattern'][:80]}' needs one [X] and one [Y]."
+    return ""
+
+
+def _marks(pattern: str) -> set[str]:
+    """Returns which of [X] and [Y] a pattern has exactly once."""
+    return {mark for mark in ("[X]", "[Y]") if pattern.count(mark) == 1}
+
+
+def header(path: str) -> tuple[str, ...]:
+    """Returns the columns of a TSV file, from its first line."""
+    problems = Problems()
+    for _, line in text_lines(raw_lines(path, problems), path, problems):
+        names = tuple(line.split("\t"))
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise UserError(f"'{path}', line 1: the column '{twice[0]}' is there more than once.")
+        return names
+    raise UserError(f"'{path}' is empty: expected a line that names the columns.")
+
+
+def rows(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yields (line or row number from 1, text by column) of a table of any columns."""
+    if path.endswith(".parquet"):
+        return _parquet(path, problems)
+    if path.endswith(tuple(e for e in ENDINGS if e.startswith(".jsonl"))):
+        return _jsonl(path, problems)
+    return _tsv(path, problems)
+
+
+def _tsv(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, str]]]:
+    names = header(path)
+    for number, line in text_lines(raw_lines(path, problems), path, problems):
+        fields = line.split("\t")
+        if number == 1 or (not line and len(names) > 1):
+            continue
+        if len(fields) == len(names):
+            yield number, dict(zip(names, fields, strict=True))
+        else:
+            problems.at(
+                path, number, f"{len(fields)} fields, the header names {len(names)} columns."
+            )
+
+
+def _jsonl(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, str]]]:
+    for number, line in text_lines(raw_lines(path, problems), path, problems):
+        if not line or line.isspace():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as err:
+            problems.at(path, number, f"not JSON: {err}.")
+            continue
+        if not isinstance(value, dict):
+            problems.at(path, number, 'not an object such as {"text": "..."}.')
+            continue
+        row = _as_text(value)
+        fault = _unwritable(row)
+        if fault:
+            problems.at(path, number, fault)
+        else:
+            yield number, row
+
+
+def _parquet(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, str]]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    with files.open_raw(path) as raw:
+        number = 0
+        try:
+            for batch in pyarrow.parquet.ParquetFile(raw).iter_batches(1024):
+                for value in batch.to_pylist():
+                    number += 1
+                    row = _as_text(value)
+                    fault = _unwritable(row)
+                    if fault:
+                        problems.at(path, number, fault)
+                    else:
+                        yield number, row
+        except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as err:
+            problems.add(f"'{path}' is damaged, or no parquet file, after row {number}: {err}.")
+
+
+def _as_text(value: Mapping[str, Any]) -> dict[str, str]:
+    """Returns text and numbers by column; what is null or nested is left out."""
+    kept = {k: v for k, v in value.items() if isinstance(v, str | int | float)}
+    return {str(k): v if isinstance(v, str) else json.dumps(v) for k, v in kept.items()}
+
+
+def _unwritable(row: Mapping[str, str]) -> str:
+    for name, text in row.items():
+        if "\0" in text:
+            return f"a NUL in '{name}'."
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            return f"half a surrogate pair in '{name}'."
+    return ""
+
+
+def write(path: str, records: Iterable[Record]) -> None:
+    """Writes records of one kind as TSV or JSON lines; the ending says which."""
+    stream = iter(records)
+    first = next(stream, None)
+    if first is None:
+        raise UserError(f"'{path}': no records to write, so its columns are not known.")
+    layout = next(layout for layout in LAYOUTS if layout.record is type(first))
+    names = layout.columns
+    as_json = path.endswith(tuple(e for e in ENDINGS if e.startswith(".jsonl")))
+
+    def chunks() -> Iterator[bytes]:
+        if not as_json:
+            yield ("\t".join(names) + "\n").encode()
+        for record in chain([first], stream):
+            row = dict(zip(names, astuple(record), strict=True))
+            fault = _fault(row, layout) or _unwritable(row)
+            if fault or type(record) is not layout.record:
+                raise UserError(f"{record} cannot be written beside {layout.kind}: {fault}")
+            if as_json:
+                yield (json.dumps(row, ensure_ascii=False) + "\n").encode()
+            else:
+                fields = (check_field(row[n], f"The column '{n}'", empty=True) for n in names)
+                yield ("\t".join(fields) + "\n").encode()
+
+    files.write_chunks(path, chunks())

@@ -1,0 +1,81 @@
+"""Held-out splits by document: seeded, made once and remembered.
+
+    split = remembered(folder, "bible", Split(validation=0.05, test=0.05, seed=1))
+    split.of(b"MAR.1.1")        # 'train', 'validation' or 'test'
+
+A hash of the seed and the document's key decides, so that nothing is listed or shuffled: a corpus
+may grow, and every document stays where it was. What is a document is the key's matter: a verse
+has one in all languages, a sentence of a treebank has its document's. What was drawn first is kept
+in a file, and another seed or share is refused: it would train on what was held out.
+"""
+
+import hashlib
+import json
+import math
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from jaxlt.data import files
+from jaxlt.errors import UserError
+
+NAMES = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The shares of documents that are held out, and the seed that draws them."""
+
+    validation: float = 0.0
+    test: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("validation", "test"):
+            share = getattr(self, name)
+            if not (math.isfinite(share) and 0 <= share < 1):
+                raise UserError(f"A split's share of {name} is in [0, 1), not {share}.")
+        if self.validation + self.test >= 1:
+            raise UserError(
+                f"Validation ({self.validation:g}) and test ({self.test:g}) leave nothing to train."
+            )
+
+    def of(self, document: bytes) -> str:
+        """Returns the split of a document's key: 'train', 'validation' or 'test'.
+
+        Test is drawn from the bottom and validation from the top, so that a larger share of either
+        keeps what was in it.
+        """
+        said = f"jaxlt split {self.seed}\n".encode()
+        word = int.from_bytes(hashlib.blake2b(said + document, digest_size=8).digest(), "big")
+        place = word / 2**64
+        if place < self.test:
+            return "test"
+        return "validation" if place >= 1 - self.validation else "train"
+
+
+def remembered(folder: Path, name: str, wanted: Split | None = None) -> Split:
+    """Returns the split that `name` was first given; `wanted` is written down if it is the first.
+
+    Raises UserError where another split is wanted now, and where none is and none was.
+    """
+    path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.json"
+    try:
+        known = Split(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        if wanted is None:
+            raise UserError(
+                f"'{name}' has no held-out split yet ('{path}'): say which shares to hold out."
+            ) from None
+        files.write_atomically(path, json.dumps(asdict(wanted)))
+        return wanted
+    except (OSError, ValueError, TypeError) as err:
+        raise UserError(
+            f"'{path}' does not hold the split of '{name}': {err}. Remove it to draw a new one."
+        ) from None
+    if wanted is not None and wanted != known:
+        raise UserError(
+            f"'{name}' was split with {known}, and now {wanted} is asked for, which would train on "
+            f"documents that were held out. Ask for the first, or remove '{path}' to begin anew."
+        )
+    return known

@@ -1,0 +1,99 @@
+"""Facts with known provenance: which language's texts tell which fact, and how to ask for it.
+
+holders = assign(world.facts, ("a", "b"), one=0.5, every=0.25, seed=0)
+holders[12]      # ("a",): only the texts of language a say fact 12
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jaxlt.data.synth.draws import Draws, number_of
+from jaxlt.data.synth.grammar import fact_sentence
+from jaxlt.data.synth.realise import Speaker, joined, voice
+from jaxlt.data.synth.spec import LanguageSpec
+from jaxlt.data.synth.world import Fact
+
+
+@dataclass(frozen=True)
+class Question:
+    """A fact in a language: its relation's sentence with [X] and [Y], and what belongs there."""
+
+    fact: Fact
+    pattern: str
+    subject: str
+    answer: str
+
+
+def assign(
+    facts: Sequence[Fact], codes: Sequence[str], one: float, every: float, seed: int
+) -> dict[int, tuple[str, ...]]:
+    """Returns for each fact's number the languages that tell it.
+
+    A share `one` is told in one language alone, each in turn; `every` in all; the rest in none.
+    Shares hold within each relation, so that no kind of fact is known better than another by lot.
+    """
+    draws, holders = Draws(seed, "holders"), dict[int, tuple[str, ...]]()
+    groups: dict[str, list[int]] = {}
+    for fact in facts:
+        groups.setdefault(fact.relation, []).append(fact.number)
+    turn = 0
+    for numbers in groups.values():
+        draws.shuffle(numbers)
+        alone, common = round(one * len(numbers)), round(every * len(numbers))
+        for place, number in enumerate(numbers):
+            holders[number] = ()
+            if place < alone:
+                holders[number] = (codes[turn % len(codes)],)
+                turn += 1
+            elif place < alone + common:
+                holders[number] = tuple(codes)
+    return dict(sorted(holders.items()))
+
+
+def told(
+    facts: Sequence[Fact], holders: dict[int, tuple[str, ...]], spec: LanguageSpec
+) -> tuple[Fact, ...]:
+    """Returns the facts that a language's texts tell, in the order in which they do."""
+    own = [fact for fact in facts if spec.code in holders[fact.number]]
+    Draws(number_of(spec.seed, spec.code), "told").shuffle(own)
+    return tuple(own)
+
+
+def fact_of_text(facts: Sequence[Fact], number: int, share: float) -> Fact | None:
+    """Returns the fact that text `number` tells: a share of texts, the facts in turn."""
+    turn = int(number * share)
+    if not facts or int((number + 1) * share) == turn:
+        return None
+    return facts[turn % len(facts)]
+
+
+def mentions(facts: Sequence[Fact], texts: int, share: float) -> dict[int, int]:
+    """Returns how often each fact is told in the first `texts` texts, by its number."""
+    count = int(texts * share)
+    return {
+        fact.number: count // len(facts) + (place < count % len(facts))
+        for place, fact in enumerate(facts)
+    }
+
+
+def question(speaker: Speaker, fact: Fact) -> Question:
+    """Returns how a language states a fact, in careful speech, with the names taken out.
+
+    Names are as the sentence has them: with the affixes that it asks for.
+    """
+    said = speaker.say(fact_sentence(fact), voice(speaker.spec, 0, fact.number), careful=True)
+    subject = [word for word in said.words if word.entity is fact.subject]
+    if isinstance(fact.object, str):
+        answer = [word for word in said.words if word.head is None]
+    else:
+        answer = [word for word in said.words if word.entity is fact.object]
+    blanks = {id(subject[0]): "[X]", id(answer[0]): "[Y]"}
+    dropped = {id(word) for word in (*subject[1:], *answer[1:])}
+    rest = []
+    for word in said.words:
+        if id(word) in dropped:
+            continue
+        rest.append(copy.copy(word))
+        rest[-1].form = blanks.get(id(word), word.form)
+    return Question(fact, joined(rest), joined(subject), joined(answer))

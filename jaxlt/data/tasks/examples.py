@@ -1,0 +1,165 @@
+"""Streams of (inputs, targets) as ordinary seqio tasks: what labelled, parallel and facts share."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import seqio
+import tensorflow as tf
+
+from jaxlt.data import corpora, files
+from jaxlt.data.readers import tables
+from jaxlt.data.readers.problems import Bad, Problems
+from jaxlt.data.splits import NAMES, Split, remembered
+from jaxlt.data.tasks.text import IdentifiedSource, replace_task, text_features
+from jaxlt.data.text_forms import Form
+from jaxlt.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxlt.data.mixtures import DataConfig
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Examples of one task: its name's last part is the language, or source:target of a pair."""
+
+    name: str
+    examples: Callable[[str], Iterable[Form]]  # split -> (inputs, targets)
+    paths: tuple[str, ...]  # what it reads
+    splits: tuple[str, ...] = NAMES
+
+
+def register(
+    mixture: str, streams: Sequence[Stream], config: "DataConfig", recipe: Sequence[Any]
+) -> str:
+    """Registers '<mixture>.<stream>' for each stream and their equal mixture; returns its name.
+
+    `recipe` is JSON of all beside the files that decides the examples.
+    """
+    if not streams:
+        raise UserError(f"There is nothing in the sources of '{mixture}' to make a task of.")
+    names = [f"{mixture}.{stream.name}" for stream in streams]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UserError(
+            f"Two tasks would be named '{twice[0]}': the sources have one language under two "
+            "codes. Give it one code."
+        )
+    for name, stream in zip(names, streams, strict=True):
+        _register_one(name, stream, config, list(recipe))
+    if mixture in seqio.MixtureRegistry.names():
+        seqio.MixtureRegistry.remove(mixture)
+    seqio.MixtureRegistry.add(mixture, names, default_rate=1.0)
+    return mixture
+
+
+def _register_one(name: str, stream: Stream, config: "DataConfig", recipe: list[Any]) -> None:
+    text = tf.TensorSpec([], tf.string)
+
+    def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
+        del shuffle_files, seed  # one stream, read in order; seqio's buffer shuffles
+        return tf.data.Dataset.from_generator(
+            lambda: stream.examples(split), output_signature=(text, text)
+        ).map(lambda inputs, targets: {"inputs": inputs, "targets": targets})
+
+    def identity() -> Any:
+        memory = config.cache_root / "digests"
+        return [[files.content_digest(path, memory) for path in stream.paths], stream.name, recipe]
+
+    replace_task(
+        name,
+        source=IdentifiedSource(dataset, identity, stream.splits),
+        preprocessors=[
+            seqio.preprocessors.tokenize,
+            seqio.CacheDatasetPlaceholder(),
+            seqio.preprocessors.append_eos_after_trim,
+        ],
+        output_features=text_features(config),
+        metric_fns=[],
+    )
+
+
+def warn_unknown(mixture: str, codes: corpora.Codes) -> None:
+    """Warns of codes that no table of languages knows."""
+    if codes.unknown:
+        _log.warning("The mixture '%s' has codes %s", mixture, codes.report())
+
+
+def file_streams(
+    found: Sequence[corpora.Corpus], forms: Callable[[str, Problems], Iterable[Form]], bad: Bad
+) -> list[Stream]:
+    """Returns a stream '<corpus>.<language>' a corpus, whose files are its splits."""
+    streams = []
+    for corpus in found:
+        if "" in corpus.paths:
+            raise UserError(
+                f"'{corpus.paths[''][0]}' says no split: name the file {corpus.name}-train, -dev "
+                "or -test."
+            )
+
+        def examples(split: str, corpus: corpora.Corpus = corpus) -> Iterator[Form]:
+            with Problems(bad) as problems:
+                for path in corpus.paths[split]:
+                    yield from forms(path, problems)
+
+        paths = tuple(p for split in sorted(corpus.paths) for p in corpus.paths[split])
+        splits = tuple(name for name in NAMES if name in corpus.paths)
+        language = corpus.language or corpus.name
+        streams.append(Stream(f"{corpus.name}.{language}", examples, paths, splits))
+    return streams
+
+
+class TableSource:
+    """Tables of one kind over any number of files, by language and split.
+
+    A row's split is its column's, else its file name's, else drawn by `key(record)`, so that what
+    has one key is on one side in every language.
+    """
+
+    def __init__(
+        self,
+        mixture: str,
+        sources: Sequence[str],
+        kind: str,
+        config: "DataConfig",
+        split: Split | None,
+        bad: Bad = "strict",
+    ):
+        self.kind, self.bad = kind, bad
+        self.paths = tuple(corpora.walk(sources, corpora.TABLES))
+        if not self.paths:
+            raise UserError(f"There is no table in {', '.join(sources)}.")
+        folder = config.cache_root / "splits"
+        self.split = remembered(folder, mixture, split or Split(validation=config.held_out))
+
+    def records(self, problems: Problems) -> Iterator[tuple[str, Any]]:
+        """Yields (split that the row or its file says, or "", record) of all files."""
+        for path in self.paths:
+            kind, found = tables.read(path, problems)
+            if kind != self.kind:
+                raise UserError(f"'{path}' is a table of {kind}, not of {self.kind}.")
+            said = corpora.stem(path)[1]
+            for record in found:
+                yield _SPLIT_COLUMN.get(getattr(record, "split", ""), said), record
+
+    def of(self, split: str, key: Callable[[Any], str]) -> Iterator[Any]:
+        """Yields the records of a split."""
+        with Problems(self.bad) as problems:
+            for said, record in self.records(problems):
+                if (said or self.split.of(key(record).encode())) == split:
+                    yield record
+
+    def languages(self, column: Callable[[Any], str]) -> list[str]:
+        """Returns what a column holds, sorted, by one pass over the files."""
+        return sorted({column(record) for _, record in self.records(Problems("skip"))})
+
+    @property
+    def recipe(self) -> list[Any]:
+        """JSON of how rows are split."""
+        return [self.split.validation, self.split.test, self.split.seed]
+
+
+_SPLIT_COLUMN = {"train": "train", "test": "test", "dev": "validation", "validation": "validation"}

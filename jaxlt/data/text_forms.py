@@ -1,0 +1,134 @@
+"""Tasks as text to text: what goes in, what comes out, and the answer read back.
+
+Named entities, XNLI and questions have mT5's own forms, so that its checkpoints and scores apply:
+
+    tag: Ada Lovelace lived in London .     ->  PER: Ada Lovelace $$ LOC: London
+    xnli: premise: ... hypothesis: ...      ->  0
+    question: ... context: ...              ->  the answer
+    pos: the AP story                       ->  DET PROPN NOUN
+    parse: the AP story                     ->  +2:det +1:compound 0:root
+
+A word of several words (`en deus`) keeps its spaces as no-break spaces, so that words can be
+counted; in entities they are plain again.
+"""
+
+from collections.abc import Sequence
+
+from jaxlt.data.readers.conllu import Sentence
+from jaxlt.data.readers.iob2 import Span, Tagged
+from jaxlt.errors import UserError
+
+Form = tuple[str, str]  # inputs, targets
+_BETWEEN = " $$ "
+_NO_BREAK = "\u00a0"
+
+
+def _words(words: Sequence[str]) -> str:
+    return " ".join(word.replace(" ", _NO_BREAK) for word in words)
+
+
+def tagging(sentence: Sentence) -> Form:
+    """Returns the words, and their parts of speech in the same order."""
+    return f"pos: {_words(sentence.forms)}", " ".join(sentence.upos)
+
+
+def tags_from(answer: str, count: int, default: str = "X") -> tuple[str, ...]:
+    """Returns [count] tags of an answer: what is too much is cut, what lacks is `default`."""
+    tags = answer.split()[:count]
+    return (*tags, *[default] * (count - len(tags)))
+
+
+def parsing(sentence: Sentence) -> Form:
+    """Returns the words, and a word's way to its head (0: the root) with its relation."""
+    arcs = []
+    for place, (head, relation) in enumerate(
+        zip(sentence.heads, sentence.deprels, strict=True), start=1
+    ):
+        if head < 0:
+            raise UserError("A sentence without heads cannot be a parsing task.")
+        arcs.append(f"{head - place:+d}:{relation}" if head else f"0:{relation}")
+    return f"parse: {_words(sentence.forms)}", " ".join(arcs)
+
+
+def arcs_from(answer: str, count: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Returns (heads [count], relations [count]) of an answer; what cannot be read hangs on 0.
+
+    Heads lie within the sentence; the answer of a model need not be a tree.
+    """
+    heads, relations = [0] * count, ["dep"] * count
+    for place, arc in enumerate(answer.split()[:count]):
+        way, colon, relation = arc.partition(":")
+        digits = way.lstrip("+-")
+        if not (colon and digits.isascii() and digits.isdecimal() and len(digits) < 7):
+            continue
+        head = place + 1 + int(digits) * (-1 if way.startswith("-") else 1)
+        if int(digits) and 1 <= head <= count:
+            heads[place] = head
+        relations[place] = relation or "dep"
+    return tuple(heads), tuple(relations)
+
+
+def entities(sentence: Tagged) -> Form:
+    """Returns mT5's form of WikiANN: the tokens, and the entities in order with their types."""
+    found = (
+        f"{span.label}: {' '.join(sentence.tokens[span.start : span.end])}"
+        for span in sentence.spans()
+    )
+    return f"tag: {' '.join(sentence.tokens)}", _BETWEEN.join(found)
+
+
+def entities_from(answer: str, tokens: Sequence[str]) -> tuple[Span, ...]:
+    """Returns the entities that an answer names, each at its next place among the tokens.
+
+    What is not in the tokens is left out; answers come in the order of the text.
+    """
+    spans: list[Span] = []
+    after = 0
+    for item in answer.split(_BETWEEN.strip()):
+        label, colon, text = item.strip().partition(": ")
+        words = text.split(" ")
+        if not (colon and label and text):
+            continue
+        for start in range(after, len(tokens)):
+            end = _match(tokens, start, words)
+            if end:
+                spans.append(Span(start, end, label))
+                after = end
+                break
+    return tuple(spans)
+
+
+def _match(tokens: Sequence[str], start: int, words: list[str]) -> int:
+    """Returns where tokens from `start` on have spelled all the words, or 0."""
+    place, end = 0, start
+    while place < len(words) and end < len(tokens):
+        inner = tokens[end].split(" ")
+        if words[place : place + len(inner)] != inner:
+            return 0
+        place, end = place + len(inner), end + 1
+    return end if place == len(words) else 0
+
+
+def inference(premise: str, hypothesis: str, label: int) -> Form:
+    """Returns mT5's form of XNLI; labels are 0 entailment, 1 neutral, 2 contradiction."""
+    return f"xnli: premise: {premise} hypothesis: {hypothesis}", str(label)
+
+
+def question(asked: str, context: str, answer: str) -> Form:
+    """Returns mT5's form of XQuAD, MLQA and TyDi QA (punctuation as it stands)."""
+    return f"question: {asked} context: {context}", answer
+
+
+def topic(text: str, label: str) -> Form:
+    """Returns a text and its class as a word."""
+    return f"topic: {text}", label
+
+
+def translation(text: str, target: str, target_language: str, tag: str = "<2{target}> ") -> Form:
+    """Returns a text behind the tag of the language asked for, and its translation."""
+    return f"{tag.format(target=target_language)}{text}", target
+
+
+def fact(asked: str, answer: str) -> Form:
+    """Returns a sentence with [Y] for what is asked, and the answer."""
+    return f"fact: {asked}", answer

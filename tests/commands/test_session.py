@@ -1,0 +1,36 @@
+"""What the verbs share: a run's length in epochs, counted in steps of its data."""
+
+import dataclasses
+
+import pytest
+
+from jaxlt import config
+from jaxlt.commands import session
+from jaxlt.data.views import LanguageInfo
+from jaxlt.engine.loop import TrainConfig
+from jaxlt.errors import UserError
+
+
+class Data:
+    """Two languages of 100 rows together."""
+
+    batch_size = 8
+
+    def info(self):
+        return [LanguageInfo(n, 0.5, 10, 1000, rows) for n, rows in (("a", 70), ("b", 30))]
+
+
+def test_epochs_become_steps_and_every_evaluation_is_saved():
+    files = ["models/tiny.gin", "runs/small_language.gin"]
+    run = config.load(files, ["TEXT=x", "WORKDIR=w", "EPOCHS=3"])
+    assert run.train.epochs == 3 and run.checkpoint.best_metric == "eval/bpb"
+    there = session.in_steps(run, Data())
+    assert there.train.steps == 38 and there.train.eval_every == there.checkpoint.every == 6
+    assert there.train.epochs is None and session.in_steps(there, Data()) == there
+    capped = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=5))
+    assert session.in_steps(capped, Data()).train.steps == 5
+
+
+def test_epochs_are_above_zero():
+    with pytest.raises(UserError, match=r"TrainConfig\.epochs is above 0"):
+        TrainConfig(10, epochs=0.0)

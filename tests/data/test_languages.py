@@ -1,0 +1,214 @@
+"""The table of languages: codes, facts, backbones, and routing ids that stay."""
+
+import gzip
+import multiprocessing
+from pathlib import Path
+
+import pytest
+
+from jaxlt.data.languages import (
+    BACKBONES,
+    LanguageTable,
+    RoutingIds,
+    direction,
+    languages_of,
+    lookup,
+    parse,
+    read_facts,
+)
+from jaxlt.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("uig_Arab", "uig_Arab"),
+        ("ug", "uig_Arab"),
+        ("zh", "zho_Hans"),
+        ("zh-Hans", "zho_Hans"),
+        ("zh-TW", "zho_Hant"),
+        ("cmn_Hans", "cmn_Hans"),
+        ("sr", "srp_Cyrl"),
+        ("sr-Latn", "srp_Latn"),
+        ("sh", "srp_Latn"),
+        ("gsw", "gsw_Latn"),
+        ("pt_BR", "por_Latn"),
+        ("ger", "deu_Latn"),
+        ("iw", "heb_Hebr"),
+        ("khk", "khk_Cyrl"),
+        ("twi", "twi_Latn"),
+        ("fil", "fil_Latn"),
+        ("cop", "cop_Copt"),
+        ("qaf", "qaf_Zyyy"),
+        ("Uyghur", "uig_Arab"),
+        ("swiss german", "gsw_Latn"),
+        ("日本語", "jpn_Jpan"),
+    ],
+)
+def test_codes_of_every_kind(text: str, code: str) -> None:
+    assert lookup(text).code == code
+
+
+@pytest.mark.parametrize("text", ["", "xyz", "uig_Arap", "und", "en-x-mine", "007", "no language"])
+def test_what_is_no_language(text: str) -> None:
+    assert parse(text) is None
+
+
+def test_every_code_is_its_own_code() -> None:
+    for text in " ".join(BACKBONES.values()).split():
+        language = lookup(text)
+        assert lookup(language.code) == language
+        assert lookup(language.tag).code == language.code, language
+
+
+def test_the_nearest_is_offered() -> None:
+    with pytest.raises(UserError, match="Did you mean 'uig_Arab'"):
+        lookup("uig_Arap")
+    with pytest.raises(UserError, match="Did you mean 'Swahili'"):
+        lookup("Swahilly")
+
+
+def test_what_backbones_saw() -> None:
+    sizes = {name: len(languages_of(name)) for name in BACKBONES}
+    assert sizes == {"mT5": 107, "ByT5": 107, "XLM-R": 99, "mBERT": 104}
+    assert lookup("uig_Arab").seen == ("XLM-R",)
+    assert lookup("uig_Latn").seen == ()
+    assert lookup("yor").seen == ("mT5", "ByT5", "mBERT")
+    for chief in ("swh", "cmn", "pes", "npi", "azj", "arb"):
+        assert lookup(chief).seen == ("mT5", "ByT5", "XLM-R", "mBERT"), chief
+    assert lookup("arq").seen == ()
+    assert lookup("tgl").seen == lookup("fil").seen
+
+
+def test_families_and_directions() -> None:
+    assert lookup("tr").family == "Turkic"
+    assert lookup("swh").family == lookup("swa").family == "Atlantic-Congo"
+    assert lookup("ydd").direction == lookup("dv").direction == "rtl"
+    assert lookup("hi").direction == direction("Grek") == "ltr"
+
+
+def _write(path: Path, text: str) -> str:
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return str(path)
+
+
+def test_tables_of_the_user_win(tmp_path: Path) -> None:
+    own = _write(
+        tmp_path / "own.tsv",
+        "code\tname\tfamily\tdirection\tjoshi\taliases\n"
+        "asha_Latn\tAsha\tMade\t\t0\tash, old-asha\n"
+        "uig_Arab\t\tAltaic\t\t2\t\n"
+        "qqq_Arab\tNew One\n",
+    )
+    table = LanguageTable.read([own])
+    assert [language.code for language in table.own] == ["asha_Latn", "uig_Arab", "qqq_Arab"]
+    asha = table.get("old-asha")
+    assert (asha.code, asha.script, asha.family, asha.joshi) == ("asha_Latn", "Latn", "Made", 0)
+    assert table.get("Asha") == table.get("asha_latn") == asha
+    uyghur = table.get("ug")
+    assert (uyghur.name, uyghur.family, uyghur.joshi) == ("Uyghur", "Altaic", 2)
+    assert uyghur.seen == ("XLM-R",)
+    assert table.get("new one").direction == "rtl"
+    with pytest.raises(UserError, match="Did you mean 'asha_Latn'"):
+        table.get("asha_Latin")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("language\tname\nx\ty\n", "no table of languages"),
+        ("", "no table of languages"),
+        ("code\tfamly\nx\ty\n", "Did you mean 'family'"),
+        ("code\tjoshi\neng_Latn\t7\n", "line 2.*not '7'"),
+        ("code\tdirection\neng_Latn\tup\n", "line 2.*'up'"),
+        ("code\tname\n\tEnglish\n", "line 2.*empty"),
+        ("code\tname\na_Latn\tA\tB\n", "line 2: 3 cells"),
+        ("code\tname\na_Latn\tA\na_Latn\tB\n", "twice"),
+        ("code\tname\na_Latn\tA\nb_Latn\tA\n", "two languages"),
+    ],
+)
+def test_bad_tables(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        LanguageTable.read([_write(tmp_path / "own.tsv", text)])
+
+
+def test_published_tables(tmp_path: Path) -> None:
+    paths = [
+        _write(
+            tmp_path / "glottolog.tsv.gz",
+            "glottocode\tiso639_3\tname\tfamily\tisolate\n"
+            "a\tswh\tSwahili\tAtlantic-Congo!\t\nb\teus\tBasque\t\ttrue\n",
+        ),
+        _write(tmp_path / "uriel.tsv", "iso639_3\tfamilies\nswh\tNo|More\nain\tAinu\n"),
+        _write(tmp_path / "guess.tsv", "ISO639-3\tISO15924-Main\tX\ncri\tLatn\t\naaa\t\n"),
+        _write(tmp_path / "joshi.txt", "swh,2,swahili\ncmn,5,mandarin\n"),
+    ]
+    table = LanguageTable.read(paths)
+    assert table.get("swa").family == "Atlantic-Congo!"
+    assert table.get("eus").family == "Basque"
+    assert table.get("ain").family == "Ainu"
+    assert table.get("cri").code == "cri_Latn"
+    assert (table.get("swa").joshi, table.get("zh").joshi) == (2, 5)
+    assert lookup("zh").joshi is None
+
+
+def test_the_shared_tables(shared_data: Path) -> None:
+    meta = shared_data / "meta"
+    paths = [
+        meta / f"{name}.tsv.gz" for name in ("glottolog_languages", "linguameta", "glotscript")
+    ]
+    paths += [meta / "uriel_family.tsv.gz", meta / "joshi2020_lang2tax_iso.txt"]
+    table = LanguageTable(read_facts(map(str, paths)))
+    rows = (shared_data / "udhr" / "languages.tsv").read_text("utf-8").splitlines()[1:]
+    for key, language, script, _, way, *_ in (row.split("\t") for row in rows):
+        if language != "und":
+            found = table.get(f"{language}_{script}")
+            assert (found.code, found.direction) == (f"{language}_{script}", way), key
+    for path in (shared_data / "mt" / "bible").glob("*.txt.gz"):
+        code = path.name.removesuffix(".txt.gz")
+        assert table.get(code).code == code
+        assert table.get(code).family
+
+
+def test_ids_stay_when_languages_are_added(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "languages.ids"
+    assert RoutingIds(path).assign(["swh_Latn", "eng_Latn", "swh_Latn"]) == [0, 1, 0]
+    before = path.read_bytes()
+    ids = RoutingIds(path)
+    assert ids.assign(["aaa_Latn", "eng_Latn"]) == [2, 1]
+    assert path.read_bytes().startswith(before)
+    assert RoutingIds(path).codes == ids.codes == ("swh_Latn", "eng_Latn", "aaa_Latn")
+    assert len(ids) == 3 and ids.get("aaa_Latn") == 2
+    with pytest.raises(UserError, match="Did you mean 'eng_Latn'"):
+        ids.get("eng_Lat")
+    with pytest.raises(UserError, match="space"):
+        ids.assign(["no good"])
+
+
+def test_two_that_opened_the_same_file_agree(tmp_path: Path) -> None:
+    one, two = RoutingIds(tmp_path / "ids"), RoutingIds(tmp_path / "ids")
+    assert one.assign(["a"]) == [0]
+    assert two.assign(["b", "a"]) == [1, 0]
+    assert one.assign(["b", "c"]) == [1, 2]
+
+
+def _assign(path: Path, names: list[str]) -> list[int]:
+    return RoutingIds(path).assign(names)
+
+
+def test_processes_wait_for_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "ids"
+    lists = [[f"l{(i * step) % 40}" for i in range(40)] for step in (1, 3, 7, 9)]
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        found = pool.starmap(_assign, [(path, names) for names in lists])
+    final = dict(zip(RoutingIds(path).codes, range(40), strict=True))
+    for names, ids in zip(lists, found, strict=True):
+        assert ids == [final[name] for name in names]
+
+
+@pytest.mark.parametrize("text", ["1\ta\n", "0\ta\n0\tb\n", "0\ta\n1\ta\n", "a\n", "0\ta"])
+def test_damaged_ids_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "ids").write_text(text)
+    with pytest.raises(UserError, match="ids"):
+        RoutingIds(tmp_path / "ids")

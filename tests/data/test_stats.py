@@ -1,0 +1,76 @@
+"""Counts of corpora: by language and split, remembered, notes on what is left out."""
+
+import json
+
+import pytest
+
+from jaxlt.commands import data_stats
+from jaxlt.commands.main import Parser
+from jaxlt.data import stats
+from jaxlt.errors import UserError
+
+ROW = "{}\tw\t_\tNOUN\t_\t_\t{}\tdep\t_\t_\n"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "en_x-train.conllu").write_text((ROW.format(1, 0) + ROW.format(2, 1) + "\n") * 2)
+    (data / "en_x-test.conllu").write_text(ROW.format(1, 0) + "\n")
+    (data / "sw-dev.iob2").write_text("a\tO\nb\tB-X\n\nc\tO\n")
+    (data / "swh_Latn.txt").write_text("moja\nmbili\n")
+    (data / "t.tsv").write_text("lang\ttext\tenglish\nafr\tja\tyes\n")
+    (data / "wide.tsv").write_text("eng_Latn\tswh_Latn\none\tmoja\n\tmbili\n")
+    (data / "other.tsv").write_text("a\tb\n1\t2\n")
+    return data
+
+
+def test_counts(folder, tmp_path):
+    counts, notes = stats.count((str(folder),), tmp_path / "memory")
+    found = {(c.corpus, c.language, c.split): (c.items, c.tokens, c.bytes) for c in counts}
+    assert found == {
+        ("en_x", "eng_Latn", "train"): (2, 4, 6),
+        ("en_x", "eng_Latn", "test"): (1, 1, 1),
+        ("sw", "swa_Latn", "validation"): (2, 3, 4),
+        ("swh_Latn", "swh_Latn", ""): (2, None, 9),
+        ("t", "afr_Latn:eng_Latn", ""): (1, None, 5),
+        ("wide", "eng_Latn", ""): (1, None, 3),
+        ("wide", "swh_Latn", ""): (2, None, 9),
+    }
+    assert len(notes) == 1 and "other.tsv" in notes[0]
+
+
+def test_counts_are_remembered_by_content(folder, tmp_path, monkeypatch):
+    first = stats.count((str(folder),), tmp_path / "memory")
+    monkeypatch.setattr(stats, "_rows", None)
+    assert stats.count((str(folder),), tmp_path / "memory") == first
+    with pytest.raises(TypeError):
+        (folder / "swh_Latn.txt").write_text("nne\n")
+        stats.count((str(folder),), tmp_path / "memory")
+
+
+def test_malformed_lines_stop_or_are_noted(folder, tmp_path):
+    (folder / "sw-dev.iob2").write_text("a\n\nc\tO\n")
+    with pytest.raises(UserError, match=r"sw-dev.iob2', line 1"):
+        stats.count((str(folder),), tmp_path / "memory")
+    for _ in range(2):  # the second from memory
+        counts, notes = stats.count((str(folder),), tmp_path / "memory", "skip")
+        assert sum(c.items for c in counts if c.corpus == "sw") == 1
+        assert any("1 malformed item left out" in note for note in notes)
+    with pytest.raises(UserError, match="nothing to count"):
+        (tmp_path / "empty").mkdir()
+        stats.count((str(tmp_path / "empty"),), tmp_path / "memory")
+
+
+@pytest.mark.parametrize("by", ["both", "corpus", "language"])
+def test_the_table(folder, tmp_path, capsys, by):
+    parser = Parser()
+    data_stats.add_arguments(parser)
+    flags = ["--by", by, "--cache_dir", str(tmp_path), "--json", str(tmp_path / "out.json")]
+    assert data_stats.main(parser.parse_args([str(folder), *flags])) == 0
+    out = capsys.readouterr().out
+    assert "note: " in out and "other.tsv" in out and "5 corpora, 4 languages, 11 items" in out
+    assert ("swh_Latn" in out) and ("languages" in out)
+    rows = json.loads((tmp_path / "out.json").read_text())
+    assert len(rows) == 7 and {"corpus", "language", "tokens"} <= set(rows[0])
