@@ -54,12 +54,17 @@ def main(args: argparse.Namespace) -> int:
         console = Console(highlight=False, width=160)
     console.print(table(counts, args.by))
     languages = {code for count in counts for code in count.language.split(":") if code}
+    corpora = len({(count.corpus, count.kind) for count in counts})
     console.print(
-        f"{len({c.corpus for c in counts})} corpora, {len(languages)} languages, "
+        f"{corpora} corp{'us' if corpora == 1 else 'ora'}, {len(languages)} "
+        f"language{'s' * (len(languages) != 1)}, "
         f"{sum(c.items for c in counts):,} items, {sum(c.tokens or 0 for c in counts):,} words "
         f"where they are told apart, {_size(sum(c.bytes for c in counts))} of text"
     )
-    for line in notes:
+    nameless = sorted({c.corpus for c in counts if not c.language})
+    if nameless:
+        notes = [*notes, f"{', '.join(nameless)}: no name or column says which language this is"]
+    for line in grouped(notes):
         console.print(f"note: {line}", markup=False, soft_wrap=True)
     if args.json:
         files.write_atomically(args.json, stats.as_json(counts))
@@ -67,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def table(counts: "Sequence[Count]", by: str) -> Any:
-    """Returns a table with a row a corpus, a language, or a corpus in a language."""
+    """Returns a table: a row a corpus, a language, or a corpus in a language; kinds together."""
     from rich.table import Table
 
     rows: dict[tuple[str, ...], list[Count]] = {}
@@ -84,15 +89,25 @@ def table(counts: "Sequence[Count]", by: str) -> Any:
     used = [name for name in SPLITS if any(c.split == name for c in counts)]
     for head in (*(name or "no split" for name in used), "words", "bytes"):
         shown.add_column(head, justify="right")
-    for key, group in sorted(rows.items()):
+    for key, group in sorted(rows.items(), key=lambda row: (row[0][1:2], row[0])):
         names = [part or "-" for part in key]
         if by == "corpus":
-            names.append(str(len({c.language for c in group})))
+            languages = {code for c in group for code in c.language.split(":") if code}
+            names.append(str(len(languages) or "-"))
         items = [sum(c.items for c in group if c.split == name) for name in used]
         words = sum(c.tokens or 0 for c in group)
         cells = [f"{n:,}" if n else "-" for n in (*items, words)]
         shown.add_row(*names, *cells, _size(sum(c.bytes for c in group)))
     return shown
+
+
+def grouped(notes: "Sequence[str]") -> list[str]:
+    """Returns notes with those that say the same of several files in one: `a, b: what`."""
+    about: dict[str, list[str]] = {}
+    for note in notes:
+        path, colon, said = note.partition(": ")
+        about.setdefault(said if colon else note, []).append(path if colon else "")
+    return [f"{', '.join(paths)}: {said}" if paths[0] else said for said, paths in about.items()]
 
 
 def _size(count: float) -> str:

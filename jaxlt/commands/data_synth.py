@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from jaxlt.data.synth.families import FactoryConfig
+    from jaxlt.data.synth.grammar import Sentence
+    from jaxlt.data.synth.realise import Said
     from jaxlt.data.synth.spec import LanguageSpec
 
 
@@ -96,37 +98,55 @@ def described(args: argparse.Namespace) -> "FactoryConfig":
 
 def show(console: "Console", specs: "Sequence[LanguageSpec]", seed: int, count: int) -> None:
     """Prints sentences worth reading, each in all languages: text, tree, morphs and glosses."""
+    from rich.table import Table
     from rich.text import Text
 
     from jaxlt.data.synth.english import english
-    from jaxlt.data.synth.languages import language, texts
-    from jaxlt.data.synth.realise import voice
     from jaxlt.data.synth.show import described as type_of
     from jaxlt.data.synth.show import interlinear, shown
 
-    said = [said for text in texts(specs[0], 80, seed) for said in text]
-    fit = [one for one in said if 7 <= len(one.words) <= 11] or said  # a terminal's width
-    fit.sort(key=lambda one: -len({word.deprel for word in one.words}))  # and worth a look
-    chosen = [one.meaning for one in fit[:count]]
-    console.print()
+    heads = Table.grid(padding=(0, 2, 0, 0))
     for spec in specs:
         kin = f"dialect of {spec.parent.name}" if spec.parent else f"family {spec.family + 1}"
-        console.print(
-            Text.assemble(
-                (f"{spec.code:<10}", "bold"), f"{spec.name:<14}{kin:<19}", (type_of(spec), "dim")
-            )
+        heads.add_row(
+            Text(spec.code, style="bold"), spec.name, kin, Text(type_of(spec), style="dim")
         )
-    for number, meaning in enumerate(chosen, 1):
+    console.print()
+    console.print(heads, soft_wrap=False)
+    for number, (meaning, said) in enumerate(_chosen(specs, seed, count, console.width - 2), 1):
         console.print(Text(f"\n({number}) '{english(meaning)}'", style="bold"))
-        for spec in specs:
-            speaker = language(spec)
-            one = speaker.say(meaning, voice(spec, seed, number))
+        for spec, one in zip(specs, said, strict=True):
             morphs, glosses, parts = interlinear(one.words)[0]
             text, *lines = shown(one)
-            console.print(Text.assemble((f"\n{spec.name}  ", "cyan"), (text, "bold")))
+            console.print(Text.assemble((f"\n{spec.name}  ", "magenta"), (text, "bold")))
             styles = dict(zip((morphs, glosses, parts), ("green", "", "dim"), strict=True))
             for line in lines:
-                console.print(Text("  " + line, style=styles.get(line, "blue")))
+                console.print(Text("  " + line, style=styles.get(line, "cyan")))
+
+
+def _chosen(
+    specs: "Sequence[LanguageSpec]", seed: int, count: int, width: int
+) -> "list[tuple[Sentence, list[Said]]]":
+    """Returns `count` meanings with what each language makes of them, rich in relations.
+
+    Sentences that every language can show in `width` columns go first.
+    """
+    from jaxlt.data.synth.languages import language, texts
+    from jaxlt.data.synth.realise import voice
+    from jaxlt.data.synth.show import interlinear
+
+    said = [said for text in texts(specs[0], 80, seed) for said in text]
+    fit = [one for one in said if 7 <= len(one.words) <= 11] or said
+    fit.sort(key=lambda one: -len({word.deprel for word in one.words}))
+    chosen: list[tuple[Sentence, list[Said]]] = []
+    wide: list[tuple[Sentence, list[Said]]] = []
+    for one in fit:
+        made = [language(s).say(one.meaning, voice(s, seed, len(chosen) + 1)) for s in specs]
+        widest = max(len(row) for each in made for row in interlinear(each.words)[0])
+        (chosen if widest <= width else wide).append((one.meaning, made))
+        if len(chosen) == count:
+            break
+    return (chosen + wide)[:count]
 
 
 def show_distances(console: "Console", specs: "Sequence[LanguageSpec]") -> None:

@@ -98,7 +98,7 @@ def _train(args: argparse.Namespace, found: dict[str, tuple[str, ...]]) -> None:
         args.normalization,
     )
     texts = {
-        language: lambda paths=paths: sources.documents(paths, "train", 0.0)
+        language: lambda paths=paths: sources.documents(paths, "train")
         for language, paths in found.items()
     }
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +129,7 @@ def report(found: dict[str, tuple[str, ...]], vocabulary: Any) -> "list[Fit]":
     from jaxlt.data import reports, sources
 
     return [
-        reports.fit(language, sources.documents(paths, "train", 0.0), vocabulary)
+        reports.fit(language, sources.documents(paths, "train"), vocabulary)
         for language, paths in found.items()
     ]
 

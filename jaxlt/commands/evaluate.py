@@ -106,12 +106,15 @@ def open_data(
         rates = tuple((name, 1.0) for name in present)
         config = dataclasses.replace(config, languages=predictor.languages, rates=rates)
     elif languages:
-        config = dataclasses.replace(config, languages=languages, rates=())
+        # Tasks are chosen by rates, texts by their languages.
+        chosen = tuple((name, 1.0) for name in languages) if config.tasks else ()
+        kept = config.languages if config.tasks else languages
+        config = dataclasses.replace(config, languages=kept, rates=chosen)
     return open_evaluation(config, split, limit), split
 
 
 def _check_languages(wanted: tuple[str, ...], config: "DataConfig") -> None:
-    if not config.sources:
+    if not (config.sources or config.tasks):
         raise UserError(
             f"--languages chooses among texts (DataConfig.sources); '{config.mixture}' is a "
             "registered mixture, which is scored as a whole."

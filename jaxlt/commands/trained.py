@@ -72,12 +72,12 @@ def load(args: argparse.Namespace) -> "RunConfig":
 
 def languages_of(config: "DataConfig") -> tuple[str, ...]:
     """Names of the languages that a config's data has."""
-    from jaxlt.data import mixtures, sources
+    from jaxlt.data import mixtures
 
     if config.languages:
         return config.languages
     if config.sources:
-        return tuple(sources.discover(config.sources, config.endings))
+        return tuple(mixtures.discover(dataclasses.replace(config, rates=())))
     return mixtures.open_mixture(config).languages
 
 

@@ -24,6 +24,8 @@ TABLE = {
     "T5Config": "jaxlt.models.config:T5Config",
     "plug": "jaxlt.modules.site:plug",
     "DataConfig": "jaxlt.data.mixtures:DataConfig",
+    "TaskConfig": "jaxlt.data.task_config:TaskConfig",
+    "TextConfig": "jaxlt.data.text_settings:TextConfig",
     "TrainConfig": "jaxlt.engine.loop:TrainConfig",
     "OptimizerConfig": "jaxlt.engine.optimizers:OptimizerConfig",
     "ScheduleConfig": "jaxlt.engine.schedules:ScheduleConfig",
@@ -47,6 +49,8 @@ SECTIONS = {
     "mesh": "MeshConfig",
     "checkpoint": "CheckpointConfig",
 }
+# What has such parts, by its gin name.
+PARTS = {"run": SECTIONS, "DataConfig": {"text": "TextConfig"}}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,11 +190,9 @@ def _build(name: str, target: Any, hints: dict[str, Any], required: list[str], g
         session = Session({}, {})  # built outside load(), by a user's own code
     find = functools.partial(session.binding, scopes, name)
     full = "/".join([*scopes, name])
-    if name == "run":
-        given = {
-            **{part: _ENTRIES[s].call() for part, s in SECTIONS.items() if part not in given},
-            **given,
-        }
+    parts = PARTS.get(name, {})
+    made = {part: _ENTRIES[s].call() for part, s in parts.items() if part not in given}
+    given = {**made, **given}
     if name == "plug":
         given, hints = _prepare_plug(session, scopes, given, hints)
     absent = [arg for arg in required if arg not in given]

@@ -7,7 +7,7 @@ misspelt, so they are errors here.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jaxlt.config.build import SECTIONS, Entry
+from jaxlt.config.build import PARTS, Entry
 from jaxlt.config.files import Macro, Reference, Statement, references
 from jaxlt.errors import UserError, nearest
 
@@ -135,11 +135,16 @@ def _overriding(user: Statement, final: list[Statement], entries: dict[str, Entr
 def _unused(
     statements: Sequence[Statement], entries: dict[str, Entry], whole: str
 ) -> Iterable[str]:
-    """Yields bindings in a scope that nothing enters, or of a thing that nothing builds."""
+    """Yields bindings in a scope that nothing enters, or of a thing that nothing builds.
+
+    Where only a part is built, files may describe a whole run that has it.
+    """
     refs = [r for s in statements for r in references(s.value) if isinstance(r, Reference)]
     scopes = {"/".join(r.scopes[: i + 1]) for r in refs for i in range(len(r.scopes))}
     built = {e.name for r in refs if (e := lookup(r.selector, entries))}
-    built |= {"run", *SECTIONS.values()} if whole == "run" else {whole}
+    built.add(whole)
+    for name in ("run", "DataConfig"):
+        built |= set(PARTS[name].values()) if name in built else set()
     for s in statements:
         if s.kind != "binding":
             continue
@@ -150,7 +155,7 @@ def _unused(
                 f"{s.where}: nothing enters the scope '{s.scope}', so this would have no effect: "
                 f"no value is @{s.scope}/{s.selector}().{hint}"
             )
-        elif entry and entry.name not in built:
+        elif entry and entry.name not in built and not (s.file and whole != "run"):
             yield (
                 f"{s.where}: nothing builds '{entry.name}', so this would have no effect: a value "
                 f"has to be @{entry.name}()."

@@ -61,6 +61,8 @@ def _literal(value: Any, scope: str, lines: list[str]) -> str:
         is_plug = _path(type(value)) == "jaxlt.modules.site:Plug"
         return _emit(value, "" if is_plug else scope, lines)
     if isinstance(value, (tuple, list)):
-        items = [_literal(item, scope, lines) for item in value]
+        # A scope each, or the bindings of several would be one another's.
+        scopes = [f"{scope}_{i}" if len(value) > 1 else scope for i in range(len(value))]
+        items = [_literal(item, own, lines) for item, own in zip(value, scopes, strict=True)]
         return f"({', '.join(items)}{',' if len(items) == 1 else ''})"
     return repr(value)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from jaxlt.data import files
-from jaxlt.data.languages import LanguageTable
+from jaxlt.data.languages import LanguageTable, parse, same_language
 from jaxlt.data.readers import tables
 from jaxlt.data.readers.problems import Problems
 from jaxlt.errors import UserError, nearest
@@ -28,6 +28,7 @@ _SPLITS = {"train": "train", "test": "test", "dev": "validation", "valid": "vali
 _SPLITS["validation"] = "validation"
 _SPLIT = re.compile(rf"(?:^|[-_.])({'|'.join(_SPLITS)})$")
 _CODE = re.compile(r"[A-Za-z]{2,3}(?:[-_](?:[A-Z][a-z]{3}|[A-Z]{2}))?(?![^_-])")
+_PLAIN = re.compile(r"[a-z]{2,3}(?:[-_][A-Z][a-z]{3})?")
 _WHOLE = re.compile(r"[a-z]{2,3}_[A-Z][a-z]{3}")
 
 
@@ -75,6 +76,25 @@ class Codes:
         """Returns the language that a file's name begins with, or "" for none."""
         match = _CODE.match(name)
         return self.of(match[0]) if match else ""
+
+
+def check_twins(names: Mapping[str, Sequence[str]]) -> None:
+    """Raises UserError for two codes among names that mean one language, with the files of both.
+
+    Codes with a region (en-GB, en-US) are texts of their own, and so are names that are no codes.
+    """
+    first: dict[tuple[str, str], str] = {}
+    for name in sorted(names):
+        parsed = parse(name) if _PLAIN.fullmatch(name) else None
+        if parsed is None:
+            continue
+        twin = first.setdefault((same_language(parsed.language), parsed.script), name)
+        if twin != name:
+            where = ", ".join(dict.fromkeys([*names[twin], *names[name]]))
+            raise UserError(
+                f"'{twin}' and '{name}' are codes of one language ({where}): give its files one "
+                "name, so that they are one text, or leave one out."
+            )
 
 
 def stem(path: str) -> tuple[str, str]:

@@ -9,20 +9,28 @@ mixture takes milliseconds and no TensorFlow. register_mixture makes the same ta
 to seqio.
 """
 
+import functools
+import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from jaxlt.data import files, rates, sources, translation
+from jaxlt.data import corpora, files, rates, sources, splits, task_config, translation
 from jaxlt.data.batches import digest
 from jaxlt.data.denoisers import Denoisers, PrefixLM
 from jaxlt.data.objectives import MaskedLM, Objective, SpanCorruption, TextToText
 from jaxlt.data.packed import PackedBatches
-from jaxlt.data.token_cache import VERSION, TokenCache, open_or_build
+from jaxlt.data.prepared import Prepared, language_column
+from jaxlt.data.readers.problems import Bad
+from jaxlt.data.splits import Split
+from jaxlt.data.task_config import TaskConfig
+from jaxlt.data.text_noise import TextNoise
+from jaxlt.data.text_settings import AS_IT_IS, TextConfig
+from jaxlt.data.token_cache import VERSION, open_or_build
 from jaxlt.data.views import EvaluationBatches, MixtureBatches, Rows, Text
 from jaxlt.data.vocabularies import (
     Sentinels,
@@ -33,10 +41,18 @@ from jaxlt.data.vocabularies import (
 )
 from jaxlt.errors import UserError, nearest
 
+_log = logging.getLogger(__name__)
+
 ObjectiveName = Literal["span_corruption", "prefix_lm", "ul2", "mlm", "text_to_text", "translation"]
 Mixing = Literal["temperature", "unimax", "equal"]
 Packing = Literal["none", "language", "mixed"]
 PAIRED = ("text_to_text", "translation")  # objectives whose rows are given inputs and targets
+_CHOICES: dict[str, Any] = {
+    "objective": ObjectiveName,
+    "mixing": Mixing,
+    "packing": Packing,
+    "bad": Bad,
+}
 
 
 @dataclass(frozen=True)
@@ -45,9 +61,20 @@ class DataConfig:
 
     `sources` are folders, files or patterns of text by language (.txt, .txt.gz; for text_to_text
     .tsv, .tsv.gz with inputs<TAB>targets; for translation such files named by both languages,
-    eng_Latn-swh_Latn.tsv); without them `mixture` names a registered seqio task or mixture.
+    eng_Latn-swh_Latn.tsv); without them `mixture` names a registered seqio task or mixture, or is
+    the name given to `tasks` over treebanks, tables and other corpora. Several of these may be of
+    one language: `rates` then name tasks ('tagging.en_ewt.eng_Latn') or languages, and a module is
+    routed by the language.
     `languages` gives the ids of languages (default: sorted names) and with `rates` may name more
-    than take part.
+    than take part. A language has all its files, of every folder. A table (.jsonl, .parquet, or
+    .tsv with a header) whose rows have a `language_column` beside `text` is a text of each of its
+    languages; such a table is read once for each of them.
+
+    A registered task may read TensorFlow Datasets: seqio.TfdsDataSource as its source, and
+    seqio.CacheDatasetPlaceholder() after its tokenize.
+
+    Held-out documents are drawn by `split_seed`, and what was first drawn for a file is kept: other
+    shares or another seed are refused as long as it is remembered in the cache folder.
 
     `mixing` decides the languages' shares of rows where `rates` does not say them: 'temperature'
     (n^alpha of their tokens), 'equal', or 'unimax' (equal, but nobody beyond `max_epochs` of its
@@ -57,6 +84,7 @@ class DataConfig:
 
     mixture: str = "text"
     sources: str | tuple[str, ...] = ()
+    tasks: tuple[TaskConfig, ...] = ()
     split: str = "train"
     inputs_length: int = 512
     targets_length: int | None = None  # None: what the objective needs
@@ -80,6 +108,11 @@ class DataConfig:
     unimax_steps: int | None = None
     rates: tuple[tuple[str, float], ...] = ()
     held_out: float = 0.01  # share of documents that are the validation split
+    held_out_test: float = 0.0  # and the split 'test'
+    split_seed: int = 0  # draws the documents that are held out
+    bad: Bad = "strict"  # a malformed line stops; 'skip': left out, counted and reported
+    language_column: str = "language"
+    text: TextConfig = AS_IT_IS  # normalisation, scripts, glosses; noise in training
     cache_dir: str | None = None  # None: $JAXLT_CACHE or ~/.cache/jaxlt
 
     def __post_init__(self) -> None:
@@ -88,7 +121,9 @@ class DataConfig:
         pairs = self.rates.items() if isinstance(self.rates, Mapping) else self.rates
         object.__setattr__(self, "rates", tuple((str(n), float(r)) for n, r in pairs))
         object.__setattr__(self, "languages", tuple(self.languages))
-        for field, kind in (("objective", ObjectiveName), ("mixing", Mixing), ("packing", Packing)):
+        tasks = (self.tasks,) if isinstance(self.tasks, TaskConfig) else tuple(self.tasks)
+        object.__setattr__(self, "tasks", tasks)
+        for field, kind in _CHOICES.items():
             value, known = getattr(self, field), get_args(kind)
             if value not in known:
                 raise UserError(
@@ -97,8 +132,14 @@ class DataConfig:
                 )
         if self.batch_size < 1:
             raise UserError(f"DataConfig.batch_size must be at least 1, not {self.batch_size}.")
-        if not 0 <= self.held_out < 1:
-            raise UserError(f"DataConfig.held_out is a share in [0, 1), not {self.held_out}.")
+        for field in ("held_out", "held_out_test"):
+            if not 0 <= getattr(self, field) < 1:
+                raise UserError(
+                    f"DataConfig.{field} is a share in [0, 1), not {getattr(self, field)}."
+                )
+        Split(self.held_out, self.held_out_test)
+        if self.tasks:
+            task_config.check(self.tasks, bool(self.sources), self.paired, self.objective)
         if not np.isfinite(self.alpha):
             raise UserError(f"DataConfig.alpha must be a number, not {self.alpha}.")
         if self.mixing == "unimax" and not (self.unimax_steps or 0) > 0 and not self.rates:
@@ -120,6 +161,8 @@ class DataConfig:
             twice = sorted({n for n in names if names.count(n) > 1})
             if twice:
                 raise UserError(f"DataConfig.{field} names '{twice[0]}' more than once.")
+            if "" in names:
+                raise UserError(f"DataConfig.{field} has an empty name: a language has a code.")
         for name, rate in self.rates:
             if not (np.isfinite(rate) and rate > 0):
                 raise UserError(
@@ -148,6 +191,16 @@ class DataConfig:
     def endings(self) -> tuple[str, ...]:
         """Endings of the files that `sources` mean."""
         return sources.PAIRS if self.paired else sources.TEXT
+
+    @property
+    def shares(self) -> Split:
+        """What is held out of the documents."""
+        return Split(self.held_out, self.held_out_test, self.split_seed)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that text has: 'test' where some of it is held out for that."""
+        return splits.NAMES if self.held_out_test else splits.NAMES[:2]
 
     @property
     def cache_root(self) -> Path:
@@ -192,10 +245,16 @@ def open_mixture(config: DataConfig, split: str | None = None) -> MixtureBatches
     shares = _rates(config, texts, own_rates, objective)
     said = _identity(config, texts, vocabulary) | {"rates": [float(r) for r in shares]}
     said |= {"seed": config.seed, "shuffle": config.shuffle}
+    noise = None
+    if config.text.is_noisy:
+        pairs = [t.language for t in texts] if any(t.ends for t in texts) else []
+        marks = [translation.mark(config.tag, pair) for pair in pairs]
+        noise = TextNoise(config.text, config.vocabulary_config, texts, objective, marks)
+        said |= {"noise": config.text.noise_identity(config.cache_root / "digests")}
+    languages = _ids(config, texts)
     if config.packing != "none":
-        languages = _ids(config, texts)
         return PackedBatches(
-            Rows(objective, texts, languages),
+            Rows(objective, texts, languages, noise),
             shares,
             languages,
             batch_size=config.batch_size,
@@ -205,10 +264,9 @@ def open_mixture(config: DataConfig, split: str | None = None) -> MixtureBatches
             mixed_rows=config.packing == "mixed",
         )
     return MixtureBatches(
-        objective,
-        texts,
+        Rows(objective, texts, languages, noise),
         shares,
-        _ids(config, texts),
+        languages,
         batch_size=config.batch_size,
         seed=config.seed,
         shuffle=config.shuffle,
@@ -246,8 +304,14 @@ def open_evaluation(
 def register_mixture(config: DataConfig) -> str:
     """Registers the config's tasks and their mixture with seqio; returns the mixture's name.
 
-    The rates are those that open_mixture uses; tasks are named '<mixture>.<language>'.
+    The rates are those that open_mixture uses; tasks are named '<mixture>.<language>'. They hold
+    text without noise, which depends on the row: open_mixture makes it.
     """
+    if config.text.is_noisy:
+        _log.warning(
+            "seqio's tasks of '%s' have no noise: TextConfig's is made in jaxlt's own batches.",
+            config.mixture,
+        )
     from jaxlt.data.tasks import text as text_tasks
 
     vocabulary = open_vocabulary(config.vocabulary_config)
@@ -262,55 +326,68 @@ def discover(config: DataConfig) -> sources.Files:
     """Returns the files of the languages that take part; of translation, of the directions."""
     rated = tuple(n for n, _ in config.rates)
     if config.objective == "translation":
-        return translation.discover(config.sources, config.both_directions, config.languages, rated)
-    return sources.discover(config.sources, config.endings, rated or config.languages)
+        found = translation.discover(
+            config.sources, config.both_directions, config.languages, rated
+        )
+        ends: dict[str, list[str]] = {}
+        for pair, paths in found.items():
+            for end in translation.ends_of(pair):
+                ends.setdefault(end, []).extend(paths)
+        corpora.check_twins(ends)
+        return found
+    column = None if config.paired else language_column(config)
+    found = sources.discover(config.sources, config.endings, rated or config.languages, column)
+    corpora.check_twins(found)
+    if column and column.unknown:
+        where = ", ".join(config.sources)
+        _warn_once(f"The column '{column.name}' in {where} has codes {column.report()}")
+    return found
+
+
+@functools.cache
+def _warn_once(text: str) -> None:
+    _log.warning("%s", text)
 
 
 def _open_texts(
     config: DataConfig, split: str, vocabulary: Vocabulary, objective: Objective
 ) -> tuple[list[Text], dict[str, float]]:
     """Returns each language's tokens, and the rates that a registered mixture brings."""
+    config.text.check_files()
     if not config.sources:
         from jaxlt.data.tasks import registered
 
+        if config.text.settles:
+            raise UserError(
+                f"The tasks of '{config.mixture}' have made their text already: TextConfig can "
+                "still add noise, but normalises, glosses and transliterates only what "
+                "DataConfig.sources name."
+            )
         return registered.open_texts(config, split, vocabulary, objective.features)
-    sources.check_split(split)
-    root = config.cache_root
+    sources.check_split(split, config.splits)
+    _check_named(config)
+    features = objective.features
     texts = []
     for language, paths in discover(config).items():
-        content = [files.content_digest(path, root / "digests") for path in paths]
-        recipe = ["text", VERSION, config.held_out, split, objective.features, config.endings]
-        ends = None
-        if config.objective == "translation":
-            ends = translation.ends_of(language)
-            recipe += [config.tag, language, translation.turned(paths, language)]
-        key = digest([content, vocabulary.fingerprint, config.separator_text, *recipe])
-        cache = _open_cache(config, language, paths, split, key, vocabulary, objective.features)
+        text = Prepared(config, language, paths)
+        recipe = ["text", VERSION, text.identity(), split, features, config.endings]
+        key = digest([vocabulary.fingerprint, config.separator_text, *recipe])
+        examples = functools.partial(text.tokenised, split, vocabulary)
+        root = config.cache_root / "tokens"
+        cache = open_or_build(root, language, split, key, vocabulary.size, features, examples)
+        ends = translation.ends_of(language) if config.objective == "translation" else None
         texts.append(Text(language, key, cache, ends))
     return texts, {}
 
 
-def _open_cache(
-    config: DataConfig,
-    language: str,
-    paths: tuple[str, ...],
-    split: str,
-    key: str,
-    vocabulary: Vocabulary,
-    features: tuple[str, ...],
-) -> TokenCache:
-    def examples() -> Any:
+def _check_named(config: DataConfig) -> None:
+    """Raises UserError for languages of TextConfig that the sources have not."""
+    text = config.text
+    if text.glossed or text.transliterated or text.noisy:
+        found = tuple(discover(replace(config, rates=(), languages=())))
         if config.objective == "translation":
-            found = translation.pairs(paths, language, split, config.held_out, config.tag)
-            encode = vocabulary.encode
-            return ({"inputs": encode(a), "targets": encode(b)} for a, b in found)
-        if "inputs" in features:
-            return sources.tokenised_pairs(paths, split, config.held_out, vocabulary)
-        separator = config.separator_text.encode()
-        return sources.tokenised(paths, split, config.held_out, vocabulary, separator)
-
-    root = config.cache_root / "tokens"
-    return open_or_build(root, language, split, key, vocabulary.size, features, examples)
+            found = tuple(end for pair in found for end in translation.ends_of(pair))
+        text.check_languages(found)
 
 
 def _rates(
@@ -318,7 +395,9 @@ def _rates(
 ) -> np.ndarray:
     """Returns the share of rows of each text; float64 [L], summing to 1."""
     said = dict(config.rates) or own
-    names = [t.language for t in texts]
+    names = [t.name for t in texts]
+    if config.tasks:
+        said = rates.by_task(said, {t.name: t.source for t in texts})
     for name in said:
         if name not in names:
             raise UserError(f"DataConfig.rates names '{name}', unknown.{nearest(name, names)}")
@@ -351,7 +430,7 @@ def _identity(config: DataConfig, texts: list[Text], vocabulary: Vocabulary) -> 
     shape = ("inputs_length", "targets_length", "batch_size", "objective", "noise_density")
     more = {"modes": config.modes} if config.objective == "ul2" else {}
     return more | {
-        "texts": {t.language: t.key for t in texts},
+        "texts": {t.name: t.key for t in texts},
         "languages": _ids(config, texts),
         "vocabulary": vocabulary.fingerprint,
         **{name: getattr(config, name) for name in (*shape, "mean_span")},

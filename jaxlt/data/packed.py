@@ -54,7 +54,7 @@ class PackedBatches:
         epoch, index = np.divmod(visit, count)
         if not self._shuffle:
             return index
-        names = np.array([word_of(t.language) for t in self._make.texts], np.uint64)
+        names = np.array([word_of(t.name) for t in self._make.texts], np.uint64)
         return permute(index, count, mixed(self._seed, names[self._text], epoch))
 
     def _packed(self, mixed_rows: bool):
@@ -86,7 +86,8 @@ class PackedBatches:
         members = np.concatenate(parts) if parts else np.zeros(0, np.int64)
         place = np.repeat(np.arange(len(parts)), [len(p) for p in parts])
         text = self._text[members]
-        fields = self._make.take(text, self._index[members], self._seed, "noise", members)
+        index = self._index[members]
+        fields = self._make.take(text, index, self._seed, "noise", members, grow=False)
         ids = {n: fields.pop(n) for n in ("language", "target_language") if n in fields}
         packed = join(fields, place, len(parts), ids.get("target_language", ids["language"]))
         if "target_language" in ids:  # what the encoder reads is in the other language
@@ -102,11 +103,12 @@ class PackedBatches:
         rows = visits / visits.sum() * self._plan.rows
         return [
             LanguageInfo(
-                t.language,
+                t.name,
                 float(rate),
                 t.cache.examples,
                 t.cache.tokens(),
                 max(round(n * t.cache.examples / v), 1),
+                (t.source, t.target),
             )
             for t, rate, n, v in zip(self._make.texts, self._rates, rows, visits, strict=True)
         ]

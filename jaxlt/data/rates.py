@@ -4,7 +4,7 @@ Counts are what languages have (tokens of text, or examples), and come from the 
 hold them since they were written; nothing is counted twice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -37,6 +37,21 @@ def unimax(counts: np.ndarray, budget: float, max_epochs: float) -> np.ndarray:
         given[language] = min(left / (len(order) - done), amounts[language] * max_epochs)
         left -= given[language]
     return given / given.sum()
+
+
+def by_task(said: Mapping[str, float], languages: Mapping[str, str]) -> dict[str, float]:
+    """Returns the rates of tasks that are given by task or by language.
+
+    `languages` has the language of each task; a language's rate is shared equally by those of its
+    tasks that have no rate of their own.
+    """
+    found = {name: rate for name, rate in said.items() if name in languages}
+    for name, rate in said.items():
+        own = [t for t, language in languages.items() if language == name and t not in said]
+        if name not in languages and not own:
+            found[name] = rate  # of nothing: the caller says so
+        found |= {task: rate / len(own) for task in own}
+    return found
 
 
 def explicit(

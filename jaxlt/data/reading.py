@@ -1,19 +1,23 @@
 """Rows of batches as people read them: text, what is masked in it, and what a user should know."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from jaxlt.data import reports, sources
-from jaxlt.data.mixtures import DataConfig
-from jaxlt.data.translation import ends_of
+from jaxlt.data import reports
+from jaxlt.data.mixtures import DataConfig, discover
+from jaxlt.data.prepared import Prepared
 from jaxlt.data.views import LanguageInfo
-from jaxlt.data.vocabularies import EOS, PAD, Vocabulary
+from jaxlt.data.vocabularies import EOS, PAD, UNK, Vocabulary
 
 MANY_EPOCHS = 10.0
-Kind = Literal["text", "sentinel", "masked", "replaced", "kept", "end", "language"]
+Kind = Literal[
+    "text", "sentinel", "masked", "replaced", "kept", "end", "language", "unknown", "broken"
+]
+_CUT = "\ufffd"  # what stands for bytes that are no whole letter
 
 
 class Mixture(Protocol):
@@ -29,7 +33,11 @@ class Mixture(Protocol):
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of a row; `number` tells sentinels (and languages of packed examples) apart."""
+    """A stretch of a row; `number` tells sentinels (and languages of packed examples) apart.
+
+    'unknown' is a piece that the vocabulary does not know, 'broken' what is left of a letter whose
+    other bytes lie elsewhere.
+    """
 
     kind: Kind
     text: str
@@ -47,9 +55,9 @@ def sequence(vocabulary: Vocabulary, ids: np.ndarray, most: int) -> list[Part]:
     count = 0
 
     def flush() -> None:
-        if run:
-            parts.append(Part("text", vocabulary.spell(run)))
-            run.clear()
+        for text in filter(None, re.split(f"({_CUT}+)", vocabulary.spell(run))):
+            parts.append(Part("broken", _CUT) if text[0] == _CUT else Part("text", text))
+        run.clear()
 
     for token in ids[ids != PAD].tolist():
         if token == EOS:
@@ -59,6 +67,9 @@ def sequence(vocabulary: Vocabulary, ids: np.ndarray, most: int) -> list[Part]:
             flush()
             parts.append(Part("sentinel", f"<{count}>", count))
             count += 1
+        elif token == UNK:
+            flush()
+            parts.append(Part("unknown", _CUT))
         else:
             run.append(token)
     flush()
@@ -68,21 +79,40 @@ def sequence(vocabulary: Vocabulary, ids: np.ndarray, most: int) -> list[Part]:
 def masked(
     vocabulary: Vocabulary, inputs: np.ndarray, targets: np.ndarray, weights: np.ndarray
 ) -> list[Part]:
-    """Returns a row of masked LM: the whole text, each stretch by what the encoder sees of it."""
+    """Returns a row of masked LM: the whole text, each stretch by what the encoder sees of it.
+
+    A letter of several tokens is what any of them is: masked rather than replaced, that rather
+    than kept.
+    """
     mask = vocabulary.sentinels(1)[0]
     there = targets != PAD
     inputs, targets, asked = inputs[there], targets[there], weights[there] > 0
-    kinds = np.full(len(targets), "text", dtype="<U8")
-    kinds[asked & (inputs == mask)] = "masked"
-    kinds[asked & (inputs != mask)] = "replaced"
-    kinds[asked & (inputs == targets)] = "kept"
+    kinds = np.zeros(len(targets), np.int64)  # places in `names`
+    names: tuple[Kind, ...] = ("text", "kept", "replaced", "masked")
+    kinds[asked & (inputs == mask)] = 3
+    kinds[asked & (inputs != mask)] = 2
+    kinds[asked & (inputs == targets)] = 1
     parts: list[Part] = []
-    edges = np.flatnonzero(kinds[1:] != kinds[:-1]) + 1
-    for stretch in np.split(np.arange(len(targets)), edges):
-        ids = targets[stretch]
-        kind: Any = str(kinds[stretch[0]])
-        parts.append(Part(kind, vocabulary.spell(ids)))
+    at = 0
+    while at < len(targets):
+        size, text = _letter(vocabulary, targets[at:])
+        kind = names[kinds[at : at + size].max()]
+        at += size
+        if text == _CUT and parts and parts[-1].text.endswith(_CUT):
+            continue  # the other bytes of the letter that the row begins or ends in
+        if parts and parts[-1].kind == kind:
+            text = parts.pop().text + text
+        parts.append(Part(kind, text))
     return [*parts, Part("end", "</s>")]
+
+
+def _letter(vocabulary: Vocabulary, ids: np.ndarray) -> tuple[int, str]:
+    """Returns how many of the first ids spell whole letters together, and what they spell."""
+    for size in range(1, min(4, len(ids)) + 1):  # UTF-8 has four bytes a letter at most
+        text = vocabulary.spell(ids[:size])
+        if _CUT not in text:
+            return size, text
+    return 1, _CUT
 
 
 def packed(
@@ -128,9 +158,7 @@ def read(
 def one_a_language(mixture: Mixture, count: int, steps: int = 200) -> Iterator[tuple[dict, int]]:
     """Yields (batch, row) of up to `count` rows of each language, as the run will see them."""
     left = {i: count for i in range(len(mixture.languages))}
-    present = {i.name for i in mixture.info()}
-    names = mixture.languages
-    wanted = sum(count for n in names if any(n in p for p in present))
+    wanted = count * len({info.languages[0] for info in mixture.info()})
     for step in range(steps):
         batch = mixture.rows(step, 0, mixture.batch_size)
         for row, language in enumerate(batch["language"].tolist()):
@@ -158,17 +186,12 @@ def remarks(
     """Returns what a user should know before training, a sentence each."""
     lines = []
     infos = mixture.info()
-    heard = {end for i in infos for end in _ends(config, i.name)}
+    heard = {end for i in infos for end in i.languages}
     for name in mixture.languages:
         if name not in heard:
             lines.append(f"{name} has an id but no data in this mixture: nothing of it is learnt.")
-    for info in infos:
-        seen = epochs(info, mixture, steps)
-        if seen > MANY_EPOCHS:
-            lines.append(
-                f"{info.name} will be seen {seen:,.1f} times in {steps:,} steps: it may be learnt "
-                "by heart. Lower its rate (DataConfig.alpha, mixing='unimax'), or train for less."
-            )
+    if often := _often(infos, mixture, steps):
+        lines.append(often)
     share = np.mean([padding(mixture.rows(s, 0, mixture.batch_size)) for s in range(4)])
     if share > 0.25 and config.paired and config.packing == "none":
         lines.append(
@@ -176,11 +199,47 @@ def remarks(
             "puts several examples in a row."
         )
     if config.sources and not config.paired:
-        names = [i.name for i in infos]
-        for language, paths in sources.discover(config.sources, config.endings, names).items():
-            documents = sources.documents(paths, "train", config.held_out)
-            lines += script_remarks(reports.fit(language, documents, vocabulary, most))
+        names = {i.name for i in infos}
+        for language, paths in discover(config).items():
+            if language in names:
+                documents = Prepared(config, language, paths).documents("train")
+                lines += script_remarks(reports.fit(language, documents, vocabulary, most))
+    else:
+        lines += _unknown_remarks(mixture, vocabulary)
     return lines
+
+
+def _often(infos: Sequence[LanguageInfo], mixture: Mixture, steps: int) -> str:
+    """Returns a sentence on the languages that are seen too often, the worst first, or ""."""
+    seen = [(epochs(info, mixture, steps), info.name) for info in infos]
+    seen = sorted((pair for pair in seen if pair[0] > MANY_EPOCHS), key=lambda p: (-p[0], p[1]))
+    if not seen:
+        return ""
+    (times, name), *others = seen
+    more = "".join(f", {other} {n:,.1f}" for n, other in others)
+    they, rate = ("they", "their rates") if others else ("it", "its rate")
+    return (
+        f"{name} will be seen {times:,.1f} times in {steps:,} steps{more}: {they} may be learnt by "
+        f"heart. Lower {rate} (DataConfig.alpha, mixing='unimax'), or train for less."
+    )
+
+
+def _unknown_remarks(mixture: Mixture, vocabulary: Vocabulary, steps: int = 8) -> list[str]:
+    """Returns the languages whose inputs, in the first steps, are mostly unknown pieces."""
+    unknown, pieces = np.zeros((2, len(mixture.languages)))
+    for step in range(steps):
+        batch = mixture.rows(step, 0, mixture.batch_size)
+        ids = batch["encoder_input_tokens"]
+        text = (ids > EOS) & (ids < vocabulary.size)
+        strange = vocabulary.unknown_ids[np.where(text, ids, EOS)]
+        np.add.at(unknown, batch["language"], strange.sum(-1))
+        np.add.at(pieces, batch["language"], text.sum(-1))
+    return [
+        f"{name}: {unknown[i] / pieces[i]:.0%} of the pieces of its inputs are unknown or single "
+        "bytes: the vocabulary was not made for it."
+        for i, name in enumerate(mixture.languages)
+        if unknown[i] > pieces[i] / 2
+    ]
 
 
 def script_remarks(fit: reports.Fit) -> list[str]:
@@ -193,7 +252,3 @@ def script_remarks(fit: reports.Fit) -> list[str]:
     if fit.unknown > 0.5:
         return [f"{fit.language}: {fit.unknown:.0%} of its text is unknown or spelled in bytes."]
     return []
-
-
-def _ends(config: DataConfig, name: str) -> tuple[str, ...]:
-    return ends_of(name) if config.objective == "translation" else (name,)

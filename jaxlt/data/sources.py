@@ -7,41 +7,49 @@ named by language and hold any number of files), or a glob pattern. Plain text h
 line, blank lines are none; JSON lines and parquet have one in the column `text` of each row.
 """
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import PurePosixPath
-
-import numpy as np
+from typing import NamedTuple
 
 from jaxlt.data import files
 from jaxlt.data.readers import tables
 from jaxlt.data.readers.lines import MARK, control, raw_lines
 from jaxlt.data.readers.problems import Problems
-from jaxlt.data.vocabularies import Vocabulary
+from jaxlt.data.splits import WHOLE, Split
 from jaxlt.errors import UserError, nearest
 
 TEXT = (".txt", ".txt.gz", ".txt.zst", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
 PAIRS = (".tsv", ".tsv.gz", ".tsv.zst")
-SPLITS = ("train", "validation")
 
 Files = dict[str, tuple[str, ...]]
+Columns = Callable[[str], Sequence[str]]  # path of a table -> languages that its rows name
+
+
+class Only(NamedTuple):
+    """The rows of a table that are read: those whose `column` holds a code that `holds` takes."""
+
+    column: str
+    holds: Callable[[str], bool]
 
 
 def discover(
-    sources: Sequence[str], endings: Sequence[str], languages: Sequence[str] = ()
+    sources: Sequence[str],
+    endings: Sequence[str],
+    languages: Sequence[str] = (),
+    columns: Columns | None = None,
 ) -> Files:
-    """Returns the files of each language; `languages` keeps only those, and demands them."""
+    """Returns the files of each language; `languages` keeps only those, and demands them.
+
+    A language has the files of all folders that hold one of it. With `columns`, a table whose rows
+    name their languages is a file of each of those.
+    """
     found: dict[str, list[str]] = {}
     for source in sources:
-        for language, path in _expand(source, endings):
-            found.setdefault(language, []).append(path)
+        for language, path in _expand(source, endings, columns or (lambda _: ())):
+            if path not in found.setdefault(language, []):
+                found[language].append(path)
     for language, paths in found.items():
-        folders = {str(PurePosixPath(p).parent) for p in paths}
-        if len(paths) > 1 and (len(folders) > 1 or PurePosixPath(paths[0]).parent.name != language):
-            raise UserError(
-                f"Language '{language}' has more than one file: {', '.join(sorted(paths))}. Keep "
-                f"one, or put all of them in one folder named '{language}'."
-            )
+        _check_copies(language, paths, endings)
     for language in languages:
         if language not in found:
             raise UserError(
@@ -53,26 +61,50 @@ def discover(
     return {name: tuple(sorted(found[name])) for name in names}
 
 
-def _expand(source: str, endings: Sequence[str]) -> list[tuple[str, str]]:
+def _check_copies(language: str, paths: Sequence[str], endings: Sequence[str]) -> None:
+    """Raises UserError where a folder has one language under two endings: a packed copy, mostly."""
+    folders: dict[str, str] = {}
+    for path in sorted(paths):
+        folder = str(PurePosixPath(path).parent)
+        named_so = _stem(path, endings) == language and PurePosixPath(folder).name != language
+        if named_so and folder in folders:
+            raise UserError(
+                f"Language '{language}' has more than one file in a folder: {folders[folder]}, "
+                f"{path}. Keep one, or put all of them in one folder named '{language}'."
+            )
+        if named_so:
+            folders[folder] = path
+
+
+def _expand(source: str, endings: Sequence[str], columns: Columns) -> list[tuple[str, str]]:
     """Returns (language, path) of every text file that one source means."""
+
+    def named(path: str, language: str = "") -> list[tuple[str, str]]:
+        said = columns(path) if path.endswith(tables.ENDINGS) else ()
+        if said:
+            return [(name, path) for name in said]
+        whose = language or _stem(path, endings)
+        return [(whose, path)] if path.endswith(tuple(endings)) else []
+
     if not files.exists(source) and any(c in source for c in "*?["):
-        paths = [p for p in files.matches(source) if p.endswith(tuple(endings))]
-        if not paths:
+        matching = [pair for p in files.matches(source) for pair in named(p)]
+        if not matching:
             raise UserError(f"No {' or '.join(endings)} file matches the pattern '{source}'.")
-        return [(_stem(path, endings), path) for path in paths]
+        return matching
     if not files.exists(source):
         raise UserError(files.missing(source))
     if not files.is_folder(source):
-        if not source.endswith(tuple(endings)):
+        alone = named(source)
+        if not alone:
             raise UserError(f"'{source}' is not a text source: expected {' or '.join(endings)}.")
-        return [(_stem(source, endings), source)]
+        return alone
     found = []
     for path in files.listing(source):
-        if path.endswith(tuple(endings)):
-            found.append((_stem(path, endings), path))
-        elif files.is_folder(path):
-            inner = [p for p in files.listing(path) if p.endswith(tuple(endings))]
-            found += [(PurePosixPath(path).name, p) for p in inner]
+        if files.is_folder(path):
+            inner = [p for p in files.listing(path) if p.endswith((*endings, *tables.ENDINGS))]
+            found += [pair for p in inner for pair in named(p, PurePosixPath(path).name)]
+        else:
+            found += named(path)
     if not found:
         raise UserError(
             f"The folder '{source}' has no text: expected files such as swh_Latn{endings[0]} or "
@@ -89,16 +121,18 @@ def _stem(path: str, endings: Sequence[str]) -> str:
     return name
 
 
-def lines(path: str, problems: Problems | None = None) -> Iterator[tuple[int, bytes]]:
+def lines(
+    path: str, problems: Problems | None = None, only: Only | None = None
+) -> Iterator[tuple[int, bytes]]:
     """Yields (line or row number from 1, document) for each document that is not blank.
 
     A line that is not UTF-8 or holds a NUL, and a damaged archive, are problems. A file without
-    any document is an error.
+    any document is an error. `only` reads a table with columns, of any ending.
     """
     problems = problems or Problems()
     some = False
-    plain = path.endswith(tuple(e for e in TEXT if e.startswith(".txt")) + PAIRS)
-    for item in _plain(path, problems) if plain else _column(path, problems):
+    plain = not only and path.endswith(tuple(e for e in TEXT if e.startswith(".txt")) + PAIRS)
+    for item in _plain(path, problems) if plain else _column(path, problems, only):
         some = True
         yield item
     if not some:
@@ -122,7 +156,7 @@ def _plain(path: str, problems: Problems) -> Iterator[tuple[int, bytes]]:
 
 def _not_text(line: bytes, start: int, offset: int, number: int) -> str:
     """Returns what is wrong with a line, with its line, byte and offset, or ""."""
-    if b"\0" in line:
+    if b"\0" in line or b"\r" in line:
         return f"has at line {number} {control(line.decode('utf-8', 'replace'))}"
     if line.isascii():
         return ""
@@ -138,41 +172,40 @@ def _not_text(line: bytes, start: int, offset: int, number: int) -> str:
     return ""
 
 
-def _column(path: str, problems: Problems) -> Iterator[tuple[int, bytes]]:
+def _column(path: str, problems: Problems, only: Only | None) -> Iterator[tuple[int, bytes]]:
     for number, row in tables.rows(path, problems):
-        if "text" not in row:
+        if only and not row.get(only.column):
+            problems.at(path, number, f"no '{only.column}': whose text is it?")
+        elif only and not only.holds(row[only.column]):
+            continue
+        elif "text" not in row:
             found = ", ".join(row) or "none"
             problems.at(path, number, f"no column 'text' (there are: {found}).")
         elif row["text"] and not row["text"].isspace():
             yield number, row["text"].encode("utf-8")
 
 
-def split_of(document: bytes, held_out: float) -> str:
-    """Returns 'validation' for a share `held_out` of documents, 'train' for the rest.
-
-    The document's hash decides, so equal documents are on one side, in every file and language,
-    and a larger share holds out what a smaller one did.
-    """
-    word = int.from_bytes(hashlib.blake2b(document, digest_size=8).digest(), "big")
-    return "validation" if word < held_out * 2**64 else "train"
-
-
 def documents(
-    paths: Iterable[str], split: str, held_out: float, problems: Problems | None = None
+    paths: Iterable[str],
+    split: str,
+    drawn: Split = WHOLE,
+    problems: Problems | None = None,
+    only: Only | None = None,
 ) -> Iterator[bytes]:
-    """Yields the documents of a split, in the order of the files."""
-    check_split(split)
+    """Yields the documents of a split, in the order of the files.
+
+    A document is its own key: equal ones are on one side, in every file and language.
+    """
     for path in paths:
-        for _, line in lines(path, problems):
-            if split_of(line, held_out) == split:
+        for _, line in lines(path, problems, only):
+            if drawn.of(line) == split:
                 yield line
 
 
 def pairs(
-    paths: Iterable[str], split: str, held_out: float, problems: Problems | None = None
+    paths: Iterable[str], split: str, drawn: Split = WHOLE, problems: Problems | None = None
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Yields (inputs, targets) of a split of lines inputs<TAB>targets; the inputs' hash splits."""
-    check_split(split)
+    """Yields (inputs, targets) of a split of lines inputs<TAB>targets; the inputs are the key."""
     problems = problems or Problems()
     for path in paths:
         for number, line in lines(path, problems):
@@ -184,33 +217,14 @@ def pairs(
                     f"expected inputs<TAB>targets, but the line has {len(fields)} "
                     f"field{'s' if len(fields) > 1 else ''}.",
                 )
-            elif split_of(fields[0], held_out) == split:
+            elif drawn.of(fields[0]) == split:
                 yield fields[0], fields[1]
 
 
-def check_split(split: str) -> None:
-    """Raises UserError for a split that text sources do not have."""
-    if split not in SPLITS:
+def check_split(split: str, known: Sequence[str]) -> None:
+    """Raises UserError for a split that a run's text does not have."""
+    if split not in known:
         raise UserError(
-            f"Text sources have the splits {' and '.join(SPLITS)}, not '{split}'."
-            f"{nearest(split, SPLITS)}"
+            f"Text sources have the splits {' and '.join(known)}, not '{split}'."
+            f"{nearest(split, known)}"
         )
-
-
-def tokenised(
-    paths: Sequence[str], split: str, held_out: float, vocabulary: Vocabulary, separator: bytes
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yields {'targets': ids [n]} of each document, `separator` after it.
-
-    The same ids as the text task's preprocessors before its cache, without TensorFlow.
-    """
-    for document in documents(paths, split, held_out):
-        yield {"targets": vocabulary.encode(document + separator)}
-
-
-def tokenised_pairs(
-    paths: Sequence[str], split: str, held_out: float, vocabulary: Vocabulary
-) -> Iterator[dict[str, np.ndarray]]:
-    """Yields {'inputs': ids, 'targets': ids} of each pair, as the pair task's preprocessors do."""
-    for inputs, targets in pairs(paths, split, held_out):
-        yield {"inputs": vocabulary.encode(inputs), "targets": vocabulary.encode(targets)}

@@ -54,10 +54,14 @@ class Split:
         return "validation" if place >= 1 - self.validation else "train"
 
 
+WHOLE = Split()  # nothing is held out
+
+
 def remembered(folder: Path, name: str, wanted: Split | None = None) -> Split:
     """Returns the split that `name` was first given; `wanted` is written down if it is the first.
 
-    Raises UserError where another split is wanted now, and where none is and none was.
+    One that holds nothing out is not written down. Raises UserError where another split is wanted
+    now, and where none is and none was.
     """
     path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.json"
     try:
@@ -67,7 +71,8 @@ def remembered(folder: Path, name: str, wanted: Split | None = None) -> Split:
             raise UserError(
                 f"'{name}' has no held-out split yet ('{path}'): say which shares to hold out."
             ) from None
-        files.write_atomically(path, json.dumps(asdict(wanted)))
+        if wanted.validation or wanted.test:
+            _write(path, wanted)
         return wanted
     except (OSError, ValueError, TypeError) as err:
         raise UserError(
@@ -79,3 +84,13 @@ def remembered(folder: Path, name: str, wanted: Split | None = None) -> Split:
             f"documents that were held out. Ask for the first, or remove '{path}' to begin anew."
         )
     return known
+
+
+def _write(path: Path, split: Split) -> None:
+    try:
+        files.write_atomically(path, json.dumps(asdict(split)))
+    except OSError as err:
+        raise UserError(
+            f"The held-out split cannot be written to '{path}': {err.strerror}. Free some space, "
+            "or name another folder (DataConfig.cache_dir)."
+        ) from err

@@ -47,10 +47,15 @@ class SubwordSampler:
             raise UserError(f"The strength of subword sampling is at least 0, not {strength}.")
         self._strength = strength
 
-    def __call__(self, text: str, seed: int, *place: int) -> np.ndarray:
-        """Returns ids [n] int32, without eos: a function of the text, the seed and the place."""
+    def __call__(self, text: str, seed: int, *place: int, inside: bool = False) -> np.ndarray:
+        """Returns ids [n] int32, without eos: a function of the text, the seed and the place.
+
+        `inside` says that the text begins within a word.
+        """
         segmenter = self._segmenter
         plain = segmenter.processor.normalize(text)
+        if inside:
+            plain = plain.removeprefix(SPACE)
         draws = stream(seed, "subwords", *place).random(3 * len(plain)).tolist()
         return np.array(segmenter.sample(plain, iter(draws), self._strength), np.int32)
 

@@ -4,7 +4,7 @@ Named entities, XNLI and questions have mT5's own forms, so that its checkpoints
 
     tag: Ada Lovelace lived in London .     ->  PER: Ada Lovelace $$ LOC: London
     xnli: premise: ... hypothesis: ...      ->  0
-    question: ... context: ...              ->  the answer
+    question: Who ? context: By Ada .       ->  Ada
     pos: the AP story                       ->  DET PROPN NOUN
     parse: the AP story                     ->  +2:det +1:compound 0:root
 
@@ -14,6 +14,8 @@ counted; in entities they are plain again.
 
 from collections.abc import Sequence
 
+import regex
+
 from jaxlt.data.readers.conllu import Sentence
 from jaxlt.data.readers.iob2 import Span, Tagged
 from jaxlt.errors import UserError
@@ -21,6 +23,9 @@ from jaxlt.errors import UserError
 Form = tuple[str, str]  # inputs, targets
 _BETWEEN = " $$ "
 _NO_BREAK = "\u00a0"
+_SPACES = r"\t\n\f\r "  # what \s means to RE2, with which mT5 made its texts
+_PUNCTUATION = regex.compile(rf"([^_{_SPACES}\p{{N}}\p{{L}}\p{{M}}])")
+_RUN = regex.compile(rf"[{_SPACES}]+")
 
 
 def _words(words: Sequence[str]) -> str:
@@ -80,12 +85,13 @@ def entities(sentence: Tagged) -> Form:
 def entities_from(answer: str, tokens: Sequence[str]) -> tuple[Span, ...]:
     """Returns the entities that an answer names, each at its next place among the tokens.
 
-    What is not in the tokens is left out; answers come in the order of the text.
+    What is not in the tokens is left out; answers come in the order of the text. A name whose
+    words stand in the text earlier, untagged, is taken to be there: the form does not say.
     """
     spans: list[Span] = []
     after = 0
-    for item in answer.split(_BETWEEN.strip()):
-        label, colon, text = item.strip().partition(": ")
+    for item in answer.split(_BETWEEN):
+        label, colon, text = item.strip(" ").partition(": ")
         words = text.split(" ")
         if not (colon and label and text):
             continue
@@ -96,6 +102,16 @@ def entities_from(answer: str, tokens: Sequence[str]) -> tuple[Span, ...]:
                 after = end
                 break
     return tuple(spans)
+
+
+def names_from(answer: str) -> tuple[tuple[str, str], ...]:
+    """Returns the (label, text) of an answer's entities, as mT5's span F1 counts them.
+
+    It knows no places: equal names are worth as many points as there are. Whatever has not
+    exactly one colon is no entity to it, in the target as little as in the answer.
+    """
+    items = (item.split(":") for item in answer.split(_BETWEEN))
+    return tuple((item[0].strip(), item[1].strip()) for item in items if len(item) == 2)
 
 
 def _match(tokens: Sequence[str], start: int, words: list[str]) -> int:
@@ -115,8 +131,16 @@ def inference(premise: str, hypothesis: str, label: int) -> Form:
 
 
 def question(asked: str, context: str, answer: str) -> Form:
-    """Returns mT5's form of XQuAD, MLQA and TyDi QA (punctuation as it stands)."""
-    return f"question: {asked} context: {context}", answer
+    """Returns mT5's form of XQuAD, MLQA and TyDi QA: spaces around all punctuation.
+
+    Where a text begins or ends with punctuation its space stays, as in the texts mT5 learned from.
+    """
+    joined = f"question: {_spaced(asked)} context: {_spaced(context)}"
+    return _RUN.sub(" ", joined), _spaced(answer)
+
+
+def _spaced(text: str) -> str:
+    return str(_RUN.sub(" ", _PUNCTUATION.sub(r" \1 ", text)))
 
 
 def topic(text: str, label: str) -> Form:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from jaxlt.data import sources
+from jaxlt.data.readers.problems import Problems
+from jaxlt.data.splits import WHOLE, Split
 from jaxlt.errors import UserError, nearest
 
 
@@ -78,14 +80,22 @@ def turned(paths: Sequence[str], pair: str) -> bool:
 
 
 def pairs(
-    paths: Sequence[str], pair: str, split: str, held_out: float, tag: str
+    paths: Sequence[str],
+    pair: str,
+    split: str,
+    drawn: Split = WHOLE,
+    problems: Problems | None = None,
 ) -> Iterator[tuple[bytes, bytes]]:
-    """Yields (tagged inputs, targets) of a direction.
+    """Yields (inputs, targets) of a direction, without a tag.
 
     Both directions of a pair are on one side of the split: what the file has first decides.
     """
-    source, target = ends_of(pair)
-    mark = tag.format(source=source, target=target).encode()
     back = turned(paths, pair)
-    for first, second in sources.pairs(paths, split, held_out):
-        yield (mark + second, first) if back else (mark + first, second)
+    for first, second in sources.pairs(paths, split, drawn, problems):
+        yield (second, first) if back else (first, second)
+
+
+def mark(tag: str, pair: str) -> bytes:
+    """Returns what stands before the inputs of a direction."""
+    source, target = ends_of(pair)
+    return tag.format(source=source, target=target).encode()

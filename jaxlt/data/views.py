@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -15,12 +16,19 @@ class Text:
     """The tokens of one language's split; `key` is the digest of all that decided them.
 
     Where inputs and targets are of different languages, `language` names the pair and `ends` both.
+    Where a mixture has several tasks of a language, `task` tells them apart.
     """
 
     language: str
     key: str
     cache: TokenCache
     ends: tuple[str, str] | None = None
+    task: str = ""
+
+    @property
+    def name(self) -> str:
+        """What a mixture has once: the task, or else the language."""
+        return self.task or self.language
 
     @property
     def source(self) -> str:
@@ -52,13 +60,17 @@ class Text:
 
 @dataclass(frozen=True)
 class LanguageInfo:
-    """What a mixture knows of one language; `rows` are the rows of one epoch of it."""
+    """What a mixture knows of one language or task; `rows` are the rows of one epoch of it.
+
+    `languages` are that of the inputs and that of the targets.
+    """
 
     name: str
     rate: float
     documents: int
     tokens: int
     rows: int
+    languages: tuple[str, ...] = ()
 
 
 def describe(infos: list[LanguageInfo]) -> str:
@@ -71,11 +83,43 @@ def describe(infos: list[LanguageInfo]) -> str:
     return "\n".join(lines)
 
 
-class Rows:
-    """Makes the fields of chosen windows of chosen texts."""
+class Noise(Protocol):
+    """What is done to gathered tokens before the objective; see jaxlt.data.text_noise."""
 
-    def __init__(self, objective: Objective, texts: list[Text], languages: tuple[str, ...]):
-        self.objective, self.texts = objective, texts
+    @property
+    def feature(self) -> str:
+        """What it changes: 'inputs' or 'targets'."""
+        ...
+
+    @property
+    def margin(self) -> int:
+        """Tokens that it needs beyond a row's own."""
+        ...
+
+    def __call__(
+        self,
+        tokens: np.ndarray,
+        lengths: np.ndarray,
+        text: np.ndarray,
+        seed: int,
+        places: np.ndarray,
+        most: np.ndarray,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the rows changed, row i cut to most[i] tokens, and their lengths."""
+        ...
+
+
+class Rows:
+    """Makes the fields of chosen windows of chosen texts, with noise if there is any."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        texts: list[Text],
+        languages: tuple[str, ...],
+        noise: Noise | None = None,
+    ):
+        self.objective, self.texts, self._noise = objective, texts, noise
         self.ids = {"language": np.array([languages.index(t.source) for t in texts], np.int32)}
         if any(t.ends for t in texts):
             self.ids["target_language"] = np.array(
@@ -87,18 +131,34 @@ class Rows:
         return {**self.objective.spec(), **{n: ((), np.dtype(np.int32)) for n in self.ids}}
 
     def take(
-        self, text: np.ndarray, index: np.ndarray, seed: int, purpose: str, places: np.ndarray
+        self,
+        text: np.ndarray,
+        index: np.ndarray,
+        seed: int,
+        purpose: str,
+        places: np.ndarray,
+        grow: bool = True,
     ) -> dict[str, np.ndarray]:
-        """Returns the fields of window index[i] of text[i], its noise drawn at places[i]."""
+        """Returns the fields of window index[i] of text[i], its noise drawn at places[i].
+
+        Unless they may `grow`, examples are no longer with noise than without.
+        """
         features = {name: self._gather(name, text, index) for name in self.objective.features}
+        if self._noise:
+            name = self._noise.feature
+            tokens, lengths = features[name]
+            most = np.full(len(text), tokens.shape[1]) if grow else lengths
+            if self._noise.margin:
+                tokens, lengths = self._gather(name, text, index, self._noise.margin)
+            features[name] = self._noise(tokens, lengths, text, seed, places, most)
         fields = self.objective(features, lambda r, n: uniforms(seed, purpose, places[r], n))
         return {**fields, **{name: ids[text] for name, ids in self.ids.items()}}
 
     def _gather(
-        self, feature: str, text: np.ndarray, index: np.ndarray
+        self, feature: str, text: np.ndarray, index: np.ndarray, margin: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
         window = self.objective.window
-        width = window or self.objective.spec()[_FIELD_OF[feature]][0][0]
+        width = (window or self.objective.spec()[_FIELD_OF[feature]][0][0]) + margin
         tokens = np.zeros((len(text), width), np.int32)
         lengths = np.zeros(len(text), np.int64)
         for which in np.unique(text):
@@ -106,8 +166,8 @@ class Rows:
             column = self.texts[which].cache.columns[feature]
             if window:
                 starts = index[here] * window
-                lengths[here] = np.minimum(len(column.tokens) - starts, window)
-                tokens[here] = column.windows(starts, lengths[here], window)
+                lengths[here] = np.minimum(len(column.tokens) - starts, width)
+                tokens[here] = column.windows(starts, lengths[here], width)
             else:
                 tokens[here], lengths[here] = column.examples(index[here], width)
         return tokens, lengths
@@ -125,8 +185,7 @@ class MixtureBatches:
 
     def __init__(
         self,
-        objective: Objective,
-        texts: list[Text],
+        make: Rows,
         rates: np.ndarray,
         languages: tuple[str, ...],
         *,
@@ -136,9 +195,9 @@ class MixtureBatches:
         fingerprint: str,
     ):
         self.batch_size, self.languages, self.fingerprint = batch_size, languages, fingerprint
-        self._make = Rows(objective, texts, languages)
-        self._counts = np.array([t.windows(objective, partial=False) for t in texts])
-        self._names = np.array([word_of(t.language) for t in texts], np.uint64)
+        self._make, texts = make, make.texts
+        self._counts = np.array([t.windows(make.objective, partial=False) for t in texts])
+        self._names = np.array([word_of(t.name) for t in texts], np.uint64)
         self._schedule = Schedule(rates, seed)
         self._seed, self._shuffle, self._rates = seed, shuffle, rates
 
@@ -159,7 +218,14 @@ class MixtureBatches:
     def info(self) -> list[LanguageInfo]:
         """Returns rate and size of each language that takes part."""
         return [
-            LanguageInfo(t.language, float(rate), t.cache.examples, t.cache.tokens(), int(rows))
+            LanguageInfo(
+                t.name,
+                float(rate),
+                t.cache.examples,
+                t.cache.tokens(),
+                int(rows),
+                (t.source, t.target),
+            )
             for t, rate, rows in zip(self._make.texts, self._rates, self._counts, strict=True)
         ]
 
@@ -192,7 +258,7 @@ class EvaluationBatches:
         order = np.argsort(index, kind="stable")
         self._index = index[order]
         self._text = np.repeat(np.arange(len(texts)), counts)[order]
-        self._names = np.array([word_of(t.language) for t in texts], np.uint64)
+        self._names = np.array([word_of(t.name) for t in texts], np.uint64)
         self.num_rows = len(self._index)
         self.num_batches = -(-self.num_rows // batch_size)
 

@@ -36,3 +36,10 @@ def test_out_writes_the_folder(tmp_path, capsys):
 def test_what_cannot_be_is_told(argv, told, capsys):
     assert main(["data", "synth", *argv]) == 2
     assert told in " ".join(capsys.readouterr().err.split())
+
+
+def test_sentences_fit_the_terminal_where_they_can(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["data", "synth", "--show", "2", "--scripts", "Latn,Arab", "--seed", "3"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("(2)") == 1 and max(map(len, out.splitlines())) <= 80

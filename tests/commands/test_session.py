@@ -17,7 +17,7 @@ class Data:
     batch_size = 8
 
     def info(self):
-        return [LanguageInfo(n, 0.5, 10, 1000, rows) for n, rows in (("a", 70), ("b", 30))]
+        return [LanguageInfo(n, 0.5, 10, 1000, rows, (n,)) for n, rows in (("a", 70), ("b", 30))]
 
 
 def test_epochs_become_steps_and_every_evaluation_is_saved():

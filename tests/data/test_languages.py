@@ -5,6 +5,8 @@ import multiprocessing
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jaxlt.data.languages import (
     BACKBONES,
@@ -31,6 +33,13 @@ from jaxlt.errors import UserError
         ("sr", "srp_Cyrl"),
         ("sr-Latn", "srp_Latn"),
         ("sh", "srp_Latn"),
+        ("hbs", "srp_Latn"),
+        ("hbs_Cyrl", "srp_Cyrl"),
+        ("mol", "ron_Latn"),
+        ("hmn", "hmn_Latn"),
+        ("pnb", "pnb_Arab"),
+        ("azb", "azb_Arab"),
+        ("ckt", "ckt_Cyrl"),
         ("gsw", "gsw_Latn"),
         ("pt_BR", "por_Latn"),
         ("ger", "deu_Latn"),
@@ -49,7 +58,9 @@ def test_codes_of_every_kind(text: str, code: str) -> None:
     assert lookup(text).code == code
 
 
-@pytest.mark.parametrize("text", ["", "xyz", "uig_Arap", "und", "en-x-mine", "007", "no language"])
+@pytest.mark.parametrize(
+    "text", ["", "xyz", "uig_Arap", "und", "en-x-mine", "x-0", "007", "no language"]
+)
 def test_what_is_no_language(text: str) -> None:
     assert parse(text) is None
 
@@ -70,7 +81,56 @@ def test_the_nearest_is_offered() -> None:
 
 def test_what_backbones_saw() -> None:
     sizes = {name: len(languages_of(name)) for name in BACKBONES}
-    assert sizes == {"mT5": 107, "ByT5": 107, "XLM-R": 99, "mBERT": 104}
+    assert sizes == {"mT5": 107, "ByT5": 107, "XLM-R": 100, "mBERT": 104}
+    latin = [code for code in BACKBONES["mT5"].split() if code.endswith("-Latn")]
+    assert latin == ["bg-Latn", "el-Latn", "hi-Latn", "ja-Latn", "ru-Latn", "zh-Latn"]
+    assert len({code.split("_")[0] for code in languages_of("mT5")}) == 101
+    romanised = [code for code in BACKBONES["XLM-R"].split() if code.endswith("-Latn")]
+    assert romanised == ["bn-Latn", "hi-Latn", "ta-Latn", "te-Latn", "ur-Latn"]
+    assert all(not code.endswith("_Zyyy") for name in BACKBONES for code in languages_of(name))
+
+
+@pytest.mark.parametrize(
+    ("code", "seen"),
+    [
+        ("haw", "mT5 ByT5"),  # Hawaiian, Hmong and Corsican are mC4's alone
+        ("hmn_Latn", "mT5 ByT5"),
+        ("co", "mT5 ByT5"),
+        ("ru-Latn", "mT5 ByT5"),
+        ("hi-Latn", "mT5 ByT5 XLM-R"),
+        ("ta-Latn", "XLM-R"),
+        ("my-Qaag", "XLM-R"),
+        ("as", "XLM-R"),
+        ("sa", "XLM-R"),
+        ("om", "XLM-R"),
+        ("br", "XLM-R mBERT"),
+        ("hr", "XLM-R mBERT"),  # mC4's language identification has no Croatian or Bosnian apart
+        ("bs", "XLM-R mBERT"),
+        ("ht", "mT5 ByT5 mBERT"),
+        ("lb", "mT5 ByT5 mBERT"),
+        ("tg", "mT5 ByT5 mBERT"),
+        ("eo", "mT5 ByT5 XLM-R"),
+        ("am", "mT5 ByT5 XLM-R"),  # neither is among the Wikipedias of mBERT
+        ("or", "XLM-R"),
+        ("th", "mT5 ByT5 XLM-R mBERT"),
+        ("mn", "mT5 ByT5 XLM-R mBERT"),
+        ("no", "mT5 ByT5 XLM-R mBERT"),
+        ("ceb", "mT5 ByT5 mBERT"),
+        ("pnb", "mBERT"),
+        ("azb", "mBERT"),
+        ("sh", "mBERT"),
+        ("tt", "mBERT"),
+        ("zh-Hant", "mT5 ByT5 XLM-R mBERT"),
+        ("wo", ""),
+        ("rw", ""),
+        ("cop", ""),
+    ],
+)
+def test_who_saw_this_language(code: str, seen: str) -> None:
+    assert lookup(code).seen == tuple(seen.split())
+
+
+def test_what_backbones_saw_by_any_code() -> None:
     assert lookup("uig_Arab").seen == ("XLM-R",)
     assert lookup("uig_Latn").seen == ()
     assert lookup("yor").seen == ("mT5", "ByT5", "mBERT")
@@ -131,6 +191,41 @@ def test_tables_of_the_user_win(tmp_path: Path) -> None:
 def test_bad_tables(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         LanguageTable.read([_write(tmp_path / "own.tsv", text)])
+
+
+HEADS = [b"", b"code\tname\tscript\tjoshi\taliases\n", b"swh,2,swahili\n"]
+HEADS += [b"iso639_3\tfamilies\n", b"ISO639-3\tISO15924-Main\n", b"iso639_3\tfamily\tisolate\n"]
+
+
+@given(st.sampled_from(HEADS), st.binary(max_size=40) | st.text("a\t,\n\r1_", max_size=30))
+@settings(max_examples=300, deadline=None)
+def test_no_table_crashes(tmp_path_factory, head: bytes, body: bytes | str) -> None:
+    path = tmp_path_factory.getbasetemp() / "table.tsv"
+    path.write_bytes(head + (body.encode() if isinstance(body, str) else body))
+    try:
+        table = LanguageTable.read([str(path)])
+    except UserError:
+        return
+    assert all(table.get(language.code) == language for language in table.own)
+
+
+NAMES = st.from_regex(r"[a-z]{3}_(Latn|Arab)", fullmatch=True)
+
+
+@given(st.dictionaries(NAMES, st.sampled_from(["", "0", "3", "5"]), max_size=5))
+@settings(max_examples=50, deadline=None)
+def test_a_table_that_is_written_is_read_back(tmp_path_factory, rows: dict[str, str]) -> None:
+    path = tmp_path_factory.getbasetemp() / "own.tsv"
+    path.write_text("code\tjoshi\n" + "".join(f"{c}\t{j}\n" for c, j in rows.items()))
+    found = LanguageTable.read([str(path)]).own
+    assert {one.code: "" if one.joshi is None else str(one.joshi) for one in found} == rows
+
+
+@given(st.text(max_size=20) | st.text("aehnstxz-_01AL\0\x80", max_size=12))
+@settings(max_examples=300, deadline=None)
+def test_no_code_crashes(text: str) -> None:
+    found = parse(text)
+    assert found is None or parse(found.code) == found._replace(told=True)
 
 
 def test_published_tables(tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def open_text(config):
     from jaxlt.data.sources import discover, documents
 
     paths = discover(config.sources, config.endings)[config.languages[0]]
-    return "".join(d.decode() + "\n" for d in documents(paths, "train", config.held_out))
+    return "".join(d.decode() + "\n" for d in documents(paths, "train", config.shares))
 
 
 def test_rates_follow_counts_to_the_alpha(config):
@@ -175,7 +175,7 @@ def held_out(config, language):
     from jaxlt.data.sources import discover, documents
 
     paths = discover(config.sources, config.endings)[language]
-    return list(documents(paths, "validation", config.held_out))
+    return list(documents(paths, "validation", config.shares))
 
 
 def test_text_to_text_from_tsv(tmp_path):

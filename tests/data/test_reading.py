@@ -54,7 +54,27 @@ def test_spans_are_numbered_alike_in_inputs_and_targets(config):
     name = mixture.languages[int(batch["language"][0])]
     inputs = reading.read(config, BYTES, batch, 0, mixture.languages)["inputs"]
     whole = "\n".join(ENGLISH if name == "eng_Latn" else GREEK)
-    assert inputs[0].text.lstrip("\ufffd") in whole + "\n"
+    assert next(p.text for p in inputs if p.kind == "text") in whole + "\n"
+    assert all("\ufffd" not in p.text for p in inputs if p.kind == "text")
+
+
+def test_letters_that_a_mask_cuts_are_shown_whole(config):
+    config = replace(config, objective="mlm", languages=("ell_Grek",))
+    mixture = open_mixture(config)
+    batch = mixture.rows(0, 0, 8)
+    for row in range(8):
+        parts = reading.read(config, BYTES, batch, row, mixture.languages)["text"]
+        text = "".join(p.text for p in parts[:-1]).strip("\ufffd")
+        assert "\ufffd" not in text and text in "\n".join(GREEK) * 2
+        assert {p.kind for p in parts} >= {"text", "masked", "end"}
+
+
+def test_unknown_pieces_are_told_from_letters_that_are_cut():
+    ids = np.array([2, *BYTES.encode("aι"), 1])
+    kinds = [p.kind for p in reading.sequence(BYTES, ids, 0)]
+    assert kinds == ["unknown", "text", "end"]
+    kinds = [p.kind for p in reading.sequence(BYTES, ids[:-2], 0)]
+    assert kinds == ["unknown", "text", "broken"]
 
 
 def test_masked_text_is_whole_and_told_by_kind(config, pieces):
@@ -82,6 +102,23 @@ def test_warnings_that_matter_and_no_others(config, pieces):
     lines = reading.remarks(idle, open_mixture(idle), BYTES, steps=10_000)
     assert any(line.startswith("fra_Latn has an id but no data") for line in lines)
     assert any("eng_Latn will be seen" in line and "by heart" in line for line in lines)
+
+
+def test_pairs_in_a_strange_script_are_warned_of(pieces, tmp_path):
+    for name, letters in (("eng_Latn", "the cats sat"), ("ell_Grek", "οι γάτες κάθισαν")):
+        lines = [f"{letters} {n}\tsays {n}" for n in range(40)]
+        (tmp_path / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    config = DataConfig(
+        sources=str(tmp_path),
+        objective="text_to_text",
+        inputs_length=32,
+        vocabulary=pieces,
+        cache_dir=str(tmp_path / "cache"),
+    )
+    vocabulary = open_vocabulary(config.vocabulary_config)
+    lines = reading.remarks(config, open_mixture(config), vocabulary, steps=1)
+    strange = [line for line in lines if "unknown or single bytes" in line]
+    assert len(strange) == 1 and strange[0].startswith("ell_Grek: ")
 
 
 def test_packed_examples_are_shown_with_their_languages(tmp_path):

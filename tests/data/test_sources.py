@@ -11,7 +11,8 @@ import pytest
 
 from jaxlt.data import files
 from jaxlt.data.readers.problems import Problems
-from jaxlt.data.sources import PAIRS, TEXT, discover, documents, lines, pairs
+from jaxlt.data.sources import PAIRS, TEXT, check_split, discover, documents, lines, pairs
+from jaxlt.data.splits import Split
 from jaxlt.errors import UserError
 
 
@@ -89,20 +90,20 @@ def test_the_split_follows_the_document_alone(tmp_path):
     texts = [f"document {i}" for i in range(2000)]
     (tmp_path / "a.txt").write_text("\n".join(texts))
     (tmp_path / "b.txt").write_text("\n".join(reversed(texts)))
-    held = list(documents([str(tmp_path / "a.txt")], "validation", 0.1))
-    train = list(documents([str(tmp_path / "a.txt")], "train", 0.1))
+    held = list(documents([str(tmp_path / "a.txt")], "validation", Split(0.1)))
+    train = list(documents([str(tmp_path / "a.txt")], "train", Split(0.1)))
     assert 150 < len(held) < 250 and sorted(held + train) == sorted(t.encode() for t in texts)
-    assert list(documents([str(tmp_path / "b.txt")], "validation", 0.1)) == held[::-1]
-    assert list(documents([str(tmp_path / "a.txt")], "validation", 0.0)) == []
-    with pytest.raises(UserError, match="train and validation"):
-        list(documents([str(tmp_path / "a.txt")], "valid", 0.1))
+    assert list(documents([str(tmp_path / "b.txt")], "validation", Split(0.1))) == held[::-1]
+    assert list(documents([str(tmp_path / "a.txt")], "validation")) == []
+    with pytest.raises(UserError, match="train and validation, not 'valid'"):
+        check_split("valid", ("train", "validation"))
 
 
 def test_pairs_name_a_line_with_other_fields(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("in\tout\n\nalone\n")
     with pytest.raises(UserError, match=r"a.tsv', line 3: expected inputs<TAB>targets.* 1 field\."):
-        list(pairs([str(path)], "train", 0.0))
+        list(pairs([str(path)], "train"))
 
 
 def test_packed_and_structured_documents(tmp_path):
@@ -139,13 +140,13 @@ def test_malformed_lines_stop_or_are_counted(tmp_path, caplog):
     with pytest.raises(UserError, match=r"a.txt' has at line 2 a NUL byte at character 2"):
         list(lines(str(path)))
     with Problems("skip") as problems:
-        assert list(documents([str(path)], "train", 0.0, problems)) == [b"one", b"four"]
+        assert list(documents([str(path)], "train", problems=problems)) == [b"one", b"four"]
     assert problems.count == 2
     assert "2 malformed items left out" in caplog.text and "line 3" in caplog.text
     pair = tmp_path / "a.tsv"
     pair.write_bytes(b"a\tb\nalone\n")
     problems = Problems("skip")
-    assert list(pairs([str(pair)], "train", 0.0, problems)) == [(b"a", b"b")]
+    assert list(pairs([str(pair)], "train", problems=problems)) == [(b"a", b"b")]
     assert problems.count == 1
     table = tmp_path / "a.jsonl"
     table.write_bytes(b'{"text": "a"}\n{"texts": "b"}\n[]\n{\n')
@@ -184,3 +185,10 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     with pytest.raises(ValueError):
         files.write_chunks(str(path), broken())
     assert list(path.parent.iterdir()) == []
+
+
+def test_a_carriage_return_is_no_end_of_a_line(tmp_path):
+    path = tmp_path / "aaa.txt"
+    path.write_bytes(b"first\rsecond\n")
+    with pytest.raises(UserError, match="line 1 a carriage return inside the line, at character 6"):
+        list(lines(str(path)))

@@ -74,3 +74,20 @@ def test_the_table(folder, tmp_path, capsys, by):
     assert ("swh_Latn" in out) and ("languages" in out)
     rows = json.loads((tmp_path / "out.json").read_text())
     assert len(rows) == 7 and {"corpus", "language", "tokens"} <= set(rows[0])
+
+
+def test_notes_that_say_the_same_are_one():
+    notes = ["a.tsv: odd", "unlike all", "b.tsv: odd", "c.tsv: even"]
+    assert data_stats.grouped(notes) == ["a.tsv, b.tsv: odd", "unlike all", "c.tsv: even"]
+
+
+def test_files_without_a_language_are_no_language(tmp_path, capsys):
+    (tmp_path / "verses.txt").write_text("one\ntwo\n")
+    (tmp_path / "swh_Latn.txt").write_text("moja\n")
+    parser = Parser()
+    data_stats.add_arguments(parser)
+    flags = ["--by", "corpus", "--cache_dir", str(tmp_path / "memory")]
+    assert data_stats.main(parser.parse_args([str(tmp_path), *flags])) == 0
+    out = capsys.readouterr().out
+    assert "2 corpora, 1 language, 3 items" in out and "note: verses: no name or column says" in out
+    assert next(line for line in out.splitlines() if line.startswith("verses")).split()[2] == "-"

@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxlt.data import text_forms
+from jaxlt.data.readers import conllu, iob2, tables
 from jaxlt.data.readers.conllu import Sentence
 from jaxlt.data.readers.iob2 import Tagged
 from jaxlt.errors import UserError
@@ -43,6 +44,76 @@ def test_entities_have_the_form_of_mt5():
     )
 
 
+def test_names_are_counted_as_mt5_counts_them():
+    answer = "PER: Ada $$ nonsense $$ PER: Ada $$ DATE: 4 : 35 $$ LOC:London $$ ORG: $$$ Inc"
+    assert text_forms.names_from(answer) == (
+        ("PER", "Ada"),
+        ("PER", "Ada"),
+        ("LOC", "London"),
+        ("ORG", "$$$ Inc"),
+    )
+    assert text_forms.names_from("") == ()
+    money = Tagged(("$$$", "Inc", "$$"), ("B-ORG", "I-ORG", "O"))
+    assert text_forms.entities_from(text_forms.entities(money)[1], money.tokens) == money.spans()
+
+
+@pytest.mark.parametrize(
+    ("texts", "form"),
+    [
+        (("Q", "C", "A"), ("question: Q context: C", "A")),
+        (
+            ("Who is François?", "He's\tnot_here  (yet).", "François"),
+            ("question: Who is François ? context: He ' s not_here ( yet ) . ", "François"),
+        ),
+        (
+            ("कौन है?", "यह हिंदी है। ठीक", "हिंदी।"),
+            ("question: कौन है ? context: यह हिंदी है । ठीक", "हिंदी । "),
+        ),
+        (
+            ("من هو؟", "هُوَ، عَلِيّ.", "عَلِيّ"),
+            ("question: من هو ؟ context: هُوَ ، عَلِيّ . ", "عَلِيّ"),
+        ),
+        (("谁？", "他，王。", "王"), ("question: 谁 ？ context: 他 ， 王 。 ", "王")),
+        (("a\u00a0b", "½ ² x", "٣"), ("question: a \u00a0 b context: ½ ² x", "٣")),
+    ],
+)
+def test_questions_have_the_form_of_mt5(texts, form):
+    assert text_forms.question(*texts) == form
+
+
+@pytest.mark.slow
+def test_questions_are_spaced_as_tensorflow_spaces_them(shared_data):
+    import tensorflow as tf
+
+    def spaced(text):
+        text = tf.strings.regex_replace(text, r"([^_\s\p{N}\p{L}\p{M}])", r" \1 ")
+        return tf.strings.regex_replace(text, r"\s+", " ")
+
+    for name in ("mt/sib200_test.tsv.gz", "udhr/udhr.tsv.gz"):
+        found = [record.text for record in tables.read(str(shared_data / name))[1]]
+        texts = found[:: len(found) // 3000 + 1]
+        theirs = [text.decode() for text in spaced(tf.constant(texts)).numpy()]
+        assert [text_forms.question("", "", text)[1] for text in texts] == theirs
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text("аبअ中a₹:'-", min_size=1, max_size=4),
+            st.sampled_from(["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_entities_of_any_script_are_read_back(rows):
+    tokens = tuple(f"{token}{place}" for place, (token, _) in enumerate(rows))
+    tagged = Tagged(tokens, tuple(tag for _, tag in rows))
+    _, targets = text_forms.entities(tagged)
+    assert text_forms.entities_from(targets, tokens) == tagged.spans()
+
+
 @given(st.text(), st.integers(0, 4))
 @settings(max_examples=200, deadline=None)
 def test_no_answer_crashes(answer, count):
@@ -54,7 +125,33 @@ def test_no_answer_crashes(answer, count):
 
 def test_the_other_forms():
     assert text_forms.inference("A", "B", 2) == ("xnli: premise: A hypothesis: B", "2")
-    assert text_forms.question("Q", "C", "A") == ("question: Q context: C", "A")
     assert text_forms.topic("T", "geo") == ("topic: T", "geo")
     assert text_forms.translation("a", "b", "swh_Latn") == ("<2swh_Latn> a", "b")
     assert text_forms.fact("Ada does [Y]", "maths") == ("fact: Ada does [Y]", "maths")
+
+
+@pytest.mark.slow
+def test_every_treebank_is_read_back_from_its_text(shared_data):
+    paths = sorted([*shared_data.glob("ud/*.conllu.gz"), *shared_data.glob("pud/*.conllu.gz")])
+    assert len(paths) > 75
+    for path in paths:
+        for one in conllu.read(str(path)):
+            inputs, tags = text_forms.tagging(one)
+            assert len(inputs.removeprefix("pos: ").split(" ")) == len(one.forms), path
+            assert text_forms.tags_from(tags, len(one.forms)) == one.upos, path
+            _, arcs = text_forms.parsing(one)
+            assert text_forms.arcs_from(arcs, len(one.forms)) == (one.heads, one.deprels), path
+
+
+@pytest.mark.slow
+def test_every_entity_file_is_read_back_from_its_text(shared_data):
+    count = elsewhere = 0
+    for path in sorted([*shared_data.glob("ner/*/*.gz"), *shared_data.glob("nc/ner/*/*.gz")]):
+        for one in iob2.read(str(path)):
+            _, targets = text_forms.entities(one)
+            found, spans = text_forms.entities_from(targets, one.tokens), one.spans()
+            said = [(s.label, one.tokens[s.start : s.end]) for s in spans]
+            assert [(s.label, one.tokens[s.start : s.end]) for s in found] == said, path
+            count += 1
+            elsewhere += found != spans  # the same words earlier in the sentence, not tagged there
+    assert count > 15_000 and elsewhere < 0.001 * count

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from jaxlt.data.mixtures import DataConfig, open_mixture, register_mixture
-from jaxlt.data.sources import split_of
+from jaxlt.data.splits import Split
 from jaxlt.data.translation import pairs
 from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
@@ -55,10 +55,10 @@ def test_both_directions_are_on_one_side_of_the_split(tmp_path):
     lines = [f"one {i}\tmoja {i}" for i in range(60)]
     (tmp_path / "eng_Latn-swh_Latn.tsv").write_text("\n".join(lines) + "\n")
     path = (str(tmp_path / "eng_Latn-swh_Latn.tsv"),)
-    there = list(pairs(path, "eng_Latn-swh_Latn", "train", 0.3, ""))
-    back = list(pairs(path, "swh_Latn-eng_Latn", "train", 0.3, ""))
+    there = list(pairs(path, "eng_Latn-swh_Latn", "train", Split(0.3)))
+    back = list(pairs(path, "swh_Latn-eng_Latn", "train", Split(0.3)))
     assert [(b, a) for a, b in back] == there and 25 < len(there) < 55
-    assert all(split_of(a, 0.3) == "train" for a, _ in there)
+    assert all(Split(0.3).of(a) == "train" for a, _ in there)
 
 
 def test_seqio_has_the_same_pairs(tmp_path):

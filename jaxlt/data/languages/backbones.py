@@ -1,26 +1,30 @@
-"""What public backbones were pretrained on, from the tables of their papers (BCP-47 codes)."""
+"""What public backbones were pretrained on, as BCP-47 codes, from the lists published with them.
+
+mT5 and ByT5: mC4, the 101 languages that mT5's README and the table of mC4 in its paper name (Xue
+et al. 2021), and the six forms in Latin letters that the corpus keeps apart (`MC4_LANGUAGES` of
+TensorFlow Datasets); ByT5 (Xue et al. 2022) was trained on the same corpus. XLM-R: CC-100, the 100
+languages of the table in its paper (Conneau et al. 2020) and of fairseq's page on it. mBERT: the
+104 Wikipedias of the cased model, `multilingual.md` in the repository of BERT (Devlin et al. 2019).
+"""
 
 import functools
 
 from jaxlt.data.languages.codes import parse, same_language
 
-# mC4, of mT5 (Xue et al. 2021) and ByT5 (Xue et al. 2022): 101 languages and six of them in Latin
-# letters as well.
 _MC4 = (
     "af am ar az be bg bg-Latn bn ca ceb co cs cy da de el el-Latn en eo es et eu fa fi fil fr fy "
     "ga gd gl gu ha haw he hi hi-Latn hmn ht hu hy id ig is it ja ja-Latn jv ka kk km kn ko ku ky "
     "la lb lo lt lv mg mi mk ml mn mr ms mt my ne nl no ny pa pl ps pt ro ru ru-Latn sd si sk sl "
     "sm sn so sq sr st su sv sw ta te tg th tr uk ur uz vi xh yi yo zh zh-Latn zu"
 )
-# CC-100, of XLM-R (Conneau et al. 2020): 99 codes here, of
-# which five are Latin forms; its Burmese in the Zawgyi encoding has no code of its own.
+# Five are Latin forms; Qaag is CLDR's code for Burmese in the Zawgyi encoding.
 _CC100 = (
     "af am ar as az be bg bn bn-Latn br bs ca cs cy da de el en eo es et eu fa fi fr fy ga gd gl "
     "gu ha he hi hi-Latn hr hu hy id is it ja jv ka kk km kn ko ku ky la lo lt lv mg mk ml mn mr "
-    "ms my ne nl no om or pa pl ps pt ro ru sa sd si sk sl so sq sr su sv sw ta ta-Latn te "
+    "ms my my-Qaag ne nl no om or pa pl ps pt ro ru sa sd si sk sl so sq sr su sv sw ta ta-Latn te "
     "te-Latn th tl tr ug uk ur ur-Latn uz vi xh yi zh-Hans zh-Hant"
 )
-# The Wikipedias of multilingual BERT, cased (Devlin et al. 2019): 104.
+# Serbo-Croatian (`sh`) is in Latin letters.
 _WIKIPEDIAS = (
     "af sq ar an hy ast az ba eu bar be bn bpy bs br bg my ca ceb ce zh-Hans zh-Hant cv hr cs "
     "da nl en et fi fr gl ka de el gu ht he hi hu is io id ga it ja jv kn kk ky ko la lv lt lmo "
@@ -49,4 +53,6 @@ def seen_by(language: str, script: str) -> tuple[str, ...]:
         codes |= {f"tgl_{script}", f"fil_{script}"}
     if language in ("nob", "nno"):
         codes.add(f"nor_{script}")
+    if language == "nor":
+        codes |= {f"nob_{script}", f"nno_{script}"}
     return tuple(name for name in BACKBONES if codes & languages_of(name))

@@ -10,6 +10,7 @@ from langcodes.data_dicts import LANGUAGE_ALPHA3, LANGUAGE_ALPHA3_BIBLIOGRAPHIC,
 from jaxlt.data.languages.scripts import SCRIPTS, UNKNOWN
 
 _OLD = ("in", "iw", "ji", "jw", "mo", "sh")  # withdrawn from ISO 639-1
+_OLD_LONG = {"mol": "mo", "hbs": "sh"}  # which BCP-47 knows by their two letters alone
 _LONG = {two: three for two, three in LANGUAGE_ALPHA3.items() if len(two) == 2 and two not in _OLD}
 _SHORT = {three: two for two, three in _LONG.items()}
 _SHORT |= {three: two for two, three in LANGUAGE_ALPHA3_BIBLIOGRAPHIC.items() if two in _LONG}
@@ -39,6 +40,8 @@ def parse(text: str) -> Parsed | None:
     found = _by_code(text)
     if found or "_" in text or (len(text) < 4 and text.isascii()):
         return found
+    if not text.isprintable():  # the library's table of names misreads control characters
+        return None
     try:
         return _by_code(find(text).to_tag())
     except LookupError:
@@ -48,12 +51,15 @@ def parse(text: str) -> Parsed | None:
 def _by_code(text: str) -> Parsed | None:
     try:
         tag = Tag.get(text, normalize=False)
-        if tag.language in _OLD:
-            tag = Tag.get(text)
+        old = _OLD_LONG.get(tag.language or "", tag.language)
+        if old in _OLD:
+            tag = Tag.get(tag.update_dict({"language": old}).to_tag())
     except LanguageTagError:
         return None
     short = _SHORT.get(tag.language or "", tag.language or "")
-    if short in ("", "und", "mul", "mis", "zxx") or tag.private or tag.extensions:
+    if short in ("und", "mul", "mis", "zxx") or tag.private or tag.extensions:
+        return None
+    if not (short.isalpha() and len(short) in (2, 3)):
         return None
     whole = Tag.make(language=short, script=tag.script, territory=tag.territory)
     if not whole.is_valid():

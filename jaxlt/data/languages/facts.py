@@ -81,7 +81,7 @@ _Reader = Callable[[Facts, dict[str, str], list[str], str], None]
 
 def _reader(header: list[str]) -> _Reader | None:
     columns = set(header)
-    if {"iso639_3", "family", "isolate"} <= columns:
+    if {"iso639_3", "name", "family", "isolate"} <= columns:
         return _glottolog
     if {"iso639_3", "families"} <= columns:
         return _uriel
@@ -116,15 +116,16 @@ def _uriel(facts: Facts, row: dict[str, str], cells: list[str], where: str) -> N
 
 
 def _linguameta(facts: Facts, row: dict[str, str], cells: list[str], where: str) -> None:
-    if row["writing_systems"]:
-        script = row["writing_systems"].replace(",", " ").split()[0]
-        facts.script.setdefault(row["iso_639_3_code"], script)
+    _first_script(facts, row["iso_639_3_code"], row["writing_systems"])
 
 
 def _glotscript(facts: Facts, row: dict[str, str], cells: list[str], where: str) -> None:
-    if row["ISO15924-Main"]:
-        script = row["ISO15924-Main"].replace(",", " ").split()[0]
-        facts.script.setdefault(row["ISO639-3"], script)
+    _first_script(facts, row["ISO639-3"], row["ISO15924-Main"])
+
+
+def _first_script(facts: Facts, language: str, scripts: str) -> None:
+    for script in scripts.replace(",", " ").split()[:1]:
+        facts.script.setdefault(language, script)
 
 
 def _joshi(facts: Facts, row: dict[str, str], cells: list[str], where: str) -> None:

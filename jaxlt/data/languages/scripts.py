@@ -18,6 +18,8 @@ SCRIPTS = {
     "och": "Hant", "ojb": "Cans", "ojg": "Cans", "cwd": "Cans", "ess": "Latn", "say": "Latn",
     "gub": "Latn", "apu": "Latn", "ang": "Latn", "enm": "Latn", "gmh": "Latn", "goh": "Latn",
     "fro": "Latn", "frm": "Latn", "osp": "Latn", "non": "Latn", "sga": "Latn", "tpn": "Latn",
+    "hmn": "Latn", "pnb": "Arab", "azb": "Arab", "olo": "Latn", "ckt": "Cyrl", "cbk": "Latn",
+    "max": "Latn", "ber": "Latn", "tzl": "Latn", "nov": "Latn", "ile": "Latn", "lfn": "Latn",
 }  # fmt: skip
 
 

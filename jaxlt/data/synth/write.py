@@ -85,13 +85,19 @@ def annotated(spec: LanguageSpec, config: FactoryConfig) -> Iterator[tuple[str, 
 def opinions(spec: LanguageSpec, config: FactoryConfig) -> Iterator[str]:
     """Yields rows of sentences with their category: positive, negative or neutral."""
     yield "lang\tid\tcategory\ttext"
+    for number, category, text in judged(spec, config):
+        yield f"{spec.code}\t{number}\t{category}\t{text}"
+
+
+def judged(spec: LanguageSpec, config: FactoryConfig) -> Iterator[tuple[int, str, str]]:
+    """Yields (number from 1, category, sentence) of what the language's speakers think."""
     teller, speaks = Teller(world(spec.seed)), speaker(spec)
     seed = own_seed(spec, config.seed) ^ _OPINIONS
     for number in range(config.opinions):
         meant = teller.opinion(seed, number)
         said = speaks.say(meant, voice(spec, seed, number))
         category = ("neutral", "positive", "negative")[meant.feeling]
-        yield f"{spec.code}\t{number + 1}\t{category}\t{said.text}"
+        yield number + 1, category, said.text
 
 
 def parallel(config: FactoryConfig, specs: Sequence[LanguageSpec]) -> Iterator[str]:

@@ -32,7 +32,7 @@ def write(config: "DataConfig", folder: str, options: Sequence[str] = ()) -> dic
         options=beam.options.pipeline_options.PipelineOptions(list(options))
     ) as root:
         for name in names:
-            for split in sources.SPLITS:
+            for split in config.splits:
                 _split(root, beam, beam_utils, config, found, name, split, folders[name])
     for place in folders.values():  # seqio takes a folder with it for a whole cache
         with seqio_file(os.path.join(place, "COMPLETED")) as file:

@@ -12,7 +12,7 @@ from jaxlt.data import corpora, files
 from jaxlt.data.readers import tables
 from jaxlt.data.readers.problems import Bad, Problems
 from jaxlt.data.splits import NAMES, Split, remembered
-from jaxlt.data.tasks.text import IdentifiedSource, replace_task, text_features
+from jaxlt.data.tasks.text import IdentifiedSource, generated, replace_task, text_features
 from jaxlt.data.text_forms import Form
 from jaxlt.errors import UserError
 
@@ -61,9 +61,9 @@ def _register_one(name: str, stream: Stream, config: "DataConfig", recipe: list[
 
     def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del shuffle_files, seed  # one stream, read in order; seqio's buffer shuffles
-        return tf.data.Dataset.from_generator(
-            lambda: stream.examples(split), output_signature=(text, text)
-        ).map(lambda inputs, targets: {"inputs": inputs, "targets": targets})
+        return generated(lambda: stream.examples(split), (text, text)).map(
+            lambda inputs, targets: {"inputs": inputs, "targets": targets}
+        )
 
     def identity() -> Any:
         memory = config.cache_root / "digests"

@@ -1,15 +1,18 @@
 """Tasks and mixtures that seqio knows already, as token caches of jaxlt's own mixtures."""
 
 import functools
+import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import seqio
+import tensorflow as tf
 
 from jaxlt.data import files
 from jaxlt.data.batches import digest
-from jaxlt.data.tasks.text import IdentifiedSource
+from jaxlt.data.tasks import configured
+from jaxlt.data.tasks.text import FAULTS, IdentifiedSource
 from jaxlt.data.token_cache import VERSION, Example, open_or_build
 from jaxlt.data.views import Text
 from jaxlt.data.vocabularies import EOS, Vocabulary
@@ -18,16 +21,21 @@ from jaxlt.errors import UserError, nearest
 if TYPE_CHECKING:
     from jaxlt.data.mixtures import DataConfig
 
+_log = logging.getLogger(__name__)
+
 
 def open_texts(
     config: "DataConfig", split: str, vocabulary: Vocabulary, features: tuple[str, ...]
 ) -> tuple[list[Text], dict[str, float]]:
     """Returns the tokens of each task of `config.mixture`, and the mixture's own rates.
 
-    A task's language is what follows the last dot of its name. Tokens are what its preprocessors
-    yield before its cache. A change inside a source that is a plain function goes unseen: give such
-    a task another name, or the run another cache_dir.
+    A task's language is what follows the last dot of its name, of a pair source:target. With
+    `config.tasks` the mixture is registered first; those without the split are left out. Tokens
+    are what its preprocessors yield before its cache. A change inside a source that is a plain
+    function goes unseen: give such a task another name, or the run another cache_dir.
     """
+    if config.tasks:
+        return _open_configured(config, split, vocabulary, features), {}
     provider = _provider(config.mixture)
     tasks = {task.name.rpartition(".")[2]: task for task in seqio.get_subtasks(provider)}
     if len(tasks) != len(seqio.get_subtasks(provider)):
@@ -40,24 +48,66 @@ def open_texts(
                 f"The mixture '{config.mixture}' has no language '{language}'."
                 f"{nearest(language, tasks)}"
             )
-        task = tasks[language]
-        _check(task, split, vocabulary, features)
-        named = [task.name, _content(task, split, config), [_name(p) for p in task.preprocessors]]
-        key = digest(["task", VERSION, *named, vocabulary.fingerprint, split, features])
-        cache = open_or_build(
-            config.cache_root / "tokens",
-            task.name,
-            split,
-            key,
-            vocabulary.size,
-            features,
-            functools.partial(_examples, task, split, features),
-        )
-        texts.append(Text(language, key, cache))
+        texts.append(_open(tasks[language], config, split, vocabulary, features))
     own: dict[str, float] = {}
     if isinstance(provider, seqio.Mixture):
         own = {language: float(provider.get_rate(tasks[language])) for language in chosen}
     return texts, own
+
+
+def _open(
+    task: seqio.Task,
+    config: "DataConfig",
+    split: str,
+    vocabulary: Vocabulary,
+    features: tuple[str, ...],
+    name: str = "",
+) -> Text:
+    _check(task, split, vocabulary, features)
+    named = [task.name, _content(task, split, config), [_name(p) for p in task.preprocessors]]
+    key = digest(["task", VERSION, *named, vocabulary.fingerprint, split, features])
+    cache = open_or_build(
+        config.cache_root / "tokens",
+        task.name,
+        split,
+        key,
+        vocabulary.size,
+        features,
+        functools.partial(_examples, task, split, features),
+    )
+    language = task.name.rpartition(".")[2]
+    source, colon, target = language.partition(":")
+    return Text(language, key, cache, (source, target) if colon else None, name)
+
+
+def _open_configured(
+    config: "DataConfig", split: str, vocabulary: Vocabulary, features: tuple[str, ...]
+) -> list[Text]:
+    """Returns the texts of `config.tasks` that have something in the split, of `rates` if any."""
+    tasks = configured.register(config)
+    languages = {name: name.rpartition(".")[2].partition(":")[0] for name in tasks}
+    known = {*tasks, *languages.values()}
+    for name, _ in config.rates:
+        if name not in known:
+            raise UserError(
+                f"DataConfig.rates names '{name}', which is no task and no language of the run's "
+                f"tasks.{nearest(name, known)}"
+            )
+    rated = {name for name, _ in config.rates}
+    chosen = [n for n in sorted(tasks) if not rated or rated & {n, languages[n]}]
+    there = [n for n in chosen if split in tasks[n].splits]
+    texts = [_open(tasks[n], config, split, vocabulary, features, n) for n in there]
+    full = [text for text in texts if text.cache.examples]
+    if not full:
+        raise UserError(
+            f"None of the run's tasks ({', '.join(chosen[:5])}) has anything in the split "
+            f"'{split}'. Where files do not say what is held out, DataConfig.held_out does."
+        )
+    absent = sorted({*chosen} - {text.name for text in full})
+    if absent:
+        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        _log.warning("Without anything in the split '%s': %s", split, ", ".join(absent[:5]) + more)
+    return full
 
 
 def _provider(name: str) -> "seqio.Task | seqio.Mixture":
@@ -92,8 +142,14 @@ def _check(task: seqio.Task, split: str, vocabulary: Vocabulary, features: tuple
 
 def _examples(task: seqio.Task, split: str, features: tuple[str, ...]) -> Iterator[Example]:
     dataset = task.source.get_dataset(split=split, shuffle=False)
-    for example in task.preprocess_precache(dataset, seed=0).as_numpy_iterator():
-        yield {name: _without_eos(np.asarray(example[name])) for name in features}
+    FAULTS.clear()
+    try:
+        for example in task.preprocess_precache(dataset, seed=0).as_numpy_iterator():
+            yield {name: _without_eos(np.asarray(example[name])) for name in features}
+    except tf.errors.OpError:
+        if FAULTS:
+            raise FAULTS.pop() from None
+        raise
 
 
 def _content(task: seqio.Task, split: str, config: "DataConfig") -> Any:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import seqio
 
-from jaxlt.data import sources
 from jaxlt.data.synth.languages import LanguageSpec, generate
 from jaxlt.data.tasks.text import register_documents_task
 
@@ -26,9 +25,10 @@ def register_synthetic(
 
         def documents(split: str, spec: LanguageSpec = spec) -> Iterable[bytes]:
             texts = (text.encode() for text in generate(spec, sentences, seed))
-            return (t for t in texts if sources.split_of(t, config.held_out) == split)
+            return (t for t in texts if config.shares.of(t) == split)
 
-        said: list[Any] = [dataclasses.astuple(spec), sentences, seed, config.held_out]
+        shares = dataclasses.astuple(config.shares)
+        said: list[Any] = [dataclasses.astuple(spec), sentences, seed, shares]
         identity: Callable[[], list[Any]] = functools.partial(list, said)
         register_documents_task(f"{config.mixture}.{spec.code}", documents, config, identity)
     if config.mixture in seqio.MixtureRegistry.names():

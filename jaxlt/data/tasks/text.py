@@ -5,20 +5,42 @@ seqio.get_mixture_or_task("corpus.swh_Latn").get_dataset({"inputs": 512, "target
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import seqio
 import tensorflow as tf
 
-from jaxlt.data import files, sources, translation
+from jaxlt.data import sources
+from jaxlt.data.prepared import Prepared
 from jaxlt.data.tasks.preprocessors import Corrupt, text_example
 from jaxlt.data.vocabularies import open_vocabulary
+from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
     from jaxlt.data.mixtures import DataConfig
 
 Documents = Callable[[str], Iterable[bytes]]  # split -> documents
+
+
+FAULTS: list[UserError] = []  # of the generators below, last one last
+
+
+def generated(make: Callable[[], Iterable[Any]], signature: Any) -> tf.data.Dataset:
+    """A dataset of what a function yields.
+
+    TensorFlow turns every error of a generator into one of its own, whose text is a traceback; a
+    UserError is kept in FAULTS, for who reads the dataset to raise.
+    """
+
+    def run() -> Iterator[Any]:
+        try:
+            yield from make()
+        except UserError as error:
+            FAULTS.append(error)
+            raise
+
+    return tf.data.Dataset.from_generator(run, output_signature=signature)
 
 
 class IdentifiedSource(seqio.FunctionDataSource):
@@ -31,25 +53,19 @@ class IdentifiedSource(seqio.FunctionDataSource):
         self,
         dataset: Callable[..., tf.data.Dataset],
         identity: Callable[[], Any],
-        splits: Sequence[str] = sources.SPLITS,
+        splits: Sequence[str] = ("train", "validation"),
     ):
         super().__init__(dataset, splits=splits)
         self.identity = identity
 
 
-def content_identity(paths: Sequence[str], config: "DataConfig") -> Any:
-    """Returns what decides the examples of files: their contents and how they are split."""
-    memory = config.cache_root / "digests"
-    return [[files.content_digest(path, memory) for path in paths], config.held_out]
-
-
 def register_text_task(name: str, paths: Sequence[str], config: "DataConfig") -> seqio.Task:
-    """Registers a task of one language's text under the config's objective; returns it."""
+    """Registers a task of one language's text under the config's objective; returns it.
 
-    def documents(split: str) -> Iterable[bytes]:
-        return sources.documents(paths, split, config.held_out)
-
-    return register_documents_task(name, documents, config, lambda: content_identity(paths, config))
+    The language is what follows the last dot of the name.
+    """
+    text = Prepared(config, name.rpartition(".")[2], paths)
+    return register_documents_task(name, text.documents, config, text.identity)
 
 
 def register_documents_task(
@@ -62,9 +78,7 @@ def register_documents_task(
 
     def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del shuffle_files, seed  # one stream, read in order; seqio's buffer shuffles
-        return tf.data.Dataset.from_generator(
-            lambda: documents(split), output_signature=tf.TensorSpec([], tf.string)
-        )
+        return generated(lambda: documents(split), tf.TensorSpec([], tf.string))
 
     features = text_features(config)
     if config.objective == "mlm":
@@ -74,7 +88,9 @@ def register_documents_task(
     separate = functools.partial(text_example, separator=config.separator_text)
     return replace_task(
         name,
-        source=IdentifiedSource(dataset, lambda: [identity(), config.separator_text]),
+        source=IdentifiedSource(
+            dataset, lambda: [identity(), config.separator_text], config.splits
+        ),
         preprocessors=[
             seqio.map_over_dataset(separate),
             functools.partial(seqio.preprocessors.tokenize, copy_pretokenized=False),
@@ -87,26 +103,25 @@ def register_documents_task(
 
 
 def register_pairs_task(
-    name: str, paths: Sequence[str], config: "DataConfig", direction: str = ""
+    name: str, paths: Sequence[str], config: "DataConfig", language: str = ""
 ) -> seqio.Task:
-    """Registers a task of inputs<TAB>targets files, or of one direction of bitext; returns it."""
+    """Registers a task of inputs<TAB>targets files, or of one direction of bitext; returns it.
 
-    def found(split: str) -> Iterable[tuple[bytes, bytes]]:
-        if direction:
-            return translation.pairs(paths, direction, split, config.held_out, config.tag)
-        return sources.pairs(paths, split, config.held_out)
+    The language (of translation the direction) is what follows the last dot of the name, unless it
+    is given.
+    """
+    pairs = Prepared(config, language or name.rpartition(".")[2], paths)
 
     def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del shuffle_files, seed
         text = tf.TensorSpec([], tf.string)
-        return tf.data.Dataset.from_generator(
-            lambda: found(split), output_signature=(text, text)
-        ).map(lambda inputs, targets: {"inputs": inputs, "targets": targets})
+        return generated(lambda: pairs.pairs(split), (text, text)).map(
+            lambda inputs, targets: {"inputs": inputs, "targets": targets}
+        )
 
-    said = [direction, config.tag] if direction else []
     return replace_task(
         name,
-        source=IdentifiedSource(dataset, lambda: [content_identity(paths, config), *said]),
+        source=IdentifiedSource(dataset, pairs.identity, config.splits),
         preprocessors=[
             seqio.preprocessors.tokenize,
             seqio.CacheDatasetPlaceholder(),
@@ -122,8 +137,7 @@ def register_tasks(config: "DataConfig", found: sources.Files) -> list[str]:
     for language, paths in found.items():
         name = _task_name(config, language)
         if config.paired:
-            direction = language if config.objective == "translation" else ""
-            register_pairs_task(name, paths, config, direction)
+            register_pairs_task(name, paths, config, language)
         else:
             register_text_task(name, paths, config)
     return [_task_name(config, language) for language in found]

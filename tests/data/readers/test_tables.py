@@ -1,5 +1,6 @@
 """Tables: kinds known by their columns, round trips through every packing, broken rows named."""
 
+import dataclasses
 import json
 
 import pyarrow
@@ -43,6 +44,17 @@ def folder(tmp_path_factory):
 def test_what_is_written_is_read_back(folder, records, name):
     path = str(folder / name)
     tables.write(path, records)
+    assert list(tables.read(path)[1]) == records
+
+
+@given(RECORDS)
+@settings(max_examples=30, deadline=None)
+def test_what_another_wrote_as_parquet_is_read_back(folder, records):
+    layout = next(one for one in tables.LAYOUTS if one.record is type(records[0]))
+    columns = zip(*map(dataclasses.astuple, records), strict=True)
+    path = str(folder / "p.parquet")
+    table = pyarrow.table(dict(zip(layout.columns, map(list, columns), strict=True)))
+    pyarrow.parquet.write_table(table, path)
     assert list(tables.read(path)[1]) == records
 
 
@@ -155,3 +167,13 @@ def test_facts_in_their_templates():
     assert len(list(facts.statements(templates, [fact], most=1))) == 1
     with pytest.raises(UserError, match="templates holds something else"):
         list(facts.statements([fact], []))
+
+
+@given(FIELD, FIELD, st.sampled_from(["a [X] b [Y]", "[Y][X]", "[X] [[Y]]"]))
+def test_facts_are_said_as_they_are_whatever_their_names(subject, answer, pattern):
+    fact = Fact("en", "P1", "Q1", "Q2", subject, answer)
+    (said,) = facts.statements([Template("en", "P1", pattern)], [fact])
+    before, between, after = pattern.replace("[X]", "[Y]").split("[Y]")
+    names = (subject, answer) if pattern.index("[X]") < pattern.index("[Y]") else (answer, subject)
+    assert said.text == before + names[0] + between + names[1] + after
+    assert (said.answer, facts.key(said.fact)) == (answer, "P1 Q1 Q2")

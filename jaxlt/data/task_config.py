@@ -1,0 +1,134 @@
+"""What a run's tasks are, as gin says it: kinds of corpora and how they are read.
+
+    DataConfig.tasks = @TaskConfig()
+    TaskConfig.kind = 'tagging'
+    TaskConfig.sources = 'ud'
+    TaskConfig.names = 'en_ewt'
+
+Several are @pos/TaskConfig(), @ner/TaskConfig(), each with its own bindings. A task's name is
+'<kind>.<corpus>.<language>', where files have corpora, and else '<kind>.<language>'.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+from jaxlt.data.synth.families import FactoryConfig
+from jaxlt.errors import UserError, nearest
+
+Kind = Literal[
+    "tagging",
+    "parsing",
+    "entities",
+    "topics",
+    "translation",
+    "words",
+    "texts",
+    "facts",
+    "synthetic_text",
+    "synthetic_tagging",
+    "synthetic_parsing",
+    "synthetic_entities",
+    "synthetic_sentiment",
+    "synthetic_facts",
+    "synthetic_parallel",
+]
+_ALL = ("kind", "name", "languages")
+_OWN: dict[str, tuple[str, ...]] = {  # what a kind takes beside those
+    "tagging": ("names",),
+    "parsing": ("names",),
+    "entities": ("names", "orphans"),
+    "topics": (),
+    "translation": ("pivot", "pairs", "ids"),
+    "words": (),
+    "texts": (),
+    "synthetic_parallel": ("pivot", "pairs"),
+    "facts": ("templates", "most"),
+}
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """One kind of task over some corpora.
+
+    `sources` are folders, files or patterns; `names` choose treebanks or entity files (en_ewt),
+    `languages` those tasks whose languages are all among them. What is held out where the files do
+    not say it, and what happens at a malformed line, is DataConfig's matter. Translation has
+    directions from and to a `pivot`, or `pairs` (eng_Latn:swh_Latn), and `ids` name the lines of
+    aligned files; facts have a table of `templates`, of which `most` are used for a relation. A
+    synthetic kind has the languages of a `factory`. `name` stands for the kind in the tasks' names.
+    """
+
+    kind: Kind
+    sources: tuple[str, ...] = ()
+    name: str = ""
+    names: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+    orphans: Literal["repair", "refuse"] = "repair"
+    templates: str | None = None
+    most: int | None = None
+    pivot: str | None = None
+    pairs: tuple[str, ...] = ()
+    ids: str | None = None
+    factory: FactoryConfig | None = None
+
+    def __post_init__(self) -> None:
+        for field in ("sources", "names", "languages", "pairs"):
+            given = getattr(self, field)
+            object.__setattr__(self, field, (given,) if isinstance(given, str) else tuple(given))
+        kinds = get_args(Kind)
+        if self.kind not in kinds:
+            raise UserError(
+                f"TaskConfig.kind is one of {', '.join(kinds)}, not '{self.kind}'."
+                f"{nearest(str(self.kind), kinds)}"
+            )
+        own = (*_ALL, "factory" if self.made else "sources", *_OWN.get(self.kind, ()))
+        for known in fields(self):
+            if known.name not in own and getattr(self, known.name) != known.default:
+                raise UserError(
+                    f"TaskConfig.{known.name} is not for the kind '{self.kind}', which takes "
+                    f"{', '.join(own)}."
+                )
+        if self.made and self.factory is None:
+            raise UserError(f"TaskConfig.factory of '{self.kind}' lacks: give @FactoryConfig().")
+        if not self.made and not self.sources:
+            raise UserError(f"TaskConfig.sources of the kind '{self.kind}' is empty: name a file.")
+        if self.kind == "facts" and not self.templates:
+            raise UserError("TaskConfig.templates is the table of how relations are said.")
+        if not self.label.isidentifier():
+            raise UserError(f"TaskConfig.name is of letters, digits and '_', not '{self.name}'.")
+
+    @property
+    def label(self) -> str:
+        """The first part of its tasks' names."""
+        return self.name or self.kind
+
+    @property
+    def made(self) -> bool:
+        """Whether its languages are made by a factory, without files."""
+        return self.kind.startswith("synthetic_")
+
+    @property
+    def paired(self) -> bool:
+        """Whether examples are inputs and targets, rather than running text."""
+        return self.kind not in ("texts", "synthetic_text")
+
+
+def check(tasks: Sequence[TaskConfig], sources: bool, paired: bool, objective: str) -> None:
+    """Raises UserError for tasks that do not go together, or not with the rest of a DataConfig."""
+    if sources:
+        raise UserError(
+            "DataConfig.sources and DataConfig.tasks both say what to read: give one of them "
+            "(--gin.TEXT=[] where a file sets sources)."
+        )
+    labels = [task.label for task in tasks]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise UserError(f"Two tasks are named '{twice[0]}': give one another TaskConfig.name.")
+    for task in tasks:
+        if task.paired != paired:
+            needed = "'text_to_text'" if task.paired else "one of running text, 'span_corruption'"
+            raise UserError(
+                f"A task of {task.kind} needs another DataConfig.objective than '{objective}': "
+                f"{needed}."
+            )

@@ -1,0 +1,169 @@
+"""The languages of a factory as seqio tasks, without files: text, and what is known of it.
+
+What is said in one text, or asked of one fact, is on one side of the split in all languages.
+"""
+
+import dataclasses
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import seqio
+
+from jaxlt.data import text_forms
+from jaxlt.data.readers.conllu import Sentence
+from jaxlt.data.readers.iob2 import Tagged
+from jaxlt.data.synth import facts as known
+from jaxlt.data.synth import write
+from jaxlt.data.synth.families import FactoryConfig, languages
+from jaxlt.data.synth.grammar import SENTENCES_A_TEXT
+from jaxlt.data.synth.languages import generate, own_seed
+from jaxlt.data.synth.realise import Said, speaker
+from jaxlt.data.synth.spec import LanguageSpec
+from jaxlt.data.synth.trees import entity_tags, heads
+from jaxlt.data.synth.world import world
+from jaxlt.data.task_config import TaskConfig
+from jaxlt.data.tasks.examples import Stream, register
+from jaxlt.data.tasks.text import register_documents_task
+from jaxlt.data.text_forms import Form
+from jaxlt.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from jaxlt.data.mixtures import DataConfig
+
+Keyed = Iterable[tuple[str, Form]]  # (what decides the split, example)
+
+
+def register_factory(
+    mixture: str, kind: str, factory: FactoryConfig, config: "DataConfig", task: TaskConfig
+) -> str:
+    """Registers a task of a kind for each language of a factory; returns the mixture."""
+    specs = languages(factory)
+    if kind == "synthetic_text":
+        return _texts(mixture, factory, specs, config)
+    if kind == "synthetic_parallel":
+        found = _parallel(factory, specs, config.tag, task)
+    else:
+        found = {spec.code: functools.partial(_KINDS[kind], spec, factory) for spec in specs}
+
+    def stream(name: str, examples: Callable[[], Keyed]) -> Stream:
+        def of(split: str) -> Iterator[Form]:
+            return (form for key, form in examples() if config.shares.of(key.encode()) == split)
+
+        return Stream(name, of, (), config.splits)
+
+    streams = [stream(name, examples) for name, examples in found.items()]
+    shares = dataclasses.astuple(config.shares)
+    return register(
+        mixture, streams, config, [kind, dataclasses.astuple(factory), shares, config.tag]
+    )
+
+
+def _texts(
+    mixture: str, factory: FactoryConfig, specs: tuple[LanguageSpec, ...], config: "DataConfig"
+) -> str:
+    told = world(factory.seed).facts
+    codes = [spec.code for spec in specs]
+    holders = known.assign(told, codes, factory.facts_in_one, factory.facts_in_all, factory.seed)
+    recipe = [dataclasses.astuple(factory), dataclasses.astuple(config.shares)]
+    for spec in specs:
+
+        def documents(split: str, spec: LanguageSpec = spec) -> Iterator[bytes]:
+            own, seed = known.told(told, holders, spec), own_seed(spec, factory.seed)
+            for line in generate(spec, factory.sentences, seed, own, factory.fact_texts):
+                if config.shares.of(line.encode()) == split:
+                    yield line.encode()
+
+        identity: Callable[[], list[Any]] = functools.partial(list, [*recipe, spec.code])
+        register_documents_task(f"{mixture}.{spec.code}", documents, config, identity)
+    if mixture in seqio.MixtureRegistry.names():
+        seqio.MixtureRegistry.remove(mixture)
+    names = [f"{mixture}.{code}" for code in codes]
+    seqio.MixtureRegistry.add(mixture, names, default_rate=1.0)
+    return mixture
+
+
+def _sentence(said: Said) -> Sentence:
+    words = said.words
+    empty = ("_",) * len(words)
+    return Sentence(
+        forms=tuple(w.form for w in words),
+        lemmas=tuple(w.lemma for w in words),
+        upos=tuple(w.upos for w in words),
+        xpos=empty,
+        feats=empty,
+        heads=tuple(heads(words)),
+        deprels=tuple(w.deprel for w in words),
+        deps=empty,
+        misc=empty,
+    )
+
+
+def _annotated(spec: LanguageSpec, factory: FactoryConfig) -> Iterator[tuple[str, Said]]:
+    for identity, said in write.annotated(spec, factory):
+        yield identity.split("-")[1], said  # the text's number
+
+
+def _tagging(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+    return ((k, text_forms.tagging(_sentence(s))) for k, s in _annotated(spec, factory))
+
+
+def _parsing(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+    return ((k, text_forms.parsing(_sentence(s))) for k, s in _annotated(spec, factory))
+
+
+def _entities(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+    for key, said in _annotated(spec, factory):
+        tagged = Tagged(tuple(w.form for w in said.words), tuple(entity_tags(said.words)))
+        yield key, text_forms.entities(tagged)
+
+
+def _sentiment(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+    for number, category, text in write.judged(spec, factory):
+        yield str(number), text_forms.topic(text, category)
+
+
+def _facts(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+    for fact in world(factory.seed).facts:
+        asked = known.question(speaker(spec), fact)
+        yield (
+            str(fact.number),
+            text_forms.fact(asked.pattern.replace("[X]", asked.subject), asked.answer),
+        )
+
+
+_KINDS: dict[str, Callable[[LanguageSpec, FactoryConfig], Keyed]] = {
+    "synthetic_tagging": _tagging,
+    "synthetic_parsing": _parsing,
+    "synthetic_entities": _entities,
+    "synthetic_sentiment": _sentiment,
+    "synthetic_facts": _facts,
+}
+
+
+def _parallel(
+    factory: FactoryConfig, specs: tuple[LanguageSpec, ...], tag: str, task: TaskConfig
+) -> dict[str, Callable[[], Keyed]]:
+    codes = [spec.code for spec in specs]
+    named = [code for pair in task.pairs for code in pair.split(":")]
+    for code in (*named, *([task.pivot] if task.pivot else [])):
+        if code not in codes:
+            raise UserError(f"The factory makes no language '{code}'.{nearest(code, codes)}")
+    wanted = task.pairs or [
+        f"{a}:{b}" for a, b in itertools.permutations(codes, 2) if task.pivot in (None, a, b)
+    ]
+
+    @functools.cache
+    def rows() -> list[list[str]]:
+        return [line.split("\t") for line in write.parallel(factory, specs)][1:]
+
+    def examples(source: str, target: str) -> Keyed:
+        a, b = codes.index(source), codes.index(target)
+        for number, row in enumerate(rows()):
+            yield (
+                str(number // SENTENCES_A_TEXT),
+                text_forms.translation(row[a], row[b], target, tag),
+            )
+
+    return {pair: functools.partial(examples, *pair.split(":")) for pair in wanted}
