@@ -32,6 +32,8 @@ Kind = Literal[
     "synthetic_sentiment",
     "synthetic_facts",
     "synthetic_parallel",
+    "synthetic_dictionary",
+    "synthetic_mixed",
 ]
 _ALL = ("kind", "name", "languages")
 _OWN: dict[str, tuple[str, ...]] = {  # what a kind takes beside those
@@ -43,6 +45,7 @@ _OWN: dict[str, tuple[str, ...]] = {  # what a kind takes beside those
     "words": (),
     "texts": (),
     "synthetic_parallel": ("pivot", "pairs"),
+    "synthetic_dictionary": ("pivot", "pairs"),
     "facts": ("templates", "most"),
 }
 
@@ -56,7 +59,8 @@ class TaskConfig:
     not say it, and what happens at a malformed line, is DataConfig's matter. Translation has
     directions from and to a `pivot`, or `pairs` (eng_Latn:swh_Latn), and `ids` name the lines of
     aligned files; facts have a table of `templates`, of which `most` are used for a relation. A
-    synthetic kind has the languages of a `factory`. `name` stands for the kind in the tasks' names.
+    synthetic kind has the languages of a `factory`, synthetic_mixed those that mix their speech.
+    `name` stands for the kind in the tasks' names.
     """
 
     kind: Kind
@@ -93,6 +97,12 @@ class TaskConfig:
             raise UserError(f"TaskConfig.factory of '{self.kind}' lacks: give @FactoryConfig().")
         if not self.made and not self.sources:
             raise UserError(f"TaskConfig.sources of the kind '{self.kind}' is empty: name a file.")
+        for pair in self.pairs:
+            source, _, target = pair.partition(":")
+            if not source or not target or source == target or ":" in target:
+                raise UserError(
+                    f"TaskConfig.pairs are of two languages, source:target, not '{pair}'."
+                )
         if self.kind == "facts" and not self.templates:
             raise UserError("TaskConfig.templates is the table of how relations are said.")
         if not self.label.isidentifier():

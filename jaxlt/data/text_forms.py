@@ -7,6 +7,7 @@ Named entities, XNLI and questions have mT5's own forms, so that its checkpoints
     question: Who ? context: By Ada .       ->  Ada
     pos: the AP story                       ->  DET PROPN NOUN
     parse: the AP story                     ->  +2:det +1:compound 0:root
+    languages: ona mbwa , please            ->  swh_Latn swh_Latn other eng_Latn
 
 A word of several words (`en deus`) keeps its spaces as no-break spaces, so that words can be
 counted; in entities they are plain again.
@@ -71,6 +72,18 @@ def arcs_from(answer: str, count: int) -> tuple[tuple[int, ...], tuple[str, ...]
             heads[place] = head
         relations[place] = relation or "dep"
     return tuple(heads), tuple(relations)
+
+
+def languages(words: Sequence[str], codes: Sequence[str]) -> Form:
+    """Returns words of mixed speech, and the language of each: 'other' where it has no letter.
+
+    `tags_from` reads an answer back.
+    """
+    said = (
+        code if any(map(str.isalpha, word)) else "other"
+        for word, code in zip(words, codes, strict=True)
+    )
+    return f"languages: {_words(words)}", " ".join(said)
 
 
 def entities(sentence: Tagged) -> Form:

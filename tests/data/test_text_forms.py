@@ -30,6 +30,14 @@ def test_tags_and_trees_are_read_back():
         text_forms.parsing(sentence("a", (-1,)))
 
 
+def test_words_without_a_letter_are_of_no_language():
+    words = ("en deus", "\u0939\u0948", ",", "12", "10th", "I\u2019m")
+    inputs, targets = text_forms.languages(words, tuple("abcdef"))
+    assert inputs == "languages: en\u00a0deus \u0939\u0948 , 12 10th I\u2019m"
+    assert targets == "a b other other e f"
+    assert text_forms.tags_from(targets, 6) == tuple(targets.split())
+
+
 def test_entities_have_the_form_of_mt5():
     tagged = Tagged(
         ("Ada", "Love lace", "met", "Ada", "in", "London"),

@@ -1,6 +1,7 @@
 """The languages of a factory as seqio tasks, without files: text, and what is known of it.
 
-What is said in one text, or asked of one fact, is on one side of the split in all languages.
+What is said in one text, asked of one fact, or meant by one word of a dictionary is on one side of
+the split in all languages.
 """
 
 import dataclasses
@@ -43,8 +44,12 @@ def register_factory(
     if kind == "synthetic_text":
         return _texts(mixture, factory, specs, config)
     if kind == "synthetic_parallel":
-        found = _parallel(factory, specs, config.tag, task)
+        found = _parallel(factory, specs, config.tag, _directions(specs, task))
+    elif kind == "synthetic_dictionary":
+        found = _dictionary(specs, config.tag, _directions(specs, task))
     else:
+        if kind == "synthetic_mixed":
+            specs = _mixing(specs)
         found = {spec.code: functools.partial(_KINDS[kind], spec, factory) for spec in specs}
 
     def stream(name: str, examples: Callable[[], Keyed]) -> Stream:
@@ -124,6 +129,22 @@ def _sentiment(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
         yield str(number), text_forms.topic(text, category)
 
 
+def _mixing(specs: tuple[LanguageSpec, ...]) -> tuple[LanguageSpec, ...]:
+    found = tuple(spec for spec in specs if spec.mixed)
+    if not found:
+        raise UserError(
+            "No language of the factory mixes its speech: set Family.mixed, the share of roots "
+            "that are another language's."
+        )
+    return found
+
+
+def _mixed(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+    for key, said in _annotated(spec, factory):
+        codes = [word.language or spec.code for word in said.words]
+        yield key, text_forms.languages([word.form for word in said.words], codes)
+
+
 def _facts(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
     for fact in world(factory.seed).facts:
         asked = known.question(speaker(spec), fact)
@@ -139,20 +160,25 @@ _KINDS: dict[str, Callable[[LanguageSpec, FactoryConfig], Keyed]] = {
     "synthetic_entities": _entities,
     "synthetic_sentiment": _sentiment,
     "synthetic_facts": _facts,
+    "synthetic_mixed": _mixed,
 }
 
 
-def _parallel(
-    factory: FactoryConfig, specs: tuple[LanguageSpec, ...], tag: str, task: TaskConfig
-) -> dict[str, Callable[[], Keyed]]:
+def _directions(specs: tuple[LanguageSpec, ...], task: TaskConfig) -> list[str]:
+    """Returns the source:target that a task means, or raises UserError for unknown languages."""
     codes = [spec.code for spec in specs]
     named = [code for pair in task.pairs for code in pair.split(":")]
     for code in (*named, *([task.pivot] if task.pivot else [])):
         if code not in codes:
             raise UserError(f"The factory makes no language '{code}'.{nearest(code, codes)}")
-    wanted = task.pairs or [
-        f"{a}:{b}" for a, b in itertools.permutations(codes, 2) if task.pivot in (None, a, b)
-    ]
+    every = itertools.permutations(codes, 2)
+    return list(task.pairs) or [f"{a}:{b}" for a, b in every if task.pivot in (None, a, b)]
+
+
+def _parallel(
+    factory: FactoryConfig, specs: tuple[LanguageSpec, ...], tag: str, wanted: list[str]
+) -> dict[str, Callable[[], Keyed]]:
+    codes = [spec.code for spec in specs]
 
     @functools.cache
     def rows() -> list[list[str]]:
@@ -165,5 +191,17 @@ def _parallel(
                 str(number // SENTENCES_A_TEXT),
                 text_forms.translation(row[a], row[b], target, tag),
             )
+
+    return {pair: functools.partial(examples, *pair.split(":")) for pair in wanted}
+
+
+def _dictionary(
+    specs: tuple[LanguageSpec, ...], tag: str, wanted: list[str]
+) -> dict[str, Callable[[], Keyed]]:
+    by_code = {spec.code: spec for spec in specs}
+
+    def examples(source: str, target: str) -> Keyed:
+        for word, other, meaning in write.dictionary(by_code[source], by_code[target]):
+            yield meaning, text_forms.translation(word, other, target, tag)
 
     return {pair: functools.partial(examples, *pair.split(":")) for pair in wanted}

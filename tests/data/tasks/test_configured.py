@@ -1,17 +1,23 @@
 """Tasks that a DataConfig describes: real corpora and made languages, by kind."""
 
+from collections import Counter
 from dataclasses import replace
+from itertools import permutations
 
 import pytest
+import seqio
 
 from jaxlt.data.mixtures import DataConfig, open_evaluation, open_mixture
-from jaxlt.data.synth.families import FactoryConfig, Family
+from jaxlt.data.synth.concepts import concepts
+from jaxlt.data.synth.families import FactoryConfig, Family, languages
+from jaxlt.data.synth.lexicon import lexicon
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.errors import UserError
 
 ROW = "{}\t{}\t_\tNOUN\t_\t_\t{}\tdep\t_\t_\n"
 TREE = ROW.format(1, "a", 0) + ROW.format(2, "b", 1) + "\n"
 FACTORY = FactoryConfig((Family(2),), sentences=80, annotated=40, opinions=40, parallel=40)
+MADE = ("qaa_Latn", "qab_Latn")
 
 
 @pytest.fixture
@@ -57,6 +63,7 @@ def test_two_corpora_of_one_language(config):
         ("sentiment", 1),
         ("facts", 1),
         ("parallel", 2),
+        ("dictionary", 2),
         ("text", 1),
     ],
 )
@@ -70,6 +77,121 @@ def test_made_languages(config, kind, languages):
     assert {len(set(i.languages)) for i in mixture.info()} == {languages}
 
 
+def asked(mixture):
+    """The (inputs, targets) of the tasks of an opened mixture, by their names without it."""
+    found = {}
+    for info in mixture.info():
+        task = seqio.get_mixture_or_task(f"run.{info.name}")
+        rows = task.get_dataset({"inputs": 4096, "targets": 4096}, "train", shuffle=False)
+        found[info.name] = [
+            (row["inputs_pretokenized"].decode(), row["targets_pretokenized"].decode())
+            for row in rows.as_numpy_iterator()
+        ]
+    return found
+
+
+def test_words_of_made_languages_both_ways(config):
+    task = TaskConfig("synthetic_dictionary", factory=FACTORY)
+    found = asked(open_mixture(replace(config, tasks=task, held_out=0.2)))
+    there, back = (found[f"synthetic_dictionary.{a}:{b}"] for a, b in permutations(MADE))
+    assert 100 < len(there) == len(back) < len(concepts())
+    assert all(pair[0].startswith("<2qab_Latn> ") for pair in there)
+    turned = {(answer, inputs.partition(" ")[2]) for inputs, answer in back}
+    assert turned == {(inputs.partition(" ")[2], answer) for inputs, answer in there}
+    roots = {word.sounds for word in lexicon(languages(FACTORY)[0]).roots.values()}
+    assert {inputs.partition(" ")[2] for inputs, _ in there} <= roots
+    one = replace(task, pairs=("qab_Latn:qaa_Latn",))
+    assert open_mixture(replace(config, tasks=one)).languages == ("qaa_Latn", "qab_Latn")
+    with pytest.raises(UserError, match="Did you mean 'qaa_Latn'"):
+        open_mixture(replace(config, tasks=replace(task, pivot="qaa_Latm")))
+
+
+def test_the_language_of_each_word_of_mixed_speech(config):
+    task = TaskConfig("synthetic_mixed", factory=FACTORY)
+    with pytest.raises(UserError, match=r"set Family\.mixed"):
+        open_mixture(replace(config, tasks=task))
+    factory = replace(FACTORY, families=(Family(2, mixed=0.3),))
+    found = asked(open_mixture(replace(config, tasks=replace(task, factory=factory))))
+    assert list(found) == ["synthetic_mixed.qab_Latn"]  # the other one lends and mixes nothing
+    lender, _ = languages(factory)
+    seen = Counter()
+    for inputs, targets in found["synthetic_mixed.qab_Latn"]:
+        words, codes = inputs.removeprefix("languages: ").split(), targets.split()
+        assert len(words) == len(codes)
+        assert {c for w, c in zip(words, codes, strict=True) if w in ".,?"} == {"other"}
+        seen.update(codes)
+    assert seen.keys() == {lender.code, "qab_Latn", "other"}
+    assert 0.1 < seen[lender.code] / (seen[lender.code] + seen["qab_Latn"]) < 0.3
+
+
+def table(path, *rows):
+    path.write_text("".join("\t".join(row.split()) + "\n" for row in rows))
+    return str(path)
+
+
+def test_translation_from_aligned_files(config, tmp_path):
+    folder = tmp_path / "bible"
+    folder.mkdir()
+    for code in ("eng_Latn", "swh_Latn", "uig_Arab"):
+        (folder / f"{code}.txt").write_text("".join(f"{code} {i}\n" for i in range(60)))
+    ids = tmp_path / "ids"
+    ids.write_text("".join(f"M{i}\n" for i in range(60)))
+    task = TaskConfig("translation", str(folder), pivot="eng_Latn", ids=str(ids))
+    both = replace(config, tasks=task, held_out=0.2)
+    names = [i.name for i in open_mixture(both).info()]
+    assert len(names) == 4 and all("eng_Latn" in name for name in names)
+    only = replace(task, name="bible", pivot=None, pairs="swh_Latn:uig_Arab")
+    found = asked(open_mixture(replace(both, tasks=only)))
+    pairs = found["bible.swh_Latn:uig_Arab"]
+    numbers = [inputs.removeprefix("<2uig_Arab> swh_Latn ") for inputs, _ in pairs]
+    assert [f"uig_Arab {n}" for n in numbers] == [answer for _, answer in pairs]
+    held = open_evaluation(replace(both, tasks=only)).num_rows
+    assert held > 0 and held + len(pairs) == 60
+    wanted = replace(task, languages=("eng_Latn", "swh_Latn"))
+    names = [i.name for i in open_mixture(replace(both, tasks=wanted)).info()]
+    assert names == ["translation.eng_Latn:swh_Latn", "translation.swh_Latn:eng_Latn"]
+
+
+def test_words_of_a_dictionary(config, tmp_path):
+    rows = [f"tr-fi train su{i} vesi{i}" for i in range(9)]
+    path = table(tmp_path / "d.tsv", "pair split source target", *rows, "tr-fi dev ve ja")
+    words = replace(config, tasks=TaskConfig("words", path))
+    found = asked(open_mixture(words))
+    assert found["words.tur_Latn:fin_Latn"][0] == ("<2fin_Latn> su0", "vesi0")
+    assert found["words.fin_Latn:tur_Latn"][8] == ("<2tur_Latn> vesi8", "su8")
+    assert {len(pairs) for pairs in found.values()} == {9}
+    assert open_evaluation(words).num_rows == 2
+
+
+def test_running_text_of_a_table(config, tmp_path):
+    rows = [f"{code} {i} {code}{i}" for i in range(60) for code in ("eng", "swh_Latn")]
+    path = table(tmp_path / "t.tsv", "lang id text", *rows)
+    task = TaskConfig("texts", path)
+    with pytest.raises(UserError, match=r"texts needs another DataConfig\.objective"):
+        replace(config, tasks=task)
+    text = replace(config, objective="span_corruption", tasks=task, held_out=0.2)
+    parts = [open_mixture(text, split).info() for split in ("train", "validation")]
+    for infos in parts:
+        assert [i.name for i in infos] == ["texts.eng_Latn", "texts.swh_Latn"]
+    counts = [{i.documents for i in infos} for infos in parts]  # equal ids are on one side
+    assert len(counts[0]) == len(counts[1]) == 1 and sum(map(sum, counts)) == 60
+
+
+def test_facts_in_templates(config, tmp_path):
+    templates = tmp_path / "said.tsv"
+    header = "lang\trelation\tpattern\tchecked_by_human\n"
+    said = ("[X] does [Y]", "[Y] is done by [X]")
+    templates.write_text(header + "".join(f"en\tP\t{one}\t1\n" for one in said))
+    rows = [f"en P Q{i} R{i} Ada{i} maths{i}" for i in range(40)]
+    path = table(tmp_path / "f.tsv", "lang relation sub_uri obj_uri sub_label obj_label", *rows)
+    task = TaskConfig("facts", path, templates=str(templates))
+    every = asked(open_mixture(replace(config, tasks=task, held_out=0.0)))["facts.eng_Latn"]
+    assert len(every) == 80 and ("fact: [Y] is done by Ada7", "maths7") in every
+    config = replace(config, tasks=replace(task, name="asked", most=1), held_out=0.25)
+    found = asked(open_mixture(config))["asked.eng_Latn"]
+    assert len(found) + open_evaluation(config).num_rows == 40 and len(found) < 40
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -78,6 +200,8 @@ def test_made_languages(config, kind, languages):
         ({"kind": "tagging", "sources": "ud", "pivot": "en"}, "pivot is not for the kind"),
         ({"kind": "synthetic_text"}, "factory of 'synthetic_text' lacks"),
         ({"kind": "facts", "sources": "f.tsv"}, "templates is the table"),
+        ({"kind": "translation", "sources": "b", "pairs": "eng_Latn"}, "source:target, not 'eng"),
+        ({"kind": "translation", "sources": "b", "pairs": "a:a"}, "two languages"),
     ],
 )
 def test_what_a_task_cannot_be(given, told):
