@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jaxlt.config import RunConfig
 
 # What a run chooses for itself; a checkpoint does not decide it.
-RUNTIME = ("dtype", "dropout", "remat", "scan_layers", "plugs")
+RUNTIME = ("dtype", "dropout", "remat", "scan_layers", "plugs", "deltas")
 
 
 class Tensors(Mapping[str, np.ndarray]):
@@ -94,7 +94,7 @@ def _of_jaxlt(base: Any) -> Backbone:
         return Backbone(base, settings_from_shapes(base.shapes, str(path)), None)
     fields = [f.name for f in dataclasses.fields(run.model) if f.name not in RUNTIME]
     settings = {name: getattr(run.model, name) for name in fields}
-    plugged = tuple(plug.name for plug in run.model.plugs)
+    plugged = (*(p.name for p in run.model.plugs), *(d.name for d in run.model.deltas))
     return Backbone(base, settings, run.data.vocabulary, plugged)
 
 

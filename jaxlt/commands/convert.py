@@ -59,14 +59,14 @@ def main(args: argparse.Namespace) -> int:
 
         show(open_backbone(args.source), args.source)
         return 0
-    target = _target(args.source, args.target, args.overwrite)
+    target = target_folder(args.source, args.target, args.overwrite)
     backbone = open_backbone(args.source)
     for note in convert(backbone, target, args.to):
         print(note)
     return 0
 
 
-def _target(source: str, target: str, overwrite: bool) -> Path:
+def target_folder(source: str, target: str, overwrite: bool) -> Path:
     """Checks where is to be written, before anything is read."""
     if "://" in target:
         raise UserError(

@@ -38,6 +38,7 @@ class Score(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's flags."""
     trained.add_arguments(parser)
+    trained.add_module_arguments(parser)
     group = parser.add_argument_group("what is scored")
     group.add_argument(
         "--split",

@@ -40,6 +40,7 @@ class Settings(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's flags."""
     trained.add_arguments(parser)
+    trained.add_module_arguments(parser)
     group = parser.add_argument_group("text")
     group.add_argument(
         "input", nargs="?", default="-", help="a file of UTF-8 lines (standard input)"

@@ -42,6 +42,9 @@ VERBS = {
         "jaxlt.commands.convert", False, "import and export T5X and Hugging Face checkpoints"
     ),
     "data": Verb("jaxlt.commands.data", False, "look at, count, clean and make data; vocabularies"),
+    "modules": Verb(
+        "jaxlt.commands.modules", False, "keep modules in a library; list, save and merge them"
+    ),
     "demo": Verb("jaxlt.commands.demo", False, "learn a few small languages in minutes on a CPU"),
 }
 QUIET = {

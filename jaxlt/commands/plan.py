@@ -4,8 +4,11 @@ import argparse
 from typing import TYPE_CHECKING
 
 from jaxlt.commands import session
+from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from jaxlt.config import RunConfig
     from jaxlt.engine.aot import Plan
 
@@ -17,6 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="compile the step for the devices at hand; the compiler's memory count joins in",
     )
+    parser.add_argument(
+        "--modules",
+        action="store_true",
+        help="what each plug costs instead: parameters a language or task, FLOPs, optimizer state",
+    )
     session.add_machine_arguments(parser)
 
 
@@ -26,14 +34,61 @@ def main(args: argparse.Namespace) -> int:
 
     run = load_run(args, {"WORKDIR": "", "TEXT": "", "INIT_FROM": None})
     session.start_jax(args)
-    show(run, args.compile)
+    if args.modules:
+        show_modules(run)
+    else:
+        show(run, args.compile)
     return 0
+
+
+def show_modules(run: "RunConfig") -> None:
+    """Prints a row a plug; on several hosts one of them does."""
+    from rich.table import Table
+
+    from jaxlt.engine import distributed
+    from jaxlt.engine.module_costs import module_costs
+
+    inputs, targets = session.lengths(run)
+    costs = module_costs(run, inputs, targets)
+    if not distributed.is_primary():
+        return
+    if not costs:
+        raise UserError("Nothing is plugged in: give a modules/*.gin (T5Config.plugs).")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("plug")
+    table.add_column("method")
+    for column in ("places", "parameters", "of the base", "slots", "FLOPs/token", "optimizer"):
+        table.add_column(column, justify="right")
+    for cost in costs:
+        table.add_row(
+            cost.name,
+            cost.method,
+            f"{cost.places}",
+            f"{cost.parameters:,}",
+            f"{100 * cost.share:.3g}%",
+            f"{cost.slots}",
+            f"{cost.flops:,.0f}",
+            f"{cost.optimizer_bytes / 2**20:,.2f} MiB",
+        )
+    console = screen()
+    console.print(table)
+    console.print(
+        "\nparameters: of one language or task (a slot); FLOPs: forward, a token of input and "
+        "targets; optimizer: of all slots",
+        soft_wrap=True,
+    )
+
+
+def screen() -> "Console":
+    """Where a plan is printed: a file or a pipe has no width of its own, and names stay whole."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
 
 
 def show(run: "RunConfig", compile_step: bool = False) -> None:
     """Prints the plan of a run; on several hosts one of them does."""
-    from rich.console import Console
-
     from jaxlt.engine import distributed
     from jaxlt.engine.aot import plan_run
 
@@ -41,9 +96,7 @@ def show(run: "RunConfig", compile_step: bool = False) -> None:
     plan = plan_run(run, run.data.batch_size, inputs, targets, compile_step)
     if not distributed.is_primary():
         return
-    console = Console(highlight=False)
-    if not console.is_terminal:  # a file or a pipe has no width of its own: keep names whole
-        console = Console(highlight=False, width=160)
+    console = screen()
     console.print(parameters(plan))
     console.print(groups(plan))
     for line in summary(run, plan, inputs, targets):

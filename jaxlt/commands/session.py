@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from jaxlt.data.packed import PackedBatches
     from jaxlt.data.views import LanguageInfo, MixtureBatches
     from jaxlt.data.vocabularies import Vocabulary
+    from jaxlt.engine.compose import Composed
     from jaxlt.engine.state import BaseSource
 
 
@@ -90,6 +91,20 @@ def in_steps(run: "RunConfig", data: "Measured") -> "RunConfig":
         train = dataclasses.replace(train, eval_every=every, eval_epochs=None)
         checkpoint = dataclasses.replace(checkpoint, every=every)
     return dataclasses.replace(run, train=train, checkpoint=checkpoint)
+
+
+def composed(run: "RunConfig", languages: tuple[str, ...]) -> "Composed | None":
+    """The run's model with the modules that it takes from a library, or None without any."""
+    from jaxlt.engine.compose import compose, parse_choices
+
+    if not run.modules:
+        return None
+    if not run.library:
+        raise UserError(
+            f"run.modules = {list(run.modules)} names modules of a library, and none is given: "
+            "set run.library (or --library) to its folder."
+        )
+    return compose(run.model, parse_choices(run.modules), run.library, languages)
 
 
 def base_of(run: "RunConfig") -> "BaseSource | None":

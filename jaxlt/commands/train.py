@@ -2,16 +2,19 @@
 
 import argparse
 import dataclasses
+import functools
 import shlex
 import sys
 import time
 from typing import TYPE_CHECKING
 
 from jaxlt.commands import session
+from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
     from jaxlt.engine.loop import Result
+    from jaxlt.engine.resume import ModuleValues
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,6 +90,7 @@ def train(run: "RunConfig") -> "Result":
         needed = not begun or loop.program_of(run).layout.frozen
         base, vocabulary, data = session.open_all(run, bool(needed))
         run = session.in_steps(run, data)
+        modules = None if begun else module_values(run, data.languages)
         reporter = Reporter(workdir.path, run.train.steps)
         reporter.note(data.describe())
         changed = {n: v for n, v in workdir.changed.items() if begun and n != "run.workdir"}
@@ -100,8 +104,27 @@ def train(run: "RunConfig") -> "Result":
             base=base,
             reporter=reporter,
             vocabulary=vocabulary.fingerprint,
+            modules=modules,
         )
     return result
+
+
+def module_values(run: "RunConfig", languages: tuple[str, ...]) -> "ModuleValues | None":
+    """What the run's plugs start from, where a library says it."""
+    composed = session.composed(run, languages)
+    if composed is None:
+        return None
+    if composed.model != run.model:  # checkpoints are read by what the gin files plug in
+        plugs = {p.name: p for p in run.model.plugs}
+        for p in composed.model.plugs:
+            if plugs.get(p.name) != p:
+                routes = f"routes = {p.routes}, key = '{p.key}'" if p.routes else "routes = 0"
+                raise UserError(
+                    f"run.modules fills plug '{p.name}', which has to be plugged in for that "
+                    f"({p.method.__name__}, {routes}): give its modules/*.gin, with these routes."
+                )
+        raise UserError("run.modules takes plugs out ('none'): leave them out of the gin files.")
+    return functools.partial(composed.values, force=run.force_modules)
 
 
 def evaluators(run: "RunConfig", languages: tuple[str, ...]) -> list:

@@ -37,6 +37,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_module_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that plug modules of a library into the run's model."""
+    group = parser.add_argument_group("modules")
+    group.add_argument(
+        "--modules",
+        metavar="NAME=MODULE,...",
+        help="modules of a library, without any retraining: lang=swh_Latn,task=pos; A+B averages "
+        "several, * takes one a language, none leaves a plug out",
+    )
+    group.add_argument("--library", metavar="DIR", help="its folder (run.library)")
+    group.add_argument(
+        "--force_modules", action="store_true", help="even if trained on another backbone"
+    )
+
+
 def _step(text: str) -> int | str:
     if text == "best" or text.isdigit():
         return text if text == "best" else int(text)
@@ -105,9 +120,29 @@ def open_model(run: "RunConfig", args: argparse.Namespace) -> "tuple[Predictor, 
             f"'{run.workdir}' was trained with (by its fingerprint). Give that one, with the same "
             "DataConfig.sentinels."
         )
-    if predictor.is_routed and not predictor.languages:
+    if not predictor.languages and (predictor.is_routed or getattr(args, "modules", None)):
         predictor = dataclasses.replace(predictor, languages=languages_of(run.data))
-    return predictor, vocabulary
+    return _with_modules(predictor, run, args), vocabulary
+
+
+def _with_modules(
+    predictor: "Predictor", run: "RunConfig", args: argparse.Namespace
+) -> "Predictor":
+    """The predictor with the modules that the flags name."""
+    from jaxlt.engine.predictor import recomposed
+
+    if not getattr(args, "modules", None):
+        return predictor
+    # Those that the run itself was started with are in its checkpoint.
+    run = dataclasses.replace(
+        run,
+        model=predictor.config,
+        modules=tuple(args.modules.split(",")),
+        library=args.library or run.library,
+    )
+    composed = session.composed(run, predictor.languages)
+    assert composed is not None
+    return recomposed(predictor, run, composed, run.force_modules or args.force_modules)
 
 
 def _program(run: "RunConfig", args: argparse.Namespace) -> "Program":

@@ -58,6 +58,9 @@ class RunConfig:
     checkpoint: "CheckpointConfig"
     eval_data: "DataConfig | None" = None
     init_from: str | None = None
+    library: str | None = None  # folder of modules that `modules` names
+    modules: tuple[str, ...] = ()  # 'lang=*', 'task=pos': see jaxlt.engine.compose
+    force_modules: bool = False  # take modules that were trained on another backbone
 
 
 def load(

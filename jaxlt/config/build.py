@@ -23,6 +23,7 @@ TABLE = {
     "run": "jaxlt.config:RunConfig",
     "T5Config": "jaxlt.models.config:T5Config",
     "plug": "jaxlt.modules.site:plug",
+    "delta": "jaxlt.modules.deltas:delta",
     "DataConfig": "jaxlt.data.mixtures:DataConfig",
     "TaskConfig": "jaxlt.data.task_config:TaskConfig",
     "TextConfig": "jaxlt.data.text_settings:TextConfig",
@@ -31,12 +32,29 @@ TABLE = {
     "ScheduleConfig": "jaxlt.engine.schedules:ScheduleConfig",
     "LossConfig": "jaxlt.engine.losses:LossConfig",
     "MeshConfig": "jaxlt.engine.partitioning:MeshConfig",
+    "DecodingConfig": "jaxlt.engine.decoding_config:DecodingConfig",
     "CheckpointConfig": "jaxlt.engine.checkpoint:CheckpointConfig",
     "FactoryConfig": "jaxlt.data.synth.families:FactoryConfig",
     "Family": "jaxlt.data.synth.families:Family",
 }
 METHODS = {
     "bottleneck": "jaxlt.modules.bottleneck:Bottleneck",
+    "pfeiffer": "jaxlt.modules.bottleneck:Pfeiffer",
+    "parallel": "jaxlt.modules.bottleneck:Parallel",
+    "nice": "jaxlt.modules.nice:Nice",
+    "lora": "jaxlt.modules.lora:LoRA",
+    "ia3": "jaxlt.modules.ia3:IA3",
+    "bitfit": "jaxlt.modules.bitfit:BitFit",
+    "norm_scale": "jaxlt.modules.norm_scale:NormScale",
+    "x_mod": "jaxlt.modules.x_mod:XMod",
+    "language_layer": "jaxlt.modules.language_layer:LanguageLayer",
+    "prefix": "jaxlt.modules.prefix:Prefix",
+    "soft_prompt": "jaxlt.modules.soft_prompt:SoftPrompt",
+    "fusion": "jaxlt.modules.fusion:Fusion",
+    "ensemble": "jaxlt.modules.ensemble:Ensemble",
+    "project": "jaxlt.modules.interventions:Project",
+    "mean_shift": "jaxlt.modules.interventions:MeanShift",
+    "ablate": "jaxlt.modules.interventions:Ablate",
 }
 # Parts of a run that are built from their own bindings when `run.part = @...` is not said.
 SECTIONS = {
@@ -193,6 +211,8 @@ def _build(name: str, target: Any, hints: dict[str, Any], required: list[str], g
     parts = PARTS.get(name, {})
     made = {part: _ENTRIES[s].call() for part, s in parts.items() if part not in given}
     given = {**made, **given}
+    if name == "delta" and scopes:
+        given.setdefault("name", scopes[-1])
     if name == "plug":
         given, hints = _prepare_plug(session, scopes, given, hints)
     absent = [arg for arg in required if arg not in given]

@@ -8,6 +8,8 @@ from jaxlt.config.build import METHODS, SECTIONS, TABLE
 from jaxlt.errors import UserError
 
 _NAMES = {path: name for name, path in TABLE.items()}
+# Made by functions, each under a scope of its own name.
+_SCOPED = {"jaxlt.modules.site:Plug": "plug", "jaxlt.modules.deltas:Delta": "delta"}
 _METHOD_NAMES = {path: name for name, path in METHODS.items()}
 
 
@@ -35,15 +37,16 @@ def _emit(value: Any, scope: str, lines: list[str]) -> str:
     """Adds the bindings of a dataclass under `scope`; returns the gin reference that builds it."""
     settings = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
     path = _path(type(value))
-    if path == "jaxlt.modules.site:Plug":
+    if path in _SCOPED:
         own = re.sub(r"^(?=\d)|\W", "_", value.name)  # a scope has to be an identifier
-        gin_name, scope = "plug", f"{scope}/{own}" if scope else own
+        gin_name, scope = _SCOPED[path], f"{scope}/{own}" if scope else own
+    if path == "jaxlt.modules.site:Plug":
         settings |= dict(settings.pop("settings"))
         method = _path(value.method)
         settings["method"] = _METHOD_NAMES.get(method, method)
     elif path in _NAMES:
         gin_name = _NAMES[path]
-    else:
+    elif path not in _SCOPED:
         raise UserError(
             f"A {type(value).__name__} cannot be written as gin: it is not in jaxlt's table."
         )
@@ -58,8 +61,7 @@ def _emit(value: Any, scope: str, lines: list[str]) -> str:
 def _literal(value: Any, scope: str, lines: list[str]) -> str:
     """Returns a value as gin writes it; what dataclasses it holds are added to `lines`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        is_plug = _path(type(value)) == "jaxlt.modules.site:Plug"
-        return _emit(value, "" if is_plug else scope, lines)
+        return _emit(value, "" if _path(type(value)) in _SCOPED else scope, lines)
     if isinstance(value, (tuple, list)):
         # A scope each, or the bindings of several would be one another's.
         scopes = [f"{scope}_{i}" if len(value) > 1 else scope for i in range(len(value))]

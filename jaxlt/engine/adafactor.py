@@ -6,8 +6,9 @@ T5X's names and shapes. A parameter with two dimensions of at least `min_factore
 of its squared gradients: `v_row` over its largest dimension, `v_col` over the second largest, and
 the rest is [1]; any other keeps `v` whole. `m` stays [1]: there is no momentum.
 
-Axes named 'layers' or 'routes' only stack parameters. Factoring, the clipping of the update and the
-parameter's scale are each layer's or route's own, so that stacked layers move as unstacked ones do.
+Axes named 'layers', 'routes' or 'members' only stack parameters. Factoring, the clipping of the
+update and the parameter's scale are each layer's, route's or member's own, so that stacked layers
+move as unstacked ones do.
 """
 
 from collections.abc import Mapping
@@ -21,7 +22,8 @@ Array = jax.Array
 Axes = tuple[str | None, ...]
 Slots = dict[str, Array]
 
-STACKED_AXES = ("layers", "routes")
+STACKED_AXES = ("layers", "routes", "members")
+UNUSED = "unused"  # the axis of a [1] that holds nothing
 
 
 class Plan(NamedTuple):
@@ -57,8 +59,11 @@ def init_slots(shape: tuple[int, ...], how: Plan) -> Slots:
 
 
 def slot_axes(axes: Axes, how: Plan) -> dict[str, Axes]:
-    """Returns the logical axes of `init_slots`' arrays; a factored one drops the reduced axis."""
-    out: dict[str, Axes] = {k: (None,) for k in ("m", "v", "v_row", "v_col")}
+    """Returns the logical axes of `init_slots`' arrays; a factored one drops the reduced axis.
+
+    Those of the [1] that are not used are (UNUSED,), which no mesh axis ever shards.
+    """
+    out: dict[str, Axes] = {k: (UNUSED,) for k in ("m", "v", "v_row", "v_col")}
     if how.row is None or how.col is None:
         return out | {"v": axes}
     for key, gone in (("v_row", how.col), ("v_col", how.row)):

@@ -170,5 +170,8 @@ def _memory(
         analysis = compile_train(program, batch).memory_analysis()
         memory["temporaries, gradients included (compiled)"] = int(analysis.temp_size_in_bytes)
     else:
-        memory["gradients"] = held(layout.trainable)
+        banked = {n: b for b in program.optimizer.banks for n in b.axes if not b.spread}
+        memory["gradients"] = held(tuple(n for n in layout.trainable if n not in banked)) + sum(
+            held((n,)) * min(rows, b.size) // b.size for n, b in banked.items()
+        )  # of a bank, those of the slots that rows go through
     return memory

@@ -45,6 +45,8 @@ def explain(name: str, saved_shape: Shape | None, wanted_shape: Shape | None) ->
     part, base = _strip(name)
     if part == "modules":
         return _explain_module(base)
+    if part == "deltas":
+        return f"the mask and the patterns of delta '{base.partition('/')[0]}' in T5Config.deltas"
     if saved_shape is None or wanted_shape is None:
         return _explain_presence(part, base)
     hints: list[str] = []
@@ -72,8 +74,8 @@ def _binding(field: str, saved: int, wanted: int) -> str:
 def _strip(name: str) -> tuple[str, str]:
     """'trainable/params/encoder/x' -> ('params', 'encoder/x'); optimizer states are 'optimizer'."""
     if name.startswith("optimizer/"):
-        return "optimizer", re.sub(r"^optimizer/(.*?/)?(params|modules)/", "", name)
-    for part in ("params", "modules"):
+        return "optimizer", re.sub(r"^optimizer/(.*?/)?(params|modules|deltas)/", "", name)
+    for part in ("params", "modules", "deltas"):
         found = re.match(rf"(?:(?:trainable|frozen)/)?{part}/(.*)", name)
         if found:
             return part, found.group(1)

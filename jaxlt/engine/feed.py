@@ -4,10 +4,11 @@ A thread reads the rows that this host needs and starts their transfer while the
 The batch of a step is a function of the step alone, so a feed can start anywhere.
 """
 
+import functools
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,17 +17,25 @@ from jax.sharding import Mesh
 
 from jaxlt.data.batches import BatchSource
 from jaxlt.engine.partitioning import local_rows, place_rows
-from jaxlt.modules.routing import check_indices
+from jaxlt.modules.routing import CYCLE, check_indices
+
+Cycle = Callable[[int, np.ndarray], np.ndarray]  # (step, rows [n]) -> slots [n], as `cycled` does
 
 
 def read_batch(
-    source: BatchSource, step: int, mesh: Mesh, slots: Mapping[str, int] | None = None
+    source: BatchSource,
+    step: int,
+    mesh: Mesh,
+    slots: Mapping[str, int] | None = None,
+    cycle: Cycle | None = None,
 ) -> tuple[dict[str, jax.Array], Any]:
     """Returns the global batch of a step as sharded arrays, and this host's `language` ids."""
     parts = []
     for start, stop in local_rows(source.batch_size, mesh):
         fields = dict(source.rows(step, start, stop))
         fields["row"] = np.arange(start, stop, dtype=np.int32)
+        if cycle is not None:
+            fields[CYCLE] = cycle(step, fields["row"])
         for name, capacity in (slots or {}).items():
             if name in fields:
                 check_indices(fields[name], capacity, f"Step {step}: the batch's {name}")
@@ -47,10 +56,16 @@ class Feed:
         stop: int,
         ahead: int = 2,
         slots: Mapping[str, int] | None = None,
+        cycle: Cycle | None = None,
     ):
-        """`slots` are the sizes of the banks that batch fields route into, to be checked."""
+        """`slots` are the sizes of the banks that batch fields route into, to be checked.
+
+        cycle: the slots that take turns in the place of the rows' own languages.
+        """
         self.waited_s = 0.0
-        self._source, self._mesh, self._slots = source, mesh, dict(slots or {})
+        self._read = functools.partial(
+            read_batch, source, mesh=mesh, slots=dict(slots or {}), cycle=cycle
+        )
         self._steps = range(start, stop)
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=ahead)
         self._closed = threading.Event()
@@ -70,7 +85,7 @@ class Feed:
             for step in self._steps:
                 if self._closed.is_set():
                     return
-                self._offer((step, *read_batch(self._source, step, self._mesh, self._slots)))
+                self._offer((step, *self._read(step)))
             self._offer(None)
         except BaseException as err:  # handed to the loop, which raises it where the user looks
             self._offer(err)

@@ -8,6 +8,7 @@ evaluators are made by the caller, so the loop runs on plain arrays as well as o
 
 import contextlib
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ import numpy as np
 from jaxlt.data.batches import BatchSource
 from jaxlt.engine import distributed
 from jaxlt.engine.checkpoint import CheckpointConfig, Checkpoints
+from jaxlt.engine.clocks import check_clock, pace, spare
 from jaxlt.engine.counters import TokenCounter
 from jaxlt.engine.evaluator import Evaluator
 from jaxlt.engine.feed import Feed
@@ -27,15 +29,16 @@ from jaxlt.engine.logging import Reporter
 from jaxlt.engine.losses import LossConfig
 from jaxlt.engine.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig, check_batch, make_mesh
-from jaxlt.engine.resume import Position, restore, save, start
+from jaxlt.engine.resume import ModuleValues, Position, restore, save, start
 from jaxlt.engine.schedules import ScheduleConfig, learning_rate
 from jaxlt.engine.signals import Preemption
 from jaxlt.engine.state import BaseSource, TrainState
 from jaxlt.engine.step import Hyper, Program, StepSpec, build
 from jaxlt.engine.workdir import Workdir
-from jaxlt.errors import UserError
+from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import T5Config
-from jaxlt.modules.routing import FIELDS
+from jaxlt.modules.child_tuning import check_keep
+from jaxlt.modules.routing import FIELDS, cycled
 
 GIVE_UP = 100  # steps skipped in a row after which skipping is no help
 
@@ -50,8 +53,18 @@ class TrainConfig:
     patience: stop after so many evaluations without a better `CheckpointConfig.best_metric`.
     epochs: stop after so many passes over the data, and at `steps` at the latest; eval_epochs:
     evaluate and save after every so many. `in_steps` turns both into steps.
+    route_clock: what the learning rate of a bank's slot follows: 'run' (the run's steps), or 'own'
+        (the steps that the slot itself has taken, so that many languages' modules in one run move
+        as each would in a run of its own; ScheduleConfig's steps are then those of one language).
+        'auto' is 'own' where banks alone train, and 'run' where anything else trains with them.
+        Step counts, moments and clipping are each slot's own in any case.
+    route_rates: (language, factor) pairs: the learning rate of a language's slots is multiplied.
+    cycle: languages whose modules take turns under what trains (a task module), whatever the rows'
+        own language; by 'step', or by 'row' within each (TLR). Evaluation goes by the rows' own.
     on_nan: 'stop', or 'skip' the step. max_loss: a loss above it counts as exploded, and is met
     likewise.
+    child_tuning: every step keeps each entry of the gradients with this probability, and divides
+    it by it (ChildTuning F).
     """
 
     steps: int
@@ -67,10 +80,16 @@ class TrainConfig:
     max_loss: float | None = None
     epochs: float | None = None
     eval_epochs: float | None = None
+    child_tuning: float | None = None
+    route_clock: str = "auto"
+    route_rates: tuple[tuple[str, float], ...] = ()
+    cycle: tuple[str, ...] = ()
+    cycle_by: str = "step"
 
     def __post_init__(self) -> None:
         if self.on_nan not in ("stop", "skip"):
             raise UserError(f"TrainConfig.on_nan is 'stop' or 'skip', not '{self.on_nan}'.")
+        check_clock(self.route_clock, self.route_rates)
         for field in ("steps", "accumulate", "log_every"):
             if getattr(self, field) < 1:
                 raise UserError(f"TrainConfig.{field} is at least 1, not {getattr(self, field)}.")
@@ -78,6 +97,7 @@ class TrainConfig:
             value = getattr(self, field)
             if value is not None and not value > 0:
                 raise UserError(f"TrainConfig.{field} is above 0, not {value}.")
+        check_keep(self.child_tuning, "TrainConfig.child_tuning")
 
 
 class Job(Protocol):
@@ -111,8 +131,13 @@ class Result:
     checkpoints: Checkpoints
 
 
-def program_of(job: Job, devices: Sequence[jax.Device] | None = None) -> Program:
-    """Compiles what a job asks for; jobs of equal shapes share it."""
+def program_of(
+    job: Job, devices: Sequence[jax.Device] | None = None, languages: int | None = None
+) -> Program:
+    """Compiles what a job asks for; jobs of equal shapes share it.
+
+    languages: a batch has no more of them than these.
+    """
     return build(
         StepSpec(
             model=job.model,
@@ -126,6 +151,8 @@ def program_of(job: Job, devices: Sequence[jax.Device] | None = None) -> Program
             accumulate=job.train.accumulate,
             skip_nonfinite=job.train.on_nan == "skip",
             max_loss=job.train.max_loss if job.train.on_nan == "skip" else None,
+            languages=languages,
+            child_tuning=job.train.child_tuning,
         )
     )
 
@@ -140,35 +167,36 @@ def train(
     reporter: Reporter | None = None,
     vocabulary: str = "",
     devices: Sequence[jax.Device] | None = None,
+    modules: ModuleValues | None = None,
 ) -> Result:
     """Trains from the newest complete checkpoint of `workdir`, or from the start.
 
     vocabulary: a fingerprint that checkpoints carry, so that a later run cannot take another.
     devices: those that the mesh is laid over; all of them unless given.
+    modules: from the backbone's fingerprint to the values that modules start from, by flat names.
     """
     # --- shapes, shardings, compiled step ---------------------------------------------------------
-    program = program_of(job, devices)
-    check_batch(data.batch_size, job.train.accumulate, program.spec.mesh)
+    program = program_of(job, devices, spare(job.model, data.languages))
     checkpoints = Checkpoints(workdir.path, job.checkpoint)
+    check_batch(data.batch_size, job.train.accumulate, program.spec.mesh)
     check_job(job, data, checkpoints)
     say = reporter or Reporter(workdir.path, job.train.steps)
 
     # --- where we are -----------------------------------------------------------------------------
     preemption = Preemption()  # from here on SIGTERM means: save after the step in hand
-    begin = start if checkpoints.latest() is None else restore
+    begin = functools.partial(start, modules=modules) if checkpoints.latest() is None else restore
     state, position = begin(job, program, data, checkpoints, base, say, vocabulary)
     say.start(position.step, flops_of(job, program, data), tokens_a_step(data))
 
     # --- the loop ---------------------------------------------------------------------------------
     ended = _over(position, job)  # a run that ended may be started again: it ends again
-    stop_at = job.train.steps if ended is None else position.step
-    feed = Feed(data, program.spec.mesh, position.step, stop_at, slots=slots_of(job.model))
-    watch = Watch(job, checkpoints, say, position.skipped_steps)
-    seen = TokenCounter(data.languages, position.language_tokens)
+    feed = _feed(job, program, data, position.step, job.train.steps if ended is None else 0)
+    bank_pace = pace(job, program, data.languages)
+    watch, seen = Watch(job, checkpoints, say, position.skipped_steps), _counter(data, position)
     with _winding_up(checkpoints, feed, preemption, say):
         for step, batch, languages in feed:
             rate = learning_rate(job.schedule, step)
-            hyper = Hyper(jnp.float32(rate), jnp.uint32(job.train.seed))
+            hyper = Hyper(jnp.float32(rate), jnp.uint32(job.train.seed), **bank_pace)
             seen.add(batch)
             state, metrics = program.train(state, batch, hyper)
             say.tick(step + 1)
@@ -181,8 +209,7 @@ def train(
                 watch.settle()
                 position = evaluate(program, state, evaluators, position, job, say)
             ended = _over(position, job) or ("preempted" if preemption.asked(step + 1) else None)
-            best = job.checkpoint.keep_best > 0 and position.best_step == position.step
-            if ended or best or _due(position.step, job.checkpoint.every):
+            if ended or _best(position, job) or _due(position.step, job.checkpoint.every):
                 position = save(checkpoints, state, position, watch.skips(), seen.totals())
             if ended:
                 break
@@ -190,6 +217,21 @@ def train(
     # --- the end ----------------------------------------------------------------------------------
     distributed.barrier("jaxlt-end")
     return Result(state, program, ended or "done", watch.metrics, position, checkpoints)
+
+
+def _feed(job: Job, program: Program, data: BatchSource, step: int, stop: int) -> Feed:
+    """The batches of steps [step, stop), checked for slots that no bank has."""
+    slots, cycle, config = slots_of(job.model, program.spec.languages), None, job.train
+    for name in config.cycle:
+        if name not in data.languages:
+            raise UserError(
+                f"TrainConfig.cycle names '{name}', which is no language of the data."
+                f"{nearest(name, data.languages)} It has {', '.join(data.languages)}."
+            )
+    if config.cycle:
+        turns = [data.languages.index(name) for name in config.cycle]
+        cycle = functools.partial(cycled, config.seed, slots=turns, by=config.cycle_by)
+    return Feed(data, program.spec.mesh, step, stop, slots=slots, cycle=cycle)
 
 
 @contextlib.contextmanager
@@ -214,6 +256,15 @@ def _over(position: Position, job: Job) -> str | None:
     if position.step >= job.train.steps:
         return "done"
     return "patience" if 0 < job.train.patience <= position.bad_evaluations else None
+
+
+def _counter(data: BatchSource, position: Position) -> TokenCounter:
+    return TokenCounter(data.languages, position.language_tokens)
+
+
+def _best(position: Position, job: Job) -> bool:
+    """Whether the state of this position is the best so far, and is to be kept for it."""
+    return job.checkpoint.keep_best > 0 and position.best_step == position.step
 
 
 def _due(step: int, every: int) -> bool:
@@ -343,13 +394,18 @@ def check_languages(model: T5Config, data: BatchSource) -> None:
             )
 
 
-def slots_of(model: T5Config) -> dict[str, int]:
-    """Slots behind each batch field that routes: a number beyond them would be clamped unseen."""
+def slots_of(model: T5Config, languages: int | None = None) -> dict[str, int]:
+    """Slots behind each batch field that routes: a number beyond them would be clamped unseen.
+
+    languages: the most that a step is compiled for.
+    """
     slots: dict[str, int] = {}
     for plug in model.plugs:
         if plug.routes and plug.key in FIELDS:
-            field = FIELDS[plug.key]
-            slots[field] = min(plug.routes, slots.get(field, plug.routes))
+            field, size = FIELDS[plug.key], plug.routes
+            if languages is not None and plug.key != "task":
+                size = min(size, languages)
+            slots[field] = min(size, slots.get(field, size))
     return slots
 
 

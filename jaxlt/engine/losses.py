@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jaxlt.errors import UserError, nearest
 
 Array = jax.Array
-NORMALIZERS = ("tokens", "sequences", "none")
+NORMALIZERS = ("tokens", "languages", "sequences", "none")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,10 @@ class LossConfig:
     z_loss: weight of log(Z)^2, which keeps the logits near zero.
     label_smoothing: probability taken from the target and spread over the other V - 1 entries.
     normalize: the summed loss is divided by the sum of weights ('tokens'), by the rows of the batch
-        ('sequences'), by nothing ('none'), or by a constant, as T5 did (mT5: 1024 * 229).
+        ('sequences'), by nothing ('none'), or by a constant, as T5 did (mT5: 1024 * 229). With
+        'languages' each language's loss is divided by its own sum of weights, and those are added
+        up: modules of many languages in one run then get the gradients of a run of their own. The
+        loss that is reported is then the mean over languages.
     chunk_bytes: float32 logits of a device larger than this are computed in chunks of at most this
         size (one position of each row at the least).
     """
@@ -79,9 +82,28 @@ def normalizer(config: LossConfig, weights: Array, batch_rows: int) -> Array:
         return jnp.where(total > 0, total, 1.0)
     if config.normalize == "sequences":
         return jnp.float32(batch_rows)
-    if config.normalize == "none":
+    if config.normalize in ("none", "languages"):  # those of `by_language` are in the weights
         return jnp.float32(1.0)
     return jnp.float32(config.normalize)
+
+
+def by_language(weights: Array, language: Array) -> tuple[Array, Array]:
+    """Divides weights by their language's sum: (weights [B, T], number of languages with any).
+
+    language: [B], or [B, T] where rows hold several.
+    """
+    if language.shape not in (weights.shape, weights.shape[:1]):
+        raise UserError(
+            "LossConfig.normalize = 'languages' needs the language of each row, or of each target: "
+            f"the batch's language is {list(language.shape)}, its targets {list(weights.shape)}."
+        )
+    weights = weights.astype(jnp.float32)
+    each = weights if language.ndim == 2 else jnp.sum(weights, axis=-1)
+    ids = language.reshape(-1)
+    _, place = jnp.unique(ids, size=ids.size, return_inverse=True)
+    sums = jnp.zeros(ids.size, jnp.float32).at[place].add(each.reshape(-1))
+    own = jnp.where(sums > 0, sums, 1.0)[place].reshape(language.shape)
+    return weights / (own if language.ndim == 2 else own[:, None]), jnp.sum(sums > 0)
 
 
 def _logits(hidden: Array, kernel: Array, transposed: bool, scale: float) -> Array:
@@ -133,9 +155,11 @@ def _token_losses(
     return terms, exps, log_z
 
 
-def _sums(terms: dict[str, Array], weights: Array) -> tuple[Array, dict[str, Array]]:
-    """Terms and weights [B, T] -> (loss_sum, the sums for reporting)."""
-    fixed = jax.lax.stop_gradient((terms, weights))
+def _sums(
+    terms: dict[str, Array], weights: Array, counted: Array
+) -> tuple[Array, dict[str, Array]]:
+    """Terms and weights [B, T] -> (loss_sum, the sums for reporting, by weights of their own)."""
+    fixed = jax.lax.stop_gradient((terms, counted))
     rows = {k: jnp.sum(v * fixed[1], axis=-1) for k, v in fixed[0].items()}
     sums = {f"{k}_sum": jnp.sum(rows[k]) for k in ("nll", "z", "correct")}
     sums["weight_sum"] = jnp.sum(fixed[1])
@@ -149,6 +173,7 @@ def cross_entropy_plain(
     targets: Array,
     weights: Array,
     *,
+    counted: Array | None = None,
     z_loss: float = 0.0,
     label_smoothing: float = 0.0,
     scale: float = 1.0,
@@ -157,7 +182,15 @@ def cross_entropy_plain(
     """The loss by way of float32 logits [B, T, V]; see the module for shapes and results."""
     logits = _logits(hidden, kernel, transposed, scale)
     terms, _, _ = _token_losses(logits, targets, z_loss, label_smoothing)
-    return _sums(terms, weights.astype(jnp.float32))
+    return _sums(terms, *_both(weights, counted))
+
+
+def _both(weights: Array, counted: Array | None) -> tuple[Array, Array]:
+    """The weights of the loss and those of what is reported, float32."""
+    return (
+        weights.astype(jnp.float32),
+        (weights if counted is None else counted).astype(jnp.float32),
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,12 +282,14 @@ def _walk(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _chunked(
-    s: _Settings, hidden: Array, kernel: Array, targets: Array, weights: Array
+    s: _Settings, hidden: Array, kernel: Array, targets: Array, weights: Array, counted: Array
 ) -> tuple[Array, dict[str, Array]]:
-    return _sums(_walk(s, hidden, kernel, targets, weights, (False, False))[0], weights)
+    return _sums(_walk(s, hidden, kernel, targets, weights, (False, False))[0], weights, counted)
 
 
-def _chunked_forward(s: _Settings, hidden: Any, kernel: Any, targets: Any, weights: Any) -> Any:
+def _chunked_forward(
+    s: _Settings, hidden: Any, kernel: Any, targets: Any, weights: Any, counted: Any
+) -> Any:
     """Arguments come with `.perturbed`: False for what is not differentiated (a frozen kernel)."""
     want = (hidden.perturbed, kernel.perturbed)
     values = (hidden.value, kernel.value, targets.value, weights.value)
@@ -262,14 +297,15 @@ def _chunked_forward(s: _Settings, hidden: Any, kernel: Any, targets: Any, weigh
     # Scalars that carry the dtypes of the arguments to the backward pass.
     likes = (jnp.zeros((), hidden.value.dtype), jnp.zeros((), kernel.value.dtype))
     loss = terms["loss"] if weights.perturbed else None
-    return _sums(terms, weights.value), (d_hidden, d_kernel, loss, likes)
+    saved = (d_hidden, d_kernel, loss, likes)
+    return _sums(terms, weights.value, counted.value), saved
 
 
 def _chunked_backward(s: _Settings, saved: Any, cotangents: Any) -> tuple[Any, ...]:
     d_hidden, d_kernel, d_weights, (hidden_like, kernel_like) = saved
     scale = cotangents[0]
     if isinstance(scale, jax.custom_derivatives.SymbolicZero):
-        return None, None, None, None
+        return None, None, None, None, None
 
     def scaled(gradient: Array | None, like: Array) -> Array | None:
         return None if gradient is None else (gradient * scale).astype(like.dtype)
@@ -279,6 +315,7 @@ def _chunked_backward(s: _Settings, saved: Any, cotangents: Any) -> tuple[Any, .
         scaled(d_kernel, kernel_like),
         None,
         scaled(d_weights, scale),
+        None,
     )
 
 
@@ -292,6 +329,7 @@ def cross_entropy_chunked(
     weights: Array,
     *,
     chunk: int,
+    counted: Array | None = None,
     batch_shards: int = 1,
     z_loss: float = 0.0,
     label_smoothing: float = 0.0,
@@ -308,7 +346,7 @@ def cross_entropy_chunked(
     shards = batch_shards if batch % batch_shards == 0 else 1
     chunk = max(1, min(chunk, length))
     settings = _Settings(z_loss, label_smoothing, scale, transposed, chunk, shards)
-    return _chunked(settings, hidden, kernel, targets, weights.astype(jnp.float32))
+    return _chunked(settings, hidden, kernel, targets, *_both(weights, counted))
 
 
 def chunk_length(
@@ -332,6 +370,7 @@ def cross_entropy(
     targets: Array,
     weights: Array,
     *,
+    counted: Array | None = None,
     scale: float = 1.0,
     transposed: bool = False,
     batch_shards: int = 1,
@@ -340,12 +379,14 @@ def cross_entropy(
     """The loss by the form that `config.chunk_bytes` asks for; not yet normalised.
 
     hidden [B, T, D], kernel [D, V] ([V, D] if transposed), targets and weights [B, T], B the global
-    rows. batch_shards and vocab_shards: devices that share the rows and the vocabulary.
+    rows. counted [B, T]: the weights of what is reported, where they are not those of the loss.
+    batch_shards and vocab_shards: devices that share the rows and the vocabulary.
     """
     batch, length = targets.shape
     vocab = -(-kernel.shape[0 if transposed else 1] // vocab_shards)
     chunk = chunk_length(config, batch, length, vocab, batch_shards)
     common: dict[str, Any] = {
+        "counted": counted,
         "z_loss": config.z_loss,
         "label_smoothing": config.label_smoothing,
         "scale": scale,

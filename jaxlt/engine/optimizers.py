@@ -42,7 +42,8 @@ class OptimizerConfig:
     weight_decay: learning rate x weight_decay x parameter is subtracted each step, apart from the
         gradient. Norm scales and biases (one dimension, stacked axes aside) are left out, and so
         are the names that a regular expression of weight_decay_exclude matches in full.
-    clip_norm: gradients are scaled down to this global norm before anything else.
+    clip_norm: gradients are scaled down to this global norm before anything else. In a bank each
+        slot has a norm of its own, and what no route picks among has one (jaxlt.engine.routes).
     state_dtype: dtype of the first moments (Adam's mu, momentum). Second moments stay float32: in
         bfloat16 a decay of 0.999 would be rounded away.
     """
@@ -231,13 +232,16 @@ def _from_optax(
     return Optimizer(init, update, state_axes)
 
 
-def make_optimizer(config: OptimizerConfig, axes: Mapping[str, Axes]) -> Optimizer:
+def make_optimizer(
+    config: OptimizerConfig, axes: Mapping[str, Axes], decayed: frozenset[str] | None = None
+) -> Optimizer:
     """Returns the optimizer of the trainable parameters; axes: {name: logical axes}.
 
     Only what is trainable belongs in `axes`, params and grads: nothing else gets state. `lr` of
-    update is a float32 scalar; parameters come back in their own dtypes.
+    update is a float32 scalar; parameters come back in their own dtypes. decayed: the names that
+    weight decay applies to, where `axes` are only a part of the trainable parameters.
     """
-    decayed = decayed_names(config, axes)
+    decayed = decayed_names(config, axes) if decayed is None else decayed
     build = _adafactor if config.name == "adafactor" else _from_optax
     inner = build(config, axes, decayed)
 

@@ -33,6 +33,7 @@ DEFAULT_RULES: Rules = (
     ("length", None),
     ("layers", None),
     ("routes", None),
+    ("members", None),
     ("bottleneck", None),
     ("norm", None),
     ("relpos_heads", None),

@@ -12,18 +12,22 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+import jax
 import numpy as np
 from etils import epath
 
 from jaxlt.engine.checkpoint import Checkpoints
+from jaxlt.engine.compose import Composed
 from jaxlt.engine.decoding import EOS, greedy
 from jaxlt.engine.fingerprint import fingerprint
+from jaxlt.engine.loop import program_of
 from jaxlt.engine.partitioning import batch_shards, place_rows
 from jaxlt.engine.resume import frozen_part, position_of
 from jaxlt.engine.state import BaseSource, Flat, draw_params, load_base
 from jaxlt.engine.step import Program, mesh_context
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import T5Config
+from jaxlt.modules.deltas import check_start
 from jaxlt.modules.routing import FIELDS, check_indices
 
 _NARROWEST = 16
@@ -52,6 +56,7 @@ class Predictor:
     languages: tuple[str, ...]  # names by the ids that routes go by; () where none are known
     base_fingerprint: str
     vocabulary: str = ""  # fingerprint of the vocabulary it was trained with, where known
+    evaluation: dict[str, float] = dataclasses.field(default_factory=dict)  # the run's last
 
     @property
     def config(self) -> T5Config:
@@ -60,13 +65,18 @@ class Predictor:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """Names of what is plugged into the backbone."""
-        return tuple(plug.name for plug in self.config.plugs)
+        """Names of what is plugged into the backbone or added to it, with the files of deltas."""
+        deltas = (f"{d.name}={d.file}" if d.file else d.name for d in self.config.deltas)
+        return (*(plug.name for plug in self.config.plugs), *deltas)
 
     @property
     def is_routed(self) -> bool:
         """True where a row's language decides which module serves it."""
-        return any(plug.routes and plug.key for plug in self.config.plugs)
+        return any(plug.routes and plug.key in FIELDS for plug in self.config.plugs)
+
+    def backbone(self) -> str:
+        """Fingerprint of the backbone as it is here: a run may have trained it."""
+        return fingerprint({n: v for n, v in self.params.items() if n.startswith("params/")})
 
     def language_id(self, name: str) -> int:
         """Returns the id of a language; an unknown one is a UserError."""
@@ -151,7 +161,7 @@ class Predictor:
         if self.config.positions == "absolute" and any(len(row) > limit for row in rows):
             raise UserError(f"T5Config.max_positions = {limit} is less than the longest input.")
         for plug in self.config.plugs:
-            if not (plug.routes and plug.key):
+            if not (plug.routes and plug.key in FIELDS):
                 continue
             if FIELDS[plug.key] != "language":
                 raise UserError(
@@ -246,6 +256,7 @@ def open_predictor(
         position.languages,
         position.base_fingerprint,
         position.vocabulary,
+        position.evaluation,
     )
 
 
@@ -253,8 +264,27 @@ def _at_start(job: Any, program: Program, base: BaseSource | None) -> Predictor:
     layout = program.layout
     params = load_base(layout, base, job.model.is_encoder) if base is not None else {}
     params |= draw_params(layout, [n for n in layout.leaves if n not in params], job.train.seed)
-    backbone = {n: v for n, v in params.items() if n.startswith("params/")}
-    return Predictor(program, params, 0, job.train.seed, (), fingerprint(backbone))
+    made = Predictor(program, params, 0, job.train.seed, (), "")
+    check_start(job.model.deltas, made.backbone())
+    return dataclasses.replace(made, base_fingerprint=made.backbone())
+
+
+def recomposed(
+    predictor: Predictor, job: Any, composed: Composed, force: bool = False
+) -> Predictor:
+    """The same backbone with other modules: those of a library, and what is kept of its own.
+
+    job: the run's configs; of these the model is that of `composed`.
+    """
+    values = composed.values(predictor.backbone(), force)
+    everything = dataclasses.replace(job.train, trainable=(".*",), frozen=(), frozen_dtype=None)
+    program = program_of(dataclasses.replace(job, model=composed.model, train=everything))
+    layout = program.layout
+    params = {
+        n: jax.device_put(values[n], layout.shardings[n]) if n in values else predictor.params[n]
+        for n in layout.leaves
+    }
+    return dataclasses.replace(predictor, program=program, params=params)
 
 
 def resolve_step(checkpoints: Checkpoints, step: int | str | None) -> int:

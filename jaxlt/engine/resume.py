@@ -8,11 +8,12 @@ was drawn, from `workdir/base`, written once.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxlt.data.batches import BatchSource
 from jaxlt.engine.checkpoint import Checkpoints
@@ -20,15 +21,22 @@ from jaxlt.engine.fingerprint import fingerprint
 from jaxlt.engine.partitioning import replicated
 from jaxlt.engine.state import (
     BaseSource,
+    Layout,
     LossScale,
     TrainState,
     base_fingerprint,
+    draw_params,
     load_base,
     make_state,
     optimizer_abstract,
 )
 from jaxlt.engine.step import Program
 from jaxlt.errors import UserError
+from jaxlt.modules.delta_files import INDICES, VALUES, Stored
+from jaxlt.modules.deltas import check_start
+
+# From the backbone's fingerprint to values by flat names (see jaxlt.engine.compose).
+ModuleValues = Callable[[str], Mapping[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +58,7 @@ class Position:
     evaluated_step: int | None = None  # of `evaluation`
     skipped_steps: int = 0
     language_tokens: dict[str, int] = dataclasses.field(default_factory=dict)  # targets so far
+    deltas_fingerprint: str = ""  # of the deltas that are read from files and stay as they are
 
     def after_evaluation(
         self, metrics: dict[str, float], value: float | None, mode: str
@@ -79,6 +88,7 @@ def start(
     base: BaseSource | None,
     say: Any,
     vocabulary: str = "",
+    modules: ModuleValues | None = None,
 ) -> tuple[TrainState, Position]:
     """Makes the state at step 0, and writes down what a resumption could not find again."""
     layout = program.layout
@@ -92,11 +102,15 @@ def start(
         loss_scaling=program.loss_scaling,
         on_drawn=drawn.extend,
     )
+    check_start(job.model.deltas, base_fingerprint(state))
+    if modules is not None:
+        state = _with_modules(state, layout, modules(base_fingerprint(state)))
     if base is None:
         drawn = list(layout.leaves)
     elif drawn:
         say.note(f"Not in {base.origin['path']}, drawn from the seed: {_brief(drawn)}.")
-    kept = {n: state.frozen[n] for n in drawn if n in state.frozen}
+    files = set(deltas_on_file(layout))
+    kept = {n: state.frozen[n] for n in drawn if n in state.frozen and n not in files}
     checkpoints.forget_base()  # of a start that came to no checkpoint, perhaps with another config
     if kept:
         checkpoints.save_base(kept, {"seed": job.train.seed})
@@ -109,7 +123,33 @@ def start(
         base_fingerprint=base_fingerprint(state),
         frozen_fingerprint=_frozen_fingerprint(state),
         vocabulary=vocabulary,
+        deltas_fingerprint=fingerprint({n: state.frozen[n] for n in files}) if files else "",
     )
+
+
+def deltas_on_file(layout: Layout) -> list[str]:
+    """Leaves of deltas that do not train at all and are read from a file each time, as a base is.
+
+    So a run's frozen delta can be exchanged for another where it is only evaluated.
+    """
+    stored = [n for n in layout.frozen if isinstance(layout.leaves[n].init, Stored)]
+    return [n for n in stored if n.replace(INDICES, VALUES) not in layout.trainable]
+
+
+def _with_modules(
+    state: TrainState, layout: Layout, values: Mapping[str, np.ndarray]
+) -> TrainState:
+    """Puts given values in the place of drawn ones."""
+
+    def given(flat: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+        return {
+            n: jax.device_put(values[n].astype(layout.dtypes[n]), layout.shardings[n])
+            if n in values
+            else old
+            for n, old in flat.items()
+        }
+
+    return state.replace(trainable=given(state.trainable), frozen=given(state.frozen))
 
 
 def _brief(names: list[str]) -> str:
@@ -198,6 +238,14 @@ def restore(
             f"INIT_FROM = '{checkpoints.workdir}'."
         )
     frozen = frozen_part(job, program, checkpoints, base, position)
+    files = deltas_on_file(program.layout)
+    found = fingerprint({n: frozen[n] for n in files}) if files else ""
+    if found != position.deltas_fingerprint:
+        raise UserError(
+            f"The frozen deltas are not those that {checkpoints.workdir} was trained on: the "
+            f"content hash of their files is {found}, the checkpoint's is "
+            f"{position.deltas_fingerprint}. Give the former files as delta.file."
+        )
     extra = arrays["extra"]
     scale = None
     if program.loss_scaling:
@@ -219,6 +267,8 @@ def frozen_part(
     if not layout.frozen:
         return {}
     held = load_base(layout, base, job.model.is_encoder, layout.frozen) if base is not None else {}
+    check_start(job.model.deltas, position.base_fingerprint)
+    held |= draw_params(layout, deltas_on_file(layout), job.train.seed)
     missing = [n for n in layout.frozen if n not in held]
     if base is None and "path" in position.base_origin:
         raise UserError(

@@ -1,8 +1,9 @@
-"""Learning rates by step, computed on the host.
+"""Learning rates by step, on the host or inside of a compiled step.
 
 In: a `ScheduleConfig` and a step (an int, or a numpy array of steps). Out: a float (or an array).
-The engine hands the number to the compiled step as an array, so that runs with different schedules
-share one compilation.
+The engine hands the number to the compiled step as an array. Where a bank's slots follow clocks of
+their own, which only the devices know, it hands over the schedule itself as `Numbers`, to be
+followed there. Either way runs with different schedules share one compilation.
 
     constant  learning_rate
     rsqrt     learning_rate / sqrt(max(step, warmup_steps)): T5's pretraining with 1.0 and 10000
@@ -15,7 +16,10 @@ All but rsqrt rise linearly from 0 over warmup_steps.
 
 import dataclasses
 import math
+from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxlt.errors import UserError, nearest
@@ -104,21 +108,47 @@ def _decay_span(config: ScheduleConfig) -> tuple[int, int]:
     return config.warmup_steps, config.total_steps - config.warmup_steps
 
 
-def learning_rate(config: ScheduleConfig, step: int | np.ndarray) -> float | np.ndarray:
+class Numbers(NamedTuple):
+    """A schedule as scalars: all schedules are one formula over these (see `learning_rate`)."""
+
+    peak: Any
+    warmup: Any  # steps of the rise; for rsqrt, of the flat beginning
+    start: Any  # first step of the way down
+    length: Any  # its steps
+    final: Any  # what is left at its end, as a part of peak
+    rsqrt: Any  # 1 or 0
+    cosine: Any  # 1 or 0: along half a cosine, or a line
+
+
+def numbers_of(config: ScheduleConfig) -> Numbers:
+    """Returns the scalars of a schedule; those that do not come down have a `final` of 1."""
+    down = config.name in ("linear", "cosine", "wsd")
+    start, length = _decay_span(config) if down else (0, 1)
+    return Numbers(
+        peak=config.learning_rate,
+        warmup=config.warmup_steps,
+        start=start,
+        length=length,
+        final=config.final_scale if down else 1.0,
+        rsqrt=int(config.name == "rsqrt"),
+        cosine=int(config.name == "cosine"),
+    )
+
+
+def learning_rate(schedule: ScheduleConfig | Numbers, step: Any) -> Any:
     """Returns the learning rate of the update that leads from `step` to `step` + 1.
 
-    step: an int (a float comes back) or an array of them (a float64 array of the same shape).
+    step: an int (a float comes back), a numpy array (a float64 array of the same shape), or a JAX
+    array, traced or not (a float32 array; the schedule may then be Numbers of arrays).
     """
-    steps = np.asarray(step, np.float64)
-    if config.name == "rsqrt":
-        rate = config.learning_rate / np.sqrt(np.maximum(steps, max(config.warmup_steps, 1)))
-    else:
-        rate = config.learning_rate * np.minimum(1.0, steps / max(config.warmup_steps, 1))
-        if not config.warmup_steps:
-            rate = np.full(steps.shape, config.learning_rate)
-    if config.name in ("linear", "cosine", "wsd"):
-        start, length = _decay_span(config)
-        done = np.clip((steps - start) / length, 0.0, 1.0)
-        left = 0.5 * (1.0 + np.cos(np.pi * done)) if config.name == "cosine" else 1.0 - done
-        rate = rate * (config.final_scale + (1.0 - config.final_scale) * left)
-    return float(rate) if np.ndim(step) == 0 else rate
+    on_device = isinstance(step, jax.Array)
+    xp: Any = jnp if on_device else np
+    s = numbers_of(schedule) if isinstance(schedule, ScheduleConfig) else schedule
+    steps = xp.asarray(step, xp.float32 if on_device else xp.float64)
+    whole = xp.maximum(s.warmup, 1)
+    rise = xp.where(xp.asarray(s.warmup) > 0, xp.minimum(1.0, steps / whole), 1.0)
+    done = xp.clip((steps - s.start) / s.length, 0.0, 1.0)
+    left = xp.where(s.cosine, 0.5 * (1.0 + xp.cos(np.pi * done)), 1.0 - done)
+    usual = s.peak * rise * (s.final + (1.0 - s.final) * left)
+    rate = xp.where(s.rsqrt, s.peak / xp.sqrt(xp.maximum(steps, whole)), usual)
+    return float(rate) if not on_device and np.ndim(step) == 0 else rate

@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxlt.engine.adafactor import UNUSED
 from jaxlt.engine.checkpoint_fit import explain
 from jaxlt.engine.fingerprint import fingerprint
-from jaxlt.engine.optimizers import Optimizer
 from jaxlt.engine.partitioning import Rules, replicated, shardings_for, spec_for
+from jaxlt.engine.routes import RoutedOptimizer
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import T5Config
 from jaxlt.models.init import Leaf, describe, draw
@@ -122,6 +123,8 @@ def make_layout(
     """Plans the state of a model: nothing is allocated."""
     leaves = describe(config)
     trains, rests = partition(leaves, trainable, frozen)
+    trains = [n for n in trains if leaves[n].dtype is None]  # indices are nothing to train
+    rests = [n for n in leaves if n not in set(trains)]
     shardings = shardings_for(
         {n: leaf.shape for n, leaf in leaves.items()},
         {n: leaf.axes for n, leaf in leaves.items()},
@@ -129,11 +132,15 @@ def make_layout(
         mesh,
     )
     low = jnp.dtype(frozen_dtype) if frozen_dtype else jnp.dtype(jnp.float32)
-    dtypes = {n: low if n in set(rests) else jnp.dtype(jnp.float32) for n in leaves}
+    held = set(rests)
+    dtypes = {
+        n: jnp.dtype(leaf.dtype or (low if n in held else jnp.float32))
+        for n, leaf in leaves.items()
+    }
     return Layout(leaves, tuple(trains), tuple(rests), shardings, dtypes, mesh, rules)
 
 
-def optimizer_abstract(layout: Layout, optimizer: Optimizer) -> Any:
+def optimizer_abstract(layout: Layout, optimizer: RoutedOptimizer) -> Any:
     """The optimizer's state as shapes with shardings: factored ones are sharded too."""
     params: Flat = {
         n: jax.ShapeDtypeStruct(a.shape, a.dtype)
@@ -149,7 +156,13 @@ def optimizer_abstract(layout: Layout, optimizer: Optimizer) -> Any:
             leaf.shape,
             leaf.dtype,
             sharding=NamedSharding(
-                layout.mesh, spec_for(leaf.shape, ax, layout.rules, layout.mesh)
+                layout.mesh,
+                spec_for(
+                    leaf.shape,
+                    [None if axis == UNUSED else axis for axis in ax],
+                    layout.rules,
+                    layout.mesh,
+                ),
             ),
         )
         for leaf, ax in zip(leaves, names, strict=True)
@@ -293,7 +306,7 @@ def _put(
 
 def make_state(
     layout: Layout,
-    optimizer: Optimizer,
+    optimizer: RoutedOptimizer,
     seed: int,
     base: BaseSource | None = None,
     *,

@@ -17,9 +17,11 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
-from jaxlt.engine.losses import LossConfig, cross_entropy, normalizer
-from jaxlt.engine.optimizers import Optimizer, OptimizerConfig, global_norm, make_optimizer
+from jaxlt.engine.losses import LossConfig, by_language, cross_entropy, normalizer
+from jaxlt.engine.optimizers import OptimizerConfig, global_norm
 from jaxlt.engine.partitioning import Rules, batch_shards, spec_for
+from jaxlt.engine.routes import RoutedOptimizer, Slots, banks_of, cut_down, slots_of_batch
+from jaxlt.engine.schedules import learning_rate
 from jaxlt.engine.state import (
     Flat,
     Layout,
@@ -33,9 +35,16 @@ from jaxlt.models.config import T5Config
 from jaxlt.models.encoder import model_of, target_fields
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import constrain, make_context
+from jaxlt.modules import child_tuning
+from jaxlt.modules.deltas import applied, has_penalty, with_penalty
+from jaxlt.modules.routing import routes_of
 
+LOSS_WEIGHTS = (
+    "loss_weights"  # batch field [B, T]: the loss's weights where they are not the data's
+)
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]
+CHILD = 0x6368696C  # folded into a step's key for child tuning's masks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +62,8 @@ class StepSpec:
     accumulate: int = 1
     skip_nonfinite: bool = False
     max_loss: float | None = None  # a loss above it is skipped like one that is not finite
+    languages: int | None = None  # a batch goes through no more slots of a bank than these
+    child_tuning: float | None = None  # share of every gradient's entries that a step keeps
 
 
 class Hyper(flax.struct.PyTreeNode):
@@ -60,6 +71,9 @@ class Hyper(flax.struct.PyTreeNode):
 
     learning_rate: Any  # float32 []
     seed: Any  # uint32 []
+    # Where slots of banks follow clocks of their own: a jaxlt.engine.schedules.Numbers; else None.
+    schedule: Any = None
+    route_rates: Any = None  # {bank: float32 [R]}: factors of its slots' learning rates; or None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +82,7 @@ class Program:
 
     spec: StepSpec
     layout: Layout
-    optimizer: Optimizer
+    optimizer: RoutedOptimizer
     jitted: Any  # (state without frozen, frozen, batch, hyper) -> (state, metrics)
     evaluated: Any  # (params, batch) -> sums a row
 
@@ -97,19 +111,29 @@ def mesh_context(mesh: Mesh, rules: Rules) -> Iterator[None]:
 
 
 def batch_loss(
-    spec: StepSpec, params: Flat, batch: Batch, dropout_key: jax.Array | None
+    spec: StepSpec,
+    params: Flat,
+    batch: Batch,
+    dropout_key: jax.Array | None,
+    active: Mapping[str, jax.Array] | None = None,
 ) -> tuple[jax.Array, Metrics]:
-    """Summed, not yet normalised loss of a batch, and its sums for reporting."""
+    """Summed, not yet normalised loss of a batch, and its sums for reporting.
+
+    active: by key, the slots that banks among `params` have been cut down to.
+    """
     model = model_of(spec.model)
     ctx = make_context(batch, dropout_key if spec.model.dropout else None)
-    hidden: Any = model.apply(unflatten(params), batch, ctx, method="hidden")
+    ctx = ctx.replace(ids=cut_down(ctx.ids, active or {}))
+    variables = unflatten(applied(params, spec.model.deltas, dropout_key))
+    hidden: Any = model.apply(variables, batch, ctx, method="hidden")
     targets, weights = target_fields(spec.model)
     return cross_entropy(
         spec.loss,
         hidden.states,
         hidden.kernel,
         batch[targets],
-        batch[weights],
+        batch.get(LOSS_WEIGHTS, batch[weights]),
+        counted=batch[weights],
         transposed=hidden.transposed,
         batch_shards=batch_shards(spec.mesh),
         vocab_shards=_vocab_shards(spec),
@@ -137,15 +161,25 @@ def _microbatches(batch: Batch, count: int) -> Batch:
 
 
 def _gradients(
-    spec: StepSpec, trainable: Flat, frozen: Flat, batch: Batch, key: jax.Array, scale: jax.Array
+    spec: StepSpec,
+    trainable: Flat,
+    frozen: Flat,
+    batch: Batch,
+    active: Mapping[str, jax.Array],
+    key: jax.Array,
+    scale: jax.Array,
 ) -> tuple[Flat, Metrics]:
     """Gradients of scale * summed loss / normaliser, and the sums; accumulated where asked."""
     _, weight_field = target_fields(spec.model)
     rows = batch[weight_field].shape[0]
-    divisor = normalizer(spec.loss, batch[weight_field], rows)
+    divisor = reported = normalizer(spec.loss, batch[weight_field], rows)
+    if spec.loss.normalize == "languages":
+        weights, languages = by_language(batch[weight_field], batch["language"])
+        batch = {**batch, LOSS_WEIGHTS: weights}
+        reported = jnp.maximum(languages, 1).astype(jnp.float32)
 
     def loss(params: Flat, part: Batch) -> tuple[jax.Array, Metrics]:
-        total, sums = batch_loss(spec, {**frozen, **params}, part, key)
+        total, sums = batch_loss(spec, {**frozen, **params}, part, key, active)
         report = {"loss_sum": total}
         report |= {k: sums[k] for k in ("nll_sum", "z_sum", "correct_sum", "weight_sum")}
         return total * (scale / divisor), report
@@ -153,7 +187,7 @@ def _gradients(
     grad = jax.grad(loss, has_aux=True)
     if spec.accumulate == 1:
         grads, sums = grad(trainable, batch)
-        return grads, sums | {"divisor": divisor}
+        return grads, sums | {"divisor": reported}
 
     def add(total: Any, part: Batch) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, grad(trainable, part)), None
@@ -164,7 +198,7 @@ def _gradients(
         jax.eval_shape(grad, trainable, {k: v[0] for k, v in parts.items()}),
     )
     (grads, sums), _ = jax.lax.scan(add, zeros, parts)
-    return grads, sums | {"divisor": divisor}
+    return grads, sums | {"divisor": reported}
 
 
 def _next_scale(scale: LossScale, ok: jax.Array) -> LossScale:
@@ -175,9 +209,26 @@ def _next_scale(scale: LossScale, ok: jax.Array) -> LossScale:
     return LossScale(value, jnp.where(good >= 2000, 0, good))
 
 
+def _slot_rates(
+    optimizer: RoutedOptimizer, memory: Any, slots: Mapping[str, Slots], hyper: Hyper
+) -> dict[str, jax.Array]:
+    """The learning rate of each slot that the batch goes through: {bank: float32 [A]}."""
+    rates: dict[str, jax.Array] = {}
+    for bank in optimizer.banks:
+        steps = memory["routes"][bank.name]["steps"]
+        rate = jnp.broadcast_to(jnp.asarray(hyper.learning_rate, jnp.float32), steps.shape)
+        if hyper.schedule is not None:
+            rate = learning_rate(hyper.schedule, steps)
+        if hyper.route_rates is not None:
+            factors, chosen = hyper.route_rates[bank.name], slots[bank.name].chosen
+            rate *= factors if chosen is None else jnp.take(factors, chosen, mode="clip")
+        rates[bank.name] = rate
+    return rates
+
+
 def _train_step(
     spec: StepSpec,
-    optimizer: Optimizer,
+    optimizer: RoutedOptimizer,
     state: TrainState,
     frozen: Flat,
     batch: Batch,
@@ -187,20 +238,31 @@ def _train_step(
     key = jax.random.fold_in(jax.random.key(hyper.seed), state.step)
     scaled = state.loss_scale
     scale = jnp.float32(1.0) if scaled is None else scaled.scale
-    grads, sums = _gradients(spec, state.trainable, frozen, batch, key, scale)
+    slots, active = slots_of_batch(
+        optimizer.banks, routes_of(batch), batch["encoder_input_tokens"], spec.languages
+    )
+    old, before = optimizer.take(state.trainable, state.optimizer, slots)
+    grads, sums = _gradients(spec, old, frozen, batch, active, key, scale)
     if scaled is not None:
         grads = jax.tree.map(lambda g: g / scale, grads)
+    penalty = None
+    if has_penalty(spec.model.deltas):
+        grads, penalty = with_penalty(spec.model.deltas, grads, old, frozen)
     norm = global_norm(grads)
+    if spec.child_tuning is not None:
+        grads = child_tuning.masked(grads, spec.child_tuning, jax.random.fold_in(key, CHILD))
     loss = sums["loss_sum"] / sums["divisor"]
     ok = jnp.isfinite(norm) & jnp.isfinite(loss)
     if spec.max_loss is not None:
         ok &= loss <= spec.max_loss
-    params, memory = optimizer.update(grads, state.optimizer, state.trainable, hyper.learning_rate)
+    rates = _slot_rates(optimizer, before, slots, hyper)
+    params, memory = optimizer.update(grads, before, old, hyper.learning_rate, rates)
     ok = ok & jnp.isfinite(global_norm(params))  # an update can overflow where its gradient did not
     if scaled is not None or spec.skip_nonfinite:
         keep = lambda new, old: jnp.where(ok, new, old)  # noqa: E731
-        params = jax.tree.map(keep, params, state.trainable)
-        memory = jax.tree.map(keep, memory, state.optimizer)
+        params = jax.tree.map(keep, params, old)
+        memory = jax.tree.map(keep, memory, before)
+    params, memory = optimizer.put(state.trainable, state.optimizer, slots, params, memory)
     metrics = {
         "loss": loss,
         "nll": sums["nll_sum"] / jnp.maximum(sums["weight_sum"], 1.0),
@@ -211,6 +273,8 @@ def _train_step(
     }
     if scaled is not None:
         metrics["loss_scale"] = scale
+    if penalty is not None:
+        metrics["penalty"] = penalty
     new = state.replace(
         step=state.step + 1,
         trainable=params,
@@ -232,14 +296,20 @@ def _eval_step(spec: StepSpec, params: Flat, batch: Batch) -> Metrics:
     return out
 
 
+_layout = functools.lru_cache(maxsize=16)(make_layout)  # specs differ in much that it is not
+
+
 @functools.lru_cache(maxsize=16)
 def build(spec: StepSpec) -> Program:
     """Makes the Program of a spec; equal specs share one, and so its compiled functions."""
-    layout = make_layout(
+    layout = _layout(
         spec.model, spec.mesh, spec.rules, spec.trainable, spec.frozen, spec.frozen_dtype
     )
     axes = {n: layout.leaves[n].axes for n in layout.trainable}
-    optimizer = make_optimizer(spec.optimizer, axes)
+    shapes = {n: layout.leaves[n].shape for n in layout.trainable}
+    optimizer = RoutedOptimizer(
+        spec.optimizer, axes, banks_of(spec.model, axes, shapes, layout.shardings)
+    )
     out = state_shardings(layout, optimizer, spec.model.dtype == "float16")
     step = functools.partial(_train_step, spec, optimizer)
     jitted = jax.jit(step, donate_argnums=0, out_shardings=(out, replicated(spec.mesh)))
@@ -248,7 +318,7 @@ def build(spec: StepSpec) -> Program:
     return Program(spec, layout, optimizer, jitted, evaluated)
 
 
-def state_shardings(layout: Layout, optimizer: Optimizer, loss_scaling: bool) -> TrainState:
+def state_shardings(layout: Layout, optimizer: RoutedOptimizer, loss_scaling: bool) -> TrainState:
     """Shardings of everything a step returns, as a TrainState without its frozen part."""
     whole = replicated(layout.mesh)
     return TrainState(

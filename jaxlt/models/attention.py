@@ -9,12 +9,39 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlt.errors import UserError
 from jaxlt.models.config import T5Config
 from jaxlt.models.layers import Context, Dense, Dropout, constrain, fan_in_normal
 from jaxlt.modules.boxed import boxed
 from jaxlt.modules.site import Site
 
+HIDDEN = -1e30  # far below MASKED, so that it weighs nothing even where all else is masked
 MASKED = -1e10  # T5's own; finite, so that a row with nothing to see is uniform rather than NaN
+
+
+class Step(flax.struct.PyTreeNode):
+    """Where decoding with a cache stands: the queries of a row are its hypotheses, not positions.
+
+    position: int32 [], the position that all hypotheses of all rows are at. length: positions that
+    the cache has room for. ancestry: int32 [B, N, length], whose keys a hypothesis n sees at each
+    earlier position; None where every hypothesis goes on from itself alone.
+    """
+
+    position: jax.Array
+    ancestry: jax.Array | None = None
+    length: int = flax.struct.field(pytree_node=False, default=0)
+
+    def visible(self, count: int) -> jax.Array:
+        """Which of the cached keys a hypothesis sees: [B or 1, count, length * count].
+
+        The key of hypothesis j at position t stands at t * count + j.
+        """
+        here = jnp.arange(self.length)
+        own = jnp.arange(count)[None, :, None, None]
+        parent = own if self.ancestry is None else self.ancestry[..., None]
+        parent = jnp.where(here[None, None, :, None] == self.position, own, parent)
+        sees = (parent == jnp.arange(count)) & (here[:, None] <= self.position)
+        return sees.reshape(*sees.shape[:2], -1)
 
 
 class Bias(flax.struct.PyTreeNode):
@@ -24,7 +51,8 @@ class Bias(flax.struct.PyTreeNode):
 
     table: [H, Q, K] relative position bias, or None. query_valid [B, Q], key_valid [B, K]: which
     positions are text. query_segments, key_segments: packed rows see their own segment only.
-    causal: later positions are hidden. prefix: that many keys in front are visible to all.
+    causal: later positions are hidden. prefix: that many keys in front are visible to all, but for
+    those that `prefix_shown` [prefix], bool, hides (prefixes that a layer leaves out).
     """
 
     table: jax.Array | None = None
@@ -32,8 +60,38 @@ class Bias(flax.struct.PyTreeNode):
     key_valid: jax.Array | None = None
     query_segments: jax.Array | None = None
     key_segments: jax.Array | None = None
+    step: Step | None = None
     causal: bool = flax.struct.field(pytree_node=False, default=False)
     prefix: int = flax.struct.field(pytree_node=False, default=0)
+    prefix_shown: jax.Array | None = None
+
+    def prefixed(self, length: int, shown: jax.Array | None = None) -> "Bias":
+        """Returns the same with `length` keys more in front; shown: [] bool, False hides them."""
+        before = self.prefix_shown
+        if shown is not None or before is not None:
+            own = jnp.broadcast_to(True if shown is None else shown, (length,))
+            rest = jnp.ones(self.prefix, bool) if before is None else before
+            before = jnp.concatenate([own, rest])
+        return self.replace(prefix=self.prefix + length, prefix_shown=before)
+
+    def lengthened(self, queries: int, keys: int) -> "Bias":
+        """Returns the same with positions more in front, all of them text (soft prompts)."""
+        if not queries and not keys:
+            return self
+        if self.query_segments is not None or self.key_segments is not None:
+            raise UserError(
+                "Soft prompts stand before one text a row, and this batch is packed (its rows have "
+                "segments): leave packing off, or plug in a prefix, which every segment sees."
+            )
+
+        def longer(valid: jax.Array | None, more: int) -> jax.Array | None:
+            if valid is None:
+                return None
+            return jnp.pad(valid, ((0, 0), (more, 0)), constant_values=True)
+
+        return self.replace(
+            query_valid=longer(self.query_valid, queries), key_valid=longer(self.key_valid, keys)
+        )
 
     def materialise(self, queries: int, keys: int) -> jax.Array | None:
         """Returns the bias, float32, broadcastable to [B, H, queries, prefix + keys]."""
@@ -49,16 +107,23 @@ class Bias(flax.struct.PyTreeNode):
         if self.query_segments is not None and self.key_segments is not None:
             same = self.query_segments[:, :, None] == self.key_segments[:, None, :]
             mask = both(mask, same[:, None])
-        if self.causal:
+        if self.causal and self.step is not None:
+            mask = both(mask, self.step.visible(queries)[:, None])
+        elif self.causal:
             see = np.arange(keys)[None, :] <= np.arange(queries)[:, None]
             mask = both(mask, jnp.asarray(see)[None, None])
         bias = None if mask is None else jnp.where(mask, 0.0, MASKED).astype(jnp.float32)
         if self.table is not None:
             table = self.table[None].astype(jnp.float32)
             bias = table if bias is None else bias + table
-        if bias is not None and self.prefix:
-            bias = jnp.pad(bias, ((0, 0), (0, 0), (0, 0), (self.prefix, 0)))
-        return bias
+        if not self.prefix or (bias is None and self.prefix_shown is None):
+            return bias
+        if bias is None:
+            bias = jnp.zeros((1, 1, queries, keys), jnp.float32)
+        shown = True if self.prefix_shown is None else self.prefix_shown
+        own = jnp.where(jnp.broadcast_to(shown, (self.prefix,)), 0.0, HIDDEN)
+        own = jnp.broadcast_to(own.astype(jnp.float32), (*bias.shape[:-1], self.prefix))
+        return jnp.concatenate([own, bias], axis=-1)
 
 
 def relative_buckets(
@@ -95,8 +160,8 @@ class RelativeBias(nn.Module):
     bidirectional: bool
 
     @nn.compact
-    def __call__(self, queries: int, keys: int) -> jax.Array:
-        """Returns [H, queries, keys]."""
+    def __call__(self, queries: int, keys: int, step: Step | None = None) -> jax.Array:
+        """Returns [H, queries, keys]; decoding with a cache, [H, 1, step.length * queries]."""
         cfg = self.config
         table = self.param(
             "rel_embedding",
@@ -104,6 +169,13 @@ class RelativeBias(nn.Module):
             (cfg.num_heads, cfg.relpos_buckets),
             jnp.float32,
         )
+        if step is not None:
+            back = relative_buckets(  # by distance, 0 to length - 1
+                -np.arange(step.length), False, cfg.relpos_buckets, cfg.relpos_max_distance
+            )
+            distance = jnp.maximum(step.position - jnp.arange(step.length), 0)
+            row = jnp.take(table, jnp.asarray(back)[distance], axis=1)
+            return jnp.repeat(row, queries, axis=1)[:, None]
         relative = np.arange(keys)[None, :] - np.arange(queries)[:, None]
         bucket = relative_buckets(
             relative, self.bidirectional, cfg.relpos_buckets, cfg.relpos_max_distance
@@ -140,19 +212,74 @@ class Attention(nn.Module):
             return constrain(y, "batch", "length", "heads", None)
 
         q = project("query", x, query_init(cfg.head_dim if cfg.logit_scale == 1.0 else 1))
-        k, v = project("key", memory), project("value", memory)
-        kv_site = Site(f"{self.place}/kv", cfg.plugs, cfg.compute_dtype, name="kv")
-        k, v, bias = kv_site((k, v, bias), memory, ctx.ids)
+        layers = cfg.layers_of(self.place.split("/")[0])
+        kv_site = Site(f"{self.place}/kv", cfg.plugs, cfg.compute_dtype, layers, name="kv")
+        made = lambda: (project("key", memory), project("value", memory))  # noqa: E731
+        if bias.step is None:
+            k, v, bias = kv_site((*made(), bias), memory, ctx.ids)
+        else:
+            k, v = self.recall(made, bias)
+            if any(plug.matches(kv_site.place) for plug in cfg.plugs):
+                k, v, bias = kv_site((*positions_first(k, v), bias), memory, ctx.ids)
+                k, v = heads_first(k, v)
 
-        logits = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
+        keys = "bkhd" if bias.step is None else "bhdk"
+        logits = jnp.einsum(f"bqhd,{keys}->bhqk", q, k, preferred_element_type=jnp.float32)
         if cfg.logit_scale != 1.0:
             logits = logits * cfg.logit_scale
-        added = bias.materialise(x.shape[1], memory.shape[1])
+        added = bias.materialise(x.shape[1], logits.shape[-1] - bias.prefix)
         if added is not None:
             logits = logits + added
         weights = jax.nn.softmax(logits, axis=-1).astype(cfg.compute_dtype)
-        weights = Dropout(cfg, name="dropout")(weights, ctx, layer)
-        y = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+        # Prefixes are never dropped: so masks are the same with and without them.
+        own = Dropout(cfg, name="dropout")(weights[..., bias.prefix :], ctx, layer)
+        weights = jnp.concatenate([weights[..., : bias.prefix], own], -1) if bias.prefix else own
+        if bias.step is None:
+            y = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+        else:  # without the barrier XLA has the product write transposed, at several times the cost
+            y = jax.lax.optimization_barrier(jnp.einsum("bhqk,bhkd->bhqd", weights, v))
+            y = y.swapaxes(1, 2)
         y = y.reshape(*y.shape[:-2], joined)
         out = Dense(cfg, cfg.emb_dim, ("heads", "embed"), f"{self.place}/out", name="out")
         return out(y, ctx)
+
+    def recall(
+        self, project: Callable[[], tuple[jax.Array, jax.Array]], bias: Bias
+    ) -> tuple[jax.Array, jax.Array]:
+        """All keys and values that a step sees, as `heads_first` has them, before the site `kv`.
+
+        Self-attention adds those of this position to the collection `cache`, which has room for
+        length * N; attention to the encoder's states keeps its own in `memory` from the first step.
+        """
+        step = bias.step
+        assert step is not None
+        if not bias.causal:
+            if self.is_mutable_collection("memory"):
+                for name, new in zip(("keys", "values"), heads_first(*project()), strict=True):
+                    self.put_variable("memory", name, new)
+            return self.get_variable("memory", "keys"), self.get_variable("memory", "values")
+        found = []
+        for name, axis, new in zip(
+            ("keys", "values"), (3, 2), heads_first(*project()), strict=True
+        ):
+            count = new.shape[axis]
+            shape = (*new.shape[:axis], step.length * count, *new.shape[axis + 1 :])
+            kept = self.variable("cache", name, jnp.zeros, shape, new.dtype)
+            kept.value = jax.lax.dynamic_update_slice_in_dim(
+                kept.value, new, step.position * count, axis
+            )
+            found.append(kept.value)
+        return found[0], found[1]
+
+
+def heads_first(k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """[B, N, H, d] each -> keys [B, H, d, N], values [B, H, N, d]: how a cache keeps them.
+
+    So that a step's products read them as they lie; otherwise they would be copied every time.
+    """
+    return k.transpose(0, 2, 3, 1), v.transpose(0, 2, 1, 3)
+
+
+def positions_first(k: jax.Array, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The inverse of `heads_first`."""
+    return k.transpose(0, 3, 1, 2), v.transpose(0, 2, 1, 3)

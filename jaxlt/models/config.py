@@ -5,6 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from jaxlt.errors import UserError, nearest
+from jaxlt.modules.deltas import Delta
 from jaxlt.modules.site import Plug
 
 REMAT = ("none", "full", "dots", "dots_all")
@@ -49,6 +50,7 @@ class T5Config:
     scan_layers: bool = True
     remat: str = "none"
     plugs: tuple[Plug, ...] = ()
+    deltas: tuple[Delta, ...] = ()  # added to the parameters before they are used
 
     def __post_init__(self) -> None:
         for field, choices in _CHOICES.items():
@@ -69,11 +71,18 @@ class T5Config:
         names = [p.name for p in self.plugs]
         if len(set(names)) < len(names):
             raise UserError(f"T5Config.plugs: two plugs share a name: {', '.join(names)}.")
+        names = [d.name for d in self.deltas]
+        if len(set(names)) < len(names):
+            raise UserError(f"T5Config.deltas: two deltas share a name: {', '.join(names)}.")
 
     @property
     def compute_dtype(self) -> jnp.dtype:
         """The dtype of activations."""
         return jnp.dtype(self.dtype)
+
+    def layers_of(self, stack: str) -> int:
+        """Number of layers of 'encoder' or 'decoder'."""
+        return self.decoder_layers if stack == "decoder" else self.encoder_layers
 
     @property
     def is_encoder(self) -> bool:

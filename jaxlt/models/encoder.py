@@ -11,7 +11,7 @@ from jaxlt.models.config import T5Config
 from jaxlt.models.layers import Context, Embed, constrain, make_context
 from jaxlt.models.stack import Logits, Stack
 from jaxlt.models.t5 import T5, Batch, Hidden, encoder_bias, logits_of
-from jaxlt.modules.site import Site
+from jaxlt.modules.site import Home, Site
 
 
 class Encoder(nn.Module):
@@ -23,8 +23,9 @@ class Encoder(nn.Module):
         cfg = self.config
         self.token_embedder = Embed(cfg.vocab_rows, cfg.emb_dim, cfg.compute_dtype)
         self.encoder = Stack(cfg, "encoder", cfg.encoder_layers)
-        self.encoder_embed = Site("encoder/embed", cfg.plugs, cfg.compute_dtype)
-        self.encoder_unembed = Site("encoder/unembed", cfg.plugs, cfg.compute_dtype)
+        self.embedding_site = home = Home()
+        self.encoder_embed = Site("encoder/embed", cfg.plugs, cfg.compute_dtype, home=home)
+        self.encoder_unembed = Site("encoder/unembed", cfg.plugs, cfg.compute_dtype, home=home)
         if not cfg.tie_logits:
             self.mlm_head = Logits(cfg)
 
@@ -32,9 +33,10 @@ class Encoder(nn.Module):
         """Encodes `encoder_input_tokens` [B, S] -> [B, S, D]."""
         x = self.token_embedder(batch["encoder_input_tokens"])
         x = constrain(self.encoder_embed(x, None, ctx.ids), "batch", "length", "embed_act")
-        return self.encoder(x, encoder_bias(batch), ctx, positions=batch.get("encoder_positions"))[
-            0
-        ]
+        more = x.shape[1] - batch["encoder_input_tokens"].shape[1]
+        bias = encoder_bias(batch).lengthened(more, more)
+        x, _ = self.encoder(x, bias, ctx, positions=batch.get("encoder_positions"))
+        return x[:, more:]  # without the soft prompts
 
     def hidden(self, batch: Batch, ctx: Context) -> Hidden:
         """States and the weight of the MLM head."""

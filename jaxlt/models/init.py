@@ -21,9 +21,11 @@ from jaxlt.models.encoder import model_of
 from jaxlt.models.layers import make_context
 from jaxlt.models.layout import layer_name
 from jaxlt.modules.boxed import Boxed
+from jaxlt.modules.delta_files import Stored
+from jaxlt.modules.deltas import declare
 from jaxlt.modules.site import unplugged
 
-UNIT_AXES = ("layers", "routes")
+UNIT_AXES = ("layers", "routes", "members")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Leaf:
 
     shape: tuple[int, ...]
     axes: tuple[str | None, ...]  # a logical name a dimension
-    init: Callable[..., jax.Array]
+    init: Callable[..., Any]
+    dtype: str | None = None  # where it is always the same, whatever else is frozen in
 
 
 def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,7 +75,7 @@ def describe(config: T5Config) -> dict[str, Leaf]:
             raise TypeError(f"Parameter {name} was declared without axis names.")
     leaves = {n: Leaf(tuple(b.value.shape), b.names, b.init) for n, b in boxes.items()}
     unplugged(config.plugs, [n for n in leaves if n.startswith("modules/")])
-    return leaves
+    return leaves | {n: Leaf(*declared) for n, declared in declare(config.deltas, leaves).items()}
 
 
 @functools.partial(
@@ -86,6 +89,8 @@ def _draw(keys, init, unit, slots, scanned, dtype, sharding):
 
     def bank(key: jax.Array) -> jax.Array:
         # slot r is drawn the same however many slots there are
+        if getattr(init, "same_in_all_slots", False):
+            return jnp.broadcast_to(make(key), (slots, *unit))
         fold = jax.vmap(lambda r: jax.random.fold_in(key, r))
         return jax.vmap(make)(fold(jnp.arange(slots)))
 
@@ -97,7 +102,15 @@ def _draw(keys, init, unit, slots, scanned, dtype, sharding):
 def draw(
     leaf: Leaf, name: str, key: jax.Array, dtype: Any = jnp.float32, sharding: Any = None
 ) -> jax.Array:
-    """Draws one parameter under `key` (the seed's), by its own name, where it will live."""
+    """Draws one parameter under `key` (the seed's), by its own name, where it will live.
+
+    One that lies in a file is read.
+    """
+    if isinstance(leaf.init, Stored):
+        value = leaf.init().astype(dtype)
+        if sharding is None:
+            return jnp.asarray(value)
+        return jax.make_array_from_callback(leaf.shape, sharding, lambda index: value[index])
     lead = 0
     while lead < len(leaf.axes) and leaf.axes[lead] in UNIT_AXES:
         lead += 1
@@ -112,7 +125,9 @@ def draw(
 def initialise(config: T5Config, seed: int) -> dict[str, Any]:
     """Draws all variables, nested as `model.apply` wants them; for small models and tests."""
     key = jax.random.key(seed)
-    return unflatten({n: draw(leaf, n, key) for n, leaf in describe(config).items()})
+    leaves = describe(config)
+    made = {n: draw(x, n, key, x.dtype or jnp.float32) for n, x in leaves.items()}
+    return unflatten(made)
 
 
 def count(leaves: Mapping[str, Leaf]) -> int:

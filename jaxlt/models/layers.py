@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import T5Config
 from jaxlt.modules.boxed import boxed
-from jaxlt.modules.routing import Route, routes_of
+from jaxlt.modules.routing import Ids, routes_of
 from jaxlt.modules.site import Site
 
 # Initialisers are made once: drawing compiles a program for each distinct one.
@@ -37,12 +37,18 @@ class Context(flax.struct.PyTreeNode):
 
     ids: routes by key. dropout_key: a key for the step, or None for no dropout. rows: [B] the
     global row number of each example, so that its dropout mask depends neither on the mesh nor on
-    accumulation.
+    accumulation. path: names above the modules that the context goes through, where these are
+    applied on their own rather than inside of the network.
     """
 
-    ids: Mapping[str, Route]
+    ids: Ids
     dropout_key: jax.Array | None = None
     rows: jax.Array | None = None
+    path: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
+
+    def at_layer(self, layer: jax.Array | int) -> "Context":
+        """Returns the context as one layer sees it."""
+        return self.replace(ids=self.ids.at_layer(layer))
 
 
 def make_context(batch: Mapping[str, Any], dropout_key: jax.Array | None = None) -> Context:
@@ -108,14 +114,15 @@ class Dense(nn.Module):
         cfg, dtype = self.config, self.config.compute_dtype
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", boxed(self.kernel_init, self.axes), shape, jnp.float32)
-        kernel = Site(self.place + "/kernel", cfg.plugs, dtype, name="kernel_site")(
+        layers = cfg.layers_of(self.place.split("/")[0])
+        kernel = Site(self.place + "/kernel", cfg.plugs, dtype, layers, name="kernel_site")(
             kernel, None, ctx.ids
         )
         y = jnp.matmul(x, kernel.astype(dtype))
         if cfg.bias:
             make = boxed(nn.initializers.zeros, self.axes[1:])
             y = y + self.param("bias", make, (self.features,), jnp.float32).astype(dtype)
-        return Site(self.place, cfg.plugs, dtype, name="site")(y, x, ctx.ids)
+        return Site(self.place, cfg.plugs, dtype, layers, name="site")(y, x, ctx.ids)
 
 
 class Embed(nn.Module):
@@ -153,7 +160,7 @@ def dropout(module: nn.Module, x: jax.Array, ctx: Context, layer: jax.Array | in
     rate = module.config.dropout
     if not rate or ctx.dropout_key is None:
         return x
-    path = re.sub(r"layers_\d+", "layers", "/".join(module.path))
+    path = re.sub(r"layers_\d+", "layers", "/".join((*ctx.path, *module.path)))
     key = jax.random.fold_in(ctx.dropout_key, zlib.crc32(path.encode()))
     key = jax.random.fold_in(key, layer)
     shape = (1, x.shape[-1]) if x.ndim == 3 else (x.shape[1], 1, x.shape[-1])
@@ -197,6 +204,10 @@ class Mlp(nn.Module):
         for gate in gates[1:]:
             h = h * gate
         h = constrain(h, "batch", "length", "mlp")
+        stack = self.place.split("/")[0]
+        layers = cfg.layers_of(stack)
+        inner = Site(f"{stack}/mlp_inner", cfg.plugs, cfg.compute_dtype, layers, name="mlp_inner")
+        h = inner(h, x, ctx.ids)
         h = Dropout(cfg, name="dropout")(h, ctx, layer)
         wo = Dense(
             cfg, cfg.emb_dim, ("mlp", "embed"), f"{self.place}/wo", fan_in_truncated, name="wo"

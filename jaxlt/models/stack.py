@@ -1,5 +1,6 @@
 """Blocks, and the stack of them, scanned or unrolled over the same parameters."""
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
@@ -19,13 +20,27 @@ from jaxlt.models.layers import (
     fan_in_truncated,
 )
 from jaxlt.modules.boxed import boxed
-from jaxlt.modules.site import Site
+from jaxlt.modules.site import Plug, Site
 
+OUTSIDE = ("embed", "unembed", "final_norm")  # sites that are in no layer
 POLICIES = {
     "full": jax.checkpoint_policies.nothing_saveable,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
     "dots_all": jax.checkpoint_policies.dots_saveable,
 }
+
+
+def reaches(plug: Plug, stack: str) -> bool:
+    """Says whether a plug may have a site inside of the layers of 'encoder' or 'decoder'."""
+    other = "encoder/" if stack == "decoder" else "decoder/"
+    outside = lambda site: site.startswith(other) or site.rpartition("/")[2] in OUTSIDE  # noqa: E731
+    return stack in plug.stacks and not all(outside(site) for site in plug.sites)
+
+
+def lowest_layer(plugs: tuple[Plug, ...], stack: str, layers: int) -> int:
+    """Returns the lowest layer that a plug of this stack works in; 0 where there is none."""
+    here = [p for p in plugs if reaches(p, stack)]
+    return min((i for i in range(layers) if any(p.works_in(i, layers) for p in here)), default=0)
 
 
 class Block(nn.Module):
@@ -45,11 +60,11 @@ class Block(nn.Module):
         cross: Bias | None = None,
     ) -> tuple[jax.Array, None]:
         """x: [B, T, D] -> ([B, T, D], None): the pair is what nn.scan wants."""
-        cfg, inputs = self.config, x
+        cfg, inputs, ctx = self.config, x, ctx.at_layer(layer)
         decoder = self.stack == "decoder"
         if cfg.positions == "relative" and cfg.relpos_per_layer:
             relative = RelativeBias(cfg, not decoder, name="relpos_bias")
-            bias = bias.replace(table=relative(x.shape[1], x.shape[1]))
+            bias = bias.replace(table=relative(x.shape[1], x.shape[1], bias.step))
         own = "self_attention" if decoder else "attention"
         attention = Attention(cfg, f"{self.stack}/{own}", name=own)
         norm_name = "pre_self_attention_layer_norm" if decoder else "pre_attention_layer_norm"
@@ -76,15 +91,21 @@ class Block(nn.Module):
 
     def site(self, name: str) -> Site:
         """Makes the Site of that name in this block."""
-        return Site(f"{self.stack}/{name}", self.config.plugs, self.config.compute_dtype, name=name)
+        cfg = self.config
+        layers = cfg.layers_of(self.stack)
+        return Site(f"{self.stack}/{name}", cfg.plugs, cfg.compute_dtype, layers, name=name)
 
     def sublayer(self, x, norm_name, site, inner, ctx: Context, layer) -> jax.Array:
         """x + site(dropout(inner(norm(x)))), or norm(x + ...(inner(x))) where the norm is after."""
-        norm = Norm(self.config, name=norm_name)
-        h = norm(x) if self.config.norm_place == "pre" else x
+        norm, norm_site = Norm(self.config, name=norm_name), site.replace("_out", "_norm")
+
+        def normed(value: jax.Array) -> jax.Array:
+            return self.site(norm_site)(norm(value), value, ctx.ids)
+
+        h = normed(x) if self.config.norm_place == "pre" else x
         h = Dropout(self.config, name=f"{site}_dropout")(inner(h), ctx, layer)
         h = self.site(site)(h, x, ctx.ids)
-        return x + h if self.config.norm_place == "pre" else norm(x + h)
+        return x + h if self.config.norm_place == "pre" else normed(x + h)
 
 
 class Logits(nn.Module):
@@ -136,14 +157,16 @@ class Stack(nn.Module):
             x = x + table(jnp.arange(x.shape[1])[None] if positions is None else positions)
         elif not cfg.relpos_per_layer:
             relative = RelativeBias(cfg, not decoder, name="relpos_bias")
-            bias = bias.replace(table=relative(x.shape[1], x.shape[1]))
+            bias = bias.replace(table=relative(x.shape[1], x.shape[1], bias.step))
         if cfg.norm_place == "post":
             x = Norm(cfg, name="embedding_norm")(x)
         x = constrain(x, "batch", "length", "embed_act")
         x = Dropout(cfg, name="input_dropout")(x, ctx)
         x = self.blocks(x, bias, ctx, memory, cross)
         if cfg.norm_place == "pre":
-            x = Norm(cfg, name=f"{self.stack}_norm")(x)
+            place = f"{self.stack}/final_norm"
+            final = Site(place, cfg.plugs, cfg.compute_dtype, name="final_norm")
+            x = final(Norm(cfg, name=f"{self.stack}_norm")(x), x, ctx.ids)
         x = Dropout(cfg, name="output_dropout")(x, ctx)
         return x, Logits(cfg, name="logits_dense")() if self.with_logits else None
 
@@ -152,18 +175,57 @@ class Stack(nn.Module):
         cfg = self.config
         block: Any = Block
         if cfg.remat != "none":
-            block = nn.remat(Block, policy=POLICIES[cfg.remat], prevent_cse=not cfg.scan_layers)
+            block = nn.remat(
+                Block,
+                policy=POLICIES[cfg.remat],
+                prevent_cse=not cfg.scan_layers,
+                static_argnums=() if cfg.scan_layers else (2,),  # the layer's number
+            )
         if not cfg.scan_layers:
             for i in range(self.layers):
                 x, _ = block(cfg, self.stack, name=f"layers_{i}")(x, i, *rest)
             return x
+        lowest = lowest_layer(cfg.plugs, self.stack, self.layers)
+        # Whoever makes parameters or collects states needs all layers in one.
+        if lowest and not (self.scope and self.scope.mutable):
+            return self.in_two(block, lowest, x, *rest)
         scanned = nn.scan(
             block,
-            variable_axes={"params": 0, "modules": 0},
+            variable_axes=dict.fromkeys(("params", "modules", "captured", "cache", "memory"), 0),
             split_rngs={"params": True},
             in_axes=(0, *(nn.broadcast for _ in rest)),
             length=self.layers,
             metadata_params={nn.PARTITION_NAME: "layers"},
         )
         x, _ = scanned(cfg, self.stack, name="layers")(x, jnp.arange(self.layers), *rest)
+        return x
+
+    def in_two(
+        self,
+        block: Any,
+        lowest: int,
+        x: jax.Array,
+        bias: Bias,
+        ctx: Context,
+        memory: jax.Array | None,
+        cross: Bias | None,
+    ) -> jax.Array:
+        """All blocks in two scans over parts of the same parameters: below `lowest`, and the rest.
+
+        No plug works below, so where the base is frozen nothing of a backward pass goes there: in
+        one scan all layers would share the program of those with plugs.
+        """
+        cfg, ctx = self.config, ctx.replace(path=(*self.path, "layers"))
+        kinds = {kind: self.variables.get(kind, {}) for kind in ("params", "modules")}
+        weights = {kind: tree["layers"] for kind, tree in kinds.items() if "layers" in tree}
+        plain = dataclasses.replace(cfg, plugs=())
+        for config, start, stop in ((plain, 0, lowest), (cfg, lowest, self.layers)):
+            used = weights if config.plugs else {"params": weights["params"]}
+            layer = block(config, self.stack, parent=None)
+
+            def body(x: jax.Array, part: Any, layer: Any = layer) -> tuple[jax.Array, None]:
+                return layer.apply(part[1], x, part[0], bias, ctx, memory, cross)
+
+            parts = jax.tree.map(lambda a, s=start, e=stop: a[s:e], used)
+            x, _ = jax.lax.scan(body, x, (jnp.arange(start, stop), parts))
         return x

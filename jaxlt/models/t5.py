@@ -7,11 +7,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlt.models.attention import Bias
+from jaxlt.models.attention import Bias, Step
 from jaxlt.models.config import T5Config
 from jaxlt.models.layers import Context, Embed, constrain, make_context
 from jaxlt.models.stack import Stack
-from jaxlt.modules.site import Site
+from jaxlt.modules.site import Home, Site
 
 Batch = Mapping[str, jax.Array]
 
@@ -48,17 +48,18 @@ class T5(nn.Module):
         self.token_embedder = Embed(cfg.vocab_rows, cfg.emb_dim, dtype)
         self.encoder = Stack(cfg, "encoder", cfg.encoder_layers)
         self.decoder = Stack(cfg, "decoder", cfg.decoder_layers, not cfg.tie_logits)
-        self.encoder_embed = Site("encoder/embed", cfg.plugs, dtype)
-        self.decoder_embed = Site("decoder/embed", cfg.plugs, dtype)
-        self.decoder_unembed = Site("decoder/unembed", cfg.plugs, dtype)
+        self.embedding_site = home = Home()
+        self.encoder_embed = Site("encoder/embed", cfg.plugs, dtype, home=home)
+        self.decoder_embed = Site("decoder/embed", cfg.plugs, dtype, home=home)
+        self.decoder_unembed = Site("decoder/unembed", cfg.plugs, dtype, home=home)
 
     def encode(self, batch: Batch, ctx: Context) -> jax.Array:
-        """Encodes `encoder_input_tokens` [B, S] -> [B, S, D]."""
+        """Encodes `encoder_input_tokens` [B, S] -> [B, S, D]; soft prompts stand before the S."""
         x = self.token_embedder(batch["encoder_input_tokens"])
         x = constrain(self.encoder_embed(x, None, ctx.ids), "batch", "length", "embed_act")
-        return self.encoder(x, encoder_bias(batch), ctx, positions=batch.get("encoder_positions"))[
-            0
-        ]
+        more = x.shape[1] - batch["encoder_input_tokens"].shape[1]
+        bias = encoder_bias(batch).lengthened(more, more)
+        return self.encoder(x, bias, ctx, positions=batch.get("encoder_positions"))[0]
 
     def decode(self, memory: jax.Array, batch: Batch, ctx: Context) -> Hidden:
         """Decodes `decoder_input_tokens` [B, T], teacher-forced, over memory [B, S, D].
@@ -83,7 +84,36 @@ class T5(nn.Module):
         )
         x = self.token_embedder(inputs)
         x = constrain(self.decoder_embed(x, None, ctx.ids), "batch", "length", "embed_act")
+        more = x.shape[1] - inputs.shape[1]
+        own = own.lengthened(more, more)
+        cross = cross.lengthened(more, memory.shape[1] - batch["encoder_input_tokens"].shape[1])
         x, kernel = self.decoder(x, own, ctx, memory, cross, batch.get("decoder_positions"))
+        return self.to_logits(x[:, more:], kernel, ctx)
+
+    def embed_step(self, tokens: jax.Array, ctx: Context) -> jax.Array:
+        """Embeds a token a hypothesis, [B, N] -> [B, M + N, D]: M soft prompts stand before them.
+
+        The prompts are there at every call; they are to be gone through once, before the tokens.
+        """
+        x = self.decoder_embed(self.token_embedder(tokens), None, ctx.ids)
+        return constrain(x, "batch", "length", "embed_act")
+
+    def step(
+        self, x: jax.Array, memory: jax.Array, batch: Batch, ctx: Context, step: Step
+    ) -> Hidden:
+        """One position of N hypotheses a row, embedded [B, N, D], over memory [B, S, D].
+
+        Reads and writes the collections `cache` (to be made mutable) and `memory` (at the first
+        call, where it is mutable). As `decode` does for whole rows, to rounding.
+        """
+        cross = Bias(key_valid=batch["encoder_input_tokens"] > 0, step=step)
+        cross = cross.lengthened(0, memory.shape[1] - batch["encoder_input_tokens"].shape[1])
+        own, here = Bias(causal=True, step=step), step.position[None, None]
+        x, kernel = self.decoder(x, own, ctx, memory, cross, here)
+        return self.to_logits(x, kernel, ctx)
+
+    def to_logits(self, x: jax.Array, kernel: jax.Array | None, ctx: Context) -> Hidden:
+        """The decoder's last states and what its logits layer multiplies them with."""
         x = self.decoder_unembed(x, None, ctx.ids)
         if kernel is None:  # tied logits are scaled by the width, as T5 does where it ties them
             table = constrain(self.token_embedder.table().astype(x.dtype), "vocab", None)

@@ -1,10 +1,11 @@
-"""Which module serves which row: routes, and the lookup of a bank's weights by them.
+"""Which module serves which row or token: routes, and the lookup of a bank's slots by them.
 
 A bank is a weight with a leading `routes` axis, one slot a language or task. A `Route` says, for
 the rows of a batch, which slot each goes through. Routes are made once a step, not once a layer.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import flax.struct
 import jax
@@ -17,23 +18,76 @@ from jaxlt.errors import UserError
 class Route(flax.struct.PyTreeNode):
     """Slots of a bank for a batch.
 
-    `index` is int32: [B] (a slot a row) or [] (one slot for the whole batch, which then costs no
-    more than an unrouted module).
+    index, int32: [] one slot for the whole batch, which then costs no more than an unrouted module;
+        [B] a slot a row; [B, T] a slot a token (packed rows); with `weights`, [B, N]: N slots a row
+        whose outputs are added up with these weights.
+    weights, float32: [B, N], or [L, B, N] with weights of its own for every layer; or None.
+    active, int32 [A]: where a step has cut its banks down to the slots that its batch uses, these
+        slots in rising order, the rest of the A filled with a number beyond every bank.
     """
 
     index: jax.Array
+    weights: jax.Array | None = None
+    active: jax.Array | None = None
+
+    def in_bank(self, size: int, slots: int) -> jax.Array:
+        """Returns `index` into a bank that holds `size` of its `slots` slots."""
+        if self.active is None or size == slots:
+            return self.index
+        return jnp.searchsorted(self.active, self.index).astype(jnp.int32)
+
+    def at_layer(self, layer: jax.Array | int) -> "Route":
+        """Returns the route as one layer sees it: weights [L, B, N] become that layer's [B, N]."""
+        if self.weights is None or self.weights.ndim == 2:
+            return self
+        return self.replace(weights=self.weights[layer])
+
+    def spread(self) -> "Route":
+        """Several slots a row, [B, N], as one slot a row of a batch repeated N times: [B * N]."""
+        return self.replace(index=self.index.reshape(-1), weights=None)
 
 
-Ids = Mapping[str, Route]
+class Ids(flax.struct.PyTreeNode):
+    """The routes of a batch by key, and where in the network they are being followed.
+
+    layer: number of the layer (a tracer under a scan), or None outside of the layers.
+    """
+
+    routes: Mapping[str, Route]
+    layer: Any = None
+
+    def at_layer(self, layer: jax.Array | int) -> "Ids":
+        """Returns the routes as one layer sees them."""
+        return Ids({key: route.at_layer(layer) for key, route in self.routes.items()}, layer)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self.routes
+
+    def __getitem__(self, key: str) -> Route:
+        return self.routes[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.routes)
+
+    def __len__(self) -> int:
+        return len(self.routes)
+
+    def with_route(self, key: str, route: Route) -> "Ids":
+        """Returns the same with another route for one key."""
+        return self.replace(routes={**self.routes, key: route})
+
 
 # A batch field for each key a plug may name; 'target' and 'task' fall back on nothing: a plug that
 # names a key the batch does not carry is an error, never a silent slot 0.
 FIELDS = {"source": "language", "target": "target_language", "task": "task"}
+CYCLE = "cycle"  # the field that says the source's slot in its place, where slots take turns
+ALL = "all"  # the key of a plug whose slots all serve every row, their outputs averaged
 
 
-def routes_of(batch: Mapping[str, jax.Array]) -> dict[str, Route]:
+def routes_of(batch: Mapping[str, jax.Array]) -> Ids:
     """Returns the routes that a batch carries: {'source': Route([B]), ...}."""
-    return {key: Route(batch[field]) for key, field in FIELDS.items() if field in batch}
+    fields = FIELDS | ({"source": CYCLE} if CYCLE in batch else {})
+    return Ids({key: Route(batch[field]) for key, field in fields.items() if field in batch})
 
 
 def check_indices(index: np.ndarray, capacity: int, what: str) -> None:
@@ -47,6 +101,26 @@ def check_indices(index: np.ndarray, capacity: int, what: str) -> None:
         )
 
 
-def select(bank: jax.Array, route: Route) -> jax.Array:
-    """Looks a bank up: [R, ...] by [B] -> [B, ...]; by [] -> [...] (the uniform case)."""
-    return jnp.take(bank, route.index, axis=0, mode="clip")
+def select(bank: jax.Array, index: jax.Array) -> jax.Array:
+    """Looks a bank up: [R, ...] by [B] -> [B, ...]; by [B, T] -> [B, T, ...]; by [] -> [...]."""
+    return jnp.take(bank, index, axis=0, mode="clip")
+
+
+def cycled(
+    seed: int, step: int, rows: np.ndarray, slots: Sequence[int], by: str = "step"
+) -> np.ndarray:
+    """Slots that take turns: int32 [n] for the rows [n] of a step's batch, by number.
+
+    So a task module is trained while the language module under it changes. by 'step': all rows of
+    a step go through one slot, and every len(slots) steps each has had its turn, in an order drawn
+    anew. by 'row': the rows of every step are dealt evenly. A function of (seed, step, row) alone.
+    """
+    if by not in ("step", "row") or not slots:
+        raise UserError(
+            f"Slots take turns by 'step' or by 'row', not by '{by}', and there has to be at least "
+            f"one (got {list(slots)})."
+        )
+    count = len(slots)
+    draw, turn = (step // count, step) if by == "step" else (step, np.asarray(rows))
+    order = np.random.default_rng([seed, draw]).permutation(np.asarray(slots, np.int32))
+    return np.broadcast_to(order[turn % count], np.shape(rows)).copy()

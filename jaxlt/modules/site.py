@@ -10,8 +10,8 @@ and without plugs.
 import dataclasses
 import fnmatch
 import itertools
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -19,31 +19,60 @@ import jax.numpy as jnp
 
 from jaxlt.errors import UserError, nearest
 from jaxlt.modules.boxed import boxed
-from jaxlt.modules.routing import Ids, Route, select
+from jaxlt.modules.products import routed_matmul
+from jaxlt.modules.routing import ALL, Ids, Route, select
 
 SITES = (
     "embed",  # token embeddings; x = None
     "unembed",  # the last hidden states, before the logits; x = None
     "query key value out wi_0 wi_1 wo",  # a projection's output; x = its input
+    "mlp_inner",  # what goes into `wo`, the product of a gated MLP's gates; x = the MLP's input
+    "attn_norm cross_attn_norm mlp_norm final_norm",  # a norm's output; x = its input
     "attn_out cross_attn_out mlp_out",  # a sublayer's output after dropout; x = its residual input
     "kv",  # (k, v, bias description); x = the attention's input
     "kernel",  # y = the weight itself
     "block_out",  # the residual stream after a block; x = the block's input
 )
 
-_SITE_ENDS = ("site", "kv", "_out", "embed")  # how the models name their Sites
+_SITE_ENDS = ("site", "kv", "_out", "embed", "_inner", "_norm")  # how the models name their Sites
 
 
 class Method(nn.Module):
     """A way to add to or change what flows through a Site: (y, x, ids) -> y, same shape.
 
     With `routes` > 0 every weight is a bank with a leading axis of that many slots and `key` names
-    the route that picks among them ('source', 'target' or 'task').
+    the route that picks among them ('source', 'target', 'task', or 'all' for an average of all).
     """
 
     routes: int = 0
     key: str | None = None
     dtype: Any = jnp.float32
+    routing: str = "auto"  # how a bank is multiplied: see `products.routed_matmul`
+    place: str = ""  # of the Site: 'decoder/unembed'
+
+    shared = False  # whether one set of weights serves all the model's embedding Sites
+    combines = False  # whether it handles a route of several slots itself (a prefix does)
+    lengthens = False  # whether what comes out has more positions than what went in
+    # Why no weight of a backbone can do what the method does; None where `merge` says which does.
+    unmergeable: ClassVar[str | None] = "no weight of the backbone does what it does"
+
+    def parameter(
+        self,
+        name: str,
+        init: Callable[..., jax.Array],
+        shape: tuple[int, ...],
+        axes: tuple[str | None, ...],
+    ) -> jax.Array:
+        """Makes (or reads) a weight as it is stored: [*shape], or [routes, *shape]; float32.
+
+        A bank may come back with fewer slots, where a step has cut it down to those it needs.
+        """
+        if self.routes:
+            shape, axes = (self.routes, *shape), ("routes", *axes)
+        make = boxed(init, axes)
+        return self.variable(
+            "modules", name, lambda: make(self.make_rng("params"), shape, jnp.float32)
+        ).value
 
     def weight(
         self,
@@ -53,20 +82,93 @@ class Method(nn.Module):
         axes: tuple[str | None, ...],
         ids: Ids | None,
     ) -> jax.Array:
-        """Makes (or reads) a weight and routes it.
-
-        Returns `shape`, or [B, *shape] when routed by example; in the compute dtype. The parameter
-        itself is [*shape], or [routes, *shape] for a bank, always float32.
-        """
+        """A weight, routed: `shape`, [B, *shape] or [B, T, *shape]; in the compute dtype."""
+        bank = self.parameter(name, init, shape, axes)
         if self.routes:
-            shape, axes = (self.routes, *shape), ("routes", *axes)
-        make = boxed(init, axes)
-        bank = self.variable(
-            "modules", name, lambda: make(self.make_rng("params"), shape, jnp.float32)
-        ).value
-        if self.routes:
-            bank = select(bank, self.route(ids))
+            bank = select(bank, self.slots(bank, ids))
         return bank.astype(self.dtype)
+
+    def vector(
+        self,
+        name: str,
+        init: Callable[..., jax.Array],
+        width: int,
+        axis: str | None,
+        ids: Ids | None,
+    ) -> jax.Array:
+        """A routed vector that broadcasts against [B, T, width]: [width], or [B, 1 or T, width]."""
+        value = self.weight(name, init, (width,), (axis,), ids)
+        return value[:, None] if value.ndim == 2 else value
+
+    def dense(
+        self,
+        name: str,
+        x: jax.Array,
+        init: Callable[..., jax.Array],
+        features: int,
+        axes: tuple[str | None, str | None],
+        ids: Ids | None,
+    ) -> jax.Array:
+        """x [B, T, I] times a routed weight [I, features] -> [B, T, features]."""
+        return self.product(x, self.parameter(name, init, (x.shape[-1], features), axes), ids)
+
+    def product(self, x: jax.Array, bank: jax.Array, ids: Ids | None) -> jax.Array:
+        """x [B, T, I] times a weight as it is stored, [I, O] or [R, I, O] -> [B, T, O]."""
+        bank = bank.astype(self.dtype)
+        if not self.routes:
+            return x @ bank
+        return routed_matmul(x, bank, self.slots(bank, ids), self.routing)
+
+    def row_weight(
+        self,
+        name: str,
+        init: Callable[..., jax.Array],
+        shape: tuple[int, ...],
+        axes: tuple[str | None, ...],
+        ids: Ids | None,
+    ) -> jax.Array:
+        """A weight that whole rows share: `shape` or [B, *shape]; several slots a row are mixed."""
+        value = self.weight(name, init, shape, axes, ids)
+        if not self.routes:
+            return value
+        route, lead = self.route(ids), value.ndim - len(shape)
+        if route.weights is not None and route.weights.ndim == lead == 2:
+            mix = route.weights.astype(value.dtype)
+            return jnp.einsum("bn,bn...->b...", mix, value)
+        if lead > 1:
+            raise UserError(
+                f"Plug '{self.name}' ({type(self).__name__}) serves whole rows: it is routed by "
+                f"row, not by token, and outside of the layers its weights are the same for all "
+                f"layers. Pack texts of one language together, or leave packing off."
+            )
+        return value
+
+    def gated(self, gate: jax.Array, new: Any, old: Any) -> Any:
+        """`new` where `gate` (a bool) holds, else `old`; a method that changes shapes has its own.
+
+        Called after `__call__`, in layers of a scan some of which the plug leaves out.
+        """
+        return jax.tree.map(lambda a, b: jnp.where(gate, a, b), new, old)
+
+    @classmethod
+    def merge(
+        cls,
+        settings: Mapping[str, Any],
+        site: str,
+        base: Mapping[str, jax.Array],
+        weights: Mapping[str, jax.Array],
+        inverse: bool,
+    ) -> dict[str, jax.Array]:
+        """Returns the backbone's weights with the method's own merged in, or taken out.
+
+        site: name of the Site ('site' at a projection). base: 'kernel' [(L,) I, O] and 'bias', or a
+        norm's 'scale', as the backbone has them; weights: the method's, without routes.
+        """
+        raise TypeError(f"{cls.__name__} says it can be merged, and has no way to do it.")
+
+    def slots(self, bank: jax.Array, ids: Ids | None) -> jax.Array:
+        """Indices into a bank as it stands, [], [B] or [B, T]."""
+        return self.route(ids).in_bank(bank.shape[0], self.routes)
 
     def route(self, ids: Ids | None) -> Route:
         """Returns the route this method follows; a missing one is an error with what is there."""
@@ -88,7 +190,10 @@ class Plug:
     """A method and the sites it plugs into.
 
     `sites` are patterns over places such as 'encoder/mlp_out' or 'decoder/self_attention/query':
-    a bare name matches that site everywhere, 'encoder/*' and the like match by path.
+    a bare name matches that site everywhere, 'encoder/*' and the like match by path. `layers` are
+    those it works in (None: all), `leave_out` those it does not; negative numbers count from the
+    end of a stack. Plugs in a row with one name in `parallel` all take what came before them, and
+    their changes are added up; otherwise each takes what the one before it gave.
     """
 
     name: str
@@ -98,6 +203,15 @@ class Plug:
     key: str | None = None
     routes: int = 0
     settings: tuple[tuple[str, Any], ...] = ()
+    layers: tuple[int, ...] | None = None
+    leave_out: tuple[int, ...] = ()
+    parallel: str | None = None
+    routing: str = "auto"
+
+    def works_in(self, layer: int, count: int) -> bool:
+        """Says whether the plug works in a layer of a stack of `count`."""
+        chosen = range(count) if self.layers is None else [n % count for n in self.layers]
+        return layer in chosen and layer not in [n % count for n in self.leave_out]
 
     def matches(self, place: str) -> bool:
         """Says whether this plug belongs at `place` ('encoder/mlp_out')."""
@@ -117,6 +231,10 @@ def plug(
     stacks: Iterable[str] | str = ("encoder", "decoder"),
     key: str | None = None,
     routes: int = 0,
+    layers: Iterable[int] | None = None,
+    leave_out: Iterable[int] = (),
+    parallel: str | None = None,
+    routing: str = "auto",
     **settings: Any,
 ) -> Plug:
     """Makes a Plug: `plug(Bottleneck, "lang", reduction_factor=16, key="source", routes=8)`.
@@ -136,10 +254,27 @@ def plug(
         key = "source"
     if key is not None and not routes:
         raise UserError(f"Plug '{name}' routes by '{key}' but has routes = 0: say how many slots.")
+    if parallel and method.lengthens:
+        raise UserError(
+            f"Plug '{name}' ({method.__name__}) adds positions, and changes of different lengths "
+            f"cannot be added up: it cannot stand in parallel (plug.parallel = '{parallel}')."
+        )
     sites = getattr(method, "places", ("mlp_out",)) if sites is None else sites
     as_tuple = lambda value: (value,) if isinstance(value, str) else tuple(value)  # noqa: E731
     frozen = tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in settings.items()))
-    return Plug(name, method, as_tuple(sites), as_tuple(stacks), key, routes, frozen)
+    return Plug(
+        name,
+        method,
+        as_tuple(sites),
+        as_tuple(stacks),
+        key,
+        routes,
+        frozen,
+        layers=None if layers is None else tuple(layers),
+        leave_out=tuple(leave_out),
+        parallel=parallel,
+        routing=routing,
+    )
 
 
 class Site(nn.Module):
@@ -148,17 +283,83 @@ class Site(nn.Module):
     place: str
     plugs: tuple[Plug, ...] = ()
     dtype: Any = jnp.float32
+    layers: int = 0  # of the stack that the site is in; 0 outside of the layers
+    home: "Home | None" = None  # where weights live that this Site shares with others
 
     @nn.compact
     def __call__(self, y: Any, x: Any = None, ids: Ids | None = None) -> Any:
         """(y, x, ids) -> y; returns y itself where nothing plugs in."""
-        for p in self.plugs:
-            if p.matches(self.place):
-                method = p.method(
-                    name=p.name, routes=p.routes, key=p.key, dtype=self.dtype, **dict(p.settings)
-                )
-                y = method(y, x, ids)
+        here = [p for p in self.plugs if p.matches(self.place)]
+        for _, group in itertools.groupby(
+            enumerate(here), lambda pair: pair[1].parallel or pair[0]
+        ):
+            before = y
+            for n, (_, p) in enumerate(group):
+                after = self.apply_plug(p, before, x, ids)
+                y = after if n == 0 else jax.tree.map(lambda a, b, c: a + b - c, y, after, before)
         return y
+
+    def apply_plug(self, p: Plug, y: Any, x: Any, ids: Ids | None) -> Any:
+        """One plug: over one slot or several, in the layers it works in."""
+        if p.key == ALL:
+            rows = jax.tree.leaves(y)[0].shape[0]
+            index = jnp.broadcast_to(jnp.arange(p.routes), (rows, p.routes))
+            even = jnp.full(index.shape, 1.0 / p.routes, jnp.float32)
+            ids = (ids or Ids({})).with_route(ALL, Route(index, even))
+        if p.method.shared and self.home is not None:
+            return self.home(p, self.place, self.dtype, y, x, ids)
+        method = made(p, self.place, self.dtype)
+        new = method(y, x, ids) if method.combines else per_slot(method, y, x, ids)
+        works = [p.works_in(i, self.layers) for i in range(self.layers)]
+        if all(works) or ids is None or ids.layer is None:
+            return new
+        if isinstance(ids.layer, int):  # unrolled: what is left out is never part of the program
+            return new if works[ids.layer] else y
+        return method.gated(jnp.asarray(works)[ids.layer], new, y)
+
+
+class Home(nn.Module):
+    """Weights that several Sites share, where a method has one set for all of them (NICE)."""
+
+    @nn.compact
+    def __call__(self, p: Plug, place: str, dtype: Any, y: Any, x: Any, ids: Ids | None) -> Any:
+        """Applies a plug as it stands at `place`: (y, x, ids) -> y."""
+        return per_slot(made(p, place, dtype), y, x, ids)
+
+
+def made(p: Plug, place: str, dtype: Any) -> Method:
+    """Makes a plug's method, in a module that is being called."""
+    common = {"routes": p.routes, "key": p.key, "routing": p.routing, "dtype": dtype}
+    return p.method(name=p.name, place=place, **common, **dict(p.settings))
+
+
+def per_slot(method: Method, y: Any, x: Any, ids: Ids | None) -> Any:
+    """Applies a method by its route.
+
+    With N slots a row the batch is repeated N times and the outputs added up by their weights.
+    """
+    route = ids[method.key] if ids and method.key and method.key in ids else None
+    if ids is None or route is None or route.weights is None:
+        return method(y, x, ids)
+    (rows, count), weights = route.index.shape, route.weights
+    repeat = lambda tree: jax.tree.map(lambda a: jnp.repeat(a, count, axis=0), tree)  # noqa: E731
+    out = method(repeat(y), repeat(x), ids.with_route(str(method.key), route.spread()))
+
+    def weigh(a: jax.Array) -> jax.Array:
+        a = a.reshape(rows, count, *a.shape[1:])
+        return jnp.sum(a * weights.astype(a.dtype).reshape(rows, count, *(1,) * (a.ndim - 2)), 1)
+
+    return jax.tree.map(weigh, out)
+
+
+def owner(name: str) -> str | None:
+    """Returns the plug that a flat name of `modules` belongs to, or None.
+
+    'modules/encoder/layers/mlp_out/lang/down' -> 'lang': a plug's name stands right after its
+    Site's; elsewhere in a path it is a layer or a weight.
+    """
+    pairs = itertools.pairwise(name.split("/"))
+    return next((part for site, part in pairs if site.endswith(_SITE_ENDS)), None)
 
 
 def unplugged(plugs: tuple[Plug, ...], module_names: Iterable[str]) -> None:
@@ -166,13 +367,7 @@ def unplugged(plugs: tuple[Plug, ...], module_names: Iterable[str]) -> None:
 
     `module_names` are the flat names of the model's `modules` collection.
     """
-    # A plug's name stands right after its Site's; elsewhere in a path it is a layer or a weight.
-    met = {
-        part
-        for name in module_names
-        for site, part in itertools.pairwise(name.split("/"))
-        if site.endswith(_SITE_ENDS)
-    }
+    met = {owner(name) for name in module_names}
     for p in plugs:
         if p.name not in met:
             sites = " ".join(SITES).split()

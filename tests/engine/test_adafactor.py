@@ -160,7 +160,7 @@ def test_axes_follow_the_shapes(shape, axes, row, col):
     logical = adafactor.state_axes(settings, {"w": axes}, {"w": shape})["param_states"]["w"]
     state = adafactor.init(settings, {"w": axes}, params)["param_states"]["w"]
     assert (logical["v_row"], logical["v_col"]) == (row, col)
-    assert logical["v"] == logical["m"] == (None,)
+    assert logical["v"] == logical["m"] == (adafactor.UNUSED,)
     sizes = dict(zip(axes, shape, strict=True))
     for key, named in logical.items():
         assert state[key].shape == tuple(sizes.get(a, 1) for a in named)
@@ -171,7 +171,7 @@ def test_unfactored_axes():
     axes = {"w": ("layers", "embed", "mlp"), "s": ("layers", "norm")}
     logical = adafactor.state_axes(adafactor.Settings(), axes, shapes)["param_states"]
     assert logical["w"]["v"] == axes["w"] and logical["s"]["v"] == axes["s"]
-    assert logical["w"]["v_row"] == (None,)
+    assert logical["w"]["v_row"] == (adafactor.UNUSED,)
 
 
 def test_bfloat16_parameters_keep_float32_state():

@@ -1,14 +1,21 @@
 """Batches onto the devices, ahead of their use."""
 
+import functools
 import threading
 
+import jax
 import numpy as np
 import pytest
 
 from jaxlt.data.batches import ArrayBatches
 from jaxlt.engine.feed import Feed, read_batch
 from jaxlt.engine.partitioning import MeshConfig, make_mesh
+from jaxlt.errors import UserError
+from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.routing import cycled, routes_of
+from jaxlt.modules.site import plug
 from tests.conftest import make_batch
+from tests.engine import jobs
 
 
 @pytest.fixture(scope="module")
@@ -92,3 +99,39 @@ def test_a_source_without_languages(mesh):
 
     batch, languages = read_batch(Plain(make_batch(8) | {"language": np.zeros(8)}, 8), 0, mesh)
     assert "language" not in batch and languages.size == 0
+
+
+def test_slots_take_turns_beside_the_rows_own_languages():
+    mesh, source = make_mesh(MeshConfig(), jax.devices()[:1]), jobs.data()
+    turns = functools.partial(cycled, 0, slots=[2, 0], by="step")
+    seen = []
+    for step in range(4):
+        plain, languages = read_batch(source, step, mesh)
+        batch, same = read_batch(source, step, mesh, cycle=turns)
+        np.testing.assert_array_equal(languages, same)
+        np.testing.assert_array_equal(batch["language"], plain["language"])
+        np.testing.assert_array_equal(routes_of(batch)["source"].index, batch["cycle"])
+        seen.append(int(np.unique(batch["cycle"]).item()))
+    assert sorted(seen[:2]) == sorted(seen[2:]) == [0, 2]
+
+
+def test_a_run_whose_languages_take_turns(tmp_path):
+    lang = plug(Bottleneck, "lang", reduction_factor=4, key="source", routes=3)
+    ends = []
+    for rate in (0.0, 0.01):
+        job = jobs.job(
+            steps=1,
+            model={"plugs": (lang,), "dropout": 0.0},
+            schedule={"learning_rate": rate},
+            trainable=("modules/.*",),
+            cycle=("bb",),
+        )
+        ends.append(jobs.content(jobs.run(job, tmp_path / str(rate))))
+    trained = [n for n in ends[0] if n.startswith("['trainable']")]
+    assert trained
+    for name in trained:
+        before, after = (np.moveaxis(end[name], 1, 0) for end in ends)  # [R, L, ...]
+        np.testing.assert_array_equal(before[[0, 2]], after[[0, 2]])
+    assert any(np.any(ends[0][n] != ends[1][n]) for n in trained)
+    with pytest.raises(UserError, match=r"TrainConfig.cycle names 'b'.*Did you mean 'bb'"):
+        jobs.run(jobs.job(cycle=("b",)), tmp_path / "wrong")

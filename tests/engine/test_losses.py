@@ -213,6 +213,41 @@ def test_choice_by_size():
         assert ("scan" in program) == (chunk_bytes < whole)
 
 
+@pytest.mark.parametrize("by_token", [False, True])
+def test_each_language_by_its_own_weights(by_token):
+    _, _, _, weights = example(batch=4)
+    weights[2] = 0
+    language = np.array([7, 3, 5, 3])  # the one of row 2 has no targets
+    given = np.repeat(language[:, None], weights.shape[1], 1) if by_token else language
+    if by_token:
+        given[0, :3] = 3
+    found, count = losses.by_language(jnp.asarray(weights), jnp.asarray(given))
+    want = np.zeros_like(weights)
+    wide = given if by_token else np.repeat(given[:, None], weights.shape[1], 1)
+    for one in (3, 7):
+        want[wide == one] = weights[wide == one] / weights[wide == one].sum()
+    np.testing.assert_allclose(found, want, rtol=1e-6)
+    assert int(count) == 2
+    with pytest.raises(UserError, match="language of each row"):
+        losses.by_language(jnp.asarray(weights), jnp.zeros((4, 2), jnp.int32))
+
+
+@pytest.mark.parametrize("chunk", [0, 3])
+def test_what_is_reported_has_weights_of_its_own(chunk):
+    hidden, kernel, targets, weights = example()
+    form = losses.cross_entropy_chunked if chunk else losses.cross_entropy_plain
+    size = {"chunk": chunk} if chunk else {}
+    scaled = weights * np.float32([[0.5], [0.1], [2.0]])
+    value, sums, grads = gradients(form, hidden, kernel, targets, scaled, counted=weights, **size)
+    want, _, wanted = gradients(losses.cross_entropy_plain, hidden, kernel, targets, scaled)
+    _, counted, _ = gradients(losses.cross_entropy_plain, hidden, kernel, targets, weights)
+    np.testing.assert_allclose(value, want, rtol=1e-5)
+    for one, other in zip(grads, wanted, strict=True):
+        assert_near(one, other)
+    for key in KEYS:
+        np.testing.assert_allclose(sums[key], counted[key], rtol=1e-5, err_msg=key)
+
+
 def test_normalizer():
     weights = np.float32([[1, 0.5], [0, 0]])
     for setting, want in (

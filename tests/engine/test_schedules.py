@@ -2,10 +2,12 @@
 
 import math
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlt.engine.schedules import ScheduleConfig, learning_rate
+from jaxlt.engine.schedules import ScheduleConfig, learning_rate, numbers_of
 from jaxlt.errors import UserError
 
 
@@ -41,6 +43,23 @@ def test_values(config, values):
         assert got == pytest.approx(want, abs=1e-12)
     steps = np.array(list(values))
     np.testing.assert_allclose(learning_rate(config, steps), list(values.values()), atol=1e-12)
+    on_device = learning_rate(config, jnp.asarray(steps))
+    assert on_device.dtype == jnp.float32
+    np.testing.assert_allclose(on_device, list(values.values()), rtol=1e-6, atol=1e-7)
+
+
+def test_one_compilation_for_all_schedules():
+    follow = jax.jit(learning_rate)
+    for config in (
+        ScheduleConfig("rsqrt", 1.0, 10),
+        ScheduleConfig("cosine", 0.5, 2, total_steps=40),
+        ScheduleConfig("wsd", 0.5, 2, total_steps=40, decay_steps=10),
+        ScheduleConfig(learning_rate=0.1),
+    ):
+        steps = np.arange(50, dtype=np.int32)
+        found = follow(jax.tree.map(jnp.float32, numbers_of(config)), steps)
+        np.testing.assert_allclose(found, learning_rate(config, steps), rtol=1e-5, atol=1e-7)
+    assert follow._cache_size() == 1
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlt.models.attention import MASKED, Bias, relative_buckets
+from jaxlt.models.attention import MASKED, Bias, Step, relative_buckets
 
 
 def bucket(relative: int, bidirectional: bool, buckets: int, max_distance: int) -> int:
@@ -69,3 +69,16 @@ def test_buckets_are_constants_of_the_program():
         lambda t: jnp.take(t, relative_buckets(np.arange(9), True, 8, 20), axis=1)
     )
     assert "log" not in str(traced(jnp.zeros((2, 8))))
+
+
+def test_a_hypothesis_sees_its_own_past():
+    """Two hypotheses at position 2 of 4; key t * 2 + j is that of hypothesis j at position t."""
+    ancestry = jnp.array([[[0, 1, 0, 0], [0, 0, 0, 0]]])  # what is beyond the past says nothing
+    see = Step(jnp.int32(2), ancestry, 4).visible(2)
+    np.testing.assert_array_equal(
+        see[0].astype(int), [[1, 0, 0, 1, 1, 0, 0, 0], [1, 0, 1, 0, 0, 1, 0, 0]]
+    )
+    alone = Step(jnp.int32(1), None, 3).visible(1)
+    np.testing.assert_array_equal(alone, [[[True, True, False]]])
+    bias = Bias(causal=True, step=Step(jnp.int32(2), ancestry, 4)).materialise(2, 8)
+    np.testing.assert_array_equal(bias[:, 0] == 0, see)

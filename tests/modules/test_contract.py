@@ -1,6 +1,7 @@
 """The contract that every method keeps. A new method is one more row in METHODS."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -8,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlt.engine.compose import Composed
+from jaxlt.engine.decoding import stepped_logits
 from jaxlt.engine.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.step import build
@@ -15,8 +18,22 @@ from jaxlt.models.encoder import model_of
 from jaxlt.models.init import describe, draw, unflatten
 from jaxlt.models.layers import make_context
 from jaxlt.models.layout import unstack
-from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.bitfit import BitFit
+from jaxlt.modules.bottleneck import Bottleneck, Parallel, Pfeiffer
+from jaxlt.modules.ensemble import Ensemble
+from jaxlt.modules.fusion import Fusion
+from jaxlt.modules.ia3 import IA3
+from jaxlt.modules.interventions import Ablate, MeanShift, Project
+from jaxlt.modules.language_layer import LanguageLayer
+from jaxlt.modules.library import open_module, save
+from jaxlt.modules.lora import LoRA
+from jaxlt.modules.nice import Nice
+from jaxlt.modules.norm_scale import NormScale
+from jaxlt.modules.prefix import Prefix
+from jaxlt.modules.routing import Ids, Route
 from jaxlt.modules.site import Method, plug
+from jaxlt.modules.soft_prompt import SoftPrompt
+from jaxlt.modules.x_mod import XMod
 from tests.conftest import (
     hyper,
     make_batch,
@@ -35,7 +52,8 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 class Row:
     """A method as the contract sees it.
 
-    starts_as_identity: a new plug changes nothing. slow: a variant that need not run every time.
+    starts_as_identity: a new plug changes nothing. slow: a variant that need not run every time;
+    the others have a mechanism of their own. on_devices: also on eight devices every time.
     """
 
     name: str
@@ -43,12 +61,33 @@ class Row:
     settings: dict[str, Any]
     starts_as_identity: bool = True
     slow: bool = False
+    on_devices: bool = False
 
 
+INNER = plug(Bottleneck, "inner", reduction_factor=4)
 METHODS = [
-    Row("houlsby", Bottleneck, {"reduction_factor": 4}),
-    Row("pfeiffer", Bottleneck, {"reduction_factor": 4, "source": "residual"}),
-    Row("own_norm", Bottleneck, {"source": "residual", "own_norm": True}, slow=True),
+    Row("houlsby", Bottleneck, {"reduction_factor": 4}, on_devices=True),
+    Row("nice", Nice, {}, on_devices=True),
+    Row("lora", LoRA, {"rank": 4, "scaling": "rsqrt"}),
+    Row("ia3", IA3, {}, slow=True),
+    Row("pfeiffer", Pfeiffer, {"reduction_factor": 4}, slow=True),
+    Row("parallel", Parallel, {"norm": "plain"}, slow=True),
+    Row("learned_parallel", Parallel, {"learned_scale": True}, slow=True),
+    Row("lora_everywhere", LoRA, {"sites": ("key", *BitFit.places)}, slow=True),
+    Row("bitfit", BitFit, {}, slow=True),
+    Row("norm_scale", NormScale, {}, slow=True),
+    Row("x_mod", XMod, {}, slow=True),
+    Row("x_mod_shared_norm", XMod, {"norm": "shared"}, slow=True),
+    Row("language_layer", LanguageLayer, {}, starts_as_identity=False, slow=True),
+    Row("language_difference", LanguageLayer, {"start": "shared"}, slow=True),
+    Row("prefix", Prefix, {"length": 3}, starts_as_identity=False),
+    Row("soft_prompt", SoftPrompt, {"length": 3}, starts_as_identity=False),
+    Row("fusion", Fusion, {"inner": INNER, "count": 3}),
+    Row("project", Project, {"rank": 8}, starts_as_identity=False),
+    Row("prefix_network", Prefix, {"length": 3, "hidden": 4}, False, slow=True),
+    Row("ensemble", Ensemble, {"inner": INNER, "count": 3}, slow=True),
+    Row("mean_shift", MeanShift, {"scale": 0.5}, slow=True),
+    Row("ablate", Ablate, {}, slow=True),
 ]
 SLOTS = 4
 PRESENT = (0, 1, 3)  # slot 2 is in no batch
@@ -73,6 +112,9 @@ class Case:
         # Unlike the seed's draw, no value is zero, so that every path carries a gradient.
         self.flat = random_params(self.config)
         self.modules = {n for n in self.flat if n.startswith("modules/")}
+        self.leaves = describe(self.config)
+        axes = {n: self.leaves[n].axes for n in self.modules}
+        self.slotted = {n: a.index("routes") for n, a in axes.items() if "routes" in a}
         self.optimizer = OptimizerConfig("adafactor")
 
     def spec(self, **changes):
@@ -80,35 +122,56 @@ class Case:
         return make_spec(self.config, **(given | changes))
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["unrouted", "routed"])
-def routed(request):
-    """Whether the plug is a bank of which every row has its own slot."""
-    return request.param
+def marks_of(row, routed):
+    """Every mechanism runs routed every time, and the first unrouted as well."""
+    return [] if (routed and not row.slow) or row is METHODS[0] else [pytest.mark.slow]
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(row, id=row.name, marks=[pytest.mark.slow] if row.slow else [])
+        pytest.param((row, routed), id=f"{row.name}-{kind}", marks=marks_of(row, routed))
         for row in METHODS
+        for kind, routed in (("routed", True), ("unrouted", False))
+        if routed or not row.slow  # a variant differs from its method in either case alike
     ],
 )
-def case(request, routed):
-    return Case(request.param, routed)
+def case(request):
+    """A method as one module, or as a bank of which every row of the batch has its own slot."""
+    return Case(*request.param)
+
+
+EMBEDDING = "params/token_embedder/embedding"  # what reaches it has come through everything
+
+
+@functools.cache
+def quick_options():
+    """Options by which a CPU program compiles in less than half of the time, if XLA has them."""
+    options = {"xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda x: x + 1, compiler_options=options)(0.0)
+    except (jax.errors.JaxRuntimeError, ValueError):
+        return {}
+    return options
 
 
 def outcome_of(config):
-    """Returns a compiled (flat, batch, weight) -> (logits, gradients of sum(logits * weight))."""
+    """Returns a compiled (flat, batch, weight) -> (logits, gradients of sum(logits * weight)).
+
+    The gradients are those of the modules and of the embedding.
+    """
     model = model_of(config)
 
-    def loss(flat, batch, weight):
-        logits = model.apply(unflatten(flat), batch, make_context(batch))
+    def loss(wanted, rest, batch, weight):
+        logits = model.apply(unflatten(wanted | rest), batch, make_context(batch))
         return jnp.sum(logits * weight), logits
 
-    grad = jax.jit(jax.grad(loss, has_aux=True))
+    grad = jax.jit(jax.grad(loss, has_aux=True), compiler_options=quick_options())
 
     def run(flat, batch, weight):
-        grads, logits = jax.device_get(grad(flat, batch, weight))
+        wanted = {n: v for n, v in flat.items() if n.startswith("modules/") or n == EMBEDDING}
+        rest = {n: v for n, v in flat.items() if n not in wanted}
+        grads, logits = jax.device_get(grad(wanted, rest, batch, weight))
         return logits, grads
 
     return run
@@ -138,17 +201,16 @@ def close(found, wanted, name="", tolerance=1e-5):
 
 
 def test_base_is_the_same_with_and_without(case):
-    plain, plugged = describe(make_config()), describe(case.config)
     assert case.modules
-    base = {n: leaf for n, leaf in plugged.items() if n.startswith("params/")}
-    assert base == plain
+    base = {n: leaf for n, leaf in case.leaves.items() if n.startswith("params/")}
+    assert base == describe(make_config())
 
 
 def test_starts_as_identity(case, run, plain_logits):
     if not case.row.starts_as_identity:
         pytest.skip("this method does not claim to start as the identity")
-    key, leaves = jax.random.key(0), describe(case.config)
-    fresh = case.flat | {n: draw(leaves[n], n, key) for n in case.modules}
+    key = jax.random.key(0)
+    fresh = case.flat | {n: draw(case.leaves[n], n, key) for n in case.modules}
     close(run(fresh, BATCH, WEIGHT)[0], plain_logits, tolerance=1e-6)
 
 
@@ -158,10 +220,11 @@ def test_it_does_something(case, whole, plain_logits):
 
 
 def test_a_batch_equals_one_example_at_a_time(case, run, whole):
-    total = {n: np.zeros_like(v) for n, v in case.flat.items()}
-    for i in range(8):
-        one = {n: v[i : i + 1] for n, v in BATCH.items()}
-        logits, grads = run(case.flat, one, WEIGHT[i : i + 1])
+    total = {n: np.zeros_like(v) for n, v in whole[1].items()}
+    for i in range(8):  # alone with copies of itself, which weigh nothing: nothing is compiled
+        one = {n: np.repeat(v[i : i + 1], 8, axis=0) for n, v in BATCH.items()}
+        weight = np.concatenate([WEIGHT[i : i + 1], np.zeros_like(WEIGHT[1:])])
+        logits, grads = run(case.flat, one, weight)
         close(logits[0], whole[0][i])
         total = {n: v + grads[n] for n, v in total.items()}
     for name, value in whole[1].items():
@@ -178,20 +241,63 @@ def test_scan_equals_unrolled(case, whole):
         close(grads[name], value, name)
 
 
+def test_cached_decoding_equals_teacher_forcing(case, whole):
+    text = BATCH["decoder_target_tokens"] > 0
+    close(np.asarray(stepped_logits(case.config, case.flat, BATCH))[text], whole[0][text])
+
+
 def test_an_absent_language_has_no_gradient(case, whole):
     if not case.routed:
         pytest.skip("unrouted")
-    for name in case.modules:
-        by_slot = np.moveaxis(whole[1][name], 1, 0)  # [L, R, ...] -> [R, L, ...]
+    for name, axis in case.slotted.items():
+        by_slot = np.moveaxis(whole[1][name], axis, 0)  # [L, R, ...] -> [R, L, ...]
         assert not np.any(by_slot[2]), name
         assert all(np.any(by_slot[slot]) for slot in PRESENT), name
 
 
 def test_save_and_load(case, run, whole, tmp_path):
-    np.savez(tmp_path / "mine.npz", **{n: case.flat[n] for n in case.modules})
-    with np.load(tmp_path / "mine.npz", allow_pickle=False) as saved:
-        again = {n: v for n, v in case.flat.items() if n not in case.modules} | dict(saved)
+    """Each slot goes into a library, and all come back from it."""
+    (p,), axes = case.plugs, {n: leaf.axes for n, leaf in describe(case.config).items()}
+    names = [f"mine/{slot}" for slot in range(SLOTS)] if case.routed else ["mine/alone"]
+    for slot, name in enumerate(names):
+        flat = {n: case.flat[n] for n in case.modules}
+        save(tmp_path, name, p, flat, slot if case.routed else None, axes=axes, base="b")
+    saved = tuple(open_module(tmp_path, name) for name in names)
+    again = case.flat | Composed(case.config, {"mine": saved}).values("b")
     np.testing.assert_array_equal(run(again, BATCH, WEIGHT)[0], whole[0])
+
+
+EXTRA = {"remat": {"remat": "full"}, "blocks": {}, "ragged": {}}
+
+
+def same_otherwise(case, whole, kind):
+    """Logits and gradients by another way to compute them are those of the plain one."""
+    plugs = case.plugs
+    if kind != "remat":
+        plugs = (dataclasses.replace(plugs[0], routing=kind),)
+    config = dataclasses.replace(case.config, plugs=plugs, **EXTRA[kind])
+    logits, grads = outcome_of(config)(case.flat, BATCH, WEIGHT)
+    close(logits, whole[0])
+    for name, value in grads.items():
+        close(value, whole[1][name], name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", EXTRA)
+def test_remat_and_routing_implementations_agree(case, whole, kind):
+    if kind != "remat" and not case.routed:
+        pytest.skip("unrouted")
+    same_otherwise(case, whole, kind)
+
+
+def test_one_language_for_the_whole_batch_equals_rows_of_it(case, run):
+    if not case.routed:
+        pytest.skip("unrouted")
+    rows = run(case.flat, BATCH | {"language": np.full(8, 3, np.int32)}, WEIGHT)
+    model, variables = model_of(case.config), unflatten(case.flat)
+    uniform = {n: v for n, v in BATCH.items() if n != "language"}
+    ctx = make_context(uniform).replace(ids=Ids({"source": Route(jnp.int32(3))}))
+    close(np.asarray(model.apply(variables, uniform, ctx)), rows[0])
 
 
 def steps(program, flat, languages):
@@ -204,13 +310,25 @@ def steps(program, flat, languages):
     return state, np.array(losses)
 
 
+def remembered(state):
+    """The names of the leaves that Adafactor has state for, in a bank or not."""
+    memory = state.optimizer
+    if "routes" not in memory:
+        return set(memory["param_states"])
+    banks = [bank["state"] for bank in memory["routes"].values()]
+    return {name for part in (memory["shared"], *banks) for name in part["param_states"]}
+
+
 LANGUAGES = [BATCH["language"], np.zeros(8), [3, 3, 3, 3, 1, 1, 1, 1]]
 
 
 @pytest.fixture(scope="module")
 def trained(case):
-    """Three steps with other languages each, the modules alone trainable."""
-    program = build(case.spec())
+    """Three steps with other languages each, the modules alone trainable.
+
+    A bank is cut down to three slots: more than that no batch goes through.
+    """
+    program = build(case.spec(languages=len(PRESENT)))
     compiled = program.jitted._cache_size()
     return program, compiled, *steps(program, case.flat, LANGUAGES)
 
@@ -218,7 +336,7 @@ def trained(case):
 def test_only_its_own_subtree_trains(case, trained):
     program, _, state, _ = trained
     assert set(state.trainable) == set(program.layout.trainable) == case.modules
-    assert set(state.optimizer["param_states"]) == case.modules
+    assert remembered(state) == case.modules
     for name, value in state.frozen.items():
         np.testing.assert_array_equal(value, case.flat[name], err_msg=name)
     for name, value in state.trainable.items():
@@ -234,17 +352,44 @@ def test_an_absent_language_is_bit_unchanged(case, trained):
     if not case.routed:
         pytest.skip("unrouted")
     state = trained[2]
-    for name, value in state.trainable.items():
-        now, before = np.moveaxis(np.asarray(value), 1, 0), np.moveaxis(case.flat[name], 1, 0)
+    for name, axis in case.slotted.items():
+        now, before = np.asarray(state.trainable[name]), case.flat[name]
+        now, before = np.moveaxis(now, axis, 0), np.moveaxis(before, axis, 0)
         np.testing.assert_array_equal(now[2], before[2], err_msg=name)
         assert all(np.any(now[slot] != before[slot]) for slot in PRESENT), name
 
 
-@pytest.mark.parametrize(
-    "mesh", [m if m == "mixed" else pytest.param(m, marks=pytest.mark.slow) for m in MESHES]
-)
+@pytest.mark.slow
+def test_a_bank_that_is_cut_down_equals_a_whole_one(case, trained):
+    if not case.routed:
+        pytest.skip("unrouted")
+    state, losses = steps(build(case.spec()), case.flat, LANGUAGES)
+    np.testing.assert_allclose(losses, trained[3], rtol=1e-6)
+    for name, value in trained[2].trainable.items():
+        close(np.asarray(value), np.asarray(state.trainable[name]), name, 1e-6)
+    for kept, wanted in zip(
+        jax.tree.leaves(trained[2].optimizer), jax.tree.leaves(state.optimizer), strict=True
+    ):
+        np.testing.assert_allclose(kept, wanted, rtol=1e-4, atol=1e-12)
+
+
+def test_eight_devices_equal_one_every_time(case, trained):
+    if not (case.row.on_devices and case.routed):
+        pytest.skip("runs on eight devices among the slow tests")
+    check_devices(case, trained, "mixed")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", MESHES)
 def test_eight_devices_equal_one(case, trained, mesh):
-    program = build(case.spec(mesh=MESHES[mesh]))
+    if not case.routed or (mesh != "mixed" and not case.row.on_devices):
+        pytest.skip("one mesh of all axes for every method, each axis alone for some")
+    check_devices(case, trained, mesh)
+
+
+def check_devices(case, trained, mesh):
+    """Three steps on a mesh of eight devices end where those on one ended."""
+    program = build(case.spec(mesh=MESHES[mesh], languages=len(PRESENT)))
     state, losses = steps(program, case.flat, LANGUAGES)
     np.testing.assert_allclose(losses, trained[3], rtol=1e-5)
     for name, value in state.trainable.items():

@@ -10,7 +10,7 @@ from jaxlt.models.encoder import model_of
 from jaxlt.models.init import describe
 from jaxlt.models.layers import make_context
 from jaxlt.modules.bottleneck import Bottleneck
-from jaxlt.modules.routing import Route, check_indices, routes_of, select
+from jaxlt.modules.routing import check_indices, routes_of, select
 from jaxlt.modules.site import Method, Site, plug
 from tests.conftest import make_batch, make_config, random_variables
 
@@ -97,7 +97,8 @@ def test_a_plug_in_a_stack_that_is_not_there():
     "site",
     [
         *("embed", "unembed", "query", "key", "value", "out", "wi_0", "wi_1", "wo"),
-        *("attn_out", "cross_attn_out", "mlp_out", "block_out", "kernel"),
+        *("attn_out", "cross_attn_out", "mlp_out", "block_out", "kernel", "mlp_inner"),
+        *("attn_norm", "cross_attn_norm", "mlp_norm", "final_norm"),
     ],
 )
 def test_every_site_is_there(site):
@@ -117,7 +118,7 @@ def test_settings():
     )
 
 
-@pytest.mark.parametrize("setting", [{"activation": "swich"}, {"source": "input"}])
+@pytest.mark.parametrize("setting", [{"activation": "swich"}, {"source": "inner"}])
 def test_bad_values_of_a_bottleneck(setting):
     with pytest.raises(UserError, match=next(iter(setting.values()))):
         describe(make_config(plugs=(plug(Bottleneck, "a", **setting),)))
@@ -132,7 +133,7 @@ def test_a_route_that_the_batch_does_not_carry():
 
 def test_routes_of_a_batch():
     batch = {"language": np.array([1]), "task": np.array([2]), "other": np.array([3])}
-    assert {k: r.index.tolist() for k, r in routes_of(batch).items()} == {
+    assert {k: r.index.tolist() for k, r in routes_of(batch).routes.items()} == {
         "source": [1],
         "task": [2],
     }
@@ -140,8 +141,8 @@ def test_routes_of_a_batch():
 
 def test_select_by_row_and_for_the_whole_batch():
     bank = np.arange(12.0).reshape(3, 2, 2)
-    np.testing.assert_array_equal(select(bank, Route(jnp.array([2, 0, 2]))), bank[[2, 0, 2]])
-    np.testing.assert_array_equal(select(bank, Route(jnp.int32(1))), bank[1])
+    np.testing.assert_array_equal(select(bank, jnp.array([2, 0, 2])), bank[[2, 0, 2]])
+    np.testing.assert_array_equal(select(bank, jnp.int32(1)), bank[1])
 
 
 @pytest.mark.parametrize("bad", [[0, 3], [-1, 0]])

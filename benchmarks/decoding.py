@@ -1,0 +1,130 @@
+"""Decoding 64 tokens beside HF transformers' `generate` (torch): greedy, and beam search.
+
+    pip install -e '.[parity]'        # torch and transformers; without them that side is left out
+    python benchmarks/decoding.py [--beams 4] [--turns 5] [--threads 1] [--json FILE]
+
+mT5-small's shape with 32,128 rows, batch 8 x 128, float32, no end of sequence, so that both write
+64 tokens. Goals: at least 1.6 times as many tokens a second as HF on one core, 2.5 times on two
+threads; with 4 beams likewise.
+"""
+
+import argparse
+import importlib.util
+import json
+import statistics
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.sides import Side, serve
+
+ROWS, INPUTS, TOKENS, VOCAB = 8, 128, 64, 32_128
+
+
+def inputs():
+    """The same batch for both sides: numpy int32 [8, 128]."""
+    import numpy as np
+
+    return np.random.default_rng(0).integers(3, VOCAB, (ROWS, INPUTS)).astype(np.int32)
+
+
+def hf_side(beams: int) -> None:
+    """MT5ForConditionalGeneration.generate, with its cache, as its users call it."""
+    import torch
+    from transformers import MT5Config, MT5ForConditionalGeneration
+
+    config = MT5Config(
+        vocab_size=VOCAB,
+        d_model=512,
+        d_kv=64,
+        d_ff=1024,
+        num_layers=8,
+        num_heads=6,
+        feed_forward_proj="gated-gelu",
+        tie_word_embeddings=False,
+    )
+    torch.manual_seed(0)
+    model = MT5ForConditionalGeneration(config).eval()
+    # mT5's logits layer is its own; newer transformers tie it whatever the config says.
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    model.generation_config.eos_token_id = None
+    given = torch.from_numpy(inputs()).long()
+
+    def step() -> None:
+        out = model.generate(given, max_new_tokens=TOKENS, do_sample=False, num_beams=beams)
+        assert out.shape == (ROWS, TOKENS + 1), out.shape
+
+    serve(step, {"torch": torch.__version__})
+
+
+def jaxlt_side(beams: int, scanned: bool) -> None:
+    """`decode`, as the predictor calls it."""
+    import jax
+
+    from jaxlt.engine import compilation
+    from jaxlt.engine.decoding import DecodingConfig, decode, greedy
+    from jaxlt.models.config import T5Config
+    from jaxlt.models.init import describe, draw
+
+    compilation.prepare()
+    model = T5Config(VOCAB, 512, 1024, 6, 8, 8, scan_layers=scanned)
+    key = jax.random.key(0)
+    params = {n: draw(leaf, n, key) for n, leaf in describe(model).items()}
+    params = {n: jax.device_put(v) for n, v in params.items()}
+    given = {"encoder_input_tokens": inputs()}
+    decoding = DecodingConfig(TOKENS, method="beam", beams=beams, end=-1)
+
+    def step() -> None:
+        if beams > 1:
+            found = decode(model, params, given, decoding).tokens[:, 0]
+        else:
+            found = greedy(model, params, given, TOKENS)
+        assert found.shape == (ROWS, TOKENS)
+
+    serve(step, {"jax": jax.__version__})
+
+
+def main() -> None:
+    """Runs the sides in turns and prints the ratio."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--beams", type=int, default=1)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--side", choices=("hf", "unrolled", "scanned"), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.side == "hf":
+        return hf_side(args.beams)
+    if args.side:
+        return jaxlt_side(args.beams, args.side == "scanned")
+    names = ["unrolled", "scanned"]
+    if importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
+        names.insert(0, "hf")
+    command = lambda n: [__file__, "--side", n, "--beams", str(args.beams)]  # noqa: E731
+    sides = {n: Side(n, command(n), range(args.threads)) for n in names}
+    for _ in range(args.turns):
+        for side in sides.values():
+            side.turn()
+    clock = "cpu_s" if args.threads == 1 else "wall_s"
+    result: dict[str, object] = {"beams": args.beams, "threads": args.threads, "clock": clock}
+    for name, side in sides.items():
+        result[name] = side.ready | {k: side.median(k) for k in side.turns[0]}
+        side.close()
+        took = side.median(clock)
+        print(f"{name:9} {took:7.3f} s   {ROWS * TOKENS / took:7.0f} tokens/s   {side.ready}")
+    ratios = {}
+    for name in names[1:] if "hf" in sides else ():
+        pairs = zip(sides["hf"].turns, sides[name].turns, strict=True)
+        ratios[f"hf / {name}, time"] = statistics.median(a[clock] / b[clock] for a, b in pairs)
+    for name, value in ratios.items():
+        print(f"{name:22} {value:.2f}")
+    if args.json:
+        args.json.write_text(json.dumps(result | {"ratios": ratios}, indent=2) + "\n")
+    return None
+
+
+if __name__ == "__main__":
+    main()

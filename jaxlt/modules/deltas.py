@@ -1,0 +1,320 @@
+"""Weight deltas: sets of leaves beside a backbone that are added to it before it is applied.
+
+    F(x; theta0 + delta_1 + delta_2 + ...)         T5Config.deltas = [@lang/delta(), @task/delta()]
+
+    deltas/<delta>/<parameter>/values              dense: the parameter's shape; sparse: [K]
+    deltas/<delta>/<parameter>/indices             sparse: int32 [K], flat, into the stacked leaf
+    deltas/<delta>/<parameter>/alpha               diff: DiffPruning's gates, the parameter's shape
+
+A sparse delta belongs to stacked leaves whether or not the model is scanned, and writes their names
+with dots ('encoder.layers.mlp.wo.kernel'), so that nobody takes [K] for layers. What trains is
+chosen by TrainConfig.trainable ('deltas/lang/.*'), as ever; indices never train. An optimizer so
+has state for the K entries alone, and what is outside a mask cannot move by decay or momentum.
+Weight decay pulls a dense delta to zero, the weights to theta0; a sparse one's [K] is not decayed.
+
+`applied` is a pure function of the flat tree, and differentiable in the values.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxlt.errors import UserError, nearest
+from jaxlt.modules import delta_files, diff_pruning
+from jaxlt.modules.delta_files import INDICES, VALUES, Stored
+from jaxlt.modules.units import members, stacked, stacked_name
+
+PREFIX = "deltas/"
+ALPHA = "/alpha"
+KINDS = ("dense", "sparse", "diff")
+# Norms stay as they are, and so do the logits; the input embedding may change.
+NORMS_AND_LOGITS = r"params/(.*norm.*|.*logits_dense.*|.*mlm_head.*)"
+Flat = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Delta:
+    """One set of changes to a backbone, made by `delta`.
+
+    params, leave_out: regular expressions over whole names ('params/encoder/.*'): what may change.
+    counts: parameters by their stacked names, with the number of entries of each; where it is
+        given, those and no others change. A sparse delta has to have it.
+    file: where mask or values start from; read once, at the start of a run.
+    start: content hash of the backbone that the file was made on; '' where it is unknown, or where
+        any will do.
+    scale: the delta counts so many times: -1 takes away what was learnt.
+    l1: weight of the sum of |values| over the number of the backbone's parameters, in the loss.
+    l0: weight of the expected number of open gates, in the loss (diff).
+    """
+
+    name: str
+    params: tuple[str, ...] = ("params/.*",)
+    leave_out: tuple[str, ...] = (NORMS_AND_LOGITS,)
+    kind: str = "dense"
+    counts: tuple[tuple[str, int], ...] = ()
+    file: str | None = None
+    start: str = ""
+    scale: float = 1.0
+    l1: float = 0.0
+    l0: float = 1.25e-7
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"\w+", self.name):
+            raise UserError(
+                f"A delta's name has letters, digits and underscores only: '{self.name}'."
+            )
+        if self.kind not in KINDS:
+            raise UserError(
+                f"delta.kind is '{self.kind}'; it must be one of {', '.join(KINDS)}."
+                f"{nearest(str(self.kind), KINDS)}"
+            )
+        if self.kind == "diff" and self.file:
+            raise UserError("delta.file is for dense and sparse deltas; a 'diff' one is learnt.")
+        for field in ("l1", "l0"):
+            if not getattr(self, field) >= 0:
+                raise UserError(f"delta.{field} is {getattr(self, field)}; it must be 0 or more.")
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its leaves begin with."""
+        return f"{PREFIX}{self.name}/"
+
+    def parts(self, names: Iterable[str], ending: str = VALUES) -> dict[str, str]:
+        """Of the names of leaves, its own with that ending: {parameter: leaf}."""
+        found = [n for n in names if n.startswith(self.prefix) and n.endswith(ending)]
+        middles = {n: n.removeprefix(self.prefix).removesuffix(ending) for n in found}
+        sparse = self.kind == "sparse"
+        return {f"params/{m.replace('.', '/') if sparse else m}": n for n, m in middles.items()}
+
+    def leaf(self, param: str, ending: str = VALUES) -> str:
+        """The name of a leaf: ('params/encoder/x') -> 'deltas/<name>/encoder/x/values'."""
+        middle = param.removeprefix("params/")
+        return (
+            self.prefix + (middle.replace("/", ".") if self.kind == "sparse" else middle) + ending
+        )
+
+    def targets(self, names: Iterable[str]) -> list[str]:
+        """The parameters that it changes, among `names`; by patterns, or those of `counts`."""
+        names = [n for n in names if n.startswith("params/")]
+        if self.counts:
+            known = members(names)
+            wanted = [param for param, _ in self.counts]
+            for param in wanted:
+                if param not in known:
+                    where = f" ('{self.file}')" if self.file else ""
+                    raise UserError(
+                        f"Delta '{self.name}'{where} changes the parameter '{param}', which this "
+                        f"model does not have.{nearest(param, known)}"
+                    )
+            return wanted if self.kind == "sparse" else [n for p in wanted for n in known[p]]
+        if self.kind == "sparse":
+            raise UserError(
+                f"Delta '{self.name}' is sparse and has no mask yet: delta.file = "
+                f"{self.file!r}"
+                + (" does not exist." if self.file else ".")
+                + " `jaxlt modules sparsify` makes one from the workdir of a run."
+            )
+        for pattern in self.params:
+            if not any(re.fullmatch(pattern, n) for n in names):
+                raise UserError(
+                    f"delta.params of '{self.name}' has the pattern '{pattern}', which matches no "
+                    f"parameter in full.{nearest(pattern, names)}"
+                )
+        chosen = [n for n in names if any(re.fullmatch(p, n) for p in self.params)]
+        return [n for n in chosen if not any(re.fullmatch(p, n) for p in self.leave_out)]
+
+
+def delta(
+    name: str,
+    *,
+    params: tuple[str, ...] = ("params/.*",),
+    leave_out: tuple[str, ...] = (NORMS_AND_LOGITS,),
+    kind: str | None = None,
+    counts: tuple[tuple[str, int], ...] = (),
+    file: str | None = None,
+    start: str | None = None,
+    scale: float = 1.0,
+    l1: float = 0.0,
+    l0: float = 1.25e-7,
+) -> Delta:
+    """Makes a Delta; kind, counts and start come from `file` where there is one.
+
+    A file that does not exist yet is met when the run's parameters are listed. start = '' takes
+    the file for whatever backbone.
+    """
+    if file is not None and Path(file).expanduser().exists():
+        shapes, facts = delta_files.peek(file)
+        kind_there, counts_there = delta_files.kind_and_counts(shapes, file)
+        if (kind or kind_there) != kind_there or (counts or counts_there) != counts_there:
+            raise UserError(
+                f"Delta '{name}' is said to be of kind '{kind}' with {len(counts)} parameters, and "
+                f"'{file}' holds a {kind_there} one with {len(counts_there)} (and perhaps other "
+                "numbers of entries). Leave kind and counts to the file, or give the right file."
+            )
+        kind, counts = kind_there, counts_there
+        start = facts.get("start", "") if start is None else start
+    kind = kind or ("dense" if file is None else "sparse")
+    made = (tuple(params), tuple(leave_out), kind, tuple((p, int(k)) for p, k in counts))
+    return Delta(name, *made, file, start or "", scale, l1, l0)
+
+
+class Declared(NamedTuple):
+    """A leaf before it exists. `init` is an initialiser, or reads the leaf from a file."""
+
+    shape: tuple[int, ...]
+    axes: tuple[str | None, ...]
+    init: Callable[..., Any]
+    dtype: str | None  # where it is always the same, as of indices
+
+
+_ZEROS = jax.nn.initializers.zeros
+_OPEN = jax.nn.initializers.constant(diff_pruning.ALPHA)
+
+
+def declare(deltas: Iterable[Delta], leaves: Mapping[str, Any]) -> dict[str, Declared]:
+    """Lists the leaves of deltas; `leaves` has the shape and axes of every 'params/...' leaf."""
+    out: dict[str, Declared] = {}
+    for item in deltas:
+        counts = dict(item.counts)
+        for param in item.targets(leaves):
+            if item.kind == "sparse":
+                out |= _declare_sparse(item, param, counts[param], leaves)
+                continue
+            shape, axes = tuple(leaves[param].shape), tuple(leaves[param].axes)
+            name, layer = stacked_name(param)
+            init = Stored(item.file, name + VALUES, shape, layer) if item.file else _ZEROS
+            out[item.leaf(param)] = Declared(shape, axes, init, None)
+            if item.kind == "diff":
+                out[item.leaf(param, ALPHA)] = Declared(shape, axes, _OPEN, None)
+    return out
+
+
+def _declare_sparse(
+    item: Delta, param: str, count: int, leaves: Mapping[str, Any]
+) -> dict[str, Declared]:
+    size = sum(math.prod(leaves[n].shape) for n in members(leaves)[param])
+    if count > size:
+        raise UserError(
+            f"Delta '{item.name}' changes {count} entries of '{param}', which has {size}: it is of "
+            "a model of other sizes."
+        )
+    if item.file is None:
+        raise UserError(f"Delta '{item.name}' is sparse: give the file of its mask as delta.file.")
+    return {
+        item.leaf(param, ending): Declared(
+            (count,), (None,), Stored(item.file, param + ending, (count,)), dtype
+        )
+        for ending, dtype in ((INDICES, "int32"), (VALUES, None))
+    }
+
+
+def is_index(name: str) -> bool:
+    """Says whether a leaf is a sparse delta's indices, which never train."""
+    return name.startswith(PREFIX) and name.endswith(INDICES)
+
+
+def applied(flat: Mapping[str, Any], deltas: Iterable[Delta], key: Any = None) -> Flat:
+    """The leaves of a model with its deltas -> those of the model alone, the deltas added.
+
+    key: of this step, where gates are drawn (diff in training).
+    """
+    out = {n: v for n, v in flat.items() if not n.startswith(PREFIX)}
+    for item in deltas:
+        for param, leaf in item.parts(flat).items():
+            values = flat[leaf]
+            if item.kind == "diff":
+                alpha = flat[item.leaf(param, ALPHA)]
+                values = values * diff_pruning.gates(alpha, key, leaf)
+            values = values if item.scale == 1.0 else values * item.scale
+            if item.kind == "sparse":
+                out |= _scattered(out, param, flat[item.leaf(param, INDICES)], values)
+            else:
+                out[param] = out[param] + values
+    return out
+
+
+def _scattered(params: Flat, param: str, indices: jax.Array, values: jax.Array) -> Flat:
+    """Adds values [K] at flat indices [K] of a stacked leaf, or of the layers that make it up."""
+    if param in params:  # by one index an axis: a flat view of a sharded leaf would gather it
+        whole = jnp.asarray(params[param])
+        at = jnp.unravel_index(indices, whole.shape)
+        whole = whole.astype(jnp.result_type(whole, values))
+        return {param: whole.at[at].add(values, unique_indices=True)}
+    out: Flat = {}
+    for i, name in enumerate(members(params)[param]):
+        whole = jnp.asarray(params[name])
+        local = indices - i * whole.size
+        mine = (local >= 0) & (local < whole.size)
+        line = whole.reshape(-1).astype(jnp.result_type(whole, values))
+        line = line.at[jnp.where(mine, local, whole.size)].add(values, mode="drop")
+        out[name] = line.reshape(whole.shape)
+    return out
+
+
+def has_penalty(deltas: Iterable[Delta]) -> bool:
+    """Says whether the deltas add anything to the loss."""
+    return any(item.l1 or (item.kind == "diff" and item.l0) for item in deltas)
+
+
+def _magnitude(values: jax.Array) -> jax.Array:
+    """The sum of |values|, whose gradient is 0 where a value is (that of jnp.abs is 1)."""
+    return jnp.sum(values * jax.lax.stop_gradient(jnp.sign(values)))
+
+
+def penalty(deltas: Iterable[Delta], trainable: Mapping[str, Any], total: int) -> jax.Array:
+    """What the trainable deltas add to the loss; `total`: the number of the backbone's values."""
+    cost = jnp.zeros((), jnp.float32)
+    for item in deltas:
+        if item.l1:
+            sums = [_magnitude(trainable[n]) for n in item.parts(trainable).values()]
+            cost += item.l1 / total * sum(sums)
+        if item.kind == "diff" and item.l0:
+            gates = item.parts(trainable, ALPHA).values()
+            cost += item.l0 * sum(diff_pruning.expected_count(trainable[n]) for n in gates)
+    return cost
+
+
+def with_penalty(
+    deltas: Iterable[Delta],
+    grads: Mapping[str, Any],
+    trainable: Mapping[str, Any],
+    frozen: Mapping[str, Any],
+) -> tuple[Flat, jax.Array]:
+    """Gradients with those of the penalty added, and the penalty."""
+    backbone = [v for n, v in {**frozen, **trainable}.items() if n.startswith("params/")]
+    total = sum(math.prod(v.shape) for v in backbone)
+    cost, more = jax.value_and_grad(lambda p: penalty(deltas, p, total))(dict(trainable))
+    return {n: g + more[n] for n, g in grads.items()}, cost
+
+
+def changes(flat: Mapping[str, Any], item: Delta) -> Flat:
+    """A delta of a flat tree as arrays under stacked parameter names, as `delta_files` keeps them.
+
+    Gates of a 'diff' delta are multiplied in (those of evaluation); `scale` is not.
+    """
+    values = {p: flat[n] for p, n in item.parts(flat).items()}
+    if item.kind == "sparse":
+        out = {p + VALUES: v for p, v in values.items()}
+        return out | {p + INDICES: flat[item.leaf(p, INDICES)] for p in values}
+    if item.kind == "diff":
+        gated = {p: flat[item.leaf(p, ALPHA)] for p in values}
+        values = {p: v * diff_pruning.gates(gated[p]) for p, v in values.items()}
+    return {p + VALUES: v for p, v in stacked(values).items()}
+
+
+def check_start(deltas: Iterable[Delta], fingerprint: str) -> None:
+    """Raises UserError where a delta's file was made on another backbone than this one."""
+    for item in deltas:
+        if item.start and item.start != fingerprint:
+            raise UserError(
+                f"Delta '{item.name}' ('{item.file}') was made on another backbone (content hash "
+                f"{item.start}) than the one this run starts from ({fingerprint}): theta + delta "
+                "means something only where theta is the same. Give the INIT_FROM it was made on, "
+                "or set delta.start = '' to add it all the same."
+            )

@@ -1,0 +1,293 @@
+"""A library of modules: each alone in a folder, as safetensors beside a JSON that says what it is.
+
+    save(folder, "lang/swh_Latn", plug, flat, slot=3, axes=axes, base=fingerprint)
+    find(folder)                                  # what there is
+    saved = open_module(folder, "lang/swh_Latn")  # its record; saved.tensors() reads the values
+    saved.values_for(plug, leaves)                # the values, by the names of another model
+
+Values are kept by stacked names ([L, ...]), the layers that the plug works in alone, with '*' where
+a model has the plug's name; so a module fits any run, scanned or not, under any name.
+"""
+
+import dataclasses
+import importlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxlt.errors import UserError, nearest
+from jaxlt.modules.site import Method, Plug, owner, plug
+
+FORMAT = 1
+TENSORS, RECORD = "module.safetensors", "module.json"
+_PLUG = "*"
+_NEW, _OLD = ".part", ".old"  # endings while one takes the place of another
+
+Shapes = Mapping[str, tuple[int, ...]]  # flat stacked names, 'modules/...', to shapes
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    """A module of a library. `base` is the fingerprint of the backbone that it was trained on."""
+
+    path: Path
+    name: str
+    method: str  # 'jaxlt.modules.bottleneck:Bottleneck'
+    plug: Mapping[str, Any]  # sites, stacks, settings, layers, leave_out
+    sizes: Mapping[str, tuple[int, ...]]
+    base: str
+    language: str | None = None
+    metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    training: str = ""  # the gin text that it was trained with
+
+    @property
+    def parameters(self) -> int:
+        """Number of values."""
+        return sum(int(np.prod(shape)) for shape in self.sizes.values())
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Reads the values, by stored names."""
+        from safetensors.numpy import load_file
+
+        found = load_file(self.path / TENSORS)
+        if {n: tuple(v.shape) for n, v in found.items()} != dict(self.sizes):
+            raise UserError(
+                f"'{self.path / TENSORS}' does not hold what '{RECORD}' beside it says."
+            )
+        return found
+
+    def plug_as(self, name: str, routes: int = 0, key: str | None = None) -> Plug:
+        """Returns the plug that the module was, under another name."""
+        return _plug_from({"method": self.method, **self.plug}, name, self.path, routes, key)
+
+    def is_of(self, other: Plug) -> bool:
+        """Says whether the module is of a plug's own method."""
+        return self.method == _path_of(other.method)
+
+    def check(self, other: Plug, base: str, force: bool = False) -> None:
+        """Raises UserError where a plug of a run, or its backbone, is not what this one needs."""
+        mine = self.plug_as(other.name)
+        for field in ("method", "settings", "stacks", "sites"):
+            here, there = getattr(mine, field), getattr(other, field)
+            if field == "settings":
+                here, there = dict(here), dict(there)
+            if here != there:
+                raise UserError(
+                    f"The module '{self.name}' ({self.path}) does not fit plug '{other.name}': its "
+                    f"{field} is {_shown(here)}, the plug's is {_shown(there)}. Plug it as it was "
+                    "trained, or train another."
+                )
+        if self.base != base and not force:
+            raise UserError(
+                f"The module '{self.name}' ({self.path}) was trained on another backbone: the "
+                f"fingerprint of its own is {self.base}, of this one {base}. Give the backbone "
+                "it was trained on, or force it (run.force_modules = True, --force_modules) if "
+                "you know why it should work all the same."
+            )
+
+    def values_for(self, other: Plug, shapes: Shapes) -> dict[str, np.ndarray]:
+        """Returns the values of one slot by the model's stacked names; layers left out are zero.
+
+        shapes: the leaves of the plug, without a routes axis.
+        """
+        found = self.tensors()
+        wanted = {n: _stored(n, other.name) for n in shapes if owner(n) == other.name}
+        if set(wanted.values()) != set(found):
+            odd = sorted(set(wanted.values()) ^ set(found))[0]
+            whose = "the module" if odd in found else "the plug"
+            raise UserError(
+                f"The module '{self.name}' ({self.path}) and plug '{other.name}' differ in their "
+                f"weights: only {whose} has '{odd}'. They sit in backbones of another kind."
+            )
+        out = {}
+        for name, stored in wanted.items():
+            shape, value = tuple(shapes[name]), found[stored]
+            if "/layers/" in name:
+                layers = working_layers(other, shape[0])
+                if value.shape != (len(layers), *shape[1:]):
+                    raise self._misfit(stored, value.shape, (len(layers), *shape[1:]))
+                whole = np.zeros(shape, value.dtype)
+                whole[layers] = value
+                value = whole
+            elif value.shape != shape:
+                raise self._misfit(stored, value.shape, shape)
+            out[name] = value
+        return out
+
+    def _misfit(self, name: str, have: Iterable[int], want: Iterable[int]) -> UserError:
+        return UserError(
+            f"The module '{self.name}' ({self.path}) has another size: '{name}' is {list(have)}, "
+            f"and this backbone asks for {list(want)}."
+        )
+
+
+def working_layers(p: Plug, count: int) -> list[int]:
+    """The layers of a stack of `count` in which a plug works."""
+    return [i for i in range(count) if p.works_in(i, count)]
+
+
+def _shown(value: Any) -> str:
+    return value.__name__ if isinstance(value, type) else str(value)
+
+
+def _stored(name: str, plug_name: str) -> str:
+    """'modules/encoder/layers/mlp_out/lang/down' -> 'encoder/layers/mlp_out/*/down'."""
+    parts = name.removeprefix("modules/").split("/")
+    for i, part in enumerate(parts):
+        if part == plug_name and owner("/".join(parts[: i + 1])) == plug_name:
+            parts[i] = _PLUG
+            break
+    return "/".join(parts)
+
+
+def _path_of(method: type[Method]) -> str:
+    return f"{method.__module__}:{method.__qualname__}"
+
+
+def _record_of(p: Plug) -> dict[str, Any]:
+    """A plug as JSON has it; an inner plug among its settings likewise, under '@plug'."""
+    settings = {
+        name: {"@plug": {"name": value.name, **_record_of(value)}}
+        if isinstance(value, Plug)
+        else value
+        for name, value in p.settings
+    }
+    shape = {f: getattr(p, f) for f in ("sites", "stacks", "layers", "leave_out")}
+    return {
+        "method": f"{p.method.__module__}:{p.method.__qualname__}",
+        **shape,
+        "settings": settings,
+    }
+
+
+def _plug_from(
+    record: Mapping[str, Any], name: str, where: Path, routes: int = 0, key: str | None = None
+) -> Plug:
+    """The plug that `_record_of` describes."""
+    said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
+    method, given = _method(said.pop("method"), where), said.pop("settings")
+    settings: dict[str, Any] = {}
+    for setting, value in given.items():
+        if isinstance(value, Mapping) and "@plug" in value:
+            inner = dict(value["@plug"])
+            value = _plug_from(inner, inner.pop("name"), where)
+        settings[setting] = tuple(value) if isinstance(value, list) else value
+    return plug(method, name, routes=routes, key=key, **said, **settings)
+
+
+def _method(path: str, where: Path) -> type[Method]:
+    """The class at 'module:Name'; a record makes nothing be imported but jaxlt's own."""
+    module, _, name = path.partition(":")
+    if not module.startswith("jaxlt.") and module not in sys.modules:
+        raise UserError(
+            f"'{where}' is of the method '{path}', not one of jaxlt's own: import '{module}' first."
+        )
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError):
+        found = None
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise UserError(f"'{where}' is of the method '{path}', which this jaxlt does not have.")
+    return found
+
+
+def save(
+    library: str | os.PathLike[str],
+    name: str,
+    p: Plug,
+    flat: Mapping[str, Any],
+    slot: int | None = None,
+    *,
+    axes: Mapping[str, tuple[str | None, ...]],
+    base: str,
+    language: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+    training: str = "",
+) -> Saved:
+    """Writes one module of a model; returns its record. One of that name is replaced as a whole.
+
+    flat: stacked leaves by 'modules/...' names; axes: the logical axes of each. `slot` picks one of
+        a bank (what all slots share, without an axis 'routes', goes with each).
+    """
+    from safetensors.numpy import save_file
+
+    values = {}
+    for leaf, value in flat.items():
+        if owner(leaf) != p.name:
+            continue
+        value, stacked = np.asarray(value, np.float32), "/layers/" in leaf
+        if "routes" in axes[leaf]:
+            assert slot is not None
+            value = np.take(value, slot, axis=axes[leaf].index("routes"))
+        if stacked:
+            value = value[working_layers(p, len(value))]
+        values[_stored(leaf, p.name)] = np.ascontiguousarray(value)
+    described = _record_of(p)
+    saved = Saved(
+        Path(library).expanduser() / name,
+        name,
+        described.pop("method"),
+        described,
+        {n: tuple(v.shape) for n, v in values.items()},
+        base,
+        language,
+        dict(metrics or {}),
+        training,
+    )
+    record = dataclasses.asdict(saved) | {"format": FORMAT}
+    del record["path"]
+    new = saved.path.with_name(saved.path.name + _NEW)
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    save_file(values, new / TENSORS)
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    (new / RECORD).write_text(text, encoding="utf-8")
+    old = saved.path.with_name(saved.path.name + _OLD)
+    shutil.rmtree(old, ignore_errors=True)
+    if saved.path.exists():
+        saved.path.rename(old)
+    new.rename(saved.path)
+    shutil.rmtree(old, ignore_errors=True)
+    return saved
+
+
+def _read(path: Path, name: str) -> Saved:
+    where = path / RECORD
+    try:
+        record = json.loads(where.read_text(encoding="utf-8"))
+        if record.pop("format") != FORMAT:
+            raise UserError(f"'{where}' was written by another version of jaxlt: save it again.")
+        record["sizes"] = {n: tuple(s) for n, s in record["sizes"].items()}
+        return Saved(path, **record | {"name": name})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"'{where}' is no record of a module: {error}.") from None
+
+
+def find(library: str | os.PathLike[str]) -> list[Saved]:
+    """Returns all modules of a library, by name."""
+    root = Path(library).expanduser()
+    if not root.is_dir():
+        raise UserError(f"There is no library of modules at '{library}'.")
+    paths = sorted(path.parent for path in root.rglob(RECORD))
+    paths = [path for path in paths if path.suffix not in (_NEW, _OLD)]
+    return [_read(path, path.relative_to(root).as_posix()) for path in paths]
+
+
+def open_module(library: str | os.PathLike[str], name: str, plug_name: str = "") -> Saved:
+    """Returns the module of that name: 'lang/swh_Latn', or 'swh_Latn' for plug 'lang'."""
+    root = Path(library).expanduser()
+    for candidate in (f"{plug_name}/{name}", name):
+        if (root / candidate / RECORD).is_file():
+            return _read(root / candidate, candidate)
+    known = [saved.name for saved in find(library)]
+    short = [n.removeprefix(f"{plug_name}/") for n in known]
+    raise UserError(
+        f"The library '{library}' has no module '{name}' for plug '{plug_name or name}'."
+        f"{nearest(name, [*short, *known])} It has: {', '.join(known) or 'none'}."
+    )

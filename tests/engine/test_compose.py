@@ -1,0 +1,147 @@
+"""Modules chosen by name: each composition equals the model whose bank holds them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from jaxlt.engine.compose import compose, parse_choices, stacked_modules
+from jaxlt.errors import UserError
+from jaxlt.models.encoder import model_of
+from jaxlt.models.init import unflatten
+from jaxlt.models.layers import make_context
+from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.fusion import Fusion
+from jaxlt.modules.library import save
+from jaxlt.modules.site import plug
+from tests.conftest import make_batch, make_config, random_params
+
+LANGUAGES = ("aa", "bb", "cc")
+LANG = plug(Bottleneck, "lang", reduction_factor=4, key="source", routes=4)
+TASK = plug(Bottleneck, "task", reduction_factor=8, source="residual")
+BATCH = make_batch(6)
+
+
+@pytest.fixture
+def library(tmp_path):
+    """Two languages' modules and a task's, of one random model."""
+    config = make_config(plugs=(LANG, TASK))
+    flat = random_params(config)
+    stacked, axes = stacked_modules(config, flat)
+    for slot, language in enumerate(LANGUAGES):
+        save(tmp_path, f"lang/{language}", LANG, stacked, slot, axes=axes, base="b")
+    save(tmp_path, "task/pos", TASK, stacked, axes=axes, base="b")
+    return tmp_path, config, flat
+
+
+def logits(config, flat, batch=BATCH):
+    return np.asarray(model_of(config).apply(unflatten(flat), batch, make_context(batch)))
+
+
+def composed_logits(choices, library, start, flat, batch=BATCH):
+    made = compose(start, parse_choices(choices), str(library), LANGUAGES)
+    kept = {n: v for n, v in flat.items() if n.startswith("params/")}
+    return made, logits(made.model, kept | made.values("b"), batch)
+
+
+def close(a, b):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("scan", [True, False])
+def test_a_bank_for_all_languages(library, scan):
+    folder, config, flat = library
+    start = make_config(scan_layers=scan)
+    if not scan:
+        from jaxlt.models.layout import unstack
+
+        flat = unstack(flat)
+        config = dataclasses.replace(config, scan_layers=False)
+    made, found = composed_logits("lang=*,task=pos", folder, start, flat)
+    assert [(p.name, p.routes, p.key) for p in made.model.plugs] == [
+        ("lang", 3, "source"),
+        ("task", 0, None),
+    ]
+    close(found, logits(config, flat))
+
+
+def test_one_language_for_all_rows_in_the_place_of_a_bank(library):
+    folder, config, flat = library
+    _, found = composed_logits("task=pos,lang=bb", folder, config, flat)
+    wanted = logits(config, flat, BATCH | {"language": np.full(6, 1, np.int32)})
+    close(found, wanted)
+
+
+def test_the_average_of_two(library):
+    folder, _, flat = library
+    start = make_config()
+    made, found = composed_logits("lang=aa+cc", folder, start, flat)
+    assert (made.model.plugs[0].routes, made.model.plugs[0].key) == (2, "all")
+    plain = logits(start, {n: v for n, v in flat.items() if n.startswith("params/")})
+    assert np.abs(found - plain).max() > 1e-3
+    # The same module twice, averaged, is the module itself.
+    _, twice = composed_logits("lang=bb+bb", folder, start, flat)
+    _, once = composed_logits("lang=bb", folder, start, flat)
+    close(twice, once)
+
+
+def test_leaving_a_plug_out(library):
+    folder, config, flat = library
+    made, found = composed_logits("lang=none,task=pos", folder, config, flat)
+    assert [p.name for p in made.model.plugs] == ["task"]
+    close(found, logits(make_config(plugs=(TASK,)), flat))
+
+
+@pytest.mark.parametrize("text", ["lang", "lang=", "=sw", "lang=a+", ""])
+def test_choices_that_say_nothing(text):
+    with pytest.raises(UserError, match="NAME=MODULE"):
+        parse_choices(text)
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ("lang=dd", "no module 'dd'"),
+        ("tsk=none", "Did you mean 'task'"),
+        ("lang=aa,lang=bb", "chosen twice"),
+        ("task=lang/aa", "does not fit plug 'task': its settings"),
+    ],
+)
+def test_wrong_choices(library, choices, message):
+    folder, config, flat = library
+    with pytest.raises(UserError, match=message):
+        composed_logits(choices, folder, config, flat)
+
+
+def test_a_bank_too_small(library):
+    folder, config, _ = library
+    small = dataclasses.replace(LANG, routes=2)
+    with pytest.raises(UserError, match="2 routes, and there are 3 languages"):
+        compose(
+            dataclasses.replace(config, plugs=(small,)),
+            parse_choices("lang=*"),
+            str(folder),
+            LANGUAGES,
+        )
+
+
+def test_what_a_fusion_joins(library):
+    folder, _, flat = library
+    member = plug(Bottleneck, "member", reduction_factor=4)
+    fused = plug(Fusion, "fused", inner=member, count=2, sites=LANG.sites)
+    start = make_config(plugs=(fused,))
+    fresh = random_params(start)
+    made = compose(start, parse_choices("fused=lang/aa+lang/cc"), str(folder))
+    values = made.values("b")
+    assert made.model == start
+    for name, value in values.items():
+        bank = flat[name.replace("/fused/member/", "/lang/")]
+        np.testing.assert_array_equal(value, np.asarray(bank)[:, [0, 2]])
+    assert {n for n in fresh if "/member/" in n} == set(values)
+    assert np.isfinite(logits(start, fresh | values)).all()
+    stacked, axes = stacked_modules(start, fresh | values)
+    save(folder, "fused", fused, stacked, axes=axes, base="b")
+    _, found = composed_logits("fused=fused", folder, make_config(), fresh)
+    close(found, logits(start, fresh | values))
+    with pytest.raises(UserError, match="joins 2 modules"):
+        compose(start, parse_choices("fused=lang/aa"), str(folder))

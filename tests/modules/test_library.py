@@ -1,0 +1,137 @@
+"""Modules alone in a folder: what is read equals what was written, and fits or says why not."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxlt.errors import UserError
+from jaxlt.models.init import describe
+from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.library import RECORD, find, open_module, save
+from jaxlt.modules.site import plug
+from tests.conftest import make_config, random_params
+
+BASE = "0123"
+
+
+def bank(**changes):
+    return plug(Bottleneck, "lang", reduction_factor=4, key="source", routes=3, **changes)
+
+
+def axes_of(p):
+    return {n: leaf.axes for n, leaf in describe(make_config(plugs=(p,))).items()}
+
+
+def written(folder, p=None, slot=1, **more):
+    p = p or bank()
+    flat = random_params(make_config(plugs=(p,)))
+    chosen = slot if p.routes else None
+    save(folder, "lang/bb", p, flat, chosen, axes=axes_of(p), base=BASE, **more)
+    return p, flat
+
+
+def one_slot(p, flat, slot=1):
+    mine = {n: v for n, v in flat.items() if n.startswith("modules/")}
+    return {n: np.asarray(v)[:, slot] if p.routes else np.asarray(v) for n, v in mine.items()}
+
+
+def shapes(values):
+    return {n: v.shape for n, v in values.items()}
+
+
+def test_a_slot_comes_back_under_another_name(tmp_path):
+    p, flat = written(tmp_path, language="bb", metrics={"bpb": 1.5}, training="a = 1")
+    saved = open_module(tmp_path, "bb", "lang")
+    assert (saved.language, saved.metrics, saved.training) == ("bb", {"bpb": 1.5}, "a = 1")
+    wanted = one_slot(p, flat)
+    other = saved.plug_as("mine")
+    renamed = {n.replace("/lang/", "/mine/"): v for n, v in wanted.items()}
+    found = saved.values_for(other, shapes(renamed))
+    assert found.keys() == renamed.keys()
+    for name, value in renamed.items():
+        np.testing.assert_array_equal(found[name], value)
+    assert saved.parameters == sum(v.size for v in wanted.values())
+    saved.check(other, BASE)
+
+
+def test_layers_left_out_are_not_kept(tmp_path):
+    p, flat = written(tmp_path, bank(leave_out=(-1,)))
+    saved = open_module(tmp_path, "lang/bb")
+    assert all(shape[0] == 1 for shape in saved.sizes.values())
+    found = saved.values_for(p, shapes(one_slot(p, flat)))
+    for name, value in one_slot(p, flat).items():
+        np.testing.assert_array_equal(found[name][0], value[0])
+        assert not found[name][1].any()
+
+
+def test_a_list_of_what_is_there(tmp_path):
+    written(tmp_path)
+    flat = random_params(make_config(plugs=(bank(),)))
+    save(tmp_path, "other", bank(), flat, 0, axes=axes_of(bank()), base=BASE)
+    assert [saved.name for saved in find(tmp_path)] == ["lang/bb", "other"]
+
+
+def test_saving_again_replaces_the_whole(tmp_path):
+    written(tmp_path, slot=0)
+    p, flat = written(tmp_path, slot=2)
+    found = open_module(tmp_path, "lang/bb").values_for(p, shapes(one_slot(p, flat)))
+    for name, value in one_slot(p, flat, 2).items():
+        np.testing.assert_array_equal(found[name], value)
+    assert [path.name for path in (tmp_path / "lang").iterdir()] == ["bb"]
+
+
+def test_a_name_that_is_not_there(tmp_path):
+    written(tmp_path)
+    with pytest.raises(UserError, match=r"no module 'b' for plug 'lang'.*Did you mean 'bb'"):
+        open_module(tmp_path, "b", "lang")
+    with pytest.raises(UserError, match="no library"):
+        find(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("other", "base", "message"),
+    [
+        (plug(Bottleneck, "lang", reduction_factor=8), BASE, "settings.*4.*8"),
+        (plug(Bottleneck, "lang", reduction_factor=4, stacks="encoder"), BASE, "stacks"),
+        (plug(Bottleneck, "lang", reduction_factor=4), "4567", "another backbone.*0123.*4567"),
+    ],
+)
+def test_what_does_not_fit(tmp_path, other, base, message):
+    written(tmp_path)
+    saved = open_module(tmp_path, "lang/bb")
+    with pytest.raises(UserError, match=message):
+        saved.check(other, base)
+
+
+def test_another_backbone_by_force(tmp_path):
+    p, _ = written(tmp_path)
+    open_module(tmp_path, "lang/bb").check(p, "4567", force=True)
+
+
+def test_another_size_and_another_kind_of_backbone(tmp_path):
+    p, flat = written(tmp_path)
+    saved = open_module(tmp_path, "lang/bb")
+    there = shapes(one_slot(p, flat))
+    name = next(iter(there))
+    with pytest.raises(UserError, match="another size"):
+        saved.values_for(p, there | {name: (2, 99, 4)})
+    with pytest.raises(UserError, match="only the module has"):
+        saved.values_for(p, {n: s for n, s in there.items() if n != name})
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"format": 7}', "[]", '{"format": 1, "odd": 2}'])
+def test_a_broken_record(tmp_path, text):
+    written(tmp_path)
+    (tmp_path / "lang/bb" / RECORD).write_text(text)
+    with pytest.raises(UserError, match=RECORD):
+        open_module(tmp_path, "lang/bb")
+
+
+def test_a_record_imports_nothing_of_others(tmp_path):
+    p, _ = written(tmp_path)
+    path = tmp_path / "lang/bb" / RECORD
+    record = json.loads(path.read_text()) | {"method": "antigravity:Method"}
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match="not one of jaxlt's own"):
+        open_module(tmp_path, "lang/bb").check(p, BASE)
