@@ -26,6 +26,7 @@ FORBIDDEN = {
     "modules": {"gin", "tensorflow", "seqio"},
     "convert": {"gin", "tensorflow", "seqio", "pickle"},
     "data": {"gin", "jax", "flax"},
+    "metrics": {"gin", "tensorflow", "seqio", "jax", "flax"},
 }
 
 

@@ -38,6 +38,7 @@ def test_counts_are_exact_and_go_on_after_a_resumption(tmp_path):
     assert result.position.language_tokens == expected(jobs.data(), 7)
 
 
+@pytest.mark.slow
 def test_counts_do_not_depend_on_the_mesh(tmp_path):
     jobs.run(jobs.job(steps=2, mesh={"data": 4}), tmp_path, devices=4)
     assert counted(tmp_path, 2) == expected(jobs.data(), 2)

@@ -159,6 +159,7 @@ def test_an_encoder_alone_decodes_nothing(tmp_path):
         predictor.decode_tokens(rows_of(2), 4)
 
 
+@pytest.mark.slow
 def test_modules_on_a_frozen_base(tmp_path):
     routed = plug(Bottleneck, "lang", key="source", routes=3, reduction_factor=4)
     given = jobs.job(model={"plugs": (routed,), "dropout": 0.0}, trainable=("modules/.*",))

@@ -124,7 +124,7 @@ def gated(flat):
     [
         {},
         pytest.param({"remat": "full"}, marks=pytest.mark.slow),
-        {"scan_layers": False},
+        pytest.param({"scan_layers": False}, marks=pytest.mark.slow),
         pytest.param({"scan_layers": False, "remat": "full"}, marks=pytest.mark.slow),
     ],
     ids=["two scans", "remat", "unrolled", "unrolled remat"],

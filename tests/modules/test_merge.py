@@ -47,7 +47,11 @@ def close(found, wanted):
 
 
 @pytest.mark.parametrize("kind", STACKS)
-@pytest.mark.parametrize("changes", [{}, {"bias": True, "norm": "layer"}], ids=["t5", "biased"])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, pytest.param({"bias": True, "norm": "layer"}, marks=pytest.mark.slow)],
+    ids=["t5", "biased"],
+)
 def test_merged_equals_unmerged(kind, changes):
     config = make_config(plugs=STACKS[kind], **changes)
     flat = params_of(config)

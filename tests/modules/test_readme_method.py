@@ -2,6 +2,7 @@
 
 import re
 import sys
+import types
 
 import pytest
 
@@ -23,9 +24,11 @@ def gate():
     """The class, made by executing the README's code."""
     code, _ = blocks()
     assert len(code.splitlines()) < 30
-    space = {"__name__": "my_methods"}
-    exec(code, space)
-    return space["Gate"]
+    module = types.ModuleType("my_methods")
+    exec(code, module.__dict__)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "my_methods", module)  # imported, as a user of it has done
+        yield module.Gate
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +71,9 @@ def test_gin_finds_it(tmp_path, monkeypatch):
     (tmp_path / "my_methods.py").write_text(code)
     (tmp_path / "gate.gin").write_text(gin)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_methods", raising=False)
     files = ["models/tiny.gin", "runs/adapt.gin", str(tmp_path / "gate.gin")]
-    try:
-        run = config.load(files, ["TEXT='t'", "INIT_FROM='c'", "WORKDIR='w'"])
-    finally:
-        sys.modules.pop("my_methods", None)
+    run = config.load(files, ["TEXT='t'", "INIT_FROM='c'", "WORKDIR='w'"])
     (plug,) = run.model.plugs
     assert (plug.name, plug.key, plug.routes) == ("gate", "source", 16)
     assert plug.method.__name__ == "Gate" and dict(plug.settings) == {"rank": 8}

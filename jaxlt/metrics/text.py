@@ -1,0 +1,178 @@
+"""Scores of generated text, by sacrebleu: BLEU, chrF++, BLEU over SentencePiece; length ratio.
+
+BLEU and chrF are percents, as everywhere; a reference is a text, or a list of several.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+from sacrebleu.metrics import BLEU, CHRF
+
+from jaxlt.errors import UserError, nearest
+from jaxlt.metrics.statistics import Statistics, answers, check_pairs, ratio, texts
+
+_TOKENIZERS = ("13a", "intl", "zh", "char", "none", "ja-mecab", "ko-mecab")
+_SMOOTHING = ("exp", "floor", "add-k", "none")
+
+
+def bleu(
+    predictions: Sequence[str],
+    references: Sequence[str | Sequence[str]],
+    *,
+    tokenize: str = "13a",
+    lowercase: bool = False,
+    smooth: str = "exp",
+) -> Statistics:
+    """Returns sacrebleu's BLEU; its signature, precisions and lengths are in the details.
+
+    `13a` parts words at spaces: text without them wants `zh`, `ja-mecab` or `char`, or spbleu.
+    """
+    return _bleu_statistics(_bleu(tokenize, lowercase, smooth), predictions, references)
+
+
+def spbleu(
+    predictions: Sequence[str],
+    references: Sequence[str | Sequence[str]],
+    *,
+    model: Any,
+    lowercase: bool = False,
+    smooth: str = "exp",
+) -> Statistics:
+    """Returns BLEU over the pieces of a SentencePiece model: a path, or a loaded processor.
+
+    With the model of FLORES-200 it is sacrebleu's `flores200`. The signature names the model by
+    its digest.
+    """
+    processor, name = _pieces(model)
+    metric = _bleu("none", lowercase, smooth)
+    metric.tokenizer = lambda line: " ".join(processor.encode(line, out_type=str))
+    metric.tokenizer_signature = name
+    return _bleu_statistics(metric, predictions, references)
+
+
+def chrf(
+    predictions: Sequence[str],
+    references: Sequence[str | Sequence[str]],
+    *,
+    word_order: int = 2,
+    lowercase: bool = False,
+) -> Statistics:
+    """Returns chrF++ (chrF with `word_order=0`), by sacrebleu."""
+    if word_order < 0:
+        raise UserError(f"word_order of chrF is 0 (chrF), 1 or 2 (chrF++), not {word_order}.")
+    metric = CHRF(word_order=word_order, lowercase=lowercase)
+    rows = _rows(metric, predictions, references)
+    return Statistics(rows, _value(metric), len(rows), {"signature": str(metric.get_signature())})
+
+
+def length_ratio(
+    predictions: Sequence[str],
+    references: Sequence[str | Sequence[str]],
+    *,
+    unit: str = "tokens",
+    tokenize: str = "13a",
+) -> Statistics:
+    """Returns the length of all predictions over that of the references closest in length.
+
+    `unit`: "tokens" (BLEU's own ratio), "characters" or "bytes".
+    """
+    measures: dict[str, Callable[[str], int]] = {
+        "characters": len,
+        "bytes": lambda text: len(text.encode()),
+    }
+    if unit == "tokens":
+        metric = _bleu(tokenize, False, "exp")
+        measure: Callable[[str], int] = lambda text: len(  # noqa: E731
+            metric.tokenizer(text.rstrip()).split()
+        )
+    elif unit in measures:
+        measure = measures[unit]
+    else:
+        _unknown("unit of a length ratio", unit, ("tokens", *measures))
+    check_pairs(predictions, references)
+    rows = np.empty((len(predictions), 2))
+    for row, text, several in zip(rows, texts(predictions), answers(references), strict=True):
+        ours = measure(text)
+        closest = min((measure(one) for one in several), key=lambda n: (abs(n - ours), n))
+        row[:] = ours, closest
+    return Statistics(rows, ratio, len(rows), {"unit": unit})
+
+
+def _bleu(tokenize: str, lowercase: bool, smooth: str) -> BLEU:
+    if tokenize not in _TOKENIZERS:
+        if tokenize in BLEU.TOKENIZERS:
+            raise UserError(
+                f"BLEU with the tokenizer {tokenize!r} is the metric 'spbleu' here, with "
+                "model= the path of its SentencePiece model: nothing is downloaded."
+            )
+        _unknown("tokenizer of BLEU", tokenize, _TOKENIZERS)
+    if smooth not in _SMOOTHING:
+        _unknown("smoothing of BLEU", smooth, _SMOOTHING)
+    try:
+        return BLEU(tokenize=tokenize, lowercase=lowercase, smooth_method=smooth)
+    except (ImportError, RuntimeError) as error:
+        raise UserError(
+            f"The tokenizer {tokenize!r} of BLEU needs a package that is not installed: "
+            f"{' '.join(str(error).split())}"
+        ) from error
+
+
+def _bleu_statistics(
+    metric: BLEU, predictions: Sequence[str], references: Sequence[str | Sequence[str]]
+) -> Statistics:
+    rows = _rows(metric, predictions, references)
+    whole = metric._compute_score_from_stats(rows.sum(axis=0).tolist())
+    details = {
+        "signature": str(metric.get_signature()),
+        "precisions": [float(p) for p in whole.precisions],
+        "brevity_penalty": float(whole.bp),
+        "length": int(whole.sys_len),
+        "reference_length": int(whole.ref_len),
+    }
+    return Statistics(rows, _value(metric), len(rows), details)
+
+
+def _rows(
+    metric: BLEU | CHRF, predictions: Sequence[str], references: Sequence[str | Sequence[str]]
+) -> np.ndarray:
+    """sacrebleu's own statistics of each sentence [N, K]."""
+    check_pairs(predictions, references)
+    several = answers(references)
+    # sacrebleu wants all first references, then all second ones; None where there are too few.
+    streams: Any = [
+        [one[place] if place < len(one) else None for one in several]
+        for place in range(max(map(len, several)))
+    ]
+    return np.array(metric._extract_corpus_statistics(texts(predictions), streams), np.float64)
+
+
+def _value(metric: BLEU | CHRF) -> Callable[[np.ndarray], np.ndarray]:
+    """sacrebleu's own formula on each row of sums: 10 microseconds a row, and its own rounding."""
+    compute = metric._compute_score_from_stats
+    return lambda sums: np.array([compute(row).score for row in sums.tolist()])
+
+
+def _pieces(model: Any) -> tuple[Any, str]:
+    """A SentencePiece model -> its processor, and a name for signatures."""
+    from sentencepiece import SentencePieceProcessor
+
+    if isinstance(model, str | Path):
+        try:
+            data = Path(model).read_bytes()
+            model = SentencePieceProcessor(model_proto=data)
+        except (OSError, RuntimeError) as error:
+            raise UserError(
+                f"spbleu wants the path of a SentencePiece model; {str(model)!r} cannot be read as "
+                f"one: {error}"
+            ) from error
+    if not hasattr(model, "serialized_model_proto"):
+        raise UserError(f"spbleu wants a SentencePiece model, or the path of one, not {model!r}.")
+    digest = hashlib.sha256(model.serialized_model_proto()).hexdigest()
+    return model, f"spm-{digest[:12]}"
+
+
+def _unknown(what: str, name: str, known: Sequence[str]) -> NoReturn:
+    raise UserError(f"{name!r} is no {what}: {', '.join(known)}.{nearest(name, known)}")

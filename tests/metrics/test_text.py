@@ -1,0 +1,149 @@
+"""BLEU, chrF and the like against sacrebleu's own calls."""
+
+import numpy as np
+import pytest
+import sentencepiece
+from sacrebleu.metrics import BLEU, CHRF
+
+from jaxlt.errors import UserError
+from jaxlt.metrics import text
+from tests.metrics.texts import OTHER, REFERENCES, SYSTEM, noisy
+
+
+@pytest.mark.parametrize("tokenize", ["13a", "zh", "char", "intl", "none"])
+@pytest.mark.parametrize("lowercase", [False, True])
+@pytest.mark.parametrize("smooth", ["exp", "add-k", "floor", "none"])
+def test_bleu_is_that_of_sacrebleu(tokenize, lowercase, smooth) -> None:
+    made = text.bleu(SYSTEM, REFERENCES, tokenize=tokenize, lowercase=lowercase, smooth=smooth)
+    metric = BLEU(tokenize=tokenize, lowercase=lowercase, smooth_method=smooth)
+    expected = metric.corpus_score(SYSTEM, [REFERENCES])
+    assert made.total() == pytest.approx(expected.score, abs=1e-9)
+    assert made.details["signature"] == str(metric.get_signature())
+    assert made.details["precisions"] == pytest.approx(expected.precisions)
+    assert made.details["brevity_penalty"] == expected.bp
+    assert (made.details["length"], made.details["reference_length"]) == (
+        expected.sys_len,
+        expected.ref_len,
+    )
+    assert made.rows.shape == (len(SYSTEM), 10)
+
+
+def test_several_references_and_unlike_numbers_of_them() -> None:
+    several = [[a, b] for a, b in zip(REFERENCES, OTHER, strict=True)]
+    metric = BLEU()
+    expected = metric.corpus_score(SYSTEM, [REFERENCES, OTHER])
+    made = text.bleu(SYSTEM, several)
+    assert made.total() == pytest.approx(expected.score, abs=1e-9)
+    assert "nrefs:2" in made.details["signature"]
+    uneven = [pair if i % 2 else pair[:1] for i, pair in enumerate(several)]
+    second = [pair[1] if len(pair) > 1 else None for pair in uneven]
+    expected = metric.corpus_score(SYSTEM, [REFERENCES, second])
+    made = text.bleu(SYSTEM, uneven)
+    assert made.total() == pytest.approx(expected.score, abs=1e-9)
+    assert "nrefs:var" in made.details["signature"]
+
+
+@pytest.mark.parametrize("word_order", [0, 1, 2])
+@pytest.mark.parametrize("lowercase", [False, True])
+def test_chrf_is_that_of_sacrebleu(word_order, lowercase) -> None:
+    several = [[a, b] for a, b in zip(REFERENCES, OTHER, strict=True)]
+    metric = CHRF(word_order=word_order, lowercase=lowercase)
+    expected = metric.corpus_score(SYSTEM, [REFERENCES, OTHER])
+    made = text.chrf(SYSTEM, several, word_order=word_order, lowercase=lowercase)
+    assert made.total() == pytest.approx(expected.score, abs=1e-9)
+    assert made.details["signature"] == str(metric.get_signature())
+    assert f"nw:{word_order}" in made.details["signature"]
+
+
+def test_larger_texts_agree_too() -> None:
+    system, references = noisy(300)
+    expected = BLEU().corpus_score(system, [references]).score
+    assert text.bleu(system, references).total() == pytest.approx(expected, abs=1e-9)
+    expected = CHRF(word_order=2).corpus_score(system, [references]).score
+    assert text.chrf(system, references).total() == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory):
+    """The path of a tiny SentencePiece model of our texts."""
+    folder = tmp_path_factory.mktemp("spm")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(REFERENCES + SYSTEM + OTHER),
+        model_prefix=str(folder / "tiny"),
+        vocab_size=130,
+        minloglevel=2,
+        hard_vocab_limit=False,
+    )
+    return folder / "tiny.model"
+
+
+def test_spbleu_is_bleu_over_pieces(pieces) -> None:
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(pieces))
+
+    def split(line: str) -> str:
+        return " ".join(processor.encode(line, out_type=str))
+
+    metric = BLEU(tokenize="none", force=True)
+    expected = metric.corpus_score([split(s) for s in SYSTEM], [[split(r) for r in REFERENCES]])
+    for model in (pieces, str(pieces), processor):
+        made = text.spbleu(SYSTEM, REFERENCES, model=model)
+        assert made.total() == pytest.approx(expected.score, abs=1e-9)
+    signature = made.details["signature"]
+    assert "tok:spm-" in signature
+    assert signature == text.spbleu(OTHER, REFERENCES, model=pieces).details["signature"]
+    assert made.total() != pytest.approx(text.bleu(SYSTEM, REFERENCES).total())
+
+
+def test_spbleu_without_a_model(tmp_path) -> None:
+    (tmp_path / "no.model").write_text("not a model")
+    for path in (tmp_path / "none.model", tmp_path / "no.model"):
+        with pytest.raises(UserError, match="SentencePiece"):
+            text.spbleu(SYSTEM, REFERENCES, model=path)
+    with pytest.raises(UserError, match="SentencePiece"):
+        text.spbleu(SYSTEM, REFERENCES, model=3)
+
+
+def test_the_length_ratio_is_that_of_bleu() -> None:
+    several = [[a, b] for a, b in zip(REFERENCES, OTHER, strict=True)]
+    expected = BLEU().corpus_score(SYSTEM, [REFERENCES, OTHER])
+    assert text.length_ratio(SYSTEM, several).total() == pytest.approx(expected.ratio)
+    assert text.length_ratio(["ab"], ["abcd"], unit="characters").total() == 0.5
+    assert text.length_ratio(["é"], ["abcd"], unit="bytes").total() == 0.5
+    # Two references as close: the shorter, as BLEU takes it.
+    assert text.length_ratio(["a b c"], [["a b", "a b c d"]]).total() == 1.5
+
+
+def test_empty_outputs_score_nothing() -> None:
+    for make in (text.bleu, text.chrf, text.length_ratio):
+        assert make(["", ""], ["a b", "c"]).total() == 0
+    assert text.bleu(["a b c d e"], [""]).total() == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"tokenize": "13"}, "Did you mean '13a'"),
+        ({"tokenize": "flores200"}, "spbleu"),
+        ({"smooth": "expo"}, "Did you mean 'exp'"),
+    ],
+)
+def test_settings_that_bleu_has_not(settings, says) -> None:
+    with pytest.raises(UserError, match=says):
+        text.bleu(SYSTEM, REFERENCES, **settings)
+
+
+def test_other_bad_settings() -> None:
+    with pytest.raises(UserError, match="word_order"):
+        text.chrf(SYSTEM, REFERENCES, word_order=-1)
+    with pytest.raises(UserError, match="Did you mean 'characters'"):
+        text.length_ratio(SYSTEM, REFERENCES, unit="character")
+
+
+def test_many_sums_at_once_are_each_alone() -> None:
+    made = text.bleu(SYSTEM, REFERENCES, smooth="add-k")
+    sums = np.stack([made.rows.sum(0), made.rows[:4].sum(0)])
+    both = made.value(sums)
+    np.testing.assert_array_equal(both, [made.value(sums[:1])[0], made.value(sums[1:])[0]])
+    assert both[1] == pytest.approx(
+        BLEU(smooth_method="add-k").corpus_score(SYSTEM[:4], [REFERENCES[:4]]).score
+    )
