@@ -51,6 +51,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no_results", action="store_true", help="show the table, write no results.jsonl"
     )
+    group.add_argument(
+        "--answers",
+        action="store_true",
+        help="decode an answer to each example and judge it by its task's own metrics, with "
+        "intervals (tagging: accuracy; parsing: UAS, LAS, CLAS; translation: chrF++, BLEU; ...)",
+    )
+    group.add_argument(
+        "--max_length", type=int, metavar="N", help="tokens of an answer at most (as in training)"
+    )
+    trained.add_decoding_arguments(parser)
     session.add_machine_arguments(parser)
 
 
@@ -62,16 +72,21 @@ def main(args: argparse.Namespace) -> int:
     session.start_jax(args)
     from jaxlt.engine import distributed, results
 
-    predictor, _ = trained.open_model(run, args)
+    predictor, vocabulary = trained.open_model(run, args)
     names = tuple(n for n in (args.languages or "").split(",") if n)
     source, split = open_data(run, predictor, args.split, names, args.limit)
-    scores = evaluate(predictor, source)
-    if not distributed.is_primary():
-        return 0
-    show(run, predictor, scores, f"{run.data.objective}, {split} split")
-    if not args.no_results:
-        path = f"{str(run.workdir).rstrip('/')}/results.jsonl"
+    if args.answers:
+        from jaxlt.commands import evaluate_answers
+
+        found = evaluate_answers.evaluate(run, predictor, vocabulary, source, split, args)
+        rows = [common_of(run, predictor) | row for row in found]
+    else:
+        scores = evaluate(predictor, source)
         rows = as_rows(run, predictor, scores)
+        if distributed.is_primary():
+            show(run, predictor, scores, f"{run.data.objective}, {split} split")
+    if distributed.is_primary() and not args.no_results:
+        path = f"{str(run.workdir).rstrip('/')}/results.jsonl"
         extra = {"split": split, "limit": args.limit, "data": source.fingerprint}
         results.append(path, [row | extra for row in rows])
         print(f"{len(rows)} rows added to {path}")
@@ -158,10 +173,9 @@ def _score(language: str, sums: dict[str, Any]) -> Score:
     )
 
 
-def as_rows(run: "RunConfig", predictor: "Predictor", scores: list[Score]) -> list[dict[str, Any]]:
-    """The rows of results.jsonl: one a language and metric."""
-    languages = sum(s.language not in ("all", "mean") for s in scores)
-    common = {
+def common_of(run: "RunConfig", predictor: "Predictor") -> dict[str, Any]:
+    """What all rows of a run's results have in common."""
+    return {
         "run": str(run.workdir).rstrip("/").rpartition("/")[2],
         "task": run.data.objective,
         "modules": list(predictor.modules),
@@ -170,6 +184,12 @@ def as_rows(run: "RunConfig", predictor: "Predictor", scores: list[Score]) -> li
         "base_fingerprint": predictor.base_fingerprint,
         "step": predictor.step,
     }
+
+
+def as_rows(run: "RunConfig", predictor: "Predictor", scores: list[Score]) -> list[dict[str, Any]]:
+    """The rows of results.jsonl: one a language and metric."""
+    languages = sum(s.language not in ("all", "mean") for s in scores)
+    common = common_of(run, predictor)
     out = []
     for score in scores:
         counts = {"nll": score.tokens, "accuracy": score.tokens, "bpb": score.bytes}

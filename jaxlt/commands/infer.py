@@ -3,12 +3,14 @@
   jaxlt infer --workdir=runs/translator --output=out.txt in.txt
   echo 'Guten Tag, <extra_id_0> geht es?' | jaxlt infer --workdir=runs/pretrained
 
-Decoding is greedy. A span-corruption model reads and writes its sentinels as <extra_id_0>,
-<extra_id_1>, ... A newline that the model writes is shown as \\n; an empty line stays empty.
-With --output, lines are kept in FILE.part until all are there; --resume goes on after a kill.
+Decoding is greedy unless flags say otherwise. A span-corruption model reads and writes its
+sentinels as <extra_id_0>, <extra_id_1>, ... A newline that the model writes is shown as \\n; an
+empty line stays empty. With --output, lines are kept in FILE.part until all are there; --resume
+goes on after a kill.
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Iterator
@@ -22,6 +24,7 @@ from jaxlt.errors import UserError
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
     from jaxlt.data.vocabularies import Vocabulary
+    from jaxlt.engine.decoding_config import DecodingConfig
     from jaxlt.engine.predictor import Codec, Predictor
 
 _WINDOW = 16  # batches that are read ahead and sorted by length
@@ -35,6 +38,7 @@ class Settings(NamedTuple):
     batch_size: int
     truncate: bool
     language: int | None
+    decoding: "DecodingConfig"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--batch_size", type=int, default=32, metavar="N", help="lines decoded together (32)"
     )
+    trained.add_decoding_arguments(parser)
     session.add_machine_arguments(parser)
 
 
@@ -94,6 +99,7 @@ def main(args: argparse.Namespace) -> int:
         settings = settings_of(run, predictor, args)
         said = {"run": trained.trained_hash(run), "step": predictor.step, **settings._asdict()}
         said.pop("batch_size")  # changes no line
+        said["decoding"] = dataclasses.asdict(settings.decoding)
         with Output(args.output, said, args.resume, args.overwrite) as output:
             try:
                 infer(predictor, codec_of(run, vocabulary), lines, output, settings)
@@ -111,7 +117,9 @@ def settings_of(run: "RunConfig", predictor: "Predictor", args: argparse.Namespa
             "This model's modules go by language: give --language, one of "
             f"{', '.join(predictor.languages)}."
         )
-    return Settings(inputs, args.max_length or targets, args.batch_size, args.truncate, language)
+    length = args.max_length or targets
+    how = trained.decoding_of(args)
+    return Settings(inputs, length, args.batch_size, args.truncate, language, how)
 
 
 def codec_of(run: "RunConfig", vocabulary: "Vocabulary") -> "Codec":
@@ -155,6 +163,8 @@ def infer(
                 settings.length,
                 batch_size=settings.batch_size,
                 languages=None if language is None else [language] * len(asked),
+                decoding=settings.decoding,
+                numbers=[number + i for i in asked],
             )
             outputs = [""] * len(texts)
             for i, ids in zip(asked, decoded, strict=True):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from jaxlt.config import RunConfig
     from jaxlt.data.mixtures import DataConfig
     from jaxlt.data.vocabularies import Vocabulary
+    from jaxlt.engine.decoding_config import DecodingConfig
     from jaxlt.engine.predictor import Predictor
     from jaxlt.engine.step import Program
 
@@ -50,6 +51,34 @@ def add_module_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--force_modules", action="store_true", help="even if trained on another backbone"
     )
+
+
+def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say how tokens are chosen."""
+    group = parser.add_argument_group("decoding (greedy, unless one of these says otherwise)")
+    group.add_argument("--beams", type=int, metavar="N", help="beam search with N hypotheses")
+    group.add_argument(
+        "--length_penalty", type=float, default=0.6, metavar="A", help="of beam search (0.6)"
+    )
+    group.add_argument("--temperature", type=float, metavar="T", help="draws by temperature")
+    group.add_argument("--top_k", type=int, metavar="K", help="draws among the K best tokens")
+    group.add_argument("--top_p", type=float, metavar="P", help="draws among the likeliest P")
+    group.add_argument("--decoding_seed", type=int, default=0, metavar="N", help="of draws (0)")
+
+
+def decoding_of(args: argparse.Namespace) -> "DecodingConfig":
+    """How the flags want tokens chosen."""
+    from jaxlt.engine.decoding_config import DecodingConfig
+
+    draws = {"temperature": args.temperature, "top_k": args.top_k, "top_p": args.top_p}
+    draws = {name: value for name, value in draws.items() if value is not None}
+    if args.beams is not None and draws:
+        raise UserError(f"--beams searches and --{next(iter(draws))} draws: give one of them.")
+    if args.beams is not None:
+        return DecodingConfig(method="beam", beams=args.beams, length_penalty=args.length_penalty)
+    if draws:
+        return DecodingConfig(method="sample", seed=args.decoding_seed, **draws)
+    return DecodingConfig()
 
 
 def _step(text: str) -> int | str:

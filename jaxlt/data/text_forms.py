@@ -29,13 +29,14 @@ _PUNCTUATION = regex.compile(rf"([^_{_SPACES}\p{{N}}\p{{L}}\p{{M}}])")
 _RUN = regex.compile(rf"[{_SPACES}]+")
 
 
-def _words(words: Sequence[str]) -> str:
+def words_text(words: Sequence[str]) -> str:
+    """Returns a sentence of words with a space between them; spaces within do not break."""
     return " ".join(word.replace(" ", _NO_BREAK) for word in words)
 
 
 def tagging(sentence: Sentence) -> Form:
     """Returns the words, and their parts of speech in the same order."""
-    return f"pos: {_words(sentence.forms)}", " ".join(sentence.upos)
+    return f"pos: {words_text(sentence.forms)}", " ".join(sentence.upos)
 
 
 def tags_from(answer: str, count: int, default: str = "X") -> tuple[str, ...]:
@@ -53,7 +54,7 @@ def parsing(sentence: Sentence) -> Form:
         if head < 0:
             raise UserError("A sentence without heads cannot be a parsing task.")
         arcs.append(f"{head - place:+d}:{relation}" if head else f"0:{relation}")
-    return f"parse: {_words(sentence.forms)}", " ".join(arcs)
+    return f"parse: {words_text(sentence.forms)}", " ".join(arcs)
 
 
 def arcs_from(answer: str, count: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -83,7 +84,7 @@ def languages(words: Sequence[str], codes: Sequence[str]) -> Form:
         code if any(map(str.isalpha, word)) else "other"
         for word, code in zip(words, codes, strict=True)
     )
-    return f"languages: {_words(words)}", " ".join(said)
+    return f"languages: {words_text(words)}", " ".join(said)
 
 
 def entities(sentence: Tagged) -> Form:

@@ -46,6 +46,10 @@ class Column:
         inside = np.arange(width) < lengths[:, None]
         return np.where(inside, self.tokens[np.where(inside, place, 0)], 0).astype(np.int32)
 
+    def whole(self, index: int) -> np.ndarray:
+        """Returns the tokens [n] of one example."""
+        return np.array(self.tokens[self.offsets[index] : self.offsets[index + 1]], np.int32)
+
     def examples(self, index: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns (tokens [R, width], lengths [R]) of whole examples, cut to `width`."""
         starts = self.offsets[index]

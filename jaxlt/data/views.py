@@ -1,6 +1,7 @@
 """Batches over tokenised languages: an endless seeded mixture, and one pass for evaluation."""
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -265,6 +266,15 @@ class EvaluationBatches:
     def spec(self) -> Spec:
         """Returns the shape and dtype of one row of each field."""
         return self._make.spec()
+
+    def examples(self) -> Iterator[tuple[Text, np.ndarray, np.ndarray]]:
+        """Yields (text, input ids, target ids) of every row, whole and without eos.
+
+        For objectives whose rows are given inputs and targets.
+        """
+        for which, index in zip(self._text, self._index, strict=True):
+            text = self._make.texts[which]
+            yield text, *(text.cache.columns[name].whole(index) for name in ("inputs", "targets"))
 
     def rows(self, step: int, start: int, stop: int) -> dict[str, np.ndarray]:
         """Returns rows [start, stop) of batch `step` of the pass."""

@@ -18,7 +18,8 @@ from etils import epath
 
 from jaxlt.engine.checkpoint import Checkpoints
 from jaxlt.engine.compose import Composed
-from jaxlt.engine.decoding import EOS, greedy
+from jaxlt.engine.decoding import decode
+from jaxlt.engine.decoding_config import EOS, DecodingConfig
 from jaxlt.engine.fingerprint import fingerprint
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.partitioning import batch_shards, place_rows
@@ -111,12 +112,16 @@ class Predictor:
         *,
         batch_size: int = 32,
         languages: Sequence[int] | None = None,
+        decoding: DecodingConfig | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> list[np.ndarray]:
-        """Decodes greedily; returns each row's tokens [<= length], without the end-of-sequence.
+        """Decodes; returns each row's best tokens [<= length], without the end-of-sequence.
 
         rows: input ids, each ended by eos. languages: the id of each row's language, where modules
-        are routed by it.
+        are routed by it. decoding: greedy unless given; draws depend on seed and number of a row
+        alone (`numbers`; 0, 1, ... unless given).
         """
+        how = dataclasses.replace(decoding or DecodingConfig(), length=length)
         self._check_decoding(rows, languages)
         shards = batch_shards(self.program.spec.mesh)
         batch_size = max(1, batch_size // shards) * shards
@@ -137,19 +142,20 @@ class Predictor:
             for r, i in enumerate(filled):
                 tokens[r, : len(rows[i])] = rows[i]
             fields = {"encoder_input_tokens": tokens}
+            fields["row"] = np.array([numbers[i] if numbers else i for i in filled], np.int32)
             if languages is not None:
                 fields["language"] = np.array([languages[i] for i in filled], np.int32)
-            decoded = self._greedy(fields, length)
+            decoded = self._decoded(fields, how)
             for r, i in enumerate(chosen):
                 ends = np.flatnonzero(decoded[r] == EOS)
                 out[i] = decoded[r, : ends[0] if len(ends) else length]
         return out
 
-    def _greedy(self, fields: Mapping[str, np.ndarray], length: int) -> np.ndarray:
+    def _decoded(self, fields: Mapping[str, np.ndarray], how: DecodingConfig) -> np.ndarray:
         spec = self.program.spec
         batch = place_rows([(0, fields)], len(fields["encoder_input_tokens"]), spec.mesh)
         with mesh_context(spec.mesh, spec.rules):
-            return greedy(spec.model, self.params, batch, length)
+            return decode(spec.model, self.params, batch, how).tokens[:, 0]
 
     def _check_decoding(self, rows: Sequence[np.ndarray], languages: Sequence[int] | None) -> None:
         if self.config.is_encoder:

@@ -1,0 +1,141 @@
+"""What the heads share: states at words, projections, dropout, and losses over labels.
+
+A head's loss is a pair, as in training a language model: the float32 scalar to differentiate,
+summed over the batch and not yet normalised, and the sums for reporting, which carry no gradient:
+`nll_sum`, `z_sum` (0), `correct_sum`, `weight_sum`, and a number a row [B] in `row_nll`,
+`row_correct` and `row_weight`. Labels below 0 are unknown and weigh nothing.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlt.errors import UserError
+from jaxlt.models.layers import Context, dropout, fan_in_truncated
+from jaxlt.modules.boxed import boxed
+
+# Added where there is nothing to choose; finite, so that no gradient is NaN.
+NEVER = -1e9
+zeros = nn.initializers.zeros
+
+Sums = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rate:
+    """What `dropout` reads of a config."""
+
+    dropout: float
+
+
+class RowDropout(nn.Module):
+    """Dropout of [B, T, K] whose mask is drawn by (step, row, site).
+
+    Whole columns are dropped, or with `words` whole positions: then a mask does not depend on the
+    padded length either.
+    """
+
+    rate: float
+    words: bool = False
+
+    @property
+    def config(self) -> _Rate:
+        """The rate, where `dropout` looks for it."""
+        return _Rate(self.rate)
+
+    def __call__(self, x: jax.Array, ctx: Context) -> jax.Array:
+        """[B, T, K] -> the same shape."""
+        if self.words:
+            return jnp.swapaxes(dropout(self, jnp.swapaxes(x, 1, 2), ctx, 0), 1, 2)
+        return dropout(self, x, ctx, 0)
+
+
+class Projection(nn.Module):
+    """x @ kernel + bias; the head's own, so nothing plugs in here."""
+
+    features: int
+    dtype: Any = jnp.float32  # of the product; float32 for logits
+    kernel_init: Callable[..., jax.Array] = fan_in_truncated
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[..., I] -> [..., O]."""
+        make = boxed(self.kernel_init, ("embed", None))
+        kernel = self.param("kernel", make, (x.shape[-1], self.features), jnp.float32)
+        bias = self.param("bias", boxed(zeros, (None,)), (self.features,), jnp.float32)
+        y = jnp.matmul(x, kernel.astype(x.dtype), preferred_element_type=self.dtype)
+        return y + bias.astype(self.dtype)
+
+
+def word_states(states: jax.Array, first: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """States [B, T, D] at the words' first tokens [B, W] (-1: no word).
+
+    Returns ([B, W, D], zero where there is no word, and the mask [B, W] bool).
+    """
+    mask = first >= 0
+    found = jnp.take_along_axis(states, jnp.maximum(first, 0)[..., None], axis=1, mode="clip")
+    return jnp.where(mask[..., None], found, 0), mask
+
+
+def words_of(states: jax.Array, batch: Mapping[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """Returns the states of the words [B, W, D] and their mask [B, W] of a batch.
+
+    The states are of tokens where the batch has `word_first` [B, W], and of `words` [B, W] else.
+    """
+    if "word_first" in batch:
+        return word_states(states, batch["word_first"])
+    return states, token_mask(batch)
+
+
+def token_mask(batch: Mapping[str, jax.Array]) -> jax.Array:
+    """Returns [B, T] bool: what is no padding of `encoder_input_tokens`, or of `words`."""
+    field = "encoder_input_tokens" if "encoder_input_tokens" in batch else "words"
+    return batch[field] > 0
+
+
+def check_words(batch: Mapping[str, np.ndarray]) -> None:
+    """Raises UserError, on the host, for words that begin after the end of their row's tokens.
+
+    A gather would clamp them in silence.
+    """
+    if "word_first" not in batch:
+        return
+    first, lengths = batch["word_first"], (batch["encoder_input_tokens"] > 0).sum(1)
+    bad = np.argwhere(first >= lengths[:, None])
+    if len(bad):
+        row, word = (int(i) for i in bad[0])
+        raise UserError(
+            f"Row {row}: word {word + 1} begins at token {int(first[row, word])}, but the row has "
+            f"{int(lengths[row])} tokens. Raise the inputs' length, or split the sentence."
+        )
+
+
+def label_terms(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """float32 logits [..., C], labels [...] -> (nll [...], correct [...]), 0 where unknown."""
+    known = labels >= 0
+    logs = jax.nn.log_softmax(logits.astype(jnp.float32))
+    index = jnp.maximum(labels, 0)[..., None]
+    nll = -jnp.take_along_axis(logs, index, axis=-1)[..., 0]
+    hit = jnp.argmax(logits, axis=-1) == labels
+    return jnp.where(known, nll, 0.0), jnp.where(known, hit, False).astype(jnp.float32)
+
+
+def known(labels: jax.Array) -> jax.Array:
+    """Returns the float32 weight of labels: 1, or 0 for one below 0."""
+    return (labels >= 0).astype(jnp.float32)
+
+
+def sums_of(
+    nll: jax.Array, correct: jax.Array, weight: jax.Array, **rows: jax.Array
+) -> tuple[jax.Array, Sums]:
+    """Numbers a row [B] -> (loss_sum, the sums for reporting); `rows` are reported beside."""
+    given = {"row_nll": nll, "row_correct": correct, "row_weight": weight, **rows}
+    sums = {name: jax.lax.stop_gradient(value) for name, value in given.items()}
+    for name in ("nll", "correct", "weight"):
+        sums[f"{name}_sum"] = jnp.sum(sums[f"row_{name}"])
+    return jnp.sum(nll), sums | {"z_sum": jnp.float32(0.0)}

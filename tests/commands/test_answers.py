@@ -1,0 +1,113 @@
+"""Answers to a task's examples: read as the task writes them, scored by language, saved."""
+
+import json
+
+import pytest
+
+import jaxlt
+from jaxlt.commands.answers import KINDS, Example, score_examples
+from jaxlt.commands.main import main
+from jaxlt.data.task_config import Kind
+from jaxlt.errors import UserError
+from tests.end_to_end.conftest import SMALL
+
+ROW = "{}\t{}\t_\t{}\t_\t_\t{}\t{}\t_\t_\n"
+TREE = (
+    ROW.format(1, "they", "PRON", 2, "nsubj")
+    + ROW.format(2, "see", "VERB", 0, "root")
+    + ROW.format(3, "us", "PRON", 2, "obj")
+    + "\n"
+)
+
+
+def judged(kind, *examples):
+    made = [Example(f"{kind}.x", language, *texts) for language, *texts in examples]
+    return {(j.language, j.metric): j.score for j in score_examples(made, {kind: kind})}
+
+
+def test_every_kind_of_task_is_judged():
+    from typing import get_args
+
+    kinds = {kind for kind in get_args(Kind) if kind != "synthetic_text"}  # running text
+    assert kinds <= set(KINDS)
+
+
+def test_tags_by_word_and_language():
+    gold = "PRON VERB PRON"
+    found = judged(
+        "tagging",
+        ("eng_Latn", "pos: they see us", gold, "PRON VERB"),
+        ("eng_Latn", "pos: they see us", gold, "PRON VERB PRON NOUN"),
+        ("swh_Latn", "pos: they see us", gold, ""),
+    )
+    assert found["eng_Latn", "accuracy"].value == pytest.approx(5 / 6)
+    assert found["eng_Latn", "accuracy"].n == 2
+    assert found["swh_Latn", "accuracy"].value == 0
+    assert found["swh_Latn", "accuracy"].low is None
+
+
+def test_trees():
+    gold = "+1:nsubj 0:root -1:obj"
+    found = judged("parsing", ("eng_Latn", "parse: they see us", gold, "+1:nsubj 0:root -1:obl"))
+    assert found["eng_Latn", "uas"].value == 1
+    assert found["eng_Latn", "las"].value == pytest.approx(2 / 3)
+
+
+def test_text_and_facts():
+    found = judged("translation", ("swh_Latn", "<2swh> hello", "habari yako", "habari yako"))
+    assert found["swh_Latn", "chrf++"].value == pytest.approx(100)
+    assert judged("facts", ("eng_Latn", "q", "Paris", "paris"))["eng_Latn", "p@1"].value == 1
+
+
+@pytest.mark.slow
+def test_answers_of_a_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("JAXLT_CACHE", str(tmp_path / "cache"))
+    for name, count in (("en_x-train", 40), ("en_x-dev", 5), ("sw_z-dev", 4), ("sw_z-train", 8)):
+        path = tmp_path / "ud" / f"{name}.conllu"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(TREE * count)
+    work = tmp_path / "work"
+    argv = ["train", "--gin_file=models/tiny.gin", "--gin_file=runs/finetune.gin"]
+    argv += ["--gin_file=data/tasks.gin", "--gin_file=tiny.gin", *SMALL, "--gin.BATCH_SIZE=8"]
+    argv += [f"--gin.TEXT={tmp_path / 'ud'}", f"--gin.WORKDIR={work}", "--gin.TRAIN_STEPS=30"]
+    argv += ["--gin.TARGETS_LENGTH=32", "--gin.LEARNING_RATE=0.02"]
+    argv += ["--gin.DataConfig.rates=[('eng_Latn', 1.0)]", "--gin.T5Config.dropout=0.0"]
+    argv += ["--gin.DataConfig.languages=['eng_Latn', 'swa_Latn']", "--gin.run.eval_data=None"]
+    assert main(argv) == 0
+    evaluate = ["eval", f"--workdir={work}", "--answers", "--languages=eng_Latn,swa_Latn"]
+    assert main(evaluate) == 0
+    assert "mean without the source" in capsys.readouterr().out
+    rows = [json.loads(line) for line in (work / "results.jsonl").read_text().splitlines()]
+    values = {r["language"]: r["value"] for r in rows if r["metric"] == "accuracy"}
+    assert set(values) == {"eng_Latn", "swa_Latn", "all", "without_source"}
+    assert values["without_source"] == values["swa_Latn"]
+    (saved,) = (work / "answers").iterdir()
+    answers = [json.loads(line) for line in saved.read_text().splitlines()]
+    assert len(answers) == 9
+    again = judged(
+        "tagging",
+        *([a["language"], *(a[k] for k in ("inputs", "target", "answer"))] for a in answers),
+    )
+    assert again["eng_Latn", "accuracy"].value == pytest.approx(values["eng_Latn"])
+    assert main([*evaluate, "--beams=2"]) == 0
+    model = jaxlt.load(work)
+    assert model.tag([["they", "see", "us"], ["us"]])[0] == ("PRON", "VERB", "PRON")
+    asked = "pos: they see us"
+    right, wrong = model.score([(asked, "PRON VERB PRON"), (asked, "VERB VERB VERB")])
+    assert wrong < right < 0
+    heads, relations = model.parse([["they", "see"]])[0]
+    assert len(heads) == len(relations) == 2
+    with pytest.raises(UserError, match="not trained on a language 'swa'"):
+        model.generate([asked], language="swa")
+    assert main([*evaluate, "--beams=2", "--top_k=3"]) == 2
+
+
+def test_a_loss_has_no_answers(tmp_path):
+    from jaxlt.commands.evaluate_answers import evaluate
+
+    class Run:
+        class data:
+            paired, objective = False, "span_corruption"
+
+    with pytest.raises(UserError, match="span_corruption"):
+        evaluate(Run, None, None, None, "validation", None)
