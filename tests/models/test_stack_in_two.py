@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import jaxprs_in_params
 
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.step import build
@@ -89,7 +90,7 @@ def work(jaxpr):
             inner = np.prod([eqn.invars[0].aval.shape[i] for i in left], dtype=int)
             total += 2 * int(inner) * int(np.prod(eqn.outvars[0].aval.shape, dtype=int))
         times = eqn.params.get("length", 1) if eqn.primitive.name == "scan" else 1
-        total += times * sum(work(sub) for sub in jax.core.jaxprs_in_params(eqn.params))
+        total += times * sum(work(sub) for sub in jaxprs_in_params(eqn.params))
     return total
 
 
