@@ -10,6 +10,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from jaxlt.data import text_forms
 from jaxlt.metrics.scores import Score, score
 from jaxlt.metrics.trees import Parse
@@ -115,8 +117,6 @@ def decode_examples(
         languages.append(source.languages.index(text.source))
         task = text.task.rpartition(".")[0] or objective
         known.append((task, text.target, vocabulary.decode(inputs), vocabulary.decode(target)))
-    import numpy as np
-
     decoded = predictor.decode_tokens(
         [np.asarray(row, np.int32) for row in rows],
         length,

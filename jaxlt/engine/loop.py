@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from jaxlt.data.batches import BatchSource
 from jaxlt.engine import distributed
@@ -178,8 +179,7 @@ def train(
     # --- shapes, shardings, compiled step ---------------------------------------------------------
     program = program_of(job, devices, spare(job.model, data.languages))
     checkpoints = Checkpoints(workdir.path, job.checkpoint)
-    check_batch(data.batch_size, job.train.accumulate, program.spec.mesh)
-    check_job(job, data, checkpoints)
+    check_job(job, data, checkpoints, program.spec.mesh)
     say = reporter or Reporter(workdir.path, job.train.steps)
 
     # --- where we are -----------------------------------------------------------------------------
@@ -191,8 +191,9 @@ def train(
     # --- the loop ---------------------------------------------------------------------------------
     ended = _over(position, job)  # a run that ended may be started again: it ends again
     feed = _feed(job, program, data, position.step, job.train.steps if ended is None else 0)
+    seen = TokenCounter(data.languages, position.language_tokens)
     bank_pace = pace(job, program, data.languages)
-    watch, seen = Watch(job, checkpoints, say, position.skipped_steps), _counter(data, position)
+    watch = Watch(job, checkpoints, say, position.skipped_steps)
     with _winding_up(checkpoints, feed, preemption, say):
         for step, batch, languages in feed:
             rate = learning_rate(job.schedule, step)
@@ -256,10 +257,6 @@ def _over(position: Position, job: Job) -> str | None:
     if position.step >= job.train.steps:
         return "done"
     return "patience" if 0 < job.train.patience <= position.bad_evaluations else None
-
-
-def _counter(data: BatchSource, position: Position) -> TokenCounter:
-    return TokenCounter(data.languages, position.language_tokens)
 
 
 def _best(position: Position, job: Job) -> bool:
@@ -366,8 +363,9 @@ def evaluate(
     return position.after_evaluation(metrics, metrics[config.best_metric], config.best_mode)
 
 
-def check_job(job: Job, data: BatchSource, checkpoints: Checkpoints) -> None:
+def check_job(job: Job, data: BatchSource, checkpoints: Checkpoints, mesh: Mesh) -> None:
     """Raises UserError for settings that would be without effect or do harm, before any step."""
+    check_batch(data.batch_size, job.train.accumulate, mesh)
     distributed.check_same("the newest checkpoint that it sees", checkpoints.latest())
     distributed.check_same("its data (DataConfig and the files' content)", data.fingerprint)
     check_languages(job.model, data)

@@ -20,7 +20,6 @@ from jaxlt.models.config import T5Config
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import Leaf, describe, tiny_batch, unflatten
 from jaxlt.models.layers import make_context
-from jaxlt.modules.library import working_layers
 from jaxlt.modules.site import Plug, owner
 
 
@@ -76,7 +75,7 @@ def _one_slot(p: Plug) -> Plug:
 
 
 def _repeats(name: str, leaf: Leaf, p: Plug) -> int:
-    return len(working_layers(p, leaf.shape[0])) if "/layers/" in f"{name}/" else 1
+    return len(p.working_layers(leaf.shape[0])) if "/layers/" in f"{name}/" else 1
 
 
 def _values(name: str, leaf: Leaf, p: Plug) -> int:

@@ -214,11 +214,6 @@ def _declare_sparse(
     }
 
 
-def is_index(name: str) -> bool:
-    """Says whether a leaf is a sparse delta's indices, which never train."""
-    return name.startswith(PREFIX) and name.endswith(INDICES)
-
-
 def applied(flat: Mapping[str, Any], deltas: Iterable[Delta], key: Any = None) -> Flat:
     """The leaves of a model with its deltas -> those of the model alone, the deltas added.
 

@@ -109,7 +109,7 @@ class Saved:
         for name, stored in wanted.items():
             shape, value = tuple(shapes[name]), found[stored]
             if "/layers/" in name:
-                layers = working_layers(other, shape[0])
+                layers = other.working_layers(shape[0])
                 if value.shape != (len(layers), *shape[1:]):
                     raise self._misfit(stored, value.shape, (len(layers), *shape[1:]))
                 whole = np.zeros(shape, value.dtype)
@@ -125,11 +125,6 @@ class Saved:
             f"The module '{self.name}' ({self.path}) has another size: '{name}' is {list(have)}, "
             f"and this backbone asks for {list(want)}."
         )
-
-
-def working_layers(p: Plug, count: int) -> list[int]:
-    """The layers of a stack of `count` in which a plug works."""
-    return [i for i in range(count) if p.works_in(i, count)]
 
 
 def _shown(value: Any) -> str:
@@ -226,7 +221,7 @@ def save(
             assert slot is not None
             value = np.take(value, slot, axis=axes[leaf].index("routes"))
         if stacked:
-            value = value[working_layers(p, len(value))]
+            value = value[p.working_layers(len(value))]
         values[_stored(leaf, p.name)] = np.ascontiguousarray(value)
     described = _record_of(p)
     saved = Saved(

@@ -25,7 +25,7 @@ Flat = dict[str, Any]
 # The weights of the backbone behind a Site that is no projection's own: by the Site's name, the
 # modules beside it that may be meant.
 _BESIDE = {
-    "mlp_inner": ("mlp/wo", "wo"),
+    "mlp_inner": ("wo",),
     "attn_norm": ("pre_attention_layer_norm", "pre_self_attention_layer_norm"),
     "cross_attn_norm": ("pre_cross_attention_layer_norm",),
     "mlp_norm": ("pre_mlp_layer_norm",),

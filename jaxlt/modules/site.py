@@ -213,6 +213,10 @@ class Plug:
         chosen = range(count) if self.layers is None else [n % count for n in self.layers]
         return layer in chosen and layer not in [n % count for n in self.leave_out]
 
+    def working_layers(self, count: int) -> list[int]:
+        """Returns the layers of a stack of `count` in which the plug works."""
+        return [i for i in range(count) if self.works_in(i, count)]
+
     def matches(self, place: str) -> bool:
         """Says whether this plug belongs at `place` ('encoder/mlp_out')."""
         stack, _, rest = place.partition("/")
