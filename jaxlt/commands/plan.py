@@ -1,9 +1,15 @@
-"""Show what a run will need, without running it: parameters, sharding, memory, work."""
+"""Show what a run will need, without running it: parameters, sharding, memory, work, time.
+
+With --topology the training step is compiled for TPUs that are not there.
+"""
 
 import argparse
+import dataclasses
+import json
+import os
 from typing import TYPE_CHECKING
 
-from jaxlt.commands import session
+from jaxlt.commands import plan_compile, plan_search, plan_table, session
 from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
@@ -11,6 +17,7 @@ if TYPE_CHECKING:
 
     from jaxlt.config import RunConfig
     from jaxlt.engine.aot import Plan
+    from jaxlt.engine.estimate import Estimate
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,12 +25,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compile",
         action="store_true",
-        help="compile the step for the devices at hand; the compiler's memory count joins in",
+        help="compile the step for the devices at hand: the compiler's memory count and an "
+        "estimate of the time",
     )
     parser.add_argument(
         "--modules",
         action="store_true",
         help="what each plug costs instead: parameters a language or task, FLOPs, optimizer state",
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    group = parser.add_argument_group("TPUs that are not there (needs the extra `plan`)")
+    group.add_argument(
+        "--topology",
+        metavar="CHIP:AxB[xC]",
+        help="compile the step for v5e:16x16, v4:4x4x4, v5p:8x8x8, v6e:16x16, ...; for several "
+        "slices 2*v5p:8x8x8",
+    )
+    group.add_argument(
+        "--search",
+        action="store_true",
+        help="try meshes, remat policies and batch sizes on the topology; the best are marked",
+    )
+    group.add_argument(
+        "--meshes", nargs="+", default=[], metavar="fsdp=N,tensor=M", help="to search; data: rest"
+    )
+    group.add_argument("--remats", nargs="+", default=[], metavar="POLICY", help="to search")
+    group.add_argument(
+        "--batch_sizes", nargs="+", type=int, default=[], metavar="ROWS", help="to search"
+    )
+    group.add_argument(
+        "--jobs", type=int, help="compilations at a time in a search (half of the processors)"
+    )
+    group.add_argument(
+        "--dump", metavar="FOLDER", help="keep the compiler's files: the program, memory, schedule"
     )
     session.add_machine_arguments(parser)
 
@@ -32,13 +66,89 @@ def main(args: argparse.Namespace) -> int:
     """Plans what the gin flags describe."""
     from jaxlt.commands.main import load_run
 
-    run = load_run(args, {"WORKDIR": "", "TEXT": "", "INIT_FROM": None})
+    run = load_run(args, plan_compile.FALLBACKS)
+    if args.topology:
+        if args.modules or args.compile:
+            raise UserError("--topology compiles by itself, and --modules counts without it.")
+        return search(run, args) if args.search else show_topology(run, args)
+    if args.search:
+        raise UserError("--search tries configurations on a --topology, such as v5e:16x16.")
     session.start_jax(args)
     if args.modules:
         show_modules(run)
     else:
-        show(run, args.compile)
+        show(run, args.compile, args.json)
     return 0
+
+
+def show_topology(run: "RunConfig", args: argparse.Namespace) -> int:
+    """Prints the estimate for one topology; the status is 1 where the step does not fit."""
+    found = _compile(args)
+    if args.json:
+        print(json.dumps(as_json(found), indent=1))
+    else:
+        advice = [] if found.fits else plan_compile.advice(run, found.mesh)
+        for line in plan_table.lines_of(found, advice):
+            screen().print(line, markup=False, soft_wrap=True)
+    return 0 if found.fits else 1
+
+
+def _compile(
+    args: argparse.Namespace, candidate: plan_search.Candidate | None = None
+) -> "Estimate":
+    from jaxlt.engine.topologies import need_libtpu, parse_topology
+
+    need_libtpu(parse_topology(args.topology).name)
+    return plan_compile.compile_for(
+        args.topology,
+        args.gin_file,
+        args.gin_overrides,
+        args.gin_search_paths,
+        candidate,
+        args.dump,
+    )
+
+
+def search(run: "RunConfig", args: argparse.Namespace) -> int:
+    """Prints a row a configuration; the status is 1 where none fits."""
+    from jaxlt.engine.topologies import need_libtpu, parse_topology
+
+    if args.dump:
+        raise UserError("--dump keeps the files of one configuration, and --search tries many.")
+    topology = parse_topology(args.topology)
+    tries = plan_search.candidates(run, topology, args.meshes, args.remats, args.batch_sizes)
+    need_libtpu(topology.name)
+    console = screen()
+    if not args.json:
+        console.print(f"{len(tries)} configurations on {topology.name}, larger batches last")
+
+    def one(candidate: plan_search.Candidate) -> "Estimate":
+        try:
+            return _compile(args, candidate)
+        except UserError as error:
+            return plan_compile.failed(args.topology, str(error))
+
+    def tell(found: plan_search.Found) -> None:
+        if not args.json:
+            console.print(f"  {plan_table.short(found)}", markup=False, soft_wrap=True)
+
+    jobs = args.jobs or max(1, (os.cpu_count() or 2) // 2)
+    found = plan_search.search(tries, one, jobs, tell)
+    if args.json:
+        rows = [
+            {"overrides": f.candidate.overrides, "best": f.best, **as_json(f.estimate)}
+            for f in found
+        ]
+        print(json.dumps(rows, indent=1))
+    else:
+        console.print(plan_table.search_table(found))
+        console.print("* nothing else is both faster and smaller", markup=False)
+    return 0 if any(f.estimate.fits for f in found) else 1
+
+
+def as_json(found: "Estimate") -> dict[str, object]:
+    """All figures of an estimate."""
+    return {**dataclasses.asdict(found), "headroom": found.headroom}
 
 
 def show_modules(run: "RunConfig") -> None:
@@ -87,20 +197,51 @@ def screen() -> "Console":
     return console if console.is_terminal else Console(highlight=False, width=160)
 
 
-def show(run: "RunConfig", compile_step: bool = False) -> None:
-    """Prints the plan of a run; on several hosts one of them does."""
+def show(run: "RunConfig", compile_step: bool = False, as_text: bool = False) -> None:
+    """Prints the plan of a run, or its JSON text; on several hosts one of them does."""
     from jaxlt.engine import distributed
     from jaxlt.engine.aot import plan_run
 
     inputs, targets = session.lengths(run)
-    plan = plan_run(run, run.data.batch_size, inputs, targets, compile_step)
+    rows, fields = run.data.batch_size, session.fields(run)
+    plan = plan_run(run, rows, inputs, targets, compile_step, fields)
+    found = _present(run, plan) if compile_step else None
     if not distributed.is_primary():
+        return
+    if as_text:
+        print(json.dumps(plan_json(plan, found), indent=1))
         return
     console = screen()
     console.print(parameters(plan))
     console.print(groups(plan))
-    for line in summary(run, plan, inputs, targets):
+    lines = summary(run, plan, inputs, targets)
+    if found is not None:
+        lines += plan_table.time_lines(found) + [f"note: {note}" for note in found.notes]
+    for line in lines:
         console.print(line, markup=False, soft_wrap=True)
+
+
+def _present(run: "RunConfig", plan: "Plan") -> "Estimate":
+    """The estimate for the devices at hand, of a step that is compiled already."""
+    from jaxlt.engine.estimate import Work, estimate, present_machine
+    from jaxlt.engine.loop import program_of
+
+    work = Work(run.data.batch_size, plan.tokens, plan.flops, run.train.steps)
+    machine = present_machine(run.model.dtype)
+    return estimate(program_of(run), work, machine, lambda: plan.executable)
+
+
+def plan_json(plan: "Plan", found: "Estimate | None") -> dict[str, object]:
+    """All figures of a plan; `estimate` where the step was compiled."""
+    groups = {n: {"parameters": c, "trainable": t} for n, (c, t) in plan.groups.items()}
+    return {
+        "mesh": dict(plan.mesh),
+        "groups": groups,
+        "memory": dict(plan.memory),
+        "model_flops": plan.flops,
+        "tokens": plan.tokens,
+        "estimate": as_json(found) if found else None,
+    }
 
 
 def parameters(plan: "Plan"):

@@ -8,7 +8,7 @@ compiler's own count of its temporary memory joins the estimate.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,12 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 
+from jaxlt.data.batches import Spec
 from jaxlt.engine.flops import step_flops
 from jaxlt.engine.loop import Job, program_of
 from jaxlt.engine.partitioning import batch_sharding, check_batch, replicated
 from jaxlt.engine.state import LossScale, TrainState, optimizer_abstract
 from jaxlt.engine.step import Hyper, Program, mesh_context
-from jaxlt.models.config import T5Config
+from jaxlt.errors import UserError
+from jaxlt.models.config import ModelConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +47,12 @@ class Plan:
     memory: Mapping[str, int]
     flops: float  # of a step, over all devices
     tokens: int  # of a step
-    compiled: bool
+    executable: Any = dataclasses.field(default=None, compare=False, repr=False)  # where compiled
+
+    @property
+    def compiled(self) -> bool:
+        """True where the compiler was asked."""
+        return self.executable is not None
 
     @property
     def total_memory(self) -> int:
@@ -59,25 +66,46 @@ def device_bytes(shape: tuple[int, ...], dtype: Any, sharding: NamedSharding) ->
 
 
 def abstract_batch(
-    config: T5Config, rows: int, inputs: int, targets: int, program: Program
+    config: ModelConfig,
+    rows: int,
+    inputs: int,
+    targets: int,
+    program: Program,
+    fields: Spec | None = None,
 ) -> dict[str, jax.ShapeDtypeStruct]:
-    """The batch of a training step as shapes."""
+    """The batch of a training step as shapes.
+
+    fields: the spec of what makes the rows, which a model with heads needs: they have fields of
+    their own.
+    """
     sharding = batch_sharding(program.spec.mesh)
 
     def field(shape: tuple[int, ...], dtype: Any = np.int32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=sharding)
 
-    batch = {"language": field(()), "row": field(()), "target_bytes": field(())}
-    batch["encoder_input_tokens"] = field((inputs,))
+    batch = {"language": field(()), "row": field(())}
+    if config.heads:
+        if fields is None:
+            raise UserError("The batch of a model with heads is known by its source's spec alone.")
+        batch |= {name: field(*one) for name, one in fields.items()}
+    else:
+        batch |= _backbone_fields(config, field, inputs, targets)
+    for plug in config.plugs:
+        if plug.key in ("target", "task"):
+            batch["target_language" if plug.key == "target" else "task"] = field(())
+    return batch
+
+
+def _backbone_fields(
+    config: ModelConfig, field: Callable[..., jax.ShapeDtypeStruct], inputs: int, targets: int
+) -> dict[str, jax.ShapeDtypeStruct]:
+    batch = {"target_bytes": field(()), "encoder_input_tokens": field((inputs,))}
     if config.is_encoder:
         batch["encoder_target_tokens"] = field((inputs,))
         batch["encoder_loss_weights"] = field((inputs,), np.float32)
     else:
         batch["decoder_input_tokens"] = batch["decoder_target_tokens"] = field((targets,))
         batch["decoder_loss_weights"] = field((targets,), np.float32)
-    for plug in config.plugs:
-        if plug.key in ("target", "task"):
-            batch["target_language" if plug.key == "target" else "task"] = field(())
     return batch
 
 
@@ -112,6 +140,8 @@ def group_of(name: str) -> str:
     collection, *parts = name.split("/")
     if collection == "modules":
         return f"modules: {parts[-2]}"
+    if collection == "heads":
+        return f"heads: {parts[0]}"
     if parts[0] not in ("encoder", "decoder"):
         return parts[0].replace("_", " ")
     for kind in ("norm", "attention", "mlp", "logits_dense", "relpos_bias", "positions"):
@@ -120,8 +150,18 @@ def group_of(name: str) -> str:
     return parts[0]
 
 
-def plan_run(job: Job, rows: int, inputs: int, targets: int, compile_step: bool = False) -> Plan:
-    """Plans a training run of [rows, inputs] -> [rows, targets] batches on the devices at hand."""
+def plan_run(
+    job: Job,
+    rows: int,
+    inputs: int,
+    targets: int,
+    compile_step: bool = False,
+    fields: Spec | None = None,
+) -> Plan:
+    """Plans a training run of [rows, inputs] -> [rows, targets] batches on the devices at hand.
+
+    fields: see `abstract_batch`; where the step is not compiled they are not needed.
+    """
     program = program_of(job)
     layout, mesh = program.layout, program.spec.mesh
     check_batch(rows, job.train.accumulate, mesh)
@@ -134,23 +174,31 @@ def plan_run(job: Job, rows: int, inputs: int, targets: int, compile_step: bool 
         table.append(Row(name, leaf.shape, text, name in trains, count))
         whole, trained = groups.get(group_of(name), (0, 0))
         groups[group_of(name)] = (whole + count, trained + count * (name in trains))
-    total = sum(r.count for r in table)
-    share = sum(r.count for r in table if r.trainable) / total
+    executable = None
+    if compile_step:
+        batch = abstract_batch(job.model, rows, inputs, targets, program, fields)
+        executable = compile_train(program, batch)
     return Plan(
         rows=tuple(table),
         groups=groups,
         mesh=dict(mesh.shape),
-        memory=_memory(job, program, rows, inputs, targets, compile_step),
-        flops=step_flops(job.model, rows, inputs, targets, share),
+        memory=_memory(program, rows, executable),
+        flops=model_flops(program, rows, inputs, targets),
         tokens=rows * (inputs + targets),
-        compiled=compile_step,
+        executable=executable,
     )
 
 
-def _memory(
-    job: Job, program: Program, rows: int, inputs: int, targets: int, compile_step: bool
-) -> dict[str, int]:
-    """Bytes on one device, by what holds them."""
+def model_flops(program: Program, rows: int, inputs: int, targets: int) -> float:
+    """FLOPs of a step over all devices, by hand."""
+    layout = program.layout
+    sizes = {n: math.prod(leaf.shape) for n, leaf in layout.leaves.items()}
+    share = sum(sizes[n] for n in layout.trainable) / sum(sizes.values())
+    return step_flops(program.spec.model, rows, inputs, targets, share)
+
+
+def _memory(program: Program, rows: int, executable: Any) -> dict[str, int]:
+    """Bytes on one device, by what holds them; of a compiled step, by the compiler's count too."""
     layout = program.layout
 
     def held(names: tuple[str, ...]) -> int:
@@ -165,9 +213,8 @@ def _memory(
         "frozen parameters": held(layout.frozen),
         "optimizer state": sum(device_bytes(a.shape, a.dtype, a.sharding) for a in optimizer),
     }
-    if compile_step:
-        batch = abstract_batch(job.model, rows, inputs, targets, program)
-        analysis = compile_train(program, batch).memory_analysis()
+    if executable is not None:
+        analysis = executable.memory_analysis()
         memory["temporaries, gradients included (compiled)"] = int(analysis.temp_size_in_bytes)
     else:
         banked = {n: b for b in program.optimizer.banks for n in b.axes if not b.spread}

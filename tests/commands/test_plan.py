@@ -1,5 +1,6 @@
 """What `jaxlt plan` and `--dry_run` count is what a run really has."""
 
+import json
 import re
 
 import jax
@@ -91,3 +92,18 @@ def test_the_compilers_count_agrees_with_the_plan(quick_compile):
     peak -= analysis.alias_size_in_bytes
     assert plan.total_memory == pytest.approx(peak, rel=0.1)
     assert plan.compiled
+
+
+def test_a_compiled_plan_as_json(capsys, tmp_path, quick_compile):
+    sizes = ("T5Config.encoder_layers=1", "T5Config.decoder_layers=1", "INPUTS_LENGTH=32")
+    flags = [f"--gin.{s}" for s in (*sizes, "BATCH_SIZE=8", "DTYPE=float32")]
+    files = ("--gin_file=models/tiny.gin", "--gin_file=runs/pretrain.gin")
+    assert main(["plan", *files, *flags, "--compile", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    found = plan["estimate"]
+    assert plan["groups"]["token embedder"]["parameters"] == 384 * 256
+    assert found["model_flops"] == plan["model_flops"]
+    assert found["program_flops"] == pytest.approx(found["model_flops"], rel=0.15)
+    assert found["memory"]["arguments"] > 0 and found["step"][0] > 0
+    held = sum(v for name, v in plan["memory"].items() if "compiled" not in name)
+    assert held == pytest.approx(found["memory"]["arguments"], rel=0.1)

@@ -1,0 +1,158 @@
+"""TPU chips as numbers, and topologies of them that a step can be compiled for without a TPU.
+
+    topology = parse_topology("2*v5p:8x8x8")   # two slices of 512 chips each
+    devices = topology.devices()               # JAX devices to lay a mesh over; needs libtpu
+
+Nothing here touches a device: libtpu describes the topology and compiles for it on any CPU.
+"""
+
+import dataclasses
+import importlib.util
+import math
+import re
+from typing import Any
+
+from jaxlt.errors import UserError, nearest
+
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """One chip, both of its cores where it has two.
+
+    hbm is what the compiler lets a program have. Bandwidths are bytes a second: `link` of one link
+    to a neighbour in one direction, `network` a chip's share of its host's network.
+    """
+
+    name: str
+    peak: float  # bf16 FLOP a second
+    hbm: int
+    hbm_bandwidth: float
+    link: float
+    ring: int  # an axis whose length is a multiple of this many chips closes to a ring
+    network: float
+    clock: float  # cycles a second
+    axes: int  # of the torus
+    host: tuple[int, ...]  # chips of a host along the axes
+    matmul: float  # share of the peak that the compiler's cycles give a large matrix product
+
+
+# Peak, memory and ICI: docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}, "System architecture". ICI
+# is stated there a chip; here it is divided by its ports (4 or 6) and directions. Network: the NICs
+# of a host over its chips (v5e: 2 x 100 Gbps over 8; v6e: 4 x 200 over 8; v4, v5p: 200 over 4).
+# Clock: the rate at which the matrix units listed there reach the peak (v6e: v5p's). hbm: the limit
+# that libtpu 0.0.51 names when a program is too large. matmul: its cycles for a product of two bf16
+# arrays of 8192 x 8192, by that clock.
+CHIPS = {
+    c.name: c
+    for c in (
+        Chip("v4", 275e12, int(30.75 * GIB), 1228e9, 50e9, 4, 6.25e9, 1.05e9, 3, (2, 2, 1), 0.93),
+        Chip("v5e", 197e12, int(15.75 * GIB), 819e9, 50e9, 16, 3.125e9, 1.5e9, 2, (2, 2, 1), 0.88),
+        Chip("v5p", 459e12, int(95.73 * GIB), 2765e9, 100e9, 4, 6.25e9, 1.75e9, 3, (2, 2, 1), 0.90),
+        Chip(
+            "v6e", 918e12, int(31.24 * GIB), 1638e9, 100e9, 16, 12.5e9, 1.75e9, 2, (2, 2, 1), 0.70
+        ),
+    )
+}
+_FORM = re.compile(r"(?:(\d+)\*)?([a-z0-9]+):(\d+(?:x\d+)*)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Topology:
+    """Slices of one kind of chip."""
+
+    chip: Chip
+    shape: tuple[int, ...]  # chips along each axis of a slice
+    slices: int = 1
+
+    @property
+    def chips(self) -> int:
+        """Of all slices."""
+        return self.slices * math.prod(self.shape)
+
+    @property
+    def name(self) -> str:
+        """As `parse_topology` reads it."""
+        slices = f"{self.slices}*" if self.slices > 1 else ""
+        return f"{slices}{self.chip.name}:{'x'.join(map(str, self.shape))}"
+
+    def is_ring(self, axis: int) -> bool:
+        """True where the last chip of an axis has a link to the first."""
+        return self.shape[axis] % self.chip.ring == 0
+
+    def devices(self) -> list[Any]:
+        """Its devices in JAX's order, to compile for. Set `ENVIRONMENT` before JAX starts."""
+        need_libtpu(self.name)
+        from jax.experimental import topologies
+
+        try:
+            return list(
+                topologies.get_topology_desc(
+                    f"{self.chip.name}:{'x'.join(map(str, self.shape))}",
+                    platform="tpu",
+                    **self._options(),
+                ).devices
+            )
+        except Exception as error:
+            raise UserError(
+                f"libtpu knows no topology {self.name}: {str(error).splitlines()[0]} Sides are "
+                f"as a pod has them: {_EXAMPLES[self.chip.name]}."
+            ) from error
+
+    def _options(self) -> dict[str, Any]:
+        host = tuple(min(a, b) for a, b in zip(self.chip.host, (*self.shape, 1, 1), strict=False))
+        options: dict[str, Any] = {"chips_per_host_bounds": host}
+        if self.chip.name == "v4":  # without it each of a chip's two cores is a device
+            options["chip_config_name"] = "megacore"
+        if self.slices > 1:
+            options["num_slices"] = self.slices
+        return options
+
+
+def need_libtpu(topology: str) -> None:
+    """Raises UserError where the TPU compiler is not installed."""
+    if importlib.util.find_spec("libtpu") is None:
+        raise UserError(
+            f"Compiling for {topology} needs libtpu, which is not installed here (no TPU is "
+            "needed): pip install 'jaxlt[plan]'"
+        )
+
+
+_EXAMPLES = {
+    "v4": "v4:2x2x1, v4:4x4x4, v4:8x8x8",
+    "v5e": "v5e:2x2, v5e:4x4, v5e:16x16",
+    "v5p": "v5p:2x2x1, v5p:4x4x4, v5p:16x16x16",
+    "v6e": "v6e:2x2, v6e:4x4, v6e:16x16",
+}
+# What libtpu and JAX read when they start: no TPU is looked for, neither here nor on the network.
+ENVIRONMENT = {
+    "JAX_PLATFORMS": "cpu",
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "TPU_ACCELERATOR_TYPE": "",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "true",  # several compilations at a time on one machine
+}
+
+
+def parse_topology(text: str) -> Topology:
+    """Reads 'v5e:16x16' or, for several slices, '2*v5p:8x8x8'."""
+    found = _FORM.fullmatch(text.strip().lower())
+    if not found:
+        raise UserError(
+            f"--topology={text} is not a topology. It is a chip and the sides of a slice, such as "
+            f"{', '.join(e.split(',')[0] for e in _EXAMPLES.values())}, or several slices: "
+            "2*v5p:8x8x8."
+        )
+    slices, name, sides = found.groups()
+    if name not in CHIPS:
+        raise UserError(
+            f"--topology={text} names no chip that jaxlt knows ({', '.join(CHIPS)})."
+            + nearest(name, CHIPS)
+        )
+    chip, shape = CHIPS[name], tuple(int(s) for s in sides.split("x"))
+    if len(shape) != chip.axes or 0 in shape or slices == "0":
+        raise UserError(
+            f"--topology={text}: a slice of {name} has {chip.axes} sides: {_EXAMPLES[name]}."
+        )
+    return Topology(chip, shape, int(slices or 1))
