@@ -45,7 +45,7 @@ def write_corpus(folder: Path, languages: int, words: int) -> None:
 
 def config(folder: Path):
     """The mixture that both sides read."""
-    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.config import DataConfig
 
     return DataConfig(
         sources=str(folder / "text"),

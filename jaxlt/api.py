@@ -3,86 +3,253 @@
 import jaxlt
 model = jaxlt.load("runs/task", modules="lang=swh_Latn", library="library")
 model.tag([["Habari", "yako", "?"]])
+model.classify(["Nimefurahi sana"], labels=["positive", "negative"])
 """
 
 import argparse
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxlt.data import text_forms
-from jaxlt.errors import UserError
+from jaxlt.data.readers.iob2 import Span, Tagged
+from jaxlt.errors import UserError, nearest
 
 if TYPE_CHECKING:
+    from jaxlt.commands.infer_asking import Asker, Routes, Settings
+    from jaxlt.commands.infer_labelling import Labeller
     from jaxlt.config import RunConfig
     from jaxlt.data.vocabularies import Vocabulary
     from jaxlt.engine.predictor import Predictor
+
+Names = str | Sequence[str] | None  # a language for all, or one for each
+Words = Sequence[str]
+_ROWS = 32  # scored together
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
     """What `load` opens. Answers come in the order of what is asked.
 
-    A word list is a sentence that is tokenised already. `language` is that of the texts, needed
-    where modules go by it and no `modules` of one language were given to `load`.
+    A word list is a sentence that is tokenised already. `language` is that of the texts (a name for
+    all, or one for each), needed where modules go by it and no `modules` of one language were given
+    to `load`; `target` that of the answers. Every method but `score` takes the settings of
+    jaxlt.commands.infer_asking.Settings by name: labels, force, length, long, batch_size, decoding.
     """
 
     run: "RunConfig"
     predictor: "Predictor"
     vocabulary: "Vocabulary"
 
-    def generate(
-        self, texts: Iterable[str], language: str | None = None, length: int | None = None
-    ) -> list[str]:
-        """Texts in, what the model writes out; greedy."""
-        from jaxlt.commands import session
-        from jaxlt.commands.infer import codec_of
-
-        inputs, targets = session.lengths(self.run)
-        texts = list(texts)
-        return self.predictor.decode_texts(
-            texts,
-            codec_of(self.run, self.vocabulary),
-            inputs_length=inputs,
-            length=length or targets,
-            languages=self._languages(language, len(texts)),
-        )
-
-    def tag(self, sentences: Sequence[Sequence[str]], language: str | None = None) -> list[Any]:
+    def tag(
+        self,
+        sentences: Iterable[Words],
+        language: Names = None,
+        target: Names = None,
+        **settings: Any,
+    ) -> list[tuple[str, ...]]:
         """Parts of speech: word lists in, a tuple of as many tags out for each."""
-        asked = [f"pos: {text_forms.words_text(words)}" for words in sentences]
-        answers = self.generate(asked, language)
-        return [
-            text_forms.tags_from(answer, len(words))
-            for answer, words in zip(answers, sentences, strict=True)
-        ]
+        given = list(sentences)
+        return self._tag(given, *self._how(len(given), language, target, settings))
 
-    def parse(self, sentences: Sequence[Sequence[str]], language: str | None = None) -> list[Any]:
+    def parse(
+        self,
+        sentences: Iterable[Words],
+        language: Names = None,
+        target: Names = None,
+        **settings: Any,
+    ) -> list[tuple[tuple[int, ...], tuple[str, ...]]]:
         """Dependency trees: word lists in, (heads, relations) out for each; 0 is the root."""
-        asked = [f"parse: {text_forms.words_text(words)}" for words in sentences]
-        answers = self.generate(asked, language)
-        return [
-            text_forms.arcs_from(answer, len(words))
-            for answer, words in zip(answers, sentences, strict=True)
-        ]
+        given = list(sentences)
+        return self._parse(given, *self._how(len(given), language, target, settings))
+
+    def entities(
+        self,
+        sentences: Iterable[Words],
+        language: Names = None,
+        target: Names = None,
+        **settings: Any,
+    ) -> list[tuple[Span, ...]]:
+        """Named entities: word lists in, (start, end, label) of each entity out for each."""
+        given = list(sentences)
+        return self._entities(given, *self._how(len(given), language, target, settings))
+
+    def classify(
+        self, texts: Iterable[str], language: Names = None, target: Names = None, **settings: Any
+    ) -> list[Any]:
+        """Texts in, the name of each one's class out."""
+        given = list(texts)
+        routes, how = self._how(len(given), language, target, settings)
+        return _best(self._classify(given, routes, how), how)
+
+    def pairs(
+        self,
+        pairs: Iterable[tuple[str, str]],
+        language: Names = None,
+        target: Names = None,
+        **settings: Any,
+    ) -> list[Any]:
+        """(premise, hypothesis) in, the name of each pair's class out."""
+        given = list(pairs)
+        routes, how = self._how(len(given), language, target, settings)
+        return _best(self._pairs(given, routes, how), how)
+
+    def answer(
+        self,
+        questions: Iterable[tuple[str, str]],
+        language: Names = None,
+        target: Names = None,
+        **settings: Any,
+    ) -> list[Any]:
+        """(question, context) in, the text of each answer out."""
+        given = list(questions)
+        routes, how = self._how(len(given), language, target, settings)
+        return _best(self._answer(given, routes, how), how)
 
     def translate(
-        self, texts: Iterable[str], target: str, language: str | None = None
-    ) -> list[str]:
+        self, texts: Iterable[str], target: Names, language: Names = None, **settings: Any
+    ) -> list[Any]:
         """Texts in, their translations into `target` out, by the tag that the run trained with."""
-        tag = self.run.data.tag.replace("{target}", target)
-        return self.generate([f"{tag}{text}" for text in texts], language)
+        given = list(texts)
+        if target is None:
+            raise UserError("Translation is into a language: give its name as `target`.")
+        routes, how = self._how(len(given), language, target, settings)
+        names = [self._known(name) for name in _each(target, len(given), "target")]
+        for i, name in enumerate(names):
+            if not name:
+                raise UserError(f"{how.name(i)} says no language to translate into (--target).")
+        return _best(self._translate(given, names, routes, how), how)
 
-    def score(self, pairs: Sequence[tuple[str, str]], language: str | None = None) -> list[float]:
+    def generate(
+        self, texts: Iterable[str], language: Names = None, target: Names = None, **settings: Any
+    ) -> list[Any]:
+        """Texts in as they stand, what the model writes out; greedy unless told otherwise."""
+        given = list(texts)
+        routes, how = self._how(len(given), language, target, settings)
+        return _best(self._write(given, routes, how), how)
+
+    def score(
+        self, pairs: Iterable[tuple[str, str]], language: Names = None, target: Names = None
+    ) -> list[float]:
         """Log-probability (nats) of each target text given its input."""
+        given = list(pairs)
+        routes, _ = self._how(len(given), language, target, {})
+        out: list[float] = []
+        for start in range(0, len(given), _ROWS):
+            some = range(start, min(start + _ROWS, len(given)))
+            out += self._scores([given[i] for i in some], routes.of(some), start)
+        return out
+
+    # One method a task takes what is asked, routes and settings, and returns its answers; of text
+    # it is a tuple each, best first.
+
+    def _tag(
+        self, sentences: Sequence[Words], routes: "Routes", how: "Settings"
+    ) -> list[tuple[str, ...]]:
+        if self._heads:
+            return self._heads.tags(sentences, routes, how)
+
+        def form(words: Words) -> str:
+            return f"{self._prefix}: {text_forms.words_text(words)}"
+
+        parts = self._asker.by_words(sentences, form, routes, how)
+        return [
+            tuple(chain.from_iterable(text_forms.tags_from(a, len(w)) for w, a in of))
+            for of in parts
+        ]
+
+    def _parse(
+        self, sentences: Sequence[Words], routes: "Routes", how: "Settings"
+    ) -> list[tuple[tuple[int, ...], tuple[str, ...]]]:
+        if self._heads:
+            return self._heads.trees(sentences, routes, how)
+        _check_free(how, "parse")
+        asked = [f"parse: {text_forms.words_text(words)}" for words in sentences]
+        written = self._asker.write(asked, routes, how, whole=False)
+        for i, one in enumerate(written):
+            if one.unfinished:
+                how.notes.unfinished.add(how.name(i))
+        return [
+            as_tree(*text_forms.arcs_from(one.answers[0], len(words)))
+            for one, words in zip(written, sentences, strict=True)
+        ]
+
+    def _entities(
+        self, sentences: Sequence[Words], routes: "Routes", how: "Settings"
+    ) -> list[tuple[Span, ...]]:
+        if self._heads:
+            return self._heads.entities(sentences, routes, how)
+
+        def form(words: Words) -> str:
+            return text_forms.entities(Tagged(tuple(words), ("O",) * len(words)))[0]
+
+        _check_free(how, "entities")
+        out = []
+        for parts in self._asker.by_words(sentences, form, routes, how):
+            found: list[Span] = []
+            start = 0
+            for words, answer in parts:
+                spans = text_forms.entities_from(answer, words)
+                found += [Span(start + a, start + b, label) for a, b, label in spans]
+                start += len(words)
+            out.append(tuple(found))
+        return out
+
+    def _classify(
+        self, texts: Sequence[str], routes: "Routes", how: "Settings"
+    ) -> list[tuple[str, ...]]:
+        if self._heads:
+            return self._heads.classes(texts, routes, how)
+        return self._write([text_forms.topic(text, "")[0] for text in texts], routes, how, False)
+
+    def _pairs(
+        self, pairs: Sequence[tuple[str, str]], routes: "Routes", how: "Settings"
+    ) -> list[tuple[str, ...]]:
+        if self._heads:
+            return self._heads.pairs(pairs, routes, how)
+        said = {text_forms.inference("", "", label)[1]: label for label in how.labels}
+        asked = [text_forms.inference(premise, hypothesis, "")[0] for premise, hypothesis in pairs]
+        own = dataclasses.replace(how, labels=tuple(said))
+        found = self._write(asked, routes, own, False)
+        return [tuple(said.get(answer, answer) for answer in answers) for answers in found]
+
+    def _answer(
+        self, questions: Sequence[tuple[str, str]], routes: "Routes", how: "Settings"
+    ) -> list[tuple[str, ...]]:
+        if self._heads:
+            return self._heads.answers(questions, routes, how)
+        asked = [text_forms.question(asked, context, "")[0] for asked, context in questions]
+        return self._write(asked, routes, how, False)
+
+    def _translate(
+        self, texts: Sequence[str], targets: Sequence[str], routes: "Routes", how: "Settings"
+    ) -> list[tuple[str, ...]]:
+        tag = self.run.data.tag
+        asked = [
+            text_forms.translation(text, "", target, tag)[0]
+            for text, target in zip(texts, targets, strict=True)
+        ]
+        return self._write(asked, routes, how)
+
+    def _write(
+        self, texts: Sequence[str], routes: "Routes", how: "Settings", whole: bool = True
+    ) -> list[tuple[str, ...]]:
+        return [one.answers for one in self._asker.write(texts, routes, how, whole=whole)]
+
+    def _scores(
+        self, pairs: Sequence[tuple[str, str]], routes: "Routes", first: int
+    ) -> list[float]:
         from jaxlt.commands import session
         from jaxlt.engine.predictor import encode
 
         inputs, targets = session.lengths(self.run)
+        codec = self._asker.codec
         sides = [
-            [encode(self.vocabulary, text, limit, what=f"Pair {i}")[0] for i, text in enumerate(of)]
+            [encode(codec, t, limit, what=f"Pair {first + i}")[0] for i, t in enumerate(of)]
             for of, limit in zip(zip(*pairs, strict=True), (inputs, targets), strict=True)
         ]
         source, target = (
@@ -94,18 +261,136 @@ class Model:
             "decoder_target_tokens": target,
             "decoder_loss_weights": (target > 0).astype(np.float32),
         }
-        languages = self._languages(language, len(pairs))
-        if languages is not None:
-            batch["language"] = np.array(languages, np.int32)
+        for name, ids in zip(("language", "target_language"), routes, strict=True):
+            if ids is not None:
+                batch[name] = np.array(ids, np.int32)
         return (-self.predictor.score(batch)["row_nll"]).tolist()
 
-    def _languages(self, language: str | None, count: int) -> list[int] | None:
-        if language is None and self.predictor.is_routed:
-            raise UserError(
-                "This model's modules go by language: give `language`, one of "
-                f"{', '.join(self.predictor.languages)}."
-            )
-        return None if language is None else [self.predictor.language_id(language)] * count
+    @functools.cached_property
+    def _heads(self) -> "Labeller | None":
+        """The model as one whose heads label, where it has any."""
+        from jaxlt.commands.infer_labelling import Labeller
+
+        given = self.run, self.predictor, self.vocabulary
+        return Labeller(*given) if self.predictor.config.heads else None
+
+    @functools.cached_property
+    def _asker(self) -> "Asker":
+        """The model as one that writes text."""
+        from jaxlt.commands.infer_asking import Asker, codec_of
+
+        return Asker(self.run, self.predictor, codec_of(self.run, self.vocabulary))
+
+    @functools.cached_property
+    def _prefix(self) -> str:
+        """What a run that tags words was trained to be asked: parts of speech, or languages."""
+        kinds = {task.kind for task in self.run.data.tasks}
+        tagging = {"tagging", "synthetic_tagging"}
+        return "languages" if "synthetic_mixed" in kinds and not kinds & tagging else "pos"
+
+    def _how(
+        self, count: int, language: Names, target: Names, settings: dict[str, Any]
+    ) -> "tuple[Routes, Settings]":
+        """The routes of `count` inputs, and how they are answered."""
+        from jaxlt.commands.infer_asking import Routes, Settings
+
+        known = [field.name for field in dataclasses.fields(Settings)]
+        for name in settings:
+            if name not in known:
+                raise UserError(
+                    f"There is no setting '{name}' of an answer.{nearest(name, known)} There are "
+                    f"{', '.join(known)}."
+                )
+        how = Settings(**settings)
+        ids = (
+            self._ids(names, count, what, key, how)
+            for names, what, key in ((language, "language", "source"), (target, "target", "target"))
+        )
+        return Routes(*ids), how
+
+    def _ids(
+        self, names: Names, count: int, what: str, key: str, how: "Settings"
+    ) -> list[int] | None:
+        """The ids of languages by name; None where there are none, and nothing goes by them."""
+        known = ", ".join(self.predictor.languages)
+        routed = self.predictor.routed_by(key)
+        if names is None:
+            if routed:
+                whose = "language" if key == "source" else "the language of the output"
+                raise UserError(
+                    f"This model's modules go by {whose}: give --{what} (in Python, `{what}`), one "
+                    f"of {known}."
+                )
+            return None
+        if not routed and (key == "target" or not isinstance(names, str)):
+            return None  # only the tag of a translation goes by them
+        out = []
+        for i, name in enumerate(_each(names, count, what)):
+            if not name:
+                raise UserError(
+                    f"{how.name(i)} says no {what}, and the model's modules go by it: give "
+                    f"--{what} for all that do not, one of {known}."
+                )
+            out.append(self.predictor.language_id(self._known(name)))
+        return out
+
+    def _known(self, name: str) -> str:
+        """The name that the run has for a language, by whatever code it is meant."""
+        languages = self.predictor.languages
+        code = name if name in languages else _code_of(name)
+        return code if code in languages else name
+
+
+def as_tree(
+    heads: Sequence[int], relations: Sequence[str]
+) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Makes heads [n] a tree with one word on the root, as few of them changed as can be.
+
+    The root's relation is 'root', and nobody else's; whoever loses one has 'dep'.
+    """
+    from jaxlt.models.trees import best_trees
+
+    count = len(heads)
+    if not count:
+        return (), ()
+    scores = np.zeros((1, count + 1, count + 1), np.float32)
+    scores[0, list(heads), np.arange(1, count + 1)] = 1.0
+    tree = best_trees(scores, np.array([count]))[0].tolist()
+    said = (
+        "root" if not head else "dep" if relation == "root" else relation
+        for head, relation in zip(tree, relations, strict=True)
+    )
+    return tuple(tree), tuple(said)
+
+
+def _check_free(how: "Settings", task: str) -> None:
+    """Raises UserError for labels where an answer is made of more than them."""
+    if how.labels:
+        raise UserError(
+            f"Labels are what a tag, a class or a text may be: answers to '{task}' are not among "
+            "some labels. Leave them out, or ask for it alone."
+        )
+
+
+@functools.lru_cache(1024)
+def _code_of(name: str) -> str:
+    from jaxlt.data.corpora import Codes
+
+    return Codes().of(name)
+
+
+def _best(answers: list[tuple[str, ...]], how: "Settings") -> list[Any]:
+    """The first of each, or all of them where several were asked for."""
+    return answers if how.decoding.returns > 1 else [each[0] for each in answers]
+
+
+def _each(names: str | Sequence[str], count: int, what: str) -> Sequence[str]:
+    """A name for each of `count` inputs."""
+    if isinstance(names, str):
+        return [names] * count
+    if len(names) != count:
+        raise UserError(f"`{what}` has {len(names)} names for {count} inputs.")
+    return names
 
 
 def _padded(rows: Sequence[np.ndarray], width: int) -> np.ndarray:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from jaxlt.commands import session, trained
+from jaxlt.commands import evaluate_answers, labels, language_groups, session, trained
+from jaxlt.commands.language_groups import Groups
 from jaxlt.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
-    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.config import DataConfig
     from jaxlt.data.views import EvaluationBatches
     from jaxlt.engine.predictor import Predictor
 
@@ -51,21 +52,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no_results", action="store_true", help="show the table, write no results.jsonl"
     )
-    group.add_argument(
-        "--answers",
-        action="store_true",
-        help="decode an answer to each example and judge it by its task's own metrics, with "
-        "intervals (tagging: accuracy; parsing: UAS, LAS, CLAS; translation: chrF++, BLEU; ...)",
-    )
-    group.add_argument(
-        "--max_length", type=int, metavar="N", help="tokens of an answer at most (as in training)"
-    )
+    evaluate_answers.add_arguments(parser)
+    language_groups.add_arguments(parser)
     trained.add_decoding_arguments(parser)
     session.add_machine_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Evaluates the run that the flags name."""
+    if args.from_answers:
+        evaluate_answers.judge_saved(args)
+        return 0
     run = trained.load(args)
     if args.limit is not None and args.limit < 1:
         raise UserError(f"--limit is at least 1, not {args.limit}.")
@@ -76,15 +73,14 @@ def main(args: argparse.Namespace) -> int:
     names = tuple(n for n in (args.languages or "").split(",") if n)
     source, split = open_data(run, predictor, args.split, names, args.limit)
     if args.answers:
-        from jaxlt.commands import evaluate_answers
-
         found = evaluate_answers.evaluate(run, predictor, vocabulary, source, split, args)
         rows = [common_of(run, predictor) | row for row in found]
     else:
+        groups = language_groups.open_groups(run, source.languages, args)
         scores = evaluate(predictor, source)
-        rows = as_rows(run, predictor, scores)
+        rows = as_rows(run, predictor, scores, groups)
         if distributed.is_primary():
-            show(run, predictor, scores, f"{run.data.objective}, {split} split")
+            show(run, predictor, scores, groups, f"{run.data.objective}, {split} split")
     if distributed.is_primary() and not args.no_results:
         path = f"{str(run.workdir).rstrip('/')}/results.jsonl"
         extra = {"split": split, "limit": args.limit, "data": source.fingerprint}
@@ -103,17 +99,27 @@ def open_data(
     """Opens one pass over the run's evaluation data; returns it and the name of its split.
 
     Without evaluation data it is the training data's validation split. Where modules are routed by
-    language, languages keep the ids that they had in training.
+    language, languages keep the ids that they had in training. With a setting of transfer all its
+    sources and targets are scored, whatever trained.
     """
     from jaxlt.data.mixtures import open_evaluation
+    from jaxlt.data.transfer import Choice
     from jaxlt.engine.partitioning import batch_shards
 
+    inventory = labels.inventory_of(run)
     config = run.eval_data or dataclasses.replace(run.data, split="validation")
     split = split or config.split
     shards = batch_shards(predictor.program.spec.mesh)
     config = dataclasses.replace(config, batch_size=-(-config.batch_size // shards) * shards)
     if languages:
         _check_languages(languages, config)
+    if config.transfer:
+        present = languages or Choice.of(config).every
+        if predictor.is_routed:
+            for name in present:
+                predictor.language_id(name)
+            config = dataclasses.replace(config, languages=predictor.languages)
+        return open_evaluation(config, split, limit, present, inventory), split
     if predictor.is_routed:
         present = languages or trained.languages_of(config)
         for name in present:
@@ -126,16 +132,18 @@ def open_data(
         chosen = tuple((name, 1.0) for name in languages) if config.tasks else ()
         kept = config.languages if config.tasks else languages
         config = dataclasses.replace(config, languages=kept, rates=chosen)
-    return open_evaluation(config, split, limit), split
+    return open_evaluation(config, split, limit, inventory=inventory), split
 
 
 def _check_languages(wanted: tuple[str, ...], config: "DataConfig") -> None:
+    from jaxlt.data.transfer import Choice
+
     if not (config.sources or config.tasks):
         raise UserError(
             f"--languages chooses among texts (DataConfig.sources); '{config.mixture}' is a "
             "registered mixture, which is scored as a whole."
         )
-    known = trained.languages_of(config)
+    known = Choice.of(config).every if config.transfer else trained.languages_of(config)
     for name in wanted:
         if name not in known:
             raise UserError(
@@ -183,11 +191,30 @@ def common_of(run: "RunConfig", predictor: "Predictor") -> dict[str, Any]:
         "config_hash": trained.trained_hash(run),
         "base_fingerprint": predictor.base_fingerprint,
         "step": predictor.step,
+        **setting_of(run),
     }
 
 
-def as_rows(run: "RunConfig", predictor: "Predictor", scores: list[Score]) -> list[dict[str, Any]]:
-    """The rows of results.jsonl: one a language and metric."""
+def setting_of(run: "RunConfig") -> dict[str, Any]:
+    """What rows say of the setting of transfer, where the run has one.
+
+    `stopped_on`: whose held-out examples the evaluation while training was on, None without one.
+    """
+    transfer = run.data.transfer
+    if transfer is None:
+        return {}
+    stopped_on = transfer.stopped_on if run.eval_data else None
+    said: dict[str, Any] = {"setting": transfer.setting, "stopped_on": stopped_on}
+    said["sources"] = list(language_groups.sources_of(run.data))
+    if transfer.setting == "few_shot":
+        said |= {"k": transfer.k, "draw": transfer.draw}
+    return said
+
+
+def as_rows(
+    run: "RunConfig", predictor: "Predictor", scores: list[Score], groups: Groups
+) -> list[dict[str, Any]]:
+    """The rows of results.jsonl: one a language and metric, and one a group of languages."""
     languages = sum(s.language not in ("all", "mean") for s in scores)
     common = common_of(run, predictor)
     out = []
@@ -200,10 +227,23 @@ def as_rows(run: "RunConfig", predictor: "Predictor", scores: list[Score]) -> li
                 out.append(
                     common | {"language": score.language, "metric": metric, "value": value, "n": n}
                 )
+    for metric in ("nll", "accuracy", "bpb"):
+        for name, mean in _means(scores, metric, groups).items():
+            row = {"language": name, "metric": metric, "value": mean.value, "n": mean.n}
+            out.append(common | row)
     return out
 
 
-def show(run: "RunConfig", predictor: "Predictor", scores: list[Score], what: str) -> None:
+def _means(scores: list[Score], metric: str, groups: Groups) -> dict[str, language_groups.Mean]:
+    """The means of the groups of languages that are asked for, beside those of all."""
+    each = {s.language: getattr(s, metric) for s in scores if s.language not in ("all", "mean")}
+    found = groups.means({name: value for name, value in each.items() if not math.isnan(value)})
+    return {name: mean for name, mean in found.items() if name != "all"}
+
+
+def show(
+    run: "RunConfig", predictor: "Predictor", scores: list[Score], groups: Groups, what: str
+) -> None:
     """Prints the table."""
     from rich.console import Console
     from rich.table import Table
@@ -217,18 +257,36 @@ def show(run: "RunConfig", predictor: "Predictor", scores: list[Score], what: st
     table.add_column("language")
     for name in ("rows", "tokens", "bytes", "nll", "accuracy", "bits/byte"):
         table.add_column(name, justify="right")
-    for score in scores:
-        mean = score.language == "mean"
-        counts = [f"{n:,}" for n in (score.rows, score.tokens, score.bytes)]
-        table.add_row(
-            Text("mean of languages" if mean else score.language),
-            *(["", "", ""] if mean else counts),
-            f"{score.nll:.4f}",
-            f"{score.accuracy:.1%}",
-            "-" if math.isnan(score.bpb) else f"{score.bpb:.4f}",
-            style="bold" if score.language in ("all", "mean") else "",
-            end_section=False,
-        )
+    by_name = {score.language: score for score in scores}
+
+    def line(name: str, score: Score, counts: bool = True, bold: bool = False) -> None:
+        numbers = [f"{n:,}" for n in (score.rows, score.tokens, score.bytes)]
+        bpb = "-" if math.isnan(score.bpb) else f"{score.bpb:.4f}"
+        cells = [*(numbers if counts else [""] * 3), f"{score.nll:.4f}", f"{score.accuracy:.1%}"]
+        table.add_row(Text(name), *cells, bpb, style="bold" if bold else "")
+
+    means = {metric: _means(scores, metric, groups) for metric in ("nll", "accuracy", "bpb")}
+
+    def mean(key: str) -> None:
+        values = [means[m][key].value if key in means[m] else math.nan for m in means]
+        line(language_groups.title(key), Score(key, 0, 0, 0, *values), counts=False, bold=True)
+
+    sections = groups.sections([name for name in by_name if name not in ("all", "mean")])
+    for key, languages in sections:
+        if key:
+            named = language_groups.heading(key, len(languages))
+            table.add_row(Text(named, style="italic"))
+        for language in languages:
+            mark = " (source)" if language in groups.sources else ""
+            line(f"{language}{mark}", by_name[language])
+        if key and len(languages) > 1:
+            mean(key)
+    for name, shown in (("all", "all"), ("mean", "mean of languages")):
+        if name in by_name:
+            line(shown, by_name[name], counts=name == "all", bold=True)
+    for key in means["nll"]:
+        if key not in dict(sections) and not key.startswith("family/"):
+            mean(key)
     console.print()
     console.print(table)
     console.print()

@@ -6,10 +6,27 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxlt.commands import session, trained
-from jaxlt.commands.answers import Example, Judged, decode_examples, kinds_of, score_examples
+from jaxlt.commands import (
+    answers_language,
+    answers_table,
+    constraints,
+    language_groups,
+    session,
+    trained,
+)
+from jaxlt.commands.answers import (
+    KINDS,
+    Example,
+    Judged,
+    decode_examples,
+    kinds_of,
+    score_examples,
+)
+from jaxlt.commands.answers_heads import label_examples
+from jaxlt.commands.constraints import Constraint
+from jaxlt.data import lid
+from jaxlt.data.sentinels import PlainText
 from jaxlt.errors import UserError
-from jaxlt.metrics.groups import averages
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
@@ -17,7 +34,36 @@ if TYPE_CHECKING:
     from jaxlt.data.vocabularies import Vocabulary
     from jaxlt.engine.predictor import Predictor
 
-GROUPS = {"all": "mean of languages", "without_source": "mean without the source"}
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags about answers."""
+    group = parser.add_argument_group("answers")
+    group.add_argument(
+        "--answers",
+        action="store_true",
+        help="decode an answer to each example and judge it by its task's own metrics, with "
+        "intervals (tagging: accuracy; parsing: UAS, LAS, CLAS; translation: chrF++, BLEU; ...)",
+    )
+    group.add_argument(
+        "--max_length", type=int, metavar="N", help="tokens of an answer at most (as in training)"
+    )
+    group.add_argument(
+        "--lid",
+        metavar="FOLDER|none",
+        help="the language identifier that tells how often answers are in a wrong language (`jaxlt "
+        "data lid train`); for translation one is trained on the references where none is named",
+    )
+    group.add_argument(
+        "--own_tokens",
+        metavar="FOLDER",
+        help="text by language: an answer has only tokens that the text of its language has",
+    )
+    group.add_argument(
+        "--from_answers",
+        metavar="FILE",
+        help="judge answers that an earlier --answers saved (answers/*.jsonl in the run's folder), "
+        "without opening the model; shows the table and adds no results",
+    )
 
 
 def evaluate(
@@ -29,11 +75,34 @@ def evaluate(
     args: argparse.Namespace,
 ) -> list[dict[str, Any]]:
     """Decodes, scores, shows the table and saves the answers; returns the rows of results.jsonl."""
-    if not run.data.paired:
+    heads = run.data.objective == "heads"
+    if not (run.data.paired or heads):
         raise UserError(
             f"--answers is for tasks of inputs and targets, and this run's objective is "
             f"'{run.data.objective}': its loss is what can be evaluated."
         )
+    groups = language_groups.open_groups(run, source.languages, args)
+    if args.lid not in (None, "none"):
+        lid.load(args.lid)  # before time is spent on answers
+    if heads:
+        constraints.check_none(args)
+        examples = label_examples(run, predictor, source, vocabulary, split)
+    else:
+        examples = _decoded(run, predictor, source, vocabulary, args)
+    saved = save(run, predictor, examples, split)
+    rows = judge(run, examples, kinds_of(run.data), groups, args.lid)
+    trained.say(f"The answers are in {saved}")
+    return [row | {"own_tokens": args.own_tokens} for row in rows] if args.own_tokens else rows
+
+
+def _decoded(
+    run: "RunConfig",
+    predictor: "Predictor",
+    source: "EvaluationBatches",
+    vocabulary: "Vocabulary",
+    args: argparse.Namespace,
+) -> list[Example]:
+    """Answers that a decoder writes."""
     inputs, targets = session.lengths(run)
     examples, cut = decode_examples(
         predictor,
@@ -44,61 +113,101 @@ def evaluate(
         batch_size=source.batch_size,
         objective=run.data.objective,
         decoding=trained.decoding_of(args),
+        kinds=kinds_of(run.data),
+        constraint=Constraint(PlainText(vocabulary), constraints.labels_of(args), args.force or ""),
+        own_text=args.own_tokens,
     )
     if cut:
         trained.say(
             f"{cut} of {len(examples)} inputs were longer than DataConfig.inputs_length = {inputs} "
             "and were cut; raise it to read them whole."
         )
-    judged = list(score_examples(examples, kinds_of(run.data)))
-    sources = tuple(name for name, _ in run.data.rates)
-    show(judged, sources)
-    saved = save(run, predictor, examples, split)
-    trained.say(f"The answers are in {saved}")
-    return [_row(one, sources) for one in judged] + _means(judged, sources)
+    return examples
 
 
-def _row(one: Judged, sources: tuple[str, ...]) -> dict[str, Any]:
-    found = one.score
-    return {
-        "task": one.task,
-        "language": one.language,
-        "metric": one.metric,
-        "value": found.value,
-        "n": found.n,
-        "interval": None if found.low is None else [found.low, found.high],
-        "details": dict(found.details),
-        "trained_on": list(sources),
-    }
+def judge(
+    run: "RunConfig",
+    examples: list[Example],
+    kinds: dict[str, str],
+    groups: language_groups.Groups,
+    identifier: str | None = None,
+) -> list[dict[str, Any]]:
+    """Scores answers and shows the table; returns the rows of results.jsonl.
+
+    identifier: of languages, as --lid says it.
+    """
+    from jaxlt.engine import distributed
+
+    judged = list(score_examples(examples, kinds))
+    judged += _wrong_language(run, examples, kinds, identifier)
+    if distributed.is_primary():
+        answers_table.show(judged, groups)
+    return answers_table.rows(judged, groups)
 
 
-def _by_metric(judged: list[Judged]) -> dict[tuple[str, str], dict[str, Judged]]:
-    """Scores by (kind of task, metric) and then by task and language."""
-    out: dict[tuple[str, str], dict[str, Judged]] = {}
-    for one in judged:
-        kind = one.task.partition(".")[0]
-        out.setdefault((kind, one.metric), {})[f"{one.task} {one.language}"] = one
-    return out
+def _wrong_language(
+    run: "RunConfig", examples: list[Example], kinds: dict[str, str], asked: str | None
+) -> list[Judged]:
+    """The wrong-language rate of answers that are sentences, and a line on how it was measured."""
+    named = asked if asked != "none" else None
+    wanted = answers_language.generated(examples, kinds, named is not None)
+    if asked == "none" or not wanted:
+        return []
+    try:
+        found = answers_language.open_identifier(wanted, named, run.data.tag)
+    except UserError as error:
+        if named:
+            raise
+        trained.say(f"The wrong-language rate is not measured: {error}")
+        return []
+    doubt = sum(found.doubt.values()) / max(1, len(found.doubt))
+    trained.say(
+        f"wrong_language is by an identifier of {len(found.model.languages)} languages "
+        f"({found.origin}), which takes {doubt:.1%} of the references for another language."
+        + ("" if named else " --lid=FOLDER names a better one.")
+    )
+    if unknown := answers_language.unknown(wanted, found):
+        trained.say(f"It does not know {', '.join(unknown)}: not measured there.")
+    return list(answers_language.wrong_language(wanted, found))
 
 
-def _averages(scores: dict[str, Judged], sources: tuple[str, ...]) -> dict[str, float]:
-    """Means over languages; where a language has several corpora, over these first."""
-    by_language: dict[str, list[float]] = {}
-    for one in scores.values():
-        by_language.setdefault(one.language, []).append(one.score.value)
-    means = {language: sum(v) / len(v) for language, v in by_language.items()}
-    found = averages(means, source=sources)
-    return {name: found[name] for name in GROUPS if name in found and len(means) > 1}
+def judge_saved(args: argparse.Namespace) -> None:
+    """Judges the answers of --from_answers; the run is that of --workdir, or the file's own."""
+    path = Path(args.from_answers)
+    examples = read(path)
+    if args.workdir is None and not args.gin_file:
+        args.workdir = str(path.absolute().parent.parent)
+    run = trained.load(args)
+    kinds = kinds_of(run.data)
+    for task in sorted({example.task.partition(".")[0] for example in examples}):
+        if kinds.setdefault(task, task) not in KINDS:
+            raise UserError(
+                f"'{path}' has answers to '{task}', which is no task of '{run.workdir}' "
+                f"({', '.join(sorted(kinds_of(run.data)))}): give the run that they are of "
+                "(--workdir)."
+            )
+    groups = language_groups.open_groups(run, {e.language for e in examples}, args)
+    judge(run, examples, kinds, groups, args.lid)
 
 
-def _means(judged: list[Judged], sources: tuple[str, ...]) -> list[dict[str, Any]]:
-    out = []
-    for (kind, metric), scores in _by_metric(judged).items():
-        languages = {one.language for one in scores.values()}
-        for name, value in _averages(scores, sources).items():
-            n = len(languages - set(sources)) if name == "without_source" else len(languages)
-            out.append({"task": kind, "language": name, "metric": metric, "value": value, "n": n})
-    return out
+def read(path: Path) -> list[Example]:
+    """Returns the examples that `save` wrote, or raises UserError with the line that is none."""
+    if not path.is_file():
+        there = sorted(str(p) for p in path.parent.glob("*.jsonl")) if path.parent.is_dir() else []
+        beside = f" There are {', '.join(there)}." if there else ""
+        raise UserError(f"There is no file of answers '{path}'.{beside}")
+    examples = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            examples.append(Example(**json.loads(line)))
+        except (ValueError, TypeError) as error:
+            names = ", ".join(field.name for field in dataclasses.fields(Example))
+            raise UserError(
+                f"'{path}', line {number} is no saved answer ({error}): a JSON object of {names}."
+            ) from None
+    if not examples:
+        raise UserError(f"'{path}' holds no answers.")
+    return examples
 
 
 def save(run: "RunConfig", predictor: "Predictor", examples: list[Example], split: str) -> Path:
@@ -111,36 +220,3 @@ def save(run: "RunConfig", predictor: "Predictor", examples: list[Example], spli
     lines = [json.dumps(dataclasses.asdict(one), ensure_ascii=False) for one in examples]
     write_atomically(path, "\n".join(lines) + "\n")
     return path
-
-
-def show(judged: list[Judged], sources: tuple[str, ...]) -> None:
-    """Prints a table a kind of task: languages as rows, metrics as columns, intervals beside."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False)
-    groups = _by_metric(judged)
-    for kind in dict.fromkeys(kind for kind, _ in groups):
-        metrics = [metric for k, metric in groups if k == kind]
-        table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-        table.add_column("task")
-        table.add_column("language")
-        table.add_column("examples", justify="right")
-        for metric in metrics:
-            table.add_column(metric, justify="right")
-        for key, first in groups[kind, metrics[0]].items():
-            cells = [_shown(groups[kind, metric][key]) for metric in metrics]
-            mark = " (trained on)" if first.language in sources else ""
-            table.add_row(first.task, f"{first.language}{mark}", f"{first.score.n:,}", *cells)
-        means = [_averages(groups[kind, metric], sources) for metric in metrics]
-        for name in means[0]:
-            cells = [f"{mean[name]:.4g}" for mean in means]
-            table.add_row("", GROUPS[name], "", *cells, style="bold")
-        console.print(table)
-        console.print()
-
-
-def _shown(one: Judged) -> str:
-    found = one.score
-    span = "" if found.low is None else f" [{found.low:.3g}, {found.high:.3g}]"
-    return f"{found.value:.4g}{span}"

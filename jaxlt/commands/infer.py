@@ -1,70 +1,111 @@
-"""Write a trained run's outputs: text lines in, one output line each, in the same order.
+"""Write a trained run's answers: text, CoNLL-U, IOB2, TSV or JSONL in, the same out, filled in.
 
   jaxlt infer --workdir=runs/translator --output=out.txt in.txt
   echo 'Guten Tag, <extra_id_0> geht es?' | jaxlt infer --workdir=runs/pretrained
+  jaxlt infer --workdir=runs/tagging --output=tagged.conllu raw.conllu.gz
+  jaxlt infer --workdir=runs/topics --labels=sports,health --output=out.tsv in.tsv
+  jaxlt infer --workdir=runs/translator --format=jsonl --target=swh_Latn <in.jsonl
 
-Decoding is greedy unless flags say otherwise. A span-corruption model reads and writes its
-sentinels as <extra_id_0>, <extra_id_1>, ... A newline that the model writes is shown as \\n; an
-empty line stays empty. With --output, lines are kept in FILE.part until all are there; --resume
-goes on after a kill.
+Order and bytes stay as they are; --task says what is filled in: UPOS (tag), HEAD and DEPREL (parse)
+of CoNLL-U, the tags of IOB2 (entities), a new column or field of tables. Plain text is a text a
+line, and an answer a line: a newline in it is shown as \\n, an empty line stays empty. Decoding is
+greedy unless flags say otherwise. A span-corruption model reads and writes its sentinels as
+<extra_id_0>, <extra_id_1>, ... With --output, what is there is kept in FILE.part until all is;
+--resume goes on after a kill.
 """
 
 import argparse
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from jaxlt.commands import session, trained
+from jaxlt.commands import constraints, session, trained
+from jaxlt.commands.infer_formats import (
+    FORMATS,
+    TASKS,
+    WORDS,
+    Format,
+    Record,
+    format_of,
+    nothing,
+)
 from jaxlt.commands.infer_output import Output
-from jaxlt.errors import UserError
+from jaxlt.data.files import PACKED
+from jaxlt.errors import UserError, nearest
 
 if TYPE_CHECKING:
+    from jaxlt.api import Model
+    from jaxlt.commands.infer_asking import Settings
     from jaxlt.config import RunConfig
-    from jaxlt.data.vocabularies import Vocabulary
-    from jaxlt.engine.decoding_config import DecodingConfig
-    from jaxlt.engine.predictor import Codec, Predictor
 
 _WINDOW = 16  # batches that are read ahead and sorted by length
-
-
-class Settings(NamedTuple):
-    """How lines become outputs."""
-
-    inputs_length: int
-    length: int
-    batch_size: int
-    truncate: bool
-    language: int | None
-    decoding: "DecodingConfig"
+_METHODS = {"questions": "answer"}  # of jaxlt.api.Model, where it is not named as the task
+_TASK_OF = {  # what a run was trained for, by the kinds of its tasks or its objective; or generate
+    "tagging": "tag",
+    "parsing": "parse",
+    "entities": "entities",
+    "topics": "classify",
+    "sentiment": "classify",
+    "mixed": "tag",
+    "pairs": "pairs",
+    "questions": "questions",
+    "translation": "translate",
+    "words": "translate",
+    "parallel": "translate",
+    "dictionary": "translate",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's flags."""
     trained.add_arguments(parser)
     trained.add_module_arguments(parser)
-    group = parser.add_argument_group("text")
+    group = parser.add_argument_group("input and output")
     group.add_argument(
-        "input", nargs="?", default="-", help="a file of UTF-8 lines (standard input)"
+        "input", nargs="?", default="-", help="a file of UTF-8, .gz and .zst too (standard input)"
     )
-    group.add_argument("--output", metavar="FILE", help="where outputs go (standard output)")
+    group.add_argument("--output", metavar="FILE", help="where it goes (standard output)")
     group.add_argument("--resume", action="store_true", help="go on with FILE.part")
     group.add_argument("--overwrite", action="store_true", help="replace FILE if it is there")
     group.add_argument(
-        "--language", metavar="NAME", help="the texts' language, where modules go by it"
+        "--format", choices=tuple(FORMATS), help="of input and output (what the input's name says)"
     )
     group.add_argument(
-        "--max_length", type=int, metavar="N", help="tokens of an output at most (as in training)"
+        "--task",
+        metavar="A,B",
+        help=f"what is filled in, of {', '.join(TASKS)} (text: generate; else what the run was "
+        "trained for)",
+    )
+    group.add_argument("--column", metavar="NAME", help="of the answers in a table (the task's)")
+    group.add_argument(
+        "--language",
+        metavar="NAME",
+        help="the texts' language where modules go by it and a record itself (column `language`, "
+        "comment `# lang = `) does not say it",
     )
     group.add_argument(
-        "--truncate",
-        action="store_true",
-        help="cut inputs above DataConfig.inputs_length tokens, which are errors otherwise",
+        "--target",
+        metavar="NAME",
+        help="the answers' language likewise (column `target_language`); of text: --task=translate",
     )
     group.add_argument(
-        "--batch_size", type=int, default=32, metavar="N", help="lines decoded together (32)"
+        "--max_length", type=int, metavar="N", help="tokens of an answer at most (as in training)"
+    )
+    group.add_argument(
+        "--long",
+        choices=("refuse", "truncate", "window"),
+        default="refuse",
+        help="inputs above DataConfig.inputs_length tokens are errors (refuse), read in part "
+        "(truncate), or their words answered in pieces (window: tag, entities)",
+    )
+    group.add_argument(
+        "--batch_size", type=int, default=32, metavar="N", help="texts decoded together (32)"
+    )
+    group.add_argument(
+        "--returns", type=int, default=1, metavar="N", help="answers to a text, a list in tables"
     )
     trained.add_decoding_arguments(parser)
     session.add_machine_arguments(parser)
@@ -72,20 +113,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Infers what the flags describe."""
-    for flag in ("batch_size", "max_length"):
+    for flag in ("batch_size", "max_length", "returns"):
         value = getattr(args, flag)
         if value is not None and value < 1:
             raise UserError(f"--{flag} is at least 1, not {value}.")
     if args.resume and not args.output:
         raise UserError("--resume goes on with an --output file: give it.")
+    if args.output and args.output.endswith(PACKED):
+        raise UserError(
+            f"--output={args.output} is to be packed, and what is written line by line is plain: "
+            "give a name without that ending, and pack the file when it is whole."
+        )
     if args.resume and not args.overwrite and os.path.exists(args.output):
         trained.say(f"'{args.output}' is there already, and whole.")
         return 0
     run = trained.load(args)
+    name = args.format or format_of(args.input)
+    form = FORMATS[name](tasks_of(run, name, args), args.column)
     session.start_jax(args)
+    from jaxlt.api import Model
     from jaxlt.engine import distributed
 
-    if run.model.is_encoder:
+    if run.model.is_encoder and not run.model.heads:
         raise UserError(
             f"The model of '{run.workdir}' is an encoder alone (T5Config.decoder_layers = 0): it "
             "has no decoder that could write text."
@@ -94,96 +143,169 @@ def main(args: argparse.Namespace) -> int:
         raise UserError(
             "`jaxlt infer` runs in one process: start it on one host, over all of its devices."
         )
-    with _open_input(args.input) as lines:
-        predictor, vocabulary = trained.open_model(run, args)
-        settings = settings_of(run, predictor, args)
-        said = {"run": trained.trained_hash(run), "step": predictor.step, **settings._asdict()}
-        said.pop("batch_size")  # changes no line
-        said["decoding"] = dataclasses.asdict(settings.decoding)
-        with Output(args.output, said, args.resume, args.overwrite) as output:
-            try:
-                infer(predictor, codec_of(run, vocabulary), lines, output, settings)
-            except BrokenPipeError:  # who reads us (`| head`) has seen enough
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    how = settings_of(args, form)
+    lines = Lines(args.input)
+    model = Model(run, *trained.open_model(run, args))
+    said = said_of(model, how, args) | {"format": name, "tasks": form.tasks}
+    with Output(args.output, said, args.resume, args.overwrite) as output:
+        try:
+            infer(model, form, lines, output, how, args.language, args.target)
+        except BrokenPipeError:  # who reads us (`| head`) has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-def settings_of(run: "RunConfig", predictor: "Predictor", args: argparse.Namespace) -> Settings:
-    """Fills in what the flags leave out, from the run's data."""
-    inputs, targets = session.lengths(run)
-    language = None if args.language is None else predictor.language_id(args.language)
-    if predictor.is_routed and language is None:
+def tasks_of(run: "RunConfig", name: str, args: argparse.Namespace) -> tuple[str, ...]:
+    """Returns what is to be filled in: what --task says, or what the run was trained for."""
+    can = FORMATS[name].can
+    if args.task:
+        tasks = tuple(dict.fromkeys(args.task.split(",")))
+        for task in tasks:
+            if task not in can:
+                raise UserError(
+                    f"--task={task} is nothing that {name} has a place for: give some of "
+                    f"{', '.join(can)}.{nearest(task, can)}"
+                    + (" Words are in CoNLL-U, IOB2 or tables." if name == "text" else "")
+                )
+    elif name == "text":
+        tasks = ("translate" if args.target else "generate",)
+    else:
+        kinds = [str(task.kind) for task in run.data.tasks] or [str(run.data.objective)]
+        found = (_TASK_OF.get(kind.removeprefix("synthetic_"), "generate") for kind in kinds)
+        tasks = tuple(dict.fromkeys(task for task in found if task in can))
+        if len(tasks) != 1:
+            raise UserError(
+                f"What is to be filled in? Give --task, some of {', '.join(can)}: the run was "
+                f"trained for {', '.join(kinds)}."
+            )
+    if len(tasks) > 1 and (args.column or name == "text"):
+        what = "--column names the answers" if args.column else "A line of text has room"
+        raise UserError(f"{what} of one task, and --task={args.task} are {len(tasks)}.")
+    if args.column and name not in ("tsv", "jsonl"):
+        raise UserError(f"--column is for tables (tsv, jsonl), and this is {name}.")
+    return tasks
+
+
+def settings_of(args: argparse.Namespace, form: Format) -> "Settings":
+    """Returns how the flags want records answered."""
+    from jaxlt.commands.infer_asking import Settings
+
+    if args.returns > 1 and not (form.several and set(WORDS).isdisjoint(form.tasks)):
         raise UserError(
-            "This model's modules go by language: give --language, one of "
-            f"{', '.join(predictor.languages)}."
+            f"--returns={args.returns} is for answers that are text (classify, translate, ...), in "
+            "tables (tsv, jsonl), where they are a list."
         )
-    length = args.max_length or targets
-    how = trained.decoding_of(args)
-    return Settings(inputs, length, args.batch_size, args.truncate, language, how)
+    decoding = dataclasses.replace(trained.decoding_of(args), returns=args.returns)
+    return Settings(
+        labels=constraints.labels_of(args),
+        force=args.force or "",
+        length=args.max_length,
+        long=args.long,
+        batch_size=args.batch_size,
+        decoding=decoding,
+    )
 
 
-def codec_of(run: "RunConfig", vocabulary: "Vocabulary") -> "Codec":
-    """How the run's texts are read and written: with sentinels where it was trained on them."""
-    from jaxlt.data.mixtures import build_objective
-    from jaxlt.data.objectives import span_counts
-    from jaxlt.data.sentinels import PlainText, SentinelText
-
-    if run.data.objective != "span_corruption":
-        return PlainText(vocabulary)
-    window = build_objective(run.data, vocabulary).window
-    trained_on = span_counts(window, run.data.noise_density, run.data.mean_span)[1]
-    return SentinelText(vocabulary, max(trained_on, 10))
+def said_of(model: "Model", how: "Settings", args: argparse.Namespace) -> dict[str, Any]:
+    """Returns all that decides the answers, for a later call that goes on with them."""
+    inputs, targets = session.lengths(model.run)
+    return {
+        "run": trained.trained_hash(model.run),
+        "step": model.predictor.step,
+        "modules": args.modules,
+        "inputs_length": inputs,
+        "length": how.length or targets,
+        "long": how.long,
+        "labels": how.labels,
+        "force": how.force,
+        "language": args.language,
+        "target": args.target,
+        "column": args.column,
+        "decoding": dataclasses.asdict(how.decoding),
+    }
 
 
 def infer(
-    predictor: "Predictor",
-    codec: "Codec",
+    model: "Model",
+    form: Format,
     lines: "Lines",
     output: Output,
-    settings: Settings,
+    how: "Settings",
+    language: str | None = None,
+    target: str | None = None,
 ) -> None:
-    """Decodes the lines that `output` does not have yet, a window of batches at a time."""
-    from jaxlt.engine.predictor import encode
-
-    window = 1 if lines.interactive else _WINDOW * settings.batch_size
-    cut = first = 0
+    """Answers the records that `output` does not have yet, a window of batches at a time."""
+    size = 1 if lines.interactive else _WINDOW * how.batch_size
+    records = form.records(lines, lines.name)
     with _progress(lines.total) as advance:
-        for texts in _windows(output.skip(iter(lines)), window):
-            number = output.lines + 1
-            encoded = [
-                encode(codec, t, settings.inputs_length, settings.truncate, f"Line {number + i}")
-                for i, t in enumerate(texts)
-            ]
-            first = first or next((number + i for i, (_, c) in enumerate(encoded) if c), 0)
-            cut += sum(was_cut for _, was_cut in encoded)
-            asked = [i for i, text in enumerate(texts) if text]
-            language = settings.language
-            decoded = predictor.decode_tokens(
-                [encoded[i][0] for i in asked],
-                settings.length,
-                batch_size=settings.batch_size,
-                languages=None if language is None else [language] * len(asked),
-                decoding=settings.decoding,
-                numbers=[number + i for i in asked],
+        for window in _windows(output.skip(records), size):
+            first = output.records + 1
+            answers: list[dict[str, Any]] = [{} for _ in window]
+            for task in form.tasks:
+                which = [i for i, record in enumerate(window) if task in record.asked]
+                own = dataclasses.replace(
+                    how,
+                    names=[window[i].place for i in which],
+                    numbers=[first + i for i in which],
+                )
+                found = answer(model, task, [window[i] for i in which], own, language, target)
+                for known in answers:
+                    known[task] = nothing(task, how.decoding.returns)
+                for i, one in zip(which, found, strict=True):
+                    answers[i][task] = one
+            filled = (
+                form.render(record, given) if record.filled else record.raw
+                for record, given in zip(window, answers, strict=True)
             )
-            outputs = [""] * len(texts)
-            for i, ids in zip(asked, decoded, strict=True):
-                outputs[i] = codec.decode(ids).replace("\r", "\\r").replace("\n", "\\n")
-            output.write(texts, outputs)
-            advance(output.lines)
-    if not output.lines:
+            output.write(window, list(filled))
+            advance(lines.done)
+    if not output.records:
         raise UserError(f"'{lines.name}' is empty: there is nothing to decode.")
-    if cut:
+    report(model, how)
+
+
+def answer(
+    model: "Model",
+    task: str,
+    records: Sequence[Record],
+    how: "Settings",
+    language: str | None,
+    target: str | None,
+) -> list[Any]:
+    """Returns the answers to a task's questions, by the method of the API that is named so."""
+    if not records:
+        return []
+    languages: str | list[str] | None = language
+    targets: str | list[str] | None = target
+    if model.predictor.routed_by("source"):
+        languages = [record.language or language or "" for record in records]
+    if task == "translate" or model.predictor.routed_by("target"):
+        targets = [record.target or target or "" for record in records]
+    given = {field.name: getattr(how, field.name) for field in dataclasses.fields(how)}
+    method = getattr(model, _METHODS.get(task, task))
+    asked = [record.asked[task] for record in records]
+    found: list[Any] = method(asked, language=languages, target=targets, **given)
+    return found
+
+
+def report(model: "Model", how: "Settings") -> None:
+    """Says which inputs were cut, and which answers about words have no end."""
+    inputs, targets = session.lengths(model.run)
+    cut, unfinished = how.notes.cut, how.notes.unfinished
+    if cut.count:
+        trained.say(f"Inputs cut to {inputs} tokens: {cut.count} ({cut.first} first).")
+    if unfinished.count:
         trained.say(
-            f"{cut} of {output.lines} inputs were cut to {settings.inputs_length} tokens "
-            f"(line {first} first)."
+            f"Answers that did not end within {how.length or targets} tokens: {unfinished.count} "
+            f"({unfinished.first} first). Words beyond have X, dep or O: raise --max_length, or "
+            "give --long=window (tag, entities)."
         )
 
 
-def _windows(lines: Iterator[str], size: int) -> Iterator[list[str]]:
-    window: list[str] = []
-    for line in lines:
-        window.append(line)
+def _windows(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
+    window: list[Record] = []
+    for record in records:
+        window.append(record)
         if len(window) == size:
             yield window
             window = []
@@ -192,39 +314,30 @@ def _windows(lines: Iterator[str], size: int) -> Iterator[list[str]]:
 
 
 class Lines:
-    """The lines of a file or of standard input, without their ends; UTF-8, or a UserError."""
+    """The numbered lines of a file or of standard input, with their ends; `done` were read."""
 
-    def __init__(self, file: IO[bytes], name: str, total: int | None):
-        self._file, self.name, self.total = file, name, total
-        self.interactive = file.isatty()
+    def __init__(self, path: str):
+        self._path, self.done = path, 0
+        self.name = "standard input" if path == "-" else path
+        self.interactive = path == "-" and sys.stdin.buffer.isatty()
+        self.total = None if path == "-" else sum(1 for _ in self._read())
 
-    def __iter__(self) -> Iterator[str]:
-        for number, line in enumerate(self._file, 1):
-            try:
-                yield line.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                raise UserError(
-                    f"'{self.name}', line {number}: byte {error.start + 1} is not UTF-8 "
-                    f"({error.reason}). Convert the file, for example with iconv -t UTF-8."
-                ) from None
+    def _read(self) -> Iterator[tuple[int, bytes]]:
+        from jaxlt.data.readers.lines import raw_lines
 
+        if self._path == "-":
+            return enumerate(sys.stdin.buffer, 1)
+        return raw_lines(self._path, mark=True)
 
-@contextmanager
-def _open_input(path: str) -> Iterator[Lines]:
-    from jaxlt.data import files
-
-    if path == "-":
-        yield Lines(sys.stdin.buffer, "standard input", None)
-        return
-    with files.open_bytes(path) as file:
-        total = sum(1 for _ in file)
-    with files.open_bytes(path) as file:
-        yield Lines(file, path, total)
+    def __iter__(self) -> Iterator[tuple[int, bytes]]:
+        for number, line in self._read():
+            self.done = number
+            yield number, line
 
 
 @contextmanager
 def _progress(total: int | None):
-    """Yields a function that takes the number of lines done; shown on a terminal's stderr alone."""
+    """Yields a function that takes the number of lines read; shown on a terminal's stderr alone."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -1,6 +1,6 @@
 """Where `jaxlt infer` writes: standard output, or a file that appears when it is whole.
 
-FILE.part        the lines so far
+FILE.part        the records (lines, rows, sentences) so far
 FILE.part.json   how many of them are sure, what made them, and a digest of their inputs
 """
 
@@ -14,11 +14,12 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from jaxlt.commands.infer_formats import Record
 from jaxlt.errors import UserError
 
 
 class Output:
-    """Takes output lines in order; a context manager. `lines` counts those that are written."""
+    """Takes records in order; a context manager. `records` counts those that are written."""
 
     def __init__(
         self,
@@ -28,7 +29,7 @@ class Output:
         overwrite: bool = False,
     ):
         """Opens FILE.part, at its end where `resume` finds one of the same `settings`."""
-        self.lines = 0
+        self.records = 0
         self._digest = hashlib.sha256()
         self._settings = json.loads(json.dumps(dict(settings)))
         self._path = None if path is None else Path(path).expanduser()
@@ -62,7 +63,7 @@ class Output:
         try:
             known = json.loads(self._note.read_text())
             theirs = known["settings"]
-            sure = int(known["bytes"]) <= self._part.stat().st_size and int(known["lines"]) >= 0
+            sure = int(known["bytes"]) <= self._part.stat().st_size and int(known["records"]) >= 0
         except (OSError, ValueError, KeyError, TypeError):
             sure, theirs = False, {}
         if not sure:
@@ -71,32 +72,34 @@ class Output:
         if differing:
             what = ", ".join(f"{k} {theirs.get(k)} -> {self._settings[k]}" for k in differing)
             raise UserError(
-                f"'{self._part}' was made otherwise ({what}): its lines and new ones would not "
-                "match. Give what was given then, or start anew (--overwrite without --resume)."
+                f"'{self._part}' was made otherwise ({what}): its records and new ones would "
+                "not match. Give what was given then, or start anew (--overwrite without --resume)."
             )
         return known
 
-    def skip(self, lines: Iterator[str]) -> Iterator[str]:
+    def skip(self, records: Iterator[Record]) -> Iterator[Record]:
         """Passes over the inputs whose outputs are written already, which have to be the same."""
-        wanted = self._known.get("lines", 0)
-        for line in islice(lines, wanted):
-            self._take([line])
-        if wanted and (self.lines != wanted or self._digest.hexdigest() != self._known["inputs"]):
+        wanted = self._known.get("records", 0)
+        for record in islice(records, wanted):
+            self._take([record])
+        same = self._digest.hexdigest() == self._known.get("inputs", "")
+        if wanted and (self.records != wanted or not same):
             raise UserError(
-                f"The first {wanted} input lines are not those whose outputs '{self._part}' has: "
-                "give the same input, or start anew (--overwrite without --resume)."
+                f"The first {wanted} records of the input are not those whose outputs "
+                f"'{self._part}' has: give the same input, or start anew (--overwrite without "
+                "--resume)."
             )
-        return lines
+        return records
 
-    def _take(self, inputs: Sequence[str]) -> None:
-        for line in inputs:
-            self._digest.update(line.encode() + b"\n")
-        self.lines += len(inputs)
+    def _take(self, inputs: Sequence[Record]) -> None:
+        for record in inputs:
+            self._digest.update(record.raw)
+        self.records += len(inputs)
 
-    def write(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    def write(self, inputs: Sequence[Record], outputs: Sequence[bytes]) -> None:
         """Writes the outputs of the next inputs; they are on disk when this returns."""
         try:
-            self._file.write("".join(f"{line}\n" for line in outputs).encode())
+            self._file.write(b"".join(outputs))
             self._file.flush()
             self._take(inputs)
             if self._path is None:
@@ -104,7 +107,7 @@ class Output:
             os.fsync(self._file.fileno())
             note = {
                 "settings": self._settings,
-                "lines": self.lines,
+                "records": self.records,
                 "bytes": self._file.tell(),
                 "inputs": self._digest.hexdigest(),
             }
@@ -118,7 +121,8 @@ class Output:
 
     def _unwritable(self, error: OSError) -> UserError:
         where = self._path or "standard output"
-        sure = f" {self.lines} lines are safe in '{self._part}' (--resume)." if self.lines else ""
+        safe = self.records if self._path else 0
+        sure = f" {safe} records are safe in '{self._part}' (--resume)." if safe else ""
         return UserError(f"'{where}' cannot be written: {error.strerror or error}.{sure}")
 
     def __enter__(self) -> "Output":
@@ -131,7 +135,7 @@ class Output:
         if kind is None:
             self._part.replace(self._path)
             self._note.unlink(missing_ok=True)
-        elif not self.lines and not self._known:
+        elif not self.records and not self._known:
             for path in (self._part, self._note):
                 with contextlib.suppress(OSError):
                     path.unlink()

@@ -78,6 +78,7 @@ def save_all(
     """Writes the modules of these plugs; returns their records."""
     from jaxlt.config import operative_config
     from jaxlt.engine.compose import stacked_modules
+    from jaxlt.models.config import T5Config
     from jaxlt.modules.library import save
     from jaxlt.modules.site import owner
 
@@ -85,6 +86,7 @@ def save_all(
     out = []
     for p in plugs:
         mine = {n: v for n, v in predictor.params.items() if owner(n) == p.name}
+        assert isinstance(predictor.config, T5Config)  # what has plugs
         flat, axes = stacked_modules(predictor.config, mine)
         if not p.routes:
             called = name or f"{p.name}/{Path(run.workdir).name}"

@@ -158,7 +158,7 @@ def _gradients(run: "RunConfig", predictor: "Predictor", item: "Delta") -> dict[
             "--by=gradient scores the entries of a dense delta: use runs/lt_sft_full.gin, or set "
             "T5Config.deltas = [@lang/delta()]."
         )
-    _, _, data = session.open_all(run, False)
+    data = session.open_all(run, False).data
     steps = max(1, -(-sum(info.rows for info in data.info()) // data.batch_size))
     leaves = item.parts(predictor.params)
     found = mean_squared_gradients(

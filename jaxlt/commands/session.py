@@ -3,12 +3,14 @@
 import argparse
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
+    from jaxlt.data.batches import Spec
+    from jaxlt.data.inventory import Inventory
     from jaxlt.data.packed import PackedBatches
     from jaxlt.data.views import LanguageInfo, MixtureBatches
     from jaxlt.data.vocabularies import Vocabulary
@@ -79,6 +81,8 @@ def open_base(path: str) -> "BaseSource":
 def in_steps(run: "RunConfig", data: "Measured") -> "RunConfig":
     """Returns the run with its epochs counted in steps; an epoch is all rows of the data once.
 
+    A schedule that ends with the run ends at its last step; it is warm after half of it at least.
+
     Evaluations by epochs save a checkpoint each, so that the best of them is kept.
     """
     train, checkpoint = run.train, run.checkpoint
@@ -90,15 +94,22 @@ def in_steps(run: "RunConfig", data: "Measured") -> "RunConfig":
         every = max(1, round(train.eval_epochs * epoch))
         train = dataclasses.replace(train, eval_every=every, eval_epochs=None)
         checkpoint = dataclasses.replace(checkpoint, every=every)
-    return dataclasses.replace(run, train=train, checkpoint=checkpoint)
+    schedule = run.schedule
+    if schedule.total_steps == "run":
+        warm = min(schedule.warmup_steps, train.steps // 2)
+        schedule = dataclasses.replace(schedule, total_steps=train.steps, warmup_steps=warm)
+    return dataclasses.replace(run, train=train, checkpoint=checkpoint, schedule=schedule)
 
 
 def composed(run: "RunConfig", languages: tuple[str, ...]) -> "Composed | None":
     """The run's model with the modules that it takes from a library, or None without any."""
     from jaxlt.engine.compose import compose, parse_choices
+    from jaxlt.models.config import BiLSTMConfig
 
     if not run.modules:
         return None
+    if isinstance(run.model, BiLSTMConfig):
+        raise UserError("run.modules names modules, and a BiLSTM has no place for any.")
     if not run.library:
         raise UserError(
             f"run.modules = {list(run.modules)} names modules of a library, and none is given: "
@@ -112,29 +123,41 @@ def base_of(run: "RunConfig") -> "BaseSource | None":
     return open_base(run.init_from) if run.init_from else None
 
 
-def open_all(
-    run: "RunConfig", with_base: bool
-) -> "tuple[BaseSource | None, Vocabulary, MixtureBatches | PackedBatches]":
-    """Opens base, vocabulary and data; where one process fails, all of them hear of it."""
+class Opened(NamedTuple):
+    """What a run reads."""
+
+    base: "BaseSource | None"
+    vocabulary: "Vocabulary"
+    inventory: "Inventory"
+    data: "MixtureBatches | PackedBatches"
+
+
+def open_all(run: "RunConfig", with_base: bool) -> Opened:
+    """Opens all that a training run reads; where one process fails, all of them hear of it."""
+    from jaxlt.commands import labels
     from jaxlt.data.mixtures import open_mixture
     from jaxlt.engine import distributed
 
     error: UserError | None = None
     try:
         base = base_of(run) if with_base else None
-        opened = base, vocabulary_of(run, base), open_mixture(run.data)
+        vocabulary, inventory = vocabulary_of(run, base), labels.inventory_of(run, anew=True)
+        data = open_mixture(run.data, inventory=inventory)
     except UserError as caught:
         error = caught
     distributed.agree(error, "Opening what the run reads")
-    return opened
+    return Opened(base, vocabulary, inventory, data)
 
 
 def vocabulary_of(run: "RunConfig", base: "BaseSource | None") -> "Vocabulary":
     """Opens the run's vocabulary and checks it against the model and the base."""
     from jaxlt.convert import detect
     from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
+    from jaxlt.models.config import BiLSTMConfig
 
     vocabulary = open_vocabulary(run.data.vocabulary_config)
+    if isinstance(run.model, BiLSTMConfig):  # it reads words, and no tokens
+        return vocabulary
     if vocabulary.size > run.model.vocab_rows:
         raise UserError(
             f"The vocabulary has {vocabulary.size} ids (DataConfig.vocabulary = "
@@ -168,11 +191,19 @@ def _other_vocabulary(run: "RunConfig", base: "BaseSource", what: str) -> UserEr
     )
 
 
-def lengths(run: "RunConfig") -> tuple[int, int]:
-    """(inputs, targets) positions a row, without opening any data."""
+def fields(run: "RunConfig") -> "Spec":
+    """The fields of a row, without opening any data."""
+    from jaxlt.commands import labels
     from jaxlt.data.mixtures import build_objective
     from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
+
+    labels.check(run)
+    # Shapes follow from the objective; a plan should not ask for the vocabulary's file.
+    return build_objective(run.data, open_vocabulary(VocabularyConfig())).spec()
+
+
+def lengths(run: "RunConfig") -> tuple[int, int]:
+    """(inputs, targets) positions a row, without opening any data."""
     from jaxlt.engine.flops import tokens_of
 
-    # Lengths follow from the objective; a plan should not ask for the vocabulary's file.
-    return tokens_of(build_objective(run.data, open_vocabulary(VocabularyConfig())).spec())
+    return tokens_of(fields(run))

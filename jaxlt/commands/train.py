@@ -8,11 +8,13 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from jaxlt.commands import session
+from jaxlt.commands import labels, session
 from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
+    from jaxlt.data.inventory import Inventory
+    from jaxlt.engine.evaluator import LossEvaluator
     from jaxlt.engine.loop import Result
     from jaxlt.engine.resume import ModuleValues
 
@@ -88,7 +90,8 @@ def train(run: "RunConfig") -> "Result":
     with Workdir.open(run.workdir, text, hash_, harmless=harmless) as workdir:
         # A run under way needs its base again only for what is frozen.
         needed = not begun or loop.program_of(run).layout.frozen
-        base, vocabulary, data = session.open_all(run, bool(needed))
+        base, vocabulary, inventory, data = session.open_all(run, bool(needed))
+        labels.keep(run, inventory)
         run = session.in_steps(run, data)
         modules = None if begun else module_values(run, data.languages)
         reporter = Reporter(workdir.path, run.train.steps)
@@ -100,7 +103,7 @@ def train(run: "RunConfig") -> "Result":
             run,
             data,
             workdir,
-            evaluators=evaluators(run, data.languages),
+            evaluators=evaluators(run, data.languages, inventory),
             base=base,
             reporter=reporter,
             vocabulary=vocabulary.fingerprint,
@@ -127,7 +130,9 @@ def module_values(run: "RunConfig", languages: tuple[str, ...]) -> "ModuleValues
     return functools.partial(composed.values, force=run.force_modules)
 
 
-def evaluators(run: "RunConfig", languages: tuple[str, ...]) -> list:
+def evaluators(
+    run: "RunConfig", languages: tuple[str, ...], inventory: "Inventory"
+) -> "list[LossEvaluator]":
     """The held-out loss, by language, where the run has evaluation data.
 
     Languages keep the ids they have in training, so that a routed module finds its slots.
@@ -138,4 +143,5 @@ def evaluators(run: "RunConfig", languages: tuple[str, ...]) -> list:
     if run.eval_data is None:
         return []
     config = dataclasses.replace(run.eval_data, languages=languages)
-    return [LossEvaluator(open_evaluation(config, config.split), "eval")]
+    held_out = open_evaluation(config, config.split, inventory=inventory)
+    return [LossEvaluator(held_out, "eval")]

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jaxlt.commands import session
+from jaxlt.commands import constraints, session
 from jaxlt.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
-    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.config import DataConfig
     from jaxlt.data.vocabularies import Vocabulary
     from jaxlt.engine.decoding_config import DecodingConfig
     from jaxlt.engine.predictor import Predictor
@@ -54,7 +54,8 @@ def add_module_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_decoding_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say how tokens are chosen."""
+    """Adds the flags that say how tokens are chosen, and what an answer may be."""
+    constraints.add_arguments(parser)
     group = parser.add_argument_group("decoding (greedy, unless one of these says otherwise)")
     group.add_argument("--beams", type=int, metavar="N", help="beam search with N hypotheses")
     group.add_argument(

@@ -22,7 +22,7 @@ from jaxlt.config.files import shipped_configs
 from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
-    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.config import DataConfig
     from jaxlt.data.synth.families import FactoryConfig
     from jaxlt.engine.checkpoint import CheckpointConfig
     from jaxlt.engine.loop import TrainConfig
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from jaxlt.engine.optimizers import OptimizerConfig
     from jaxlt.engine.partitioning import MeshConfig
     from jaxlt.engine.schedules import ScheduleConfig
-    from jaxlt.models.config import T5Config
+    from jaxlt.models.config import BiLSTMConfig, T5Config
 
 __all__ = [
     "RunConfig",
@@ -48,7 +48,7 @@ class RunConfig:
     """All that decides a run. In gin it is `run`; each part is built from its own bindings."""
 
     workdir: str
-    model: "T5Config"
+    model: "T5Config | BiLSTMConfig"
     data: "DataConfig"
     train: "TrainConfig"
     optimizer: "OptimizerConfig"

@@ -22,11 +22,17 @@ from jaxlt.errors import UserError, nearest
 TABLE = {
     "run": "jaxlt.config:RunConfig",
     "T5Config": "jaxlt.models.config:T5Config",
+    "BiLSTMConfig": "jaxlt.models.config:BiLSTMConfig",
+    "TaggerConfig": "jaxlt.models.head_config:TaggerConfig",
+    "ParserConfig": "jaxlt.models.head_config:ParserConfig",
+    "ClassifierConfig": "jaxlt.models.head_config:ClassifierConfig",
+    "SpanConfig": "jaxlt.models.head_config:SpanConfig",
     "plug": "jaxlt.modules.site:plug",
     "delta": "jaxlt.modules.deltas:delta",
-    "DataConfig": "jaxlt.data.mixtures:DataConfig",
+    "DataConfig": "jaxlt.data.config:DataConfig",
     "TaskConfig": "jaxlt.data.task_config:TaskConfig",
     "TextConfig": "jaxlt.data.text_settings:TextConfig",
+    "TransferConfig": "jaxlt.data.transfer:TransferConfig",
     "TrainConfig": "jaxlt.engine.loop:TrainConfig",
     "OptimizerConfig": "jaxlt.engine.optimizers:OptimizerConfig",
     "ScheduleConfig": "jaxlt.engine.schedules:ScheduleConfig",
@@ -67,6 +73,7 @@ SECTIONS = {
     "mesh": "MeshConfig",
     "checkpoint": "CheckpointConfig",
 }
+MODELS = ("T5Config", "BiLSTMConfig")  # what `run.model` may be
 # What has such parts, by its gin name.
 PARTS = {"run": SECTIONS, "DataConfig": {"text": "TextConfig"}}
 

@@ -7,7 +7,7 @@ misspelt, so they are errors here.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jaxlt.config.build import PARTS, Entry
+from jaxlt.config.build import MODELS, PARTS, Entry
 from jaxlt.config.files import Macro, Reference, Statement, references
 from jaxlt.errors import UserError, nearest
 
@@ -137,7 +137,8 @@ def _unused(
 ) -> Iterable[str]:
     """Yields bindings in a scope that nothing enters, or of a thing that nothing builds.
 
-    Where only a part is built, files may describe a whole run that has it.
+    Where only a part is built, files may describe a whole run that has it; and a recipe may speak
+    of either kind of model.
     """
     refs = [r for s in statements for r in references(s.value) if isinstance(r, Reference)]
     scopes = {"/".join(r.scopes[: i + 1]) for r in refs for i in range(len(r.scopes))}
@@ -155,7 +156,11 @@ def _unused(
                 f"{s.where}: nothing enters the scope '{s.scope}', so this would have no effect: "
                 f"no value is @{s.scope}/{s.selector}().{hint}"
             )
-        elif entry and entry.name not in built and not (s.file and whole != "run"):
+        elif (
+            entry
+            and entry.name not in built
+            and not (s.file and (whole != "run" or entry.name in MODELS))
+        ):
             yield (
                 f"{s.where}: nothing builds '{entry.name}', so this would have no effect: a value "
                 f"has to be @{entry.name}()."

@@ -27,7 +27,8 @@ def render(run: Any, ignore: tuple[str, ...] = ()) -> str:
         if dataclasses.is_dataclass(value):
             scope = "" if field.name in SECTIONS else field.name
             reference = _emit(value, scope, lines)
-            lines += [] if field.name in SECTIONS else [f"run.{field.name} = {reference}"]
+            usual = SECTIONS.get(field.name) == reference.strip("@()")
+            lines += [] if usual else [f"run.{field.name} = {reference}"]
         else:
             lines.append(f"run.{field.name} = {_literal(value, field.name, lines)}")
     return "\n".join(lines) + "\n"

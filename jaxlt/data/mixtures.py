@@ -11,211 +11,49 @@ to seqio.
 
 import functools
 import logging
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from jaxlt.data import corpora, files, rates, sources, splits, task_config, translation
+from jaxlt.data import corpora, rates, sources, translation
 from jaxlt.data.batches import digest
+from jaxlt.data.config import DataConfig
 from jaxlt.data.denoisers import Denoisers, PrefixLM
+from jaxlt.data.inventory import NOTHING, Inventory
+from jaxlt.data.label_units import PieceUnits, Reader, WordUnits
+from jaxlt.data.labelling import Labels, Task
+from jaxlt.data.like_lengths import LikeEvaluationBatches, LikeMixtureBatches
+from jaxlt.data.marked import Marked, shape_of
 from jaxlt.data.objectives import MaskedLM, Objective, SpanCorruption, TextToText
 from jaxlt.data.packed import PackedBatches
 from jaxlt.data.prepared import Prepared, language_column
-from jaxlt.data.readers.problems import Bad
-from jaxlt.data.splits import Split
-from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.text_noise import TextNoise
-from jaxlt.data.text_settings import AS_IT_IS, TextConfig
 from jaxlt.data.token_cache import VERSION, open_or_build
+from jaxlt.data.transfer import Choice
 from jaxlt.data.views import EvaluationBatches, MixtureBatches, Rows, Text
 from jaxlt.data.vocabularies import (
-    Sentinels,
     Vocabulary,
-    VocabularyConfig,
     open_vocabulary,
-    vocabulary_config,
 )
 from jaxlt.errors import UserError, nearest
 
 _log = logging.getLogger(__name__)
 
-ObjectiveName = Literal["span_corruption", "prefix_lm", "ul2", "mlm", "text_to_text", "translation"]
-Mixing = Literal["temperature", "unimax", "equal"]
-Packing = Literal["none", "language", "mixed"]
-PAIRED = ("text_to_text", "translation")  # objectives whose rows are given inputs and targets
-_CHOICES: dict[str, Any] = {
-    "objective": ObjectiveName,
-    "mixing": Mixing,
-    "packing": Packing,
-    "bad": Bad,
-}
 
-
-@dataclass(frozen=True)
-class DataConfig:
-    """What to read and how rows are made of it.
-
-    `sources` are folders, files or patterns of text by language (.txt, .txt.gz; for text_to_text
-    .tsv, .tsv.gz with inputs<TAB>targets; for translation such files named by both languages,
-    eng_Latn-swh_Latn.tsv); without them `mixture` names a registered seqio task or mixture, or is
-    the name given to `tasks` over treebanks, tables and other corpora. Several of these may be of
-    one language: `rates` then name tasks ('tagging.en_ewt.eng_Latn') or languages, and a module is
-    routed by the language.
-    `languages` gives the ids of languages (default: sorted names) and with `rates` may name more
-    than take part. A language has all its files, of every folder. A table (.jsonl, .parquet, or
-    .tsv with a header) whose rows have a `language_column` beside `text` is a text of each of its
-    languages; such a table is read once for each of them.
-
-    A registered task may read TensorFlow Datasets: seqio.TfdsDataSource as its source, and
-    seqio.CacheDatasetPlaceholder() after its tokenize.
-
-    Held-out documents are drawn by `split_seed`, and what was first drawn for a file is kept: other
-    shares or another seed are refused as long as it is remembered in the cache folder.
-
-    `mixing` decides the languages' shares of rows where `rates` does not say them: 'temperature'
-    (n^alpha of their tokens), 'equal', or 'unimax' (equal, but nobody beyond `max_epochs` of its
-    text in `unimax_steps` steps). `packing` puts several examples in a row: of one 'language', or
-    'mixed' ones.
-    """
-
-    mixture: str = "text"
-    sources: str | tuple[str, ...] = ()
-    tasks: tuple[TaskConfig, ...] = ()
-    split: str = "train"
-    inputs_length: int = 512
-    targets_length: int | None = None  # None: what the objective needs
-    batch_size: int = 8  # global rows a step
-    seed: int = 0
-    shuffle: bool = True
-    objective: ObjectiveName = "span_corruption"
-    noise_density: float = 0.15  # of prefix_lm: the share that is asked for
-    mean_span: float = 3.0  # mT5 3, ByT5 20
-    modes: bool = True  # ul2: each row starts with its kind, as text: [NLU], [NLG], [S2S]
-    tag: str = "<2{target}> "  # translation: before the inputs; '' for none
-    both_directions: bool = True  # translation: every file serves for both
-    packing: Packing = "none"
-    vocabulary: str = "bytes"  # or the path of a SentencePiece model
-    sentinels: Sentinels = "reuse"  # 'reuse' as T5X pretrains, 'extra' above the vocabulary
-    separator: str | None = None  # after each document; None: a newline for bytes, else nothing
-    languages: tuple[str, ...] = ()
-    mixing: Mixing = "temperature"
-    alpha: float = 0.3
-    max_epochs: float = 4.0
-    unimax_steps: int | None = None
-    rates: tuple[tuple[str, float], ...] = ()
-    held_out: float = 0.01  # share of documents that are the validation split
-    held_out_test: float = 0.0  # and the split 'test'
-    split_seed: int = 0  # draws the documents that are held out
-    bad: Bad = "strict"  # a malformed line stops; 'skip': left out, counted and reported
-    language_column: str = "language"
-    text: TextConfig = AS_IT_IS  # normalisation, scripts, glosses; noise in training
-    cache_dir: str | None = None  # None: $JAXLT_CACHE or ~/.cache/jaxlt
-
-    def __post_init__(self) -> None:
-        given = (self.sources,) if isinstance(self.sources, str) else tuple(self.sources)
-        object.__setattr__(self, "sources", given)
-        pairs = self.rates.items() if isinstance(self.rates, Mapping) else self.rates
-        object.__setattr__(self, "rates", tuple((str(n), float(r)) for n, r in pairs))
-        object.__setattr__(self, "languages", tuple(self.languages))
-        tasks = (self.tasks,) if isinstance(self.tasks, TaskConfig) else tuple(self.tasks)
-        object.__setattr__(self, "tasks", tasks)
-        for field, kind in _CHOICES.items():
-            value, known = getattr(self, field), get_args(kind)
-            if value not in known:
-                raise UserError(
-                    f"DataConfig.{field} is one of {', '.join(known)}, not '{value}'."
-                    f"{nearest(value, known)}"
-                )
-        if self.batch_size < 1:
-            raise UserError(f"DataConfig.batch_size must be at least 1, not {self.batch_size}.")
-        for field in ("held_out", "held_out_test"):
-            if not 0 <= getattr(self, field) < 1:
-                raise UserError(
-                    f"DataConfig.{field} is a share in [0, 1), not {getattr(self, field)}."
-                )
-        Split(self.held_out, self.held_out_test)
-        if self.tasks:
-            task_config.check(self.tasks, bool(self.sources), self.paired, self.objective)
-        if not np.isfinite(self.alpha):
-            raise UserError(f"DataConfig.alpha must be a number, not {self.alpha}.")
-        if self.mixing == "unimax" and not (self.unimax_steps or 0) > 0 and not self.rates:
-            raise UserError(
-                "UniMax's shares depend on how much is read: DataConfig.unimax_steps is the number "
-                f"of training steps, at least 1, not {self.unimax_steps}."
-            )
-        if not self.max_epochs > 0:
-            raise UserError(f"DataConfig.max_epochs is above 0, not {self.max_epochs}.")
-        if self.packing != "none" and not self.paired:
-            raise UserError(
-                f"DataConfig.packing = '{self.packing}' is for {' and '.join(PAIRED)}: rows of "
-                f"'{self.objective}' are full already."
-            )
-        if self.objective == "translation":
-            translation.check_tag(self.tag)
-        for field in ("languages", "rates"):
-            names = [n if field == "languages" else n[0] for n in getattr(self, field)]
-            twice = sorted({n for n in names if names.count(n) > 1})
-            if twice:
-                raise UserError(f"DataConfig.{field} names '{twice[0]}' more than once.")
-            if "" in names:
-                raise UserError(f"DataConfig.{field} has an empty name: a language has a code.")
-        for name, rate in self.rates:
-            if not (np.isfinite(rate) and rate > 0):
-                raise UserError(
-                    f"DataConfig.rates gives '{name}' the rate {rate:g}: a rate is above 0. Leave "
-                    "a language that is not to be read out of the rates."
-                )
-
-    @property
-    def paired(self) -> bool:
-        """Whether rows are given inputs and targets, rather than made of running text."""
-        return self.objective in PAIRED
-
-    @property
-    def vocabulary_config(self) -> VocabularyConfig:
-        """The vocabulary as its own config."""
-        return vocabulary_config(self.vocabulary, self.sentinels)
-
-    @property
-    def separator_text(self) -> str:
-        """What follows each document; a SentencePiece text marks word starts itself."""
-        if self.separator is not None:
-            return self.separator
-        return "\n" if self.vocabulary == "bytes" else ""
-
-    @property
-    def endings(self) -> tuple[str, ...]:
-        """Endings of the files that `sources` mean."""
-        return sources.PAIRS if self.paired else sources.TEXT
-
-    @property
-    def shares(self) -> Split:
-        """What is held out of the documents."""
-        return Split(self.held_out, self.held_out_test, self.split_seed)
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The splits that text has: 'test' where some of it is held out for that."""
-        return splits.NAMES if self.held_out_test else splits.NAMES[:2]
-
-    @property
-    def cache_root(self) -> Path:
-        """The folder that holds token caches."""
-        chosen = self.cache_dir or os.environ.get("JAXLT_CACHE") or "~/.cache/jaxlt"
-        if files.is_remote(chosen):
-            raise UserError(
-                f"The token cache is mapped into memory, so cache_dir is a local folder, not "
-                f"'{chosen}'."
-            )
-        return Path(chosen).expanduser()
-
-
-def build_objective(config: DataConfig, vocabulary: Vocabulary) -> Objective:
-    """Returns the objective of a config."""
+def build_objective(
+    config: DataConfig, vocabulary: Vocabulary, inventory: Inventory = NOTHING
+) -> Objective:
+    """Returns the objective of a config; heads have the names of an inventory."""
+    if config.objective == "heads":
+        reader: Reader = PieceUnits(vocabulary)
+        if config.reads == "words":
+            reader = WordUnits(inventory, config.word_chars)
+        tasks = [Task(task.label, shape_of(task.kind)) for task in config.tasks]
+        return Labels(
+            tasks, reader, inventory, config.inputs_length, config.words_length, config.long
+        )
     lengths = config.inputs_length, config.targets_length
     if config.objective == "span_corruption":
         return SpanCorruption(vocabulary, *lengths, config.noise_density, config.mean_span)
@@ -230,11 +68,18 @@ def build_objective(config: DataConfig, vocabulary: Vocabulary) -> Objective:
     )
 
 
-def open_mixture(config: DataConfig, split: str | None = None) -> MixtureBatches | PackedBatches:
+def open_mixture(
+    config: DataConfig, split: str | None = None, inventory: Inventory = NOTHING
+) -> MixtureBatches | PackedBatches:
     """Returns the training batches of a config; tokenises first what has no cache yet."""
     vocabulary = open_vocabulary(config.vocabulary_config)
-    objective = build_objective(config, vocabulary)
-    texts, own_rates = _open_texts(config, split or config.split, vocabulary, objective)
+    objective = build_objective(config, vocabulary, inventory)
+    opened = functools.partial(_open_texts, vocabulary=vocabulary, objective=objective)
+    if config.transfer:
+        choice = Choice.of(config)
+        config, (texts, own_rates) = choice.config, choice.training(split or config.split, opened)
+    else:
+        texts, own_rates = opened(config, split or config.split)
     for text in texts:
         if not text.windows(objective, partial=False):
             raise UserError(
@@ -242,6 +87,7 @@ def open_mixture(config: DataConfig, split: str | None = None) -> MixtureBatches
                 f"'{split or config.split}' ({text.cache.examples} documents, held_out="
                 f"{config.held_out:g}). Give it text, or leave it out of the mixture."
             )
+    _say_what_is_cut(config, texts, objective)
     shares = _rates(config, texts, own_rates, objective)
     said = _identity(config, texts, vocabulary) | {"rates": [float(r) for r in shares]}
     said |= {"seed": config.seed, "shuffle": config.shuffle}
@@ -263,8 +109,13 @@ def open_mixture(config: DataConfig, split: str | None = None) -> MixtureBatches
             fingerprint=digest(said | {"packing": config.packing}),
             mixed_rows=config.packing == "mixed",
         )
-    return MixtureBatches(
-        Rows(objective, texts, languages, noise),
+    make = Rows(objective, texts, languages, noise)
+    batches: Callable[..., MixtureBatches] = MixtureBatches
+    if config.like_lengths:
+        said |= {"like_lengths": config.like_lengths}
+        batches = functools.partial(LikeMixtureBatches, pool=config.like_lengths)
+    return batches(
+        make,
         shares,
         languages,
         batch_size=config.batch_size,
@@ -274,24 +125,63 @@ def open_mixture(config: DataConfig, split: str | None = None) -> MixtureBatches
     )
 
 
+def training_examples(config: DataConfig) -> Iterator[tuple[str, Marked]]:
+    """Yields what heads are trained on, each with its head's name; of few_shot all of the targets'.
+
+    For the names of labels: what trains is what open_mixture opens.
+    """
+    from jaxlt.data.tasks import registered
+
+    config, languages = Choice.of(config).read_to_train() if config.transfer else (config, None)
+    for name, examples in registered.marked_examples(config, "train"):
+        if languages is None or name.rpartition(".")[2] in languages:
+            for _, marked in examples:
+                yield name.partition(".")[0], marked
+
+
+def examples_of(
+    config: DataConfig, split: str, source: EvaluationBatches
+) -> Iterator[tuple[Text, list[tuple[str, Marked]]]]:
+    """Yields the examples behind a pass for heads, task by task: inputs, and what heads see."""
+    from jaxlt.data.tasks import registered
+
+    chosen = {text.name: (text, numbers) for text, numbers in source.numbers()}
+    for name, examples in registered.marked_examples(config, split, chosen):
+        text, numbers = chosen[name]
+        yield text, [examples[number] for number in numbers]
+
+
 def open_evaluation(
-    config: DataConfig, split: str = "validation", limit: int | None = None
+    config: DataConfig,
+    split: str = "validation",
+    limit: int | None = None,
+    languages: tuple[str, ...] | None = None,
+    inventory: Inventory = NOTHING,
 ) -> EvaluationBatches:
     """Returns one deterministic pass over a split, `limit` rows a language at most.
+
+    With `config.transfer` it is over the languages that stop training, or over those given.
 
     Rows of all languages alternate, so that the first batches already hold every language; noise
     depends on the language and the place in its text alone, not on the seed or the mixture.
     """
     vocabulary = open_vocabulary(config.vocabulary_config)
-    objective = build_objective(config, vocabulary)
-    texts, _ = _open_texts(config, split, vocabulary, objective)
+    objective = build_objective(config, vocabulary, inventory)
+    opened = functools.partial(_open_texts, vocabulary=vocabulary, objective=objective)
+    if config.transfer:
+        choice = Choice.of(config)
+        config, texts = choice.config, choice.evaluation(split, opened, languages)
+    else:
+        texts, _ = opened(config, split)
     for text in texts:
         if not text.windows(objective, partial=True):
             raise UserError(
                 f"Language '{text.language}' has no text in the split '{split}' (held_out="
                 f"{config.held_out:g}): raise DataConfig.held_out, or leave the language out."
             )
-    return EvaluationBatches(
+    _say_what_is_cut(config, texts, objective)
+    batches = LikeEvaluationBatches if config.like_lengths else EvaluationBatches
+    return batches(
         objective,
         texts,
         _ids(config, texts),
@@ -307,6 +197,11 @@ def register_mixture(config: DataConfig) -> str:
     The rates are those that open_mixture uses; tasks are named '<mixture>.<language>'. They hold
     text without noise, which depends on the row: open_mixture makes it.
     """
+    if config.transfer:
+        raise UserError(
+            "seqio's tasks know no setting of transfer: leave DataConfig.transfer out, and choose "
+            "languages by DataConfig.rates."
+        )
     if config.text.is_noisy:
         _log.warning(
             "seqio's tasks of '%s' have no noise: TextConfig's is made in jaxlt's own batches.",
@@ -344,6 +239,22 @@ def discover(config: DataConfig) -> sources.Files:
     return found
 
 
+def _say_what_is_cut(config: DataConfig, texts: list[Text], objective: Objective) -> None:
+    """Warns of examples whose inputs or targets, with their ends, are longer than a row."""
+    if not config.paired:
+        return
+    fields = {"inputs": "encoder_input_tokens", "targets": "decoder_target_tokens"}
+    for feature, field in fields.items():
+        width = objective.spec()[field][0][0]
+        for text in texts:
+            lengths = np.diff(text.cache.columns[feature].offsets) + 1
+            if cut := int((lengths > width).sum()):
+                _warn_once(
+                    f"Of {len(lengths):,} {feature} of '{text.name}', {cut:,} are longer than "
+                    f"DataConfig.{feature}_length = {width} and are cut."
+                )
+
+
 @functools.cache
 def _warn_once(text: str) -> None:
     _log.warning("%s", text)
@@ -363,7 +274,7 @@ def _open_texts(
                 "still add noise, but normalises, glosses and transliterates only what "
                 "DataConfig.sources name."
             )
-        return registered.open_texts(config, split, vocabulary, objective.features)
+        return registered.open_texts(config, split, vocabulary, objective)
     sources.check_split(split, config.splits)
     _check_named(config)
     features = objective.features

@@ -23,7 +23,7 @@ from jaxlt.data.text_settings import Change
 from jaxlt.data.vocabularies import Vocabulary
 
 if TYPE_CHECKING:
-    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.config import DataConfig
 
 
 def changed(text: bytes, change: Change | None) -> bytes:

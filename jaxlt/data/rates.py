@@ -40,18 +40,28 @@ def unimax(counts: np.ndarray, budget: float, max_epochs: float) -> np.ndarray:
 
 
 def by_task(said: Mapping[str, float], languages: Mapping[str, str]) -> dict[str, float]:
-    """Returns the rates of tasks that are given by task or by language.
+    """Returns the rates of tasks that are given by task, by language or by kind ('tagging').
 
-    `languages` has the language of each task; a language's rate is shared equally by those of its
-    tasks that have no rate of their own.
+    `languages` has the language of each task; the rate of a language, or of a kind, is shared
+    equally by those of its tasks that have no rate of their own.
     """
     found = {name: rate for name, rate in said.items() if name in languages}
     for name, rate in said.items():
-        own = [t for t, language in languages.items() if language == name and t not in said]
+        own = [t for t, language in languages.items() if _is_of(t, name, language, said)]
         if name not in languages and not own:
             found[name] = rate  # of nothing: the caller says so
+        if twice := [task for task in own if task in found]:
+            raise UserError(
+                f"DataConfig.rates gives '{twice[0]}' a rate by its language and another by its "
+                "kind: give it one of its own, or name languages or kinds alone."
+            )
         found |= {task: rate / len(own) for task in own}
     return found
+
+
+def _is_of(task: str, name: str, language: str, said: Mapping[str, float]) -> bool:
+    """Says whether a rate by `name` is for a task without a rate of its own."""
+    return task not in said and name in (language, task.partition(".")[0])
 
 
 def explicit(

@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from jaxlt.data import reports
-from jaxlt.data.mixtures import DataConfig, discover
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import discover
 from jaxlt.data.prepared import Prepared
 from jaxlt.data.views import LanguageInfo
 from jaxlt.data.vocabularies import EOS, PAD, UNK, Vocabulary

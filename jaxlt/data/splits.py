@@ -22,6 +22,10 @@ from jaxlt.errors import UserError
 NAMES = ("train", "validation", "test")
 
 
+class Nothing(UserError):
+    """A split in which none of what was asked for has anything."""
+
+
 @dataclass(frozen=True)
 class Split:
     """The shares of documents that are held out, and the seed that draws them."""

@@ -17,6 +17,7 @@ from jaxlt.data import corpora, files, sources
 from jaxlt.data.batches import digest
 from jaxlt.data.readers import bitext, conllu, iob2, tables
 from jaxlt.data.readers.problems import Bad, Problems
+from jaxlt.data.readers.questions import Question
 from jaxlt.errors import UserError
 
 _VERSION = 1
@@ -138,17 +139,20 @@ def _items(path: str, kind: str, problems: Problems) -> Iterator[tuple[str, str,
 
 
 def _of_record(record: Any) -> tuple[str, str, int, int]:
+    split = getattr(record, "split", "")
+    split = "validation" if split == "dev" else split
     if isinstance(record, tables.Pair):
         size = len(record.source.encode()) + len(record.target.encode())
-        split = "validation" if record.split == "dev" else record.split
         return f"{record.source_language}:{record.target_language}", split, 0, size
     texts = {
         tables.Text: ("text",),
         tables.Labelled: ("text",),
         tables.Fact: ("subject", "object"),
         tables.Template: ("pattern",),
+        tables.Inference: ("premise", "hypothesis"),
+        Question: ("question", "context"),
     }[type(record)]
-    return record.language, "", 0, sum(len(getattr(record, name).encode()) for name in texts)
+    return record.language, split, 0, sum(len(getattr(record, name).encode()) for name in texts)
 
 
 def as_json(counts: Sequence[Count]) -> str:

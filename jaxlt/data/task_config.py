@@ -21,10 +21,13 @@ Kind = Literal[
     "parsing",
     "entities",
     "topics",
+    "pairs",
+    "questions",
     "translation",
     "words",
     "texts",
     "facts",
+    "denoise",
     "synthetic_text",
     "synthetic_tagging",
     "synthetic_parsing",
@@ -34,6 +37,8 @@ Kind = Literal[
     "synthetic_parallel",
     "synthetic_dictionary",
     "synthetic_mixed",
+    "synthetic_pairs",
+    "synthetic_questions",
 ]
 _ALL = ("kind", "name", "languages")
 _OWN: dict[str, tuple[str, ...]] = {  # what a kind takes beside those
@@ -41,9 +46,12 @@ _OWN: dict[str, tuple[str, ...]] = {  # what a kind takes beside those
     "parsing": ("names",),
     "entities": ("names", "orphans"),
     "topics": (),
+    "pairs": (),
+    "questions": (),
     "translation": ("pivot", "pairs", "ids"),
     "words": (),
     "texts": (),
+    "denoise": (),
     "synthetic_parallel": ("pivot", "pairs"),
     "synthetic_dictionary": ("pivot", "pairs"),
     "facts": ("templates", "most"),
@@ -60,7 +68,8 @@ class TaskConfig:
     directions from and to a `pivot`, or `pairs` (eng_Latn:swh_Latn), and `ids` name the lines of
     aligned files; facts have a table of `templates`, of which `most` are used for a relation. A
     synthetic kind has the languages of a `factory`, synthetic_mixed those that mix their speech.
-    `name` stands for the kind in the tasks' names.
+    'denoise' is text by language as span corruption, to be mixed into other tasks. `name` stands
+    for the kind in the tasks' names.
     """
 
     kind: Kind

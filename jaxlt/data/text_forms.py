@@ -23,7 +23,8 @@ from jaxlt.errors import UserError
 
 Form = tuple[str, str]  # inputs, targets
 _BETWEEN = " $$ "
-_NO_BREAK = "\u00a0"
+_XNLI = {"entailment": "0", "neutral": "1", "contradiction": "2", "contradictory": "2"}
+NO_BREAK = "\u00a0"
 _SPACES = r"\t\n\f\r "  # what \s means to RE2, with which mT5 made its texts
 _PUNCTUATION = regex.compile(rf"([^_{_SPACES}\p{{N}}\p{{L}}\p{{M}}])")
 _RUN = regex.compile(rf"[{_SPACES}]+")
@@ -31,7 +32,7 @@ _RUN = regex.compile(rf"[{_SPACES}]+")
 
 def words_text(words: Sequence[str]) -> str:
     """Returns a sentence of words with a space between them; spaces within do not break."""
-    return " ".join(word.replace(" ", _NO_BREAK) for word in words)
+    return " ".join(word.replace(" ", NO_BREAK) for word in words)
 
 
 def tagging(sentence: Sentence) -> Form:
@@ -47,14 +48,18 @@ def tags_from(answer: str, count: int, default: str = "X") -> tuple[str, ...]:
 
 def parsing(sentence: Sentence) -> Form:
     """Returns the words, and a word's way to its head (0: the root) with its relation."""
-    arcs = []
-    for place, (head, relation) in enumerate(
-        zip(sentence.heads, sentence.deprels, strict=True), start=1
-    ):
-        if head < 0:
-            raise UserError("A sentence without heads cannot be a parsing task.")
-        arcs.append(f"{head - place:+d}:{relation}" if head else f"0:{relation}")
-    return f"parse: {words_text(sentence.forms)}", " ".join(arcs)
+    if min(sentence.heads, default=0) < 0:
+        raise UserError("A sentence without heads cannot be a parsing task.")
+    arcs = arcs_text(sentence.heads, sentence.deprels)
+    return f"parse: {words_text(sentence.forms)}", arcs
+
+
+def arcs_text(heads: Sequence[int], relations: Sequence[str]) -> str:
+    """Returns the way of each word to its head (0: the root) with its relation."""
+    return " ".join(
+        f"{head - place:+d}:{relation}" if head else f"0:{relation}"
+        for place, (head, relation) in enumerate(zip(heads, relations, strict=True), start=1)
+    )
 
 
 def arcs_from(answer: str, count: int) -> tuple[tuple[int, ...], tuple[str, ...]]:
@@ -96,17 +101,23 @@ def entities(sentence: Tagged) -> Form:
     return f"tag: {' '.join(sentence.tokens)}", _BETWEEN.join(found)
 
 
+def entity_tags(sentence: Tagged) -> Form:
+    """Returns the tokens, as many as there are, and their IOB2 tags: what a head learns."""
+    return f"tag: {words_text(sentence.tokens)}", words_text(sentence.tags)
+
+
 def entities_from(answer: str, tokens: Sequence[str]) -> tuple[Span, ...]:
     """Returns the entities that an answer names, each at its next place among the tokens.
 
     What is not in the tokens is left out; answers come in the order of the text. A name whose
-    words stand in the text earlier, untagged, is taken to be there: the form does not say.
+    words stand in the text earlier, untagged, is taken to be there: the form does not say. Spaces
+    that do not break are as good as others.
     """
     spans: list[Span] = []
     after = 0
     for item in answer.split(_BETWEEN):
         label, colon, text = item.strip(" ").partition(": ")
-        words = text.split(" ")
+        words = text.replace(NO_BREAK, " ").split(" ")
         if not (colon and label and text):
             continue
         for start in range(after, len(tokens)):
@@ -132,16 +143,20 @@ def _match(tokens: Sequence[str], start: int, words: list[str]) -> int:
     """Returns where tokens from `start` on have spelled all the words, or 0."""
     place, end = 0, start
     while place < len(words) and end < len(tokens):
-        inner = tokens[end].split(" ")
+        inner = tokens[end].replace(NO_BREAK, " ").split(" ")
         if words[place : place + len(inner)] != inner:
             return 0
         place, end = place + len(inner), end + 1
     return end if place == len(words) else 0
 
 
-def inference(premise: str, hypothesis: str, label: int) -> Form:
-    """Returns mT5's form of XNLI; labels are 0 entailment, 1 neutral, 2 contradiction."""
-    return f"xnli: premise: {premise} hypothesis: {hypothesis}", str(label)
+def inference(premise: str, hypothesis: str, label: int | str) -> Form:
+    """Returns mT5's form of XNLI; labels are 0 entailment, 1 neutral, 2 contradiction.
+
+    XNLI's names become those numbers; any other label is kept as a word.
+    """
+    said = _XNLI.get(str(label), str(label))
+    return f"xnli: premise: {premise} hypothesis: {hypothesis}", said
 
 
 def question(asked: str, context: str, answer: str) -> Form:

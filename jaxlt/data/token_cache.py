@@ -66,9 +66,19 @@ class TokenCache:
         self.folder, self.meta, self.columns = folder, meta, columns
         self.examples = int(meta["examples"])
 
-    def tokens(self, feature: str = "targets") -> int:
-        """Returns how many tokens a feature has."""
-        return len(self.columns[feature].tokens)
+    def tokens(self) -> int:
+        """Returns how many tokens there are of the targets, or of what heads read."""
+        first = "targets" if "targets" in self.columns else next(iter(self.columns))
+        return len(self.columns[first].tokens)
+
+    def chosen(self, index: np.ndarray) -> "TokenCache":
+        """Returns a cache in memory of the examples at `index` [n] alone, in that order."""
+        columns = {}
+        for name, column in self.columns.items():
+            parts = [column.tokens[column.offsets[i] : column.offsets[i + 1]] for i in index]
+            ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+            columns[name] = Column(np.concatenate([column.tokens[:0], *parts]), ends)
+        return TokenCache(self.folder, self.meta | {"examples": len(index)}, columns)
 
 
 class Damaged(Exception):

@@ -1,6 +1,7 @@
 """Batches over tokenised languages: an endless seeded mixture, and one pass for evaluation."""
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,6 +9,7 @@ from typing import Protocol
 import numpy as np
 
 from jaxlt.data.batches import Schedule, Spec, mixed, permute, uniforms
+from jaxlt.data.labelling import NUMBER
 from jaxlt.data.objectives import Objective
 from jaxlt.data.token_cache import TokenCache
 
@@ -44,8 +46,8 @@ class Text:
     @property
     def amount(self) -> int:
         """What mixing rates count: tokens of text, or examples where a row is an example."""
-        paired = "inputs" in self.cache.columns
-        return self.cache.examples if paired else self.cache.tokens()
+        running = [*self.cache.columns] == ["targets"]
+        return self.cache.tokens() if running else self.cache.examples
 
     def windows(self, objective: Objective, partial: bool) -> int:
         """Returns how many rows the text gives.
@@ -159,7 +161,9 @@ class Rows:
         self, feature: str, text: np.ndarray, index: np.ndarray, margin: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
         window = self.objective.window
-        width = (window or self.objective.spec()[_FIELD_OF[feature]][0][0]) + margin
+        width = window + margin
+        if not window:
+            width += math.prod(self.objective.spec()[_FIELD_OF.get(feature, feature)][0])
         tokens = np.zeros((len(text), width), np.int32)
         lengths = np.zeros(len(text), np.int64)
         for which in np.unique(text):
@@ -208,13 +212,20 @@ class MixtureBatches:
 
     def rows(self, step: int, start: int, stop: int) -> dict[str, np.ndarray]:
         """Returns rows [start, stop) of the global batch of `step`."""
-        row = step * self.batch_size + np.arange(start, stop, dtype=np.int64)
+        return self._taken(step * self.batch_size + np.arange(start, stop, dtype=np.int64))
+
+    def _drawn(self, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the text of each global row [n], and which of its rows it is."""
         text, visit = self._schedule(row)
         count = self._counts[text]
         epoch, index = np.divmod(visit, count)
         if self._shuffle:
             index = permute(index, count, mixed(self._seed, self._names[text], epoch))
-        return self._make.take(text, index, self._seed, "noise", row)
+        return text, index
+
+    def _taken(self, row: np.ndarray) -> dict[str, np.ndarray]:
+        """Returns the fields of global rows [n]."""
+        return self._make.take(*self._drawn(row), self._seed, "noise", row)
 
     def info(self) -> list[LanguageInfo]:
         """Returns rate and size of each language that takes part."""
@@ -275,6 +286,12 @@ class EvaluationBatches:
         for which, index in zip(self._text, self._index, strict=True):
             text = self._make.texts[which]
             yield text, *(text.cache.columns[name].whole(index) for name in ("inputs", "targets"))
+
+    def numbers(self) -> Iterator[tuple[Text, list[int]]]:
+        """Yields each text with the numbers of the examples that its rows are of; of heads."""
+        for which, text in enumerate(self._make.texts):
+            rows = np.sort(self._index[self._text == which])
+            yield text, np.unique(text.cache.columns[NUMBER].tokens[rows]).tolist()
 
     def rows(self, step: int, start: int, stop: int) -> dict[str, np.ndarray]:
         """Returns rows [start, stop) of batch `step` of the pass."""

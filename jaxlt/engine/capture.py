@@ -50,7 +50,8 @@ def _capture(config: T5Config, sites: tuple[str, ...], params: Any, batch: Any) 
     looking = dataclasses.replace(config, plugs=(*config.plugs, plug(Capture, _NAME, sites=sites)))
     model, ctx = model_of(looking), make_context(batch)
     variables = unflatten(applied(params, config.deltas))
-    _, state = model.apply(variables, batch, ctx, method="hidden", mutable=["captured"])
+    method = "encode" if config.heads else "hidden"
+    _, state = model.apply(variables, batch, ctx, method=method, mutable=["captured"])
     flat = flatten(state.get("captured", {}))
     if not any(is_scanned(name) for name in flat):
         flat = stack(flat, join=lambda values: jax.tree.map(lambda *a: jnp.stack(a), *values))

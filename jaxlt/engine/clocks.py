@@ -15,7 +15,7 @@ from jaxlt.engine.partitioning import replicated
 from jaxlt.engine.schedules import numbers_of
 from jaxlt.engine.step import Program
 from jaxlt.errors import UserError, nearest
-from jaxlt.models.config import T5Config
+from jaxlt.models.config import ModelConfig
 
 CLOCKS = ("auto", "own", "run")
 SPARE = 8  # so many languages may join before a step is compiled anew
@@ -36,7 +36,7 @@ def check_clock(clock: str, rates: Sequence[tuple[str, float]]) -> None:
             )
 
 
-def spare(model: T5Config, languages: Sequence[str]) -> int | None:
+def spare(model: ModelConfig, languages: Sequence[str]) -> int | None:
     """The most languages that a step is compiled for: those of the data, and some more.
 
     None where that many fill all banks anyway, or there are none: so that runs share a compilation.

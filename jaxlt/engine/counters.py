@@ -24,11 +24,15 @@ class TokenCounter:
         self._waiting: list[jax.Array] = []
 
     def add(self, batch: Mapping[str, jax.Array]) -> None:
-        """Counts a global batch; waits for no device, but for old counts now and then."""
+        """Counts a global batch; waits for no device, but for old counts now and then.
+
+        Of heads, which have no target tokens, it counts what they read.
+        """
         if "language" not in batch:
             return
         stack = "decoder" if "decoder_loss_weights" in batch else "encoder"
-        weights = batch[f"{stack}_loss_weights"]
+        read = "encoder_input_tokens" if "encoder_input_tokens" in batch else "words"
+        weights = batch[f"{stack}_loss_weights" if f"{stack}_loss_weights" in batch else read]
         by_token = batch.get(f"{stack}_language_ids")
         ids = batch.get("target_language", batch["language"]) if by_token is None else by_token
         self._waiting.append(_count(ids, weights, len(self._languages)))

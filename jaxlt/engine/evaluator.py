@@ -33,7 +33,7 @@ class EvalSource(BatchSource, Protocol):
 
 
 class LossEvaluator:
-    """Loss, accuracy and bits per byte: over all text, and for each language.
+    """Loss, accuracy and bits per byte (of labels none): over all text, and for each language.
 
     bpb is the summed negative log-likelihood of the targets in bits over the bytes of text that
     they spell, so it compares vocabularies.
@@ -44,7 +44,10 @@ class LossEvaluator:
         self._batches = min(source.num_batches, max_batches or source.num_batches)
 
     def __call__(self, program: Program, params: Mapping[str, jax.Array]) -> dict[str, float]:
-        """Returns nll, accuracy, bpb, bpb/<language>, and bpb_mean over languages."""
+        """Returns nll, accuracy, bpb, bpb/<language>, and bpb_mean over languages.
+
+        Of labels, which spell no text, accuracy/<language> and accuracy_mean instead.
+        """
         return _metrics(self.totals(program, params), self._source.languages)
 
     def totals(self, program: Program, params: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
@@ -79,7 +82,12 @@ def _metrics(totals: Mapping[str, np.ndarray], languages: tuple[str, ...]) -> di
         "target_tokens": float(weight.sum()),
     }
     bytes_ = totals.get("target_bytes")
-    if bytes_ is None or not bytes_.sum():
+    if bytes_ is None:  # labels, whose numbers are not those of a text
+        known = [i for i in range(len(languages)) if weight[i]]
+        right = {languages[i]: float(totals["row_correct"][i] / weight[i]) for i in known}
+        metrics["accuracy_mean"] = float(np.mean(list(right.values()))) if right else 0.0
+        return metrics | {f"accuracy/{name}": value for name, value in right.items()}
+    if not bytes_.sum():
         return metrics
     bits = totals["row_nll"] / math.log(2)
     metrics["bpb"] = float(bits.sum() / bytes_.sum())

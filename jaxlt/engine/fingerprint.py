@@ -43,14 +43,18 @@ def _lanes(value: jax.Array, layered: bool) -> jax.Array:
     return jnp.stack(sums, axis=-1)
 
 
-def fingerprint(params: Mapping[str, jax.Array]) -> str:
+def fingerprint(params: Mapping[str, jax.Array], masked_head: bool = True) -> str:
     """Flat parameters (scanned or unrolled, any sharding, float dtype) -> 32 hex digits.
 
     Names are taken without a leading 'params/', so that the engine's flat trees can be passed.
+    Without `masked_head` an encoder's head for masked words is left out: it is the objective's,
+    and modules fit the encoder with it and without.
     """
     lanes: dict[str, tuple[tuple[int, ...], np.ndarray]] = {}
     for full, value in params.items():
         name = full.removeprefix("params/")
+        if not masked_head and name.startswith("mlm_head/"):
+            continue
         layered = is_scanned(name)
         found = np.asarray(_lanes(value, layered))
         if layered:

@@ -6,17 +6,24 @@ Recomputation under remat is not counted (it is not model work), nor are norms a
 import math
 from collections.abc import Mapping
 
-from jaxlt.models.config import T5Config
+from jaxlt.models.config import BiLSTMConfig, ModelConfig
 
 
-def forward_flops(config: T5Config, rows: int, inputs: int, targets: int) -> float:
-    """FLOPs of a forward pass over [rows, inputs] and, with a decoder, [rows, targets]."""
+def forward_flops(config: ModelConfig, rows: int, inputs: int, targets: int) -> float:
+    """FLOPs of a forward pass over [rows, inputs] and, with a decoder, [rows, targets].
+
+    Heads that label are not counted, nor are the characters of words.
+    """
     cfg = config
+    if isinstance(cfg, BiLSTMConfig):
+        first = cfg.word_dim * bool(cfg.word_rows) + cfg.char_units * bool(cfg.char_rows)
+        seen = first + (cfg.layers - 1) * cfg.width + cfg.layers * cfg.units  # inputs and own state
+        return 2.0 * rows * inputs * 4 * cfg.width * seen
     joined = cfg.num_heads * cfg.head_dim
     square = cfg.emb_dim * joined
     mlp = (len(cfg.mlp_activations) + 1) * cfg.emb_dim * cfg.mlp_dim
     encoder = cfg.encoder_layers * (inputs * (4 * square + mlp) + 2 * inputs**2 * joined)
-    logits = cfg.emb_dim * cfg.vocab_rows * (inputs if cfg.is_encoder else targets)
+    logits = 0 if cfg.heads else cfg.emb_dim * cfg.vocab_rows * (targets or inputs)
     if cfg.is_encoder:
         return 2.0 * rows * (encoder + logits)
     own = targets * (4 * square + mlp) + 2 * targets**2 * joined
@@ -25,7 +32,7 @@ def forward_flops(config: T5Config, rows: int, inputs: int, targets: int) -> flo
 
 
 def step_flops(
-    config: T5Config, rows: int, inputs: int, targets: int, trainable_share: float = 1.0
+    config: ModelConfig, rows: int, inputs: int, targets: int, trainable_share: float = 1.0
 ) -> float:
     """FLOPs of a training step: forward, backward to activations, backward to trained weights."""
     return forward_flops(config, rows, inputs, targets) * (2.0 + min(1.0, trainable_share))
@@ -33,6 +40,6 @@ def step_flops(
 
 def tokens_of(spec: Mapping[str, tuple[tuple[int, ...], object]]) -> tuple[int, int]:
     """(inputs, targets) a row, from a batch source's spec."""
-    inputs = math.prod(spec["encoder_input_tokens"][0])
+    inputs = math.prod((spec.get("encoder_input_tokens") or spec["words"])[0])
     decoder = spec.get("decoder_target_tokens")
     return inputs, math.prod(decoder[0]) if decoder else 0

@@ -15,14 +15,13 @@ from jaxlt.engine.feed import Feed
 from jaxlt.engine.losses import normalizer
 from jaxlt.engine.state import Flat
 from jaxlt.engine.step import Batch, Program, StepSpec, batch_loss, mesh_context
-from jaxlt.models.encoder import target_fields
+from jaxlt.models.encoder import loss_weights
 from jaxlt.modules.child_tuning import add_squares
 
 
 def _add(spec: StepSpec, total: Flat, part: Flat, rest: Flat, batch: Batch) -> Flat:
     """Adds the squared gradients of a batch's loss by `part`; no dropout."""
-    _, weight_field = target_fields(spec.model)
-    weights = batch[weight_field]
+    weights = loss_weights(spec.model, batch)
 
     def loss(chosen: Flat) -> jax.Array:
         summed, _ = batch_loss(spec, {**rest, **chosen}, batch, None)

@@ -37,7 +37,7 @@ from jaxlt.engine.state import BaseSource, TrainState
 from jaxlt.engine.step import Hyper, Program, StepSpec, build
 from jaxlt.engine.workdir import Workdir
 from jaxlt.errors import UserError, nearest
-from jaxlt.models.config import T5Config
+from jaxlt.models.config import ModelConfig
 from jaxlt.modules.child_tuning import check_keep
 from jaxlt.modules.routing import FIELDS, cycled
 
@@ -105,7 +105,7 @@ class Job(Protocol):
     """The configs that a run needs."""
 
     @property
-    def model(self) -> T5Config: ...
+    def model(self) -> ModelConfig: ...
     @property
     def train(self) -> TrainConfig: ...
     @property
@@ -376,7 +376,7 @@ def check_job(job: Job, data: BatchSource, checkpoints: Checkpoints, mesh: Mesh)
         )
 
 
-def check_languages(model: T5Config, data: BatchSource) -> None:
+def check_languages(model: ModelConfig, data: BatchSource) -> None:
     """Raises UserError where a plug's bank has fewer slots than the data has languages."""
     for plug in model.plugs:
         if plug.routes and plug.key in ("source", "target") and getattr(data, "mixed_rows", False):
@@ -392,7 +392,7 @@ def check_languages(model: T5Config, data: BatchSource) -> None:
             )
 
 
-def slots_of(model: T5Config, languages: int | None = None) -> dict[str, int]:
+def slots_of(model: ModelConfig, languages: int | None = None) -> dict[str, int]:
     """Slots behind each batch field that routes: a number beyond them would be clamped unseen.
 
     languages: the most that a step is compiled for.
@@ -409,7 +409,8 @@ def slots_of(model: T5Config, languages: int | None = None) -> dict[str, int]:
 
 def tokens_a_step(data: BatchSource) -> int:
     """Input and target positions of a global batch."""
-    return data.batch_size * sum(tokens_of(data.spec()))
+    whole = data.batch_size * sum(tokens_of(data.spec()))
+    return round(whole * getattr(data, "filled", 1.0))  # less where batches are cut to their width
 
 
 def flops_of(job: Job, program: Program, data: BatchSource) -> float:
@@ -418,4 +419,5 @@ def flops_of(job: Job, program: Program, data: BatchSource) -> float:
     size = lambda names: sum(math.prod(leaves[n].shape) for n in names)  # noqa: E731
     share = size(program.layout.trainable) / max(1, size(leaves))
     inputs, targets = tokens_of(data.spec())
-    return step_flops(job.model, data.batch_size, inputs, targets, share)
+    flops = step_flops(job.model, data.batch_size, inputs, targets, share)
+    return flops * getattr(data, "filled", 1.0)

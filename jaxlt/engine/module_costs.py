@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from jaxlt.engine.loop import Job, program_of
 from jaxlt.engine.state import optimizer_abstract
-from jaxlt.models.config import T5Config
+from jaxlt.models.config import BiLSTMConfig, T5Config
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import Leaf, describe, tiny_batch, unflatten
 from jaxlt.models.layers import make_context
@@ -40,6 +40,8 @@ class Cost:
 def module_costs(job: Job, inputs: int, targets: int) -> list[Cost]:
     """Returns the cost of every plug of a job's model."""
     model = job.model
+    if isinstance(model, BiLSTMConfig):  # nothing plugs in there
+        return []
     leaves = describe(dataclasses.replace(model, scan_layers=True))
     base = sum(math.prod(leaf.shape) for n, leaf in leaves.items() if n.startswith("params/"))
     plain = forward_cost(dataclasses.replace(model, plugs=()), inputs, targets)

@@ -1,10 +1,10 @@
 """A trained run as a function: its parameters on the devices at hand, without the optimizer.
 
     predictor = open_predictor(run, program_of(run), run.workdir, step="best", base=base)
-    predictor.decode_texts(["Guten <extra_id_0>"], codec, inputs_length=64, length=32)
+    predictor.decode_tokens([ids_of_a_text, ids_of_another], length=32)
     predictor.score(batch)["row_nll"]
 
-Text is batched by length: rows are sorted, a batch is as wide as its longest row asks for, and
+Rows are batched by length: they are sorted, a batch is as wide as its longest row asks for, and
 widths are few, so that few shapes are compiled.
 """
 
@@ -18,8 +18,9 @@ from etils import epath
 
 from jaxlt.engine.checkpoint import Checkpoints
 from jaxlt.engine.compose import Composed
-from jaxlt.engine.decoding import decode
+from jaxlt.engine.decoding import Decoded, decode
 from jaxlt.engine.decoding_config import EOS, DecodingConfig
+from jaxlt.engine.decoding_trie import Trie
 from jaxlt.engine.fingerprint import fingerprint
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.partitioning import batch_shards, place_rows
@@ -27,7 +28,7 @@ from jaxlt.engine.resume import frozen_part, position_of
 from jaxlt.engine.state import BaseSource, Flat, draw_params, load_base
 from jaxlt.engine.step import Program, mesh_context
 from jaxlt.errors import UserError, nearest
-from jaxlt.models.config import T5Config
+from jaxlt.models.config import ModelConfig, T5Config
 from jaxlt.modules.deltas import check_start
 from jaxlt.modules.routing import FIELDS, check_indices
 
@@ -60,7 +61,7 @@ class Predictor:
     evaluation: dict[str, float] = dataclasses.field(default_factory=dict)  # the run's last
 
     @property
-    def config(self) -> T5Config:
+    def config(self) -> ModelConfig:
         """The model's config."""
         return self.program.spec.model
 
@@ -72,12 +73,17 @@ class Predictor:
 
     @property
     def is_routed(self) -> bool:
-        """True where a row's language decides which module serves it."""
-        return any(plug.routes and plug.key in FIELDS for plug in self.config.plugs)
+        """True where a row's language or task decides which module serves it."""
+        return any(self.routed_by(key) for key in FIELDS)
+
+    def routed_by(self, key: str) -> bool:
+        """Whether a plug goes by 'source', 'target' or 'task'."""
+        return any(plug.routes and plug.key == key for plug in self.config.plugs)
 
     def backbone(self) -> str:
         """Fingerprint of the backbone as it is here: a run may have trained it."""
-        return fingerprint({n: v for n, v in self.params.items() if n.startswith("params/")})
+        mine = {n: v for n, v in self.params.items() if n.startswith("params/")}
+        return fingerprint(mine, masked_head=False)
 
     def language_id(self, name: str) -> int:
         """Returns the id of a language; an unknown one is a UserError."""
@@ -106,33 +112,51 @@ class Predictor:
         return {name: np.asarray(values)[:rows] for name, values in out.items()}
 
     def decode_tokens(
+        self, rows: Sequence[np.ndarray], length: int, **given: Any
+    ) -> list[np.ndarray]:
+        """Decodes; returns each row's best tokens [<= length], without the end-of-sequence.
+
+        given: what `decode_best` takes.
+        """
+        return [found[0] for found in self.decode_best(rows, length, **given)]
+
+    def decode_best(
         self,
         rows: Sequence[np.ndarray],
         length: int,
         *,
         batch_size: int = 32,
         languages: Sequence[int] | None = None,
+        targets: Sequence[int] | None = None,
+        tasks: Sequence[int] | None = None,
         decoding: DecodingConfig | None = None,
         numbers: Sequence[int] | None = None,
-    ) -> list[np.ndarray]:
-        """Decodes; returns each row's best tokens [<= length], without the end-of-sequence.
+        forced: Sequence[int] = (),
+        trie: Trie | None = None,
+        label_sets: Sequence[int] | None = None,
+    ) -> list[list[np.ndarray]]:
+        """Decodes; returns each row's best token sequences, as many as decoding.returns, in order.
 
-        rows: input ids, each ended by eos. languages: the id of each row's language, where modules
-        are routed by it. decoding: greedy unless given; draws depend on seed and number of a row
-        alone (`numbers`; 0, 1, ... unless given).
+        rows: input ids, each ended by eos. languages, targets, tasks: ids a row of the inputs'
+        language, the outputs' and the task, where modules are routed by them. decoding: greedy
+        unless given; draws depend on seed and number of a row alone (`numbers`; 0, 1, ... unless
+        given). forced: tokens that each output begins with. trie: what may follow, and `label_sets`
+        which of its sets a row decodes into. A sequence of `length` tokens has not ended.
         """
         how = dataclasses.replace(decoding or DecodingConfig(), length=length)
-        self._check_decoding(rows, languages)
+        by_row = {"language": languages, "target_language": targets, "task": tasks}
+        model = self._decoder(rows, by_row)
+        by_row |= {"row": numbers or range(len(rows)), "label_set": label_sets}
         shards = batch_shards(self.program.spec.mesh)
         batch_size = max(1, batch_size // shards) * shards
         longest = max((len(row) for row in rows), default=0)
         order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-        out: list[np.ndarray] = [np.zeros(0, np.int32)] * len(rows)
+        out: list[list[np.ndarray]] = [[]] * len(rows)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             width = next(w for w in widths(longest) if w >= len(rows[chosen[0]]))
-            if self.config.positions == "absolute":
-                width = min(width, self.config.max_positions)
+            if model.positions == "absolute":
+                width = min(width, model.max_positions)
             # The last batch is filled by its first row again: that one's end is waited for anyway.
             size = shards
             while size < len(chosen):
@@ -142,67 +166,66 @@ class Predictor:
             for r, i in enumerate(filled):
                 tokens[r, : len(rows[i])] = rows[i]
             fields = {"encoder_input_tokens": tokens}
-            fields["row"] = np.array([numbers[i] if numbers else i for i in filled], np.int32)
-            if languages is not None:
-                fields["language"] = np.array([languages[i] for i in filled], np.int32)
-            decoded = self._decoded(fields, how)
+            fields |= {
+                name: np.array([values[i] for i in filled], np.int32)
+                for name, values in by_row.items()
+                if values is not None
+            }
+            if len(forced):
+                fields["decoder_prefix_tokens"] = np.tile(np.array(forced, np.int32), (size, 1))
+            found = self._decoded(model, fields, how, trie)
             for r, i in enumerate(chosen):
-                ends = np.flatnonzero(decoded[r] == EOS)
-                out[i] = decoded[r, : ends[0] if len(ends) else length]
+                out[i] = _ended(found.tokens[r], found.scores[r])
         return out
 
-    def _decoded(self, fields: Mapping[str, np.ndarray], how: DecodingConfig) -> np.ndarray:
+    def _decoded(
+        self,
+        model: T5Config,
+        fields: Mapping[str, np.ndarray],
+        how: DecodingConfig,
+        trie: Trie | None,
+    ) -> Decoded:
         spec = self.program.spec
         batch = place_rows([(0, fields)], len(fields["encoder_input_tokens"]), spec.mesh)
         with mesh_context(spec.mesh, spec.rules):
-            return decode(spec.model, self.params, batch, how).tokens[:, 0]
+            return decode(model, self.params, batch, how, trie)
 
-    def _check_decoding(self, rows: Sequence[np.ndarray], languages: Sequence[int] | None) -> None:
-        if self.config.is_encoder:
+    def _decoder(
+        self, rows: Sequence[np.ndarray], given: Mapping[str, Sequence[int] | None]
+    ) -> T5Config:
+        """Returns the config of a model that decodes these rows with what is given of them."""
+        model = self.config
+        if not isinstance(model, T5Config) or model.is_encoder:
             raise UserError(
                 "This model is an encoder alone (T5Config.decoder_layers = 0): it has no decoder "
                 "that could write text."
             )
-        limit = self.config.max_positions
-        if self.config.positions == "absolute" and any(len(row) > limit for row in rows):
+        limit = model.max_positions
+        if model.positions == "absolute" and any(len(row) > limit for row in rows):
             raise UserError(f"T5Config.max_positions = {limit} is less than the longest input.")
         for plug in self.config.plugs:
             if not (plug.routes and plug.key in FIELDS):
                 continue
-            if FIELDS[plug.key] != "language":
+            ids = given[FIELDS[plug.key]]
+            if ids is None:
+                what = {"source": "the language", "target": "the language of the output"}
+                known = f"one of {', '.join(self.languages)}"
                 raise UserError(
-                    f"Plug '{plug.name}' is routed by '{plug.key}', which decoding is not given: "
-                    "only a language (key 'source') is."
+                    f"Plug '{plug.name}' goes by {what.get(plug.key, 'the task')}, so each text "
+                    f"needs {known if plug.key in what else 'the number of one'}."
                 )
-            if languages is None:
-                raise UserError(
-                    f"Plug '{plug.name}' goes by the language, so each text needs one of "
-                    f"{', '.join(self.languages)}."
-                )
-            check_indices(np.asarray(languages, np.int64), plug.routes, "Language")
+            named = "Task" if plug.key == "task" else "Language"
+            check_indices(np.asarray(ids, np.int64), plug.routes, named)
+        return model
 
-    def decode_texts(
-        self,
-        texts: Sequence[str],
-        codec: Codec,
-        *,
-        inputs_length: int,
-        length: int,
-        batch_size: int = 32,
-        languages: Sequence[int] | None = None,
-        truncate: bool = False,
-    ) -> list[str]:
-        """Texts in, decoded texts out, in the same order.
 
-        inputs_length: tokens of an input at most, eos included; a longer one is a UserError, or cut
-        where `truncate`. length: tokens of an output at most.
-        """
-        rows = [
-            encode(codec, text, inputs_length, truncate, f"Text {i}")[0]
-            for i, text in enumerate(texts)
-        ]
-        decoded = self.decode_tokens(rows, length, batch_size=batch_size, languages=languages)
-        return [codec.decode(ids) for ids in decoded]
+def _ended(tokens: np.ndarray, scores: np.ndarray) -> list[np.ndarray]:
+    """Sequences [N, T] of a row up to their ends; what a beam search only filled up with is out."""
+    out = []
+    for one in tokens[np.isfinite(scores)] if np.isfinite(scores[0]) else tokens[:1]:
+        ends = np.flatnonzero(one == EOS)
+        out.append(one[: ends[0] if len(ends) else len(one)])
+    return out
 
 
 def widths(longest: int) -> list[int]:
@@ -214,9 +237,17 @@ def widths(longest: int) -> list[int]:
 
 
 def encode(
-    codec: Codec, text: str, limit: int, truncate: bool = False, what: str = "The text"
+    codec: Codec,
+    text: str,
+    limit: int,
+    truncate: bool = False,
+    what: str = "The text",
+    advice: str = "Shorten it, or raise that length.",
 ) -> tuple[np.ndarray, bool]:
-    """Returns ids [n <= limit] int32 ended by eos, and whether the text was cut."""
+    """Returns ids [n <= limit] int32 ended by eos, and whether the text was cut.
+
+    what, advice: how an error over a text that is too long names it, and what it ends with.
+    """
     try:
         ids = codec.encode(text)
     except UserError as error:
@@ -225,8 +256,7 @@ def encode(
         shown = text if len(text) <= 40 else f"{text[:37]}..."
         raise UserError(
             f"{what} has {len(ids) + 1} tokens with the end mark, more than the {limit} that the "
-            f"model reads (DataConfig.inputs_length): '{shown}'. Shorten it, have it cut "
-            "(--truncate), or raise that length."
+            f"model reads (DataConfig.inputs_length): '{shown}'. {advice}"
         )
     kept = ids[: limit - 1]
     return np.append(kept, EOS).astype(np.int32), len(kept) < len(ids)

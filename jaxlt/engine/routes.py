@@ -23,7 +23,7 @@ from jax.sharding import NamedSharding
 
 from jaxlt.engine.adafactor import UNUSED, Axes
 from jaxlt.engine.optimizers import Optimizer, OptimizerConfig, decayed_names, make_optimizer
-from jaxlt.models.config import T5Config
+from jaxlt.models.config import ModelConfig
 from jaxlt.modules.routing import FIELDS, Ids, Route
 from jaxlt.modules.site import owner
 
@@ -78,7 +78,7 @@ class Slots(NamedTuple):
 
 
 def banks_of(
-    config: T5Config,
+    config: ModelConfig,
     axes: Mapping[str, Axes],
     shapes: Mapping[str, tuple[int, ...]],
     shardings: Mapping[str, NamedSharding],

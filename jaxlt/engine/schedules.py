@@ -16,7 +16,7 @@ All but rsqrt rise linearly from 0 over warmup_steps.
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,9 @@ SCHEDULES = ("constant", "rsqrt", "linear", "cosine", "wsd")
 class ScheduleConfig:
     """How the learning rate moves.
 
-    total_steps: the step at which linear, cosine and wsd have come down; there they stay.
+    total_steps: the step at which linear, cosine and wsd have come down; there they stay. 'run' is
+        the last step of the run, however that is said, and the warm-up takes half of it at most
+        (`jaxlt.commands.session.in_steps`).
     decay_steps: how long the way down takes. Needed by wsd (which ends it at total_steps); for
         linear and cosine it counts from the end of the warm-up, in place of total_steps.
     final_scale: the last learning rate as a part of learning_rate.
@@ -40,7 +42,7 @@ class ScheduleConfig:
     name: str = "constant"
     learning_rate: float = 1e-3
     warmup_steps: int = 0
-    total_steps: int | None = None
+    total_steps: int | Literal["run"] | None = None
     decay_steps: int | None = None
     final_scale: float = 0.0
 
@@ -66,7 +68,7 @@ class ScheduleConfig:
             )
         for field in ("total_steps", "decay_steps"):
             value = getattr(self, field)
-            if value is not None and value <= 0:
+            if value is not None and value != "run" and value <= 0:
                 raise UserError(f"ScheduleConfig.{field} is {value}; it must be positive, or None.")
         if self.name in ("linear", "cosine", "wsd"):
             self._check_decay()
@@ -85,8 +87,9 @@ class ScheduleConfig:
                 f"ScheduleConfig.total_steps is not set, and the schedule '{self.name}' needs it "
                 "(or ScheduleConfig.decay_steps) to know where the learning rate has come down."
             )
-        if self.total_steps is None:
+        if self.total_steps in (None, "run"):
             return
+        assert isinstance(self.total_steps, int)
         needed = self.warmup_steps + (self.decay_steps or 1)
         if needed > self.total_steps:
             raise UserError(
@@ -100,11 +103,11 @@ class ScheduleConfig:
 def _decay_span(config: ScheduleConfig) -> tuple[int, int]:
     """Returns (first step of the way down, its length)."""
     if config.name == "wsd":
-        assert config.total_steps is not None and config.decay_steps is not None
+        assert isinstance(config.total_steps, int) and config.decay_steps is not None
         return config.total_steps - config.decay_steps, config.decay_steps
     if config.decay_steps is not None:
         return config.warmup_steps, config.decay_steps
-    assert config.total_steps is not None
+    assert isinstance(config.total_steps, int)
     return config.warmup_steps, config.total_steps - config.warmup_steps
 
 
@@ -122,6 +125,11 @@ class Numbers(NamedTuple):
 
 def numbers_of(config: ScheduleConfig) -> Numbers:
     """Returns the scalars of a schedule; those that do not come down have a `final` of 1."""
+    if config.total_steps == "run":
+        raise UserError(
+            "ScheduleConfig.total_steps = 'run' has to be made a number of steps first, as "
+            "`jaxlt train` does."
+        )
     down = config.name in ("linear", "cosine", "wsd")
     start, length = _decay_span(config) if down else (0, 1)
     return Numbers(

@@ -343,6 +343,7 @@ def new_loss_scale(mesh: Mesh) -> LossScale:
 
 
 def base_fingerprint(state: TrainState) -> str:
-    """Content hash of the backbone in a state (`params`, not `modules`)."""
+    """Content hash of the backbone in a state (`params`, not `modules` nor heads)."""
     flat = {**state.frozen, **state.trainable}
-    return fingerprint({n: v for n, v in flat.items() if n.startswith("params/")})
+    mine = {n: v for n, v in flat.items() if n.startswith("params/")}
+    return fingerprint(mine, masked_head=False)

@@ -31,8 +31,9 @@ from jaxlt.engine.state import (
     optimizer_abstract,
     replicated,
 )
-from jaxlt.models.config import T5Config
-from jaxlt.models.encoder import model_of, target_fields
+from jaxlt.models.config import BiLSTMConfig, ModelConfig
+from jaxlt.models.encoder import input_field, loss_weights, model_of, target_fields
+from jaxlt.models.heads import heads_loss
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import constrain, make_context
 from jaxlt.modules import child_tuning
@@ -51,7 +52,7 @@ CHILD = 0x6368696C  # folded into a step's key for child tuning's masks
 class StepSpec:
     """All that decides what is compiled."""
 
-    model: T5Config
+    model: ModelConfig
     loss: LossConfig
     optimizer: OptimizerConfig
     mesh: Mesh
@@ -121,10 +122,14 @@ def batch_loss(
 
     active: by key, the slots that banks among `params` have been cut down to.
     """
-    model = model_of(spec.model)
-    ctx = make_context(batch, dropout_key if spec.model.dropout else None)
+    model: Any = model_of(spec.model)
+    drops = spec.model.dropout or any(head.dropout for head in spec.model.heads)
+    ctx = make_context(batch, dropout_key if drops else None)
     ctx = ctx.replace(ids=cut_down(ctx.ids, active or {}))
     variables = unflatten(applied(params, spec.model.deltas, dropout_key))
+    if spec.model.heads:
+        outputs = model.apply(variables, batch, ctx, method="outputs")
+        return heads_loss(spec.model.heads, outputs, batch)
     hidden: Any = model.apply(variables, batch, ctx, method="hidden")
     targets, weights = target_fields(spec.model)
     return cross_entropy(
@@ -142,6 +147,7 @@ def batch_loss(
 
 def _vocab_shards(spec: StepSpec) -> int:
     """How many ways the logits are split over the vocabulary."""
+    assert not isinstance(spec.model, BiLSTMConfig)  # it has no logits over a vocabulary
     sharding = spec_for((spec.model.vocab_rows,), ("vocab",), spec.rules, spec.mesh)
     axes = sharding[0] or ()
     return math.prod(spec.mesh.shape[a] for a in ((axes,) if isinstance(axes, str) else axes))
@@ -170,11 +176,10 @@ def _gradients(
     scale: jax.Array,
 ) -> tuple[Flat, Metrics]:
     """Gradients of scale * summed loss / normaliser, and the sums; accumulated where asked."""
-    _, weight_field = target_fields(spec.model)
-    rows = batch[weight_field].shape[0]
-    divisor = reported = normalizer(spec.loss, batch[weight_field], rows)
+    weights = loss_weights(spec.model, batch)
+    divisor = reported = normalizer(spec.loss, weights, len(weights))
     if spec.loss.normalize == "languages":
-        weights, languages = by_language(batch[weight_field], batch["language"])
+        weights, languages = by_language(weights, batch["language"])
         batch = {**batch, LOSS_WEIGHTS: weights}
         reported = jnp.maximum(languages, 1).astype(jnp.float32)
 
@@ -239,7 +244,7 @@ def _train_step(
     scaled = state.loss_scale
     scale = jnp.float32(1.0) if scaled is None else scaled.scale
     slots, active = slots_of_batch(
-        optimizer.banks, routes_of(batch), batch["encoder_input_tokens"], spec.languages
+        optimizer.banks, routes_of(batch), batch[input_field(spec.model)], spec.languages
     )
     old, before = optimizer.take(state.trainable, state.optimizer, slots)
     grads, sums = _gradients(spec, old, frozen, batch, active, key, scale)
@@ -287,8 +292,7 @@ def _train_step(
 def _eval_step(spec: StepSpec, params: Flat, batch: Batch) -> Metrics:
     """Per-row sums without dropout, and the fields that tell whose they are."""
     _, sums = batch_loss(spec, params, batch, None)
-    _, weight_field = target_fields(spec.model)
-    weight = jnp.sum(batch[weight_field], axis=-1)
+    weight = jnp.sum(loss_weights(spec.model, batch), axis=-1)
     out = {"row_nll": sums["row_nll"], "row_correct": sums["row_correct"], "row_weight": weight}
     out["language"] = batch.get("language", jnp.zeros(weight.shape, jnp.int32))
     if "target_bytes" in batch:

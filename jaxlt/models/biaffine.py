@@ -9,14 +9,13 @@ Heads are numbered from 1, and 0 is the root, which has a vector of its own. Lab
 given heads alone: all of [B, W+1, W, labels] would not fit for long sentences.
 """
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlt.errors import UserError
+from jaxlt.models.head_config import ParserConfig
 from jaxlt.models.head_parts import (
     NEVER,
     Projection,
@@ -31,24 +30,6 @@ from jaxlt.models.layers import Context
 from jaxlt.modules.boxed import boxed
 
 root_normal = nn.initializers.normal(0.02)
-
-
-@dataclasses.dataclass(frozen=True)
-class ParserConfig:
-    """A biaffine parser; the sizes are the paper's."""
-
-    name: str
-    labels: int
-    arc_dim: int = 500
-    label_dim: int = 100
-    dropout: float = 0.33
-
-    def __post_init__(self) -> None:
-        for field in ("labels", "arc_dim", "label_dim"):
-            if getattr(self, field) < 1:
-                raise UserError(f"ParserConfig.{field} is at least 1, not {getattr(self, field)}.")
-        if not 0.0 <= self.dropout < 1.0:
-            raise UserError(f"ParserConfig.dropout is at least 0 and below 1, not {self.dropout}.")
 
 
 class Parse(NamedTuple):

@@ -7,7 +7,6 @@ of every encoder (`jaxlt.models.heads`); the states are of words, so there is no
 Padding, of words or of characters, changes nothing.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,13 +14,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.models.config import BiLSTMConfig
 from jaxlt.models.head_parts import RowDropout, zeros
+from jaxlt.models.heads import Heads, Outputs
 from jaxlt.models.layers import Context, fan_in_normal
 from jaxlt.modules.boxed import boxed
-
-CHARS = ("lstm", "cnn")
-_CHOICES = {"chars": CHARS, "dtype": ("float32", "bfloat16", "float16")}
 
 embedding_normal = nn.initializers.normal(0.3)
 orthogonal = nn.initializers.orthogonal()
@@ -32,65 +29,6 @@ def open_gates(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
     del key
     units = shape[0] // 4
     return jnp.zeros(shape, dtype).at[units : 2 * units].set(1)
-
-
-@dataclasses.dataclass(frozen=True)
-class BiLSTMConfig:
-    """Sizes of a baseline.
-
-    char_rows 0 leaves characters out, word_rows 0 words. `char_units` is the width of the vector
-    that a word's characters make: two directions of half the width, or as many filters over three
-    characters. `word_dropout` drops the embeddings of whole words, so that characters are learned
-    from.
-    """
-
-    word_rows: int
-    char_rows: int
-    word_dim: int = 100
-    char_dim: int = 32
-    char_units: int = 100
-    chars: str = "lstm"
-    units: int = 200
-    layers: int = 2
-    dropout: float = 0.33
-    word_dropout: float = 0.1
-    dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        for field, choices in _CHOICES.items():
-            value = getattr(self, field)
-            if value not in choices:
-                raise UserError(
-                    f"BiLSTMConfig.{field} is one of {', '.join(choices)}, not '{value}'."
-                    + nearest(str(value), choices)
-                )
-        for field in ("word_dim", "char_dim", "units", "layers"):
-            if getattr(self, field) < 1:
-                raise UserError(f"BiLSTMConfig.{field} is at least 1, not {getattr(self, field)}.")
-        for field in ("dropout", "word_dropout"):
-            if not 0.0 <= getattr(self, field) < 1.0:
-                raise UserError(
-                    f"BiLSTMConfig.{field} is at least 0 and below 1, not {getattr(self, field)}."
-                )
-        if self.char_units < 2 or self.char_units % 2:
-            raise UserError(
-                "BiLSTMConfig.char_units is even and at least 2 (half of it a direction), not "
-                f"{self.char_units}."
-            )
-        if self.word_rows < 0 or self.char_rows < 0 or not self.word_rows + self.char_rows:
-            raise UserError(
-                "BiLSTMConfig needs word_rows or char_rows: with neither there is nothing to read."
-            )
-
-    @property
-    def compute_dtype(self) -> jnp.dtype:
-        """The dtype of activations; the cells' memory is float32."""
-        return jnp.dtype(self.dtype)
-
-    @property
-    def width(self) -> int:
-        """D of the states."""
-        return 2 * self.units
 
 
 class Table(nn.Module):
@@ -198,6 +136,19 @@ class BiLSTM(nn.Module):
     """Words and their characters through layers of bidirectional LSTMs."""
 
     config: BiLSTMConfig
+
+    def setup(self) -> None:
+        self.heads = Heads(self.config.heads, self.config.compute_dtype)
+
+    def outputs(
+        self, batch: Mapping[str, jax.Array], ctx: Context, only: str | None = None
+    ) -> dict[str, Outputs]:
+        """Returns what each head says, or the one that `only` names."""
+        return self.heads(self.encode(batch, ctx), batch, ctx, only)
+
+    def __call__(self, batch: Mapping[str, jax.Array], ctx: Context) -> dict[str, Outputs]:
+        """Returns what each head says."""
+        return self.outputs(batch, ctx)
 
     @nn.compact
     def encode(self, batch: Mapping[str, jax.Array], ctx: Context) -> jax.Array:

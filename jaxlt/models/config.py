@@ -1,10 +1,12 @@
 """The sizes and choices of a backbone, as one frozen value."""
 
 import dataclasses
+from typing import ClassVar
 
 import jax.numpy as jnp
 
 from jaxlt.errors import UserError, nearest
+from jaxlt.models.head_config import HeadConfig, check_heads
 from jaxlt.modules.deltas import Delta
 from jaxlt.modules.site import Plug
 
@@ -31,7 +33,7 @@ class T5Config:
     mlp_dim: int  # F, inner width of the MLP
     num_heads: int
     encoder_layers: int
-    decoder_layers: int = 0  # 0: an encoder alone, with an MLM head
+    decoder_layers: int = 0  # 0: an encoder alone, with an MLM head or `heads`
     head_dim: int = 64
     mlp_activations: tuple[str, ...] = ("gelu", "linear")  # product of one projection each
     dropout: float = 0.0
@@ -51,6 +53,7 @@ class T5Config:
     remat: str = "none"
     plugs: tuple[Plug, ...] = ()
     deltas: tuple[Delta, ...] = ()  # added to the parameters before they are used
+    heads: tuple[HeadConfig, ...] = ()  # of an encoder alone: what it labels
 
     def __post_init__(self) -> None:
         for field, choices in _CHOICES.items():
@@ -74,6 +77,13 @@ class T5Config:
         names = [d.name for d in self.deltas]
         if len(set(names)) < len(names):
             raise UserError(f"T5Config.deltas: two deltas share a name: {', '.join(names)}.")
+        check_heads(self.heads, "T5Config")
+        if self.heads and self.decoder_layers:
+            raise UserError(
+                f"T5Config.heads label what an encoder reads, and decoder_layers is "
+                f"{self.decoder_layers}: set T5Config.decoder_layers = 0 (the encoder of an "
+                "imported mT5 or ByT5 is used by itself)."
+            )
 
     @property
     def compute_dtype(self) -> jnp.dtype:
@@ -88,3 +98,76 @@ class T5Config:
     def is_encoder(self) -> bool:
         """True where there is no decoder."""
         return self.decoder_layers == 0
+
+
+_BILSTM_CHOICES = {"chars": ("lstm", "cnn"), "dtype": ("float32", "bfloat16", "float16")}
+
+
+@dataclasses.dataclass(frozen=True)
+class BiLSTMConfig:
+    """Sizes of a baseline.
+
+    char_rows 0 leaves characters out, word_rows 0 words. `char_units` is the width of the vector
+    that a word's characters make: two directions of half the width, or as many filters over three
+    characters. `word_dropout` drops the embeddings of whole words, so that characters are learned
+    from.
+    """
+
+    word_rows: int
+    char_rows: int
+    word_dim: int = 100
+    char_dim: int = 32
+    char_units: int = 100
+    chars: str = "lstm"
+    units: int = 200
+    layers: int = 2
+    dropout: float = 0.33
+    word_dropout: float = 0.1
+    dtype: str = "float32"
+    heads: tuple[HeadConfig, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field, choices in _BILSTM_CHOICES.items():
+            value = getattr(self, field)
+            if value not in choices:
+                raise UserError(
+                    f"BiLSTMConfig.{field} is one of {', '.join(choices)}, not '{value}'."
+                    + nearest(str(value), choices)
+                )
+        for field in ("word_dim", "char_dim", "units", "layers"):
+            if getattr(self, field) < 1:
+                raise UserError(f"BiLSTMConfig.{field} is at least 1, not {getattr(self, field)}.")
+        for field in ("dropout", "word_dropout"):
+            if not 0.0 <= getattr(self, field) < 1.0:
+                raise UserError(
+                    f"BiLSTMConfig.{field} is at least 0 and below 1, not {getattr(self, field)}."
+                )
+        if self.char_units < 2 or self.char_units % 2:
+            raise UserError(
+                "BiLSTMConfig.char_units is even and at least 2 (half of it a direction), not "
+                f"{self.char_units}."
+            )
+        if self.word_rows < 0 or self.char_rows < 0 or not self.word_rows + self.char_rows:
+            raise UserError(
+                "BiLSTMConfig needs word_rows or char_rows: with neither there is nothing to read."
+            )
+        check_heads(self.heads, "BiLSTMConfig")
+
+    @property
+    def compute_dtype(self) -> jnp.dtype:
+        """The dtype of activations; the cells' memory is float32."""
+        return jnp.dtype(self.dtype)
+
+    @property
+    def width(self) -> int:
+        """D of the states."""
+        return 2 * self.units
+
+    # What is asked of any model: it has no sites, and no parameters but its own.
+    plugs: ClassVar[tuple[Plug, ...]] = ()
+    deltas: ClassVar[tuple[Delta, ...]] = ()
+    is_encoder: ClassVar[bool] = True
+    scan_layers: ClassVar[bool] = False
+
+
+ModelConfig = T5Config | BiLSTMConfig

@@ -1,13 +1,16 @@
 """The same stack as an encoder alone: masked-language modelling, or the half of an mT5 or ByT5.
 
 Its names are those of the encoder in an encoder-decoder, so the encoder of an imported backbone is
-a subset of that backbone's parameters; only the MLM head (`mlm_head`) is its own.
+a subset of that backbone's parameters; only the MLM head (`mlm_head`) is its own. With
+`T5Config.heads` it labels text instead, and their parameters stand beside the backbone's.
 """
 
 import flax.linen as nn
 import jax
 
-from jaxlt.models.config import T5Config
+from jaxlt.models.bilstm import BiLSTM
+from jaxlt.models.config import BiLSTMConfig, ModelConfig, T5Config
+from jaxlt.models.heads import Heads, Outputs, heads_weights
 from jaxlt.models.layers import Context, Embed, constrain, make_context
 from jaxlt.models.stack import Logits, Stack
 from jaxlt.models.t5 import T5, Batch, Hidden, encoder_bias, logits_of
@@ -26,7 +29,9 @@ class Encoder(nn.Module):
         self.embedding_site = home = Home()
         self.encoder_embed = Site("encoder/embed", cfg.plugs, cfg.compute_dtype, home=home)
         self.encoder_unembed = Site("encoder/unembed", cfg.plugs, cfg.compute_dtype, home=home)
-        if not cfg.tie_logits:
+        if cfg.heads:
+            self.heads = Heads(cfg.heads, cfg.compute_dtype)
+        elif not cfg.tie_logits:
             self.mlm_head = Logits(cfg)
 
     def encode(self, batch: Batch, ctx: Context) -> jax.Array:
@@ -47,17 +52,34 @@ class Encoder(nn.Module):
         # Gathered over fsdp once here, rather than once a use in the loss.
         return Hidden(x, constrain(self.mlm_head().astype(x.dtype), None, "vocab"), False)
 
-    def __call__(self, batch: Batch, ctx: Context | None = None) -> jax.Array:
-        """Returns float32 logits [B, S, V]."""
-        return logits_of(self.hidden(batch, make_context(batch) if ctx is None else ctx))
+    def outputs(self, batch: Batch, ctx: Context, only: str | None = None) -> dict[str, Outputs]:
+        """Returns what each head says, or the one that `only` names."""
+        return self.heads(self.encode(batch, ctx), batch, ctx, only)
+
+    def __call__(self, batch: Batch, ctx: Context | None = None) -> jax.Array | dict[str, Outputs]:
+        """Returns float32 logits [B, S, V], or what the heads say."""
+        ctx = make_context(batch) if ctx is None else ctx
+        return self.outputs(batch, ctx) if self.config.heads else logits_of(self.hidden(batch, ctx))
 
 
-def model_of(config: T5Config) -> T5 | Encoder:
+def model_of(config: ModelConfig) -> T5 | Encoder | BiLSTM:
     """Makes the network that a config describes."""
+    if isinstance(config, BiLSTMConfig):
+        return BiLSTM(config)
     return Encoder(config) if config.is_encoder else T5(config)
 
 
-def target_fields(config: T5Config) -> tuple[str, str]:
+def input_field(config: ModelConfig) -> str:
+    """Names the batch field [B, T] of what is read, 0 where there is nothing."""
+    return "words" if isinstance(config, BiLSTMConfig) else "encoder_input_tokens"
+
+
+def target_fields(config: ModelConfig) -> tuple[str, str]:
     """Names the batch fields that hold the targets [B, T] and their weights [B, T]."""
     side = "encoder" if config.is_encoder else "decoder"
     return f"{side}_target_tokens", f"{side}_loss_weights"
+
+
+def loss_weights(config: ModelConfig, batch: Batch) -> jax.Array:
+    """Returns [B, .] float32: what the loss of a batch weighs, position by position."""
+    return heads_weights(config.heads, batch) if config.heads else batch[target_fields(config)[1]]

@@ -14,11 +14,12 @@ words (`jaxlt.models.bilstm`). Fields of a batch, int32, beside the encoder's ow
     label        [B]      the class of the row, below 0 where unknown
     context      [B, T]   1 where an answer may be (absent: everywhere)
     span         [B, 2]   first and last token of the answer, below 0 where unknown
+    head         [B]      the place among the model's heads of the one that the row is for
+                          (absent: all); the others leave its labels out
 
 Rows hold one example each: packed rows are for language models.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -26,9 +27,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlt.errors import UserError, nearest
-from jaxlt.models.biaffine import Parse, Parser, ParserConfig, parser_loss
+from jaxlt.errors import UserError
+from jaxlt.models.biaffine import Parse, Parser, parser_loss
 from jaxlt.models.crf import Chain, log_likelihood, viterbi
+from jaxlt.models.head_config import (
+    ClassifierConfig,
+    HeadConfig,
+    ParserConfig,
+    SpanConfig,
+    TaggerConfig,
+    find_head,
+)
 from jaxlt.models.head_parts import (
     NEVER,
     Projection,
@@ -43,67 +52,6 @@ from jaxlt.models.head_parts import (
 )
 from jaxlt.models.layers import Context
 from jaxlt.modules.boxed import boxed
-
-POOLING = ("mean", "first")
-
-
-def _check(config: Any) -> None:
-    kind = type(config).__name__
-    if getattr(config, "labels", 1) < 1:
-        raise UserError(f"{kind}.labels is at least 1, not {config.labels}.")
-    if not 0.0 <= config.dropout < 1.0:
-        raise UserError(f"{kind}.dropout is at least 0 and below 1, not {config.dropout}.")
-
-
-@dataclasses.dataclass(frozen=True)
-class TaggerConfig:
-    """A label a word; with `crf` the labels of a sentence are one chain."""
-
-    name: str
-    labels: int
-    crf: bool = False
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        _check(self)
-
-
-@dataclasses.dataclass(frozen=True)
-class ClassifierConfig:
-    """A class a row, of one sentence or of a pair.
-
-    pooling: 'mean' of a sentence's tokens, or its 'first' one. A pair (u, v), in one text or in
-    two, is seen as [u, v, |u - v|, u * v]. hidden: width of a tanh layer before the classes (0:
-    none).
-    """
-
-    name: str
-    labels: int
-    pair: bool = False
-    pooling: str = "mean"
-    hidden: int = 0
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        _check(self)
-        if self.pooling not in POOLING:
-            raise UserError(
-                f"ClassifierConfig.pooling is one of {', '.join(POOLING)}, not '{self.pooling}'."
-                + nearest(self.pooling, POOLING)
-            )
-        if self.hidden < 0:
-            raise UserError(f"ClassifierConfig.hidden is 0 or more, not {self.hidden}.")
-
-
-@dataclasses.dataclass(frozen=True)
-class SpanConfig:
-    """The answer to a question, as a span of its context."""
-
-    name: str
-    dropout: float = 0.1
-
-    def __post_init__(self) -> None:
-        _check(self)
 
 
 class Tags(NamedTuple):
@@ -121,7 +69,6 @@ class Spans(NamedTuple):
     end: jax.Array  # [B, T] float32
 
 
-HeadConfig = TaggerConfig | ClassifierConfig | SpanConfig | ParserConfig
 Outputs = Tags | Parse | Spans | jax.Array
 
 
@@ -295,21 +242,6 @@ class Heads(nn.Module):
         return Classifier(config, self.dtype, name=config.name)(states, sentences, ctx)
 
 
-def find_head(heads: tuple[HeadConfig, ...], name: str | None) -> HeadConfig | None:
-    """Returns the head of that name (None: none); an unknown or a doubled name is an error."""
-    names = [head.name for head in heads]
-    if len(set(names)) < len(names):
-        raise UserError(f"Two heads share a name: {', '.join(names)}.")
-    if name is None:
-        return None
-    if name not in names:
-        raise UserError(
-            f"There is no head '{name}' (there are: {', '.join(names) or 'none'})."
-            + nearest(name, names)
-        )
-    return heads[names.index(name)]
-
-
 def head_loss(
     config: HeadConfig, outputs: Any, batch: Mapping[str, jax.Array]
 ) -> tuple[jax.Array, Sums]:
@@ -332,3 +264,38 @@ def head_weights(config: HeadConfig, batch: Mapping[str, jax.Array]) -> jax.Arra
     if isinstance(config, SpanConfig):
         return known(jnp.min(batch["span"], axis=-1, keepdims=True))
     return known(batch["label"])[:, None]
+
+
+LABELS = ("word_labels", "word_heads", "label", "span")
+
+
+def rows_of_head(batch: Mapping[str, jax.Array], index: int) -> dict[str, jax.Array]:
+    """The batch with its labels unknown in rows that are for another head, or empty."""
+    mine = jnp.any(token_mask(batch), axis=1)
+    if "head" in batch:
+        mine &= batch["head"] == index
+
+    def own(values: jax.Array) -> jax.Array:
+        return jnp.where(mine.reshape(-1, *(1,) * (values.ndim - 1)), values, -1)
+
+    return {n: own(values) if n in LABELS else values for n, values in batch.items()}
+
+
+def heads_loss(
+    heads: tuple[HeadConfig, ...], outputs: Mapping[str, Any], batch: Mapping[str, jax.Array]
+) -> tuple[jax.Array, Sums]:
+    """The sum of the heads' losses, and of their sums."""
+    found = [
+        head_loss(config, outputs[config.name], rows_of_head(batch, i))
+        for i, config in enumerate(heads)
+    ]
+    sums: Sums = {}
+    for _, own in found:
+        sums |= {name: sums[name] + value if name in sums else value for name, value in own.items()}
+    return sum((loss for loss, _ in found), jnp.float32(0.0)), sums
+
+
+def heads_weights(heads: tuple[HeadConfig, ...], batch: Mapping[str, jax.Array]) -> jax.Array:
+    """Returns [B, .] float32: the weights of all labels of a batch, head after head."""
+    parts = [head_weights(config, rows_of_head(batch, i)) for i, config in enumerate(heads)]
+    return jnp.concatenate(parts, axis=1)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlt.models.config import T5Config
+from jaxlt.models.config import BiLSTMConfig, ModelConfig
 from jaxlt.models.encoder import model_of
 from jaxlt.models.layers import make_context
 from jaxlt.models.layout import layer_name
@@ -39,18 +39,28 @@ class Leaf:
 
 
 def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """{'params': {'encoder': ...}} -> {'params/encoder/...': leaf}."""
-    return flax.traverse_util.flatten_dict(dict(variables), sep="/")
+    """{'params': {'encoder': ...}} -> {'params/encoder/...': leaf}.
+
+    Heads are no part of a backbone: {'params': {'heads': ...}} -> {'heads/...': leaf}.
+    """
+    flat = flax.traverse_util.flatten_dict(dict(variables), sep="/")
+    return {
+        n.removeprefix("params/") if n.startswith("params/heads/") else n: v
+        for n, v in flat.items()
+    }
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `flatten`."""
-    return flax.traverse_util.unflatten_dict(dict(flat), sep="/")
+    whole = {f"params/{n}" if n.startswith("heads/") else n: v for n, v in flat.items()}
+    return flax.traverse_util.unflatten_dict(whole, sep="/")
 
 
-def tiny_batch(config: T5Config) -> dict[str, np.ndarray]:
+def tiny_batch(config: ModelConfig) -> dict[str, np.ndarray]:
     """The smallest batch a model of this config accepts: enough to trace shapes."""
     tokens = np.ones((1, 4), np.int32)
+    if isinstance(config, BiLSTMConfig):
+        return {"words": tokens, "chars": np.ones((1, 4, 4), np.int32)}
     batch = {"encoder_input_tokens": tokens, "language": np.zeros(1, np.int32)}
     if not config.is_encoder:
         batch |= {"decoder_input_tokens": tokens, "decoder_target_tokens": tokens}
@@ -62,7 +72,7 @@ def tiny_batch(config: T5Config) -> dict[str, np.ndarray]:
     return batch
 
 
-def describe(config: T5Config) -> dict[str, Leaf]:
+def describe(config: ModelConfig) -> dict[str, Leaf]:
     """Lists every parameter, flat, without making any: {'params/...': Leaf, ...}."""
     model, batch = model_of(config), tiny_batch(config)
 
@@ -122,7 +132,7 @@ def draw(
     return _draw(keys, leaf.init, leaf.shape[lead:], slots, scanned, jnp.dtype(dtype), sharding)
 
 
-def initialise(config: T5Config, seed: int) -> dict[str, Any]:
+def initialise(config: ModelConfig, seed: int) -> dict[str, Any]:
     """Draws all variables, nested as `model.apply` wants them; for small models and tests."""
     key = jax.random.key(seed)
     leaves = describe(config)

@@ -55,7 +55,7 @@ def make_context(batch: Mapping[str, Any], dropout_key: jax.Array | None = None)
     """Makes the Context of a batch; its `row` field (default: 0, 1, ...) numbers the rows."""
     rows = batch.get("row")
     if rows is None:
-        rows = jnp.arange(batch["encoder_input_tokens"].shape[0], dtype=jnp.int32)
+        rows = jnp.arange(next(iter(batch.values())).shape[0], dtype=jnp.int32)
     return Context(routes_of(batch), dropout_key, rows)
 
 

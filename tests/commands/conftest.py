@@ -1,6 +1,7 @@
 """A tiny trained run, made by the command line itself, for the verbs that need one."""
 
 import os
+import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import jax
 import numpy as np
 import pytest
 
+from jaxlt.api import Model
 from jaxlt.commands import main as cli
+from jaxlt.commands import trained
 
 SIZES = {"emb_dim": 16, "mlp_dim": 32, "num_heads": 2, "head_dim": 8}
 SIZES |= {"encoder_layers": 1, "decoder_layers": 1}
@@ -66,3 +69,42 @@ def tiny_run(texts) -> Path:
     assert cli.main(["train", *flags(texts, workdir)]) == 0
     jax.config.update("jax_disable_most_optimizations", before)
     return workdir
+
+
+@pytest.fixture(scope="session")
+def task_flags(texts) -> list[str]:
+    """The flags of a text-to-text model as it starts, which answers at random."""
+    return [
+        "--gin_file=models/tiny.gin",
+        "--gin_file=runs/finetune.gin",
+        "--gin_file=data/tasks.gin",
+        "--gin_file=tiny.gin",
+        *(f"--gin.T5Config.{name}={value}" for name, value in SIZES.items()),
+        f"--gin.TEXT={texts}",
+        f"--gin.WORKDIR={texts.parent / 'start'}",
+        "--gin.KIND=tagging",
+        "--gin.INPUTS_LENGTH=96",
+        "--gin.TARGETS_LENGTH=24",
+        "--step=0",
+    ]
+
+
+@pytest.fixture(scope="session")
+def start_model(task_flags) -> Model:
+    """That model as an object."""
+    values = {"gin_file": [], "gin.": []}
+    for flag in task_flags:
+        for name in values:
+            if flag.startswith(f"--{name}") and flag != "--step=0":
+                value = flag.removeprefix(f"--{name}").removeprefix("=")
+                values[name].append(value)
+                break
+    args = types.SimpleNamespace(
+        workdir=None,
+        step=0,
+        gin_file=values["gin_file"],
+        gin_overrides=values["gin."],
+        gin_search_paths=[],
+    )
+    run = trained.load(args)
+    return Model(run, *trained.open_model(run, args))

@@ -28,8 +28,8 @@ def judged(kind, *examples):
 def test_every_kind_of_task_is_judged():
     from typing import get_args
 
-    kinds = {kind for kind in get_args(Kind) if kind != "synthetic_text"}  # running text
-    assert kinds <= set(KINDS)
+    running = {"synthetic_text", "denoise"}
+    assert set(get_args(Kind)) - running <= set(KINDS)
 
 
 def test_tags_by_word_and_language():
@@ -53,10 +53,37 @@ def test_trees():
     assert found["eng_Latn", "las"].value == pytest.approx(2 / 3)
 
 
+def test_entities_with_their_places():
+    inputs, gold = "tag: Ada met Ada", "PER: Ada"
+    texts = {"inputs": inputs, "target": gold, "answer": gold}
+    wrong = Example("entities.x", "eng_Latn", **texts, tags=("O O B-PER", "B-PER O O"))
+    right = Example("entities.x", "eng_Latn", **texts, tags=("O O B-PER", "O O B-PER"))
+    found = {j.metric: j.score for j in score_examples([wrong, right], {"entities": "entities"})}
+    assert found["entity_f1"].value == 1 and found["span_f1"].value == 0.5  # the text has no places
+    plain = judged("entities", ("eng_Latn", inputs, gold, gold))
+    assert ("eng_Latn", "span_f1") not in plain
+
+
 def test_text_and_facts():
     found = judged("translation", ("swh_Latn", "<2swh> hello", "habari yako", "habari yako"))
     assert found["swh_Latn", "chrf++"].value == pytest.approx(100)
     assert judged("facts", ("eng_Latn", "q", "Paris", "paris"))["eng_Latn", "p@1"].value == 1
+
+
+def test_the_best_of_several_right_answers_counts():
+    found = judged(
+        "questions",
+        ("eng_Latn", "question: a", "Ada Lovelace", "ada"),
+        ("eng_Latn", "question: a", "the Ada", "ada"),
+        ("eng_Latn", "question: b", "Bob Ross", "Bob"),
+        ("zho_Hans", "question: a", "王先生", "王"),
+    )
+    assert found["eng_Latn", "exact_match"].value == 0.5
+    assert found["eng_Latn", "answer_f1"].value == pytest.approx((1 + 2 / 3) / 2)
+    assert found["eng_Latn", "answer_f1"].n == 2
+    assert found["zho_Hans", "answer_f1"].value == 0.5  # by character
+    pairs = judged("pairs", ("eng_Latn", "x", "0", "0"), ("eng_Latn", "y", "same", "0"))
+    assert pairs["eng_Latn", "accuracy"].value == 0.5
 
 
 @pytest.mark.slow
@@ -90,15 +117,24 @@ def test_answers_of_a_run(tmp_path, monkeypatch, capsys):
     )
     assert again["eng_Latn", "accuracy"].value == pytest.approx(values["eng_Latn"])
     assert main([*evaluate, "--beams=2"]) == 0
+    assert main([*evaluate, "--labels=PRON,NOUN", "--step=0"]) == 0
+    saved = work / "answers" / "validation-0-none.jsonl"
+    for line in saved.read_text().splitlines():
+        answer = json.loads(line)["answer"].split()
+        assert len(answer) == 3 and {"PRON", "NOUN"} >= set(answer)
     model = jaxlt.load(work)
     assert model.tag([["they", "see", "us"], ["us"]])[0] == ("PRON", "VERB", "PRON")
+    blank = TREE.replace("PRON", "_").replace("VERB", "_")
+    (tmp_path / "in.conllu").write_text(blank * 3)
+    assert main(["infer", f"--workdir={work}", str(tmp_path / "in.conllu")]) == 0
+    assert capsys.readouterr().out.endswith(TREE * 3)
     asked = "pos: they see us"
     right, wrong = model.score([(asked, "PRON VERB PRON"), (asked, "VERB VERB VERB")])
     assert wrong < right < 0
     heads, relations = model.parse([["they", "see"]])[0]
     assert len(heads) == len(relations) == 2
-    with pytest.raises(UserError, match="not trained on a language 'swa'"):
-        model.generate([asked], language="swa")
+    with pytest.raises(UserError, match="not trained on a language 'deu'"):
+        model.generate([asked], language="deu")
     assert main([*evaluate, "--beams=2", "--top_k=3"]) == 2
 
 

@@ -31,6 +31,17 @@ def test_epochs_become_steps_and_every_evaluation_is_saved():
     assert session.in_steps(capped, Data()).train.steps == 5
 
 
+def test_a_schedule_ends_with_its_run_and_is_warm_by_then():
+    files = ["models/mlm_tiny.gin", "runs/heads.gin", "heads/tagging.gin"]
+    for epochs, steps, warm in ((50, 625, 20), (1, 13, 6)):
+        given = ["TEXT=x", "WORKDIR=w", f"EPOCHS={epochs}", "ScheduleConfig.warmup_steps=20"]
+        run = config.load(files, given)
+        assert run.schedule.total_steps == "run"
+        there = session.in_steps(run, Data())
+        assert there.train.steps == there.schedule.total_steps == steps
+        assert there.schedule.warmup_steps == warm
+
+
 def test_epochs_are_above_zero():
     with pytest.raises(UserError, match=r"TrainConfig\.epochs is above 0"):
         TrainConfig(10, epochs=0.0)

@@ -130,7 +130,7 @@ def test_array_batches_refuse_unknown_languages():
 
 
 def test_batches_and_mixtures_import_neither_tensorflow_nor_seqio():
-    code = "import sys, jaxlt.data.batches, jaxlt.data.mixtures as m; m.DataConfig(); "
+    code = "import sys, jaxlt.data.mixtures, jaxlt.data.config as c; c.DataConfig(); "
     code += (
         "print([n for n in ('tensorflow', 'seqio', 'jax', 'sentencepiece') if n in sys.modules])"
     )

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jaxlt.data.batches import BatchSource
-from jaxlt.data.mixtures import DataConfig, open_evaluation, open_mixture
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import open_evaluation, open_mixture
 from jaxlt.data.synth.languages import FAMILY, write_languages
 from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
@@ -178,7 +179,7 @@ def held_out(config, language):
     return list(documents(paths, "validation", config.shares))
 
 
-def test_text_to_text_from_tsv(tmp_path):
+def test_text_to_text_from_tsv(tmp_path, caplog):
     lines = [f"question {i}\tanswer {i * i}" for i in range(50)]
     (tmp_path / "eng_Latn.tsv").write_text("\n".join(lines))
     config = DataConfig(
@@ -197,14 +198,18 @@ def test_text_to_text_from_tsv(tmp_path):
         for b in batches
         for i, t in zip(b["encoder_input_tokens"], b["decoder_target_tokens"], strict=True)
     ]
-    assert sorted(seen) == sorted(lines)
+    assert sorted(seen) == sorted(lines) and "are cut" not in caplog.text
+    with caplog.at_level("WARNING"):  # 'question 10' and the end are 12 tokens
+        open_mixture(replace(config, inputs_length=11))
+    assert "Of 50 inputs of 'eng_Latn', 40 are longer than DataConfig.inputs_length" in caplog.text
 
 
 def test_a_ready_cache_opens_without_tensorflow(config):
     open_mixture(config)
     code = f"""
 import sys
-from jaxlt.data.mixtures import DataConfig, open_mixture, open_evaluation
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import open_mixture, open_evaluation
 config = DataConfig(sources={config.sources!r}, inputs_length=64, held_out=0.1,
     cache_dir={config.cache_dir!r})
 open_mixture(config).rows(0, 0, 2), open_evaluation(config)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxlt.data.batches import BatchSource
-from jaxlt.data.mixtures import DataConfig, open_mixture
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import open_mixture
 from jaxlt.data.packing import pack
 from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError

@@ -8,7 +8,8 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from jaxlt.data.mixtures import DataConfig, open_evaluation, open_mixture, register_mixture
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import open_evaluation, open_mixture, register_mixture
 from jaxlt.data.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 

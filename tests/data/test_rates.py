@@ -42,3 +42,14 @@ def test_a_rate_of_zero_is_refused_by_name():
     assert np.allclose(rates.explicit({"b": 3, "a": 1}, ["a", "b"]), [0.25, 0.75])
     with pytest.raises(UserError, match="'b' the rate 0"):
         rates.explicit({"b": 0, "a": 1}, ["a", "b"])
+
+
+def test_rates_by_task_language_and_kind():
+    tasks = {"tag.a.eng": "eng", "tag.b.eng": "eng", "tag.c.swh": "swh", "text.swh": "swh"}
+    found = rates.by_task({"tag": 3.0, "text": 1.0}, tasks)
+    assert found == {"tag.a.eng": 1.0, "tag.b.eng": 1.0, "tag.c.swh": 1.0, "text.swh": 1.0}
+    found = rates.by_task({"eng": 3.0, "tag.a.eng": 2.0, "swh": 4.0}, tasks)
+    assert found == {"tag.a.eng": 2.0, "tag.b.eng": 3.0, "tag.c.swh": 2.0, "text.swh": 2.0}
+    assert rates.by_task({"deu": 1.0}, tasks) == {"deu": 1.0}  # refused where names are checked
+    with pytest.raises(UserError, match=r"'tag\.c\.swh' a rate by its language and another"):
+        rates.by_task({"tag": 1.0, "swh": 1.0}, tasks)

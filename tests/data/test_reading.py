@@ -7,7 +7,8 @@ import pytest
 
 from jaxlt.commands import main as cli
 from jaxlt.data import reading
-from jaxlt.data.mixtures import DataConfig, open_mixture
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import open_mixture
 from jaxlt.data.vocab_training import VocabTraining, train
 from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
 

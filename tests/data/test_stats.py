@@ -21,6 +21,10 @@ def folder(tmp_path):
     (data / "sw-dev.iob2").write_text("a\tO\nb\tB-X\n\nc\tO\n")
     (data / "swh_Latn.txt").write_text("moja\nmbili\n")
     (data / "t.tsv").write_text("lang\ttext\tenglish\nafr\tja\tyes\n")
+    (data / "x.tsv").write_text("lang\tpremise\thypothesis\tlabel\tsplit\nafr\tja\tnee\t2\tdev\n")
+    (data / "q_train.jsonl").write_text(
+        '{"lang": "afr", "question": "Wie?", "context": "Ek.", "answers": ["Ek"]}\n'
+    )
     (data / "wide.tsv").write_text("eng_Latn\tswh_Latn\none\tmoja\n\tmbili\n")
     (data / "other.tsv").write_text("a\tb\n1\t2\n")
     return data
@@ -35,6 +39,8 @@ def test_counts(folder, tmp_path):
         ("sw", "swa_Latn", "validation"): (2, 3, 4),
         ("swh_Latn", "swh_Latn", ""): (2, None, 9),
         ("t", "afr_Latn:eng_Latn", ""): (1, None, 5),
+        ("x", "afr_Latn", "validation"): (1, None, 5),
+        ("q", "afr_Latn", "train"): (1, None, 7),
         ("wide", "eng_Latn", ""): (1, None, 3),
         ("wide", "swh_Latn", ""): (2, None, 9),
     }
@@ -70,10 +76,10 @@ def test_the_table(folder, tmp_path, capsys, by):
     flags = ["--by", by, "--cache_dir", str(tmp_path), "--json", str(tmp_path / "out.json")]
     assert data_stats.main(parser.parse_args([str(folder), *flags])) == 0
     out = capsys.readouterr().out
-    assert "note: " in out and "other.tsv" in out and "5 corpora, 4 languages, 11 items" in out
+    assert "note: " in out and "other.tsv" in out and "7 corpora, 4 languages, 13 items" in out
     assert ("swh_Latn" in out) and ("languages" in out)
     rows = json.loads((tmp_path / "out.json").read_text())
-    assert len(rows) == 7 and {"corpus", "language", "tokens"} <= set(rows[0])
+    assert len(rows) == 9 and {"corpus", "language", "tokens"} <= set(rows[0])
 
 
 def test_notes_that_say_the_same_are_one():

@@ -89,6 +89,14 @@ def test_questions_have_the_form_of_mt5(texts, form):
     assert text_forms.question(*texts) == form
 
 
+@given(st.text("ab ,.:?\n। ", min_size=1, max_size=12), st.data())
+def test_an_answer_stays_a_part_of_its_text(context, data):
+    start = data.draw(st.integers(0, len(context) - 1))
+    end = data.draw(st.integers(start + 1, len(context)))
+    inputs, answer = text_forms.question("a context: b?", context, context[start:end])
+    assert answer.strip(" ") in inputs.partition(" context: ")[2]
+
+
 @pytest.mark.slow
 def test_questions_are_spaced_as_tensorflow_spaces_them(shared_data):
     import tensorflow as tf
@@ -133,6 +141,8 @@ def test_no_answer_crashes(answer, count):
 
 def test_the_other_forms():
     assert text_forms.inference("A", "B", 2) == ("xnli: premise: A hypothesis: B", "2")
+    for label, said in (("neutral", "1"), ("contradictory", "2"), ("0", "0"), ("same", "same")):
+        assert text_forms.inference("A", "B", label)[1] == said
     assert text_forms.topic("T", "geo") == ("topic: T", "geo")
     assert text_forms.translation("a", "b", "swh_Latn") == ("<2swh_Latn> a", "b")
     assert text_forms.fact("Ada does [Y]", "maths") == ("fact: Ada does [Y]", "maths")

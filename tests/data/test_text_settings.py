@@ -8,7 +8,8 @@ import pytest
 import sentencepiece
 
 from jaxlt import config as configs
-from jaxlt.data.mixtures import DataConfig, open_evaluation, open_mixture, register_mixture
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import open_evaluation, open_mixture, register_mixture
 from jaxlt.data.noise import alphabet_of
 from jaxlt.data.synth.languages import FAMILY, generate, write_languages
 from jaxlt.data.text_settings import TextConfig

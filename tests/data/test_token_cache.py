@@ -33,6 +33,15 @@ def test_what_is_written_is_read_back(tmp_path, size, dtype):
     assert tokens.tolist() == [[3, 4, 0], [3, 4, 5], [0, 0, 0]] and lengths.tolist() == [2, 3, 0]
 
 
+def test_some_examples_alone(tmp_path):
+    some = build(tmp_path).chosen(np.array([2, 0]))
+    assert some.examples == 2 and some.tokens() == 6
+    tokens, lengths = some.columns["targets"].examples(np.array([0, 1]), 4)
+    assert tokens.tolist() == [[3, 4, 0, 0], [3, 4, 5, 6]] and lengths.tolist() == [2, 4]
+    none = build(tmp_path).chosen(np.array([], np.int64))
+    assert none.examples == none.tokens() == 0
+
+
 def test_it_is_built_once(tmp_path):
     calls = []
     for _ in range(3):

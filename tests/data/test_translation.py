@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from jaxlt.data.mixtures import DataConfig, open_mixture, register_mixture
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import open_mixture, register_mixture
 from jaxlt.data.splits import Split
 from jaxlt.data.translation import pairs
 from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxlt.engine.decoding import DecodingConfig, decode
-from jaxlt.engine.decoding_trie import trie
+from jaxlt.engine.decoding_trie import repeated, trie
 from jaxlt.errors import UserError
 from tests.conftest import make_batch, make_config, random_params
 from tests.engine.plain_decoding import log_p_of, plain_beam, plain_greedy, rows_of
@@ -129,3 +129,40 @@ def test_sets_of_about_one_size_share_shapes():
     one, other = trie([[[3, 4], [5, 6, 7]]]), trie([[[3, 4], [5, 6, 8]]])
     assert one.tokens.shape == other.tokens.shape == (8, 2)
     assert trie([[[3]]]).tokens.dtype == np.int32
+
+
+@pytest.mark.parametrize("between", [(25, 26), ()])
+def test_as_many_labels_as_a_row_wants(params, inputs, between):
+    labels = ((5, 6), (5, 6, 7), (12,))
+    wanted = np.array([1, 3, 2, 1, 4, 2], np.int32)
+    given = inputs | {"label_set": wanted - 1}
+    constraint = repeated(labels, 4, between)
+    assert constraint.sets == 4
+    for how in ({}, {"method": "beam", "beams": 3}, {"method": "sample", "temperature": 3.0}):
+        tokens, _ = decode(CONFIG, params, given, DecodingConfig(20, **how), constraint)
+        for row, count in zip(tokens[:, 0], wanted, strict=True):
+            (end,) = np.flatnonzero(row == 1)
+            assert tuple(row[:end]) in _all_of(labels, between, count), (how, row)
+    ways = _all_of(labels, between, 2)
+    wide = DecodingConfig(20, method="beam", beams=12, returns=12, length_penalty=0.0)
+    tokens, scores = decode(CONFIG, params, given, wide, constraint)
+    found = {tuple(t[t > 1]) for t, s in zip(tokens[2], scores[2], strict=True) if s > -np.inf}
+    assert found == ways  # each of them can be come to
+
+
+def _all_of(labels, between, count):
+    """Every sequence of `count` labels."""
+    if count == 1:
+        return set(labels)
+    rest = _all_of(labels, between, count - 1)
+    return {(*label, *between, *other) for label in labels for other in rest}
+
+
+def test_what_cannot_be_repeated():
+    for labels, most, message in (
+        ([], 2, "has no sequence"),
+        ([[3, 1]], 2, "the end"),
+        ([[3]], 0, "at least 1"),
+    ):
+        with pytest.raises(UserError, match=message):
+            repeated(labels, most)

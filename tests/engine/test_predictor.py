@@ -8,6 +8,8 @@ import pytest
 
 from jaxlt.engine.checkpoint import Checkpoints
 from jaxlt.engine.decoding import greedy
+from jaxlt.engine.decoding_config import DecodingConfig
+from jaxlt.engine.decoding_trie import trie
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.predictor import encode, open_predictor, widths
@@ -125,19 +127,29 @@ def test_decoding_is_that_of_greedy_in_the_same_order(trained):
     assert predictor.decode_tokens([], 12) == []
 
 
-def test_texts(trained):
-    given, path, _ = trained
-    predictor = opened(given, path)
-    texts = ["abc", "a", "hello"]
-    out = predictor.decode_texts(texts, Letters(), inputs_length=8, length=6)
-    alone = [predictor.decode_texts([t], Letters(), inputs_length=8, length=6)[0] for t in texts]
-    assert out == alone and all(isinstance(text, str) for text in out)
-    with pytest.raises(UserError, match=r"Text 1 has 10 tokens .* more than the 8 .*'abcdefghi'"):
-        predictor.decode_texts(["a", "abcdefghi"], Letters(), inputs_length=8, length=6)
+def test_what_is_encoded():
+    with pytest.raises(UserError, match=r"Text 1 has 10 tokens .* the 8 .*'abcdefghi'. Cut it"):
+        encode(Letters(), "abcdefghi", 8, what="Text 1", advice="Cut it.")
     cut, was_cut = encode(Letters(), "abcdefghi", 8, truncate=True)
     assert was_cut and cut.tolist() == [3, 4, 5, 6, 7, 8, 9, 1]
     assert encode(Letters(), "abcdefg", 8)[1] is False
     assert widths(0) == widths(16) == [16] and widths(65) == [16, 32, 64, 128]
+
+
+def test_several_answers_forced_tokens_and_sets(trained):
+    given, path, _ = trained
+    predictor, rows = opened(given, path), rows_of(5)
+    how = DecodingConfig(method="beam", beams=4, returns=3)
+    found = predictor.decode_best(rows, 8, decoding=how, forced=(33, 34), batch_size=2)
+    for each in found:
+        assert len(each) == 3 and all(one[:2].tolist() == [33, 34] for one in each)
+        assert len({tuple(one) for one in each}) == 3
+    best = predictor.decode_tokens(rows, 8, decoding=how, forced=(33, 34))
+    assert [b.tolist() for b in best] == [each[0].tolist() for each in found]
+    labels = trie([[[5, 6], [7]], [[9]]])
+    few = predictor.decode_best(rows, 8, decoding=how, trie=labels, label_sets=[0, 1, 0, 1, 0])
+    assert [len(each) for each in few] == [2, 1, 2, 1, 2]  # no more than the set has
+    assert {tuple(one) for each in few[::2] for one in each} == {(5, 6), (7,)}
 
 
 def test_scores_are_those_of_the_program_for_any_number_of_rows(trained):
@@ -191,3 +203,31 @@ def test_modules_on_a_frozen_base(tmp_path):
     with pytest.raises(UserError, match="The frozen base is not the one"):
         opened(given, tmp_path, base=other)
     assert Checkpoints(tmp_path).latest() == 6
+
+
+@pytest.mark.parametrize("key", ["target", pytest.param("task", marks=pytest.mark.slow)])
+def test_modules_by_the_language_of_the_output_or_the_task(tmp_path, key):
+    routed = plug(Bottleneck, "lang", key=key, routes=3, reduction_factor=4)
+    given = jobs.job(model={"plugs": (routed,), "dropout": 0.0})
+    predictor = opened(given, tmp_path, step=0)
+    rng = np.random.default_rng(0)
+    moved = {  # up-projections start at zero: all slots would be equal
+        n: v + rng.normal(size=v.shape).astype(np.float32) if n.startswith("modules/") else v
+        for n, v in predictor.params.items()
+    }
+    predictor = dataclasses.replace(predictor, params=moved)
+    assert predictor.is_routed and predictor.routed_by(key) and not predictor.routed_by("source")
+    rows, ids = rows_of(6), [0, 1, 2, 2, 1, 0]
+    name = f"{key}s"
+    mixed = [t.tolist() for t in predictor.decode_tokens(rows, 8, **{name: ids})]
+    alone = [
+        predictor.decode_tokens([row], 8, **{name: [i]})[0].tolist()
+        for row, i in zip(rows, ids, strict=True)
+    ]
+    assert mixed == alone
+    other = [t.tolist() for t in predictor.decode_tokens(rows, 8, **{name: [0] * 6})]
+    assert mixed != other
+    with pytest.raises(UserError, match=r"Plug 'lang' goes by .*(output|task), so each text needs"):
+        predictor.decode_tokens(rows, 8, languages=ids)
+    with pytest.raises(UserError, match="3 has no slot"):
+        predictor.decode_tokens(rows, 8, **{name: [3] * 6})

@@ -9,10 +9,10 @@ from jaxlt.errors import UserError
 from jaxlt.models.biaffine import (
     Parse,
     Parser,
-    ParserConfig,
     label_scores,
     parser_loss,
 )
+from jaxlt.models.head_config import ParserConfig
 from jaxlt.models.head_parts import NEVER
 from jaxlt.models.trees import best_trees
 from tests.models.head_cases import STILL, fit, live, names, variables_of

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from jaxlt.errors import UserError
-from jaxlt.models.biaffine import ParserConfig
-from jaxlt.models.bilstm import BiLSTM, BiLSTMConfig, CharacterFilters, Lstm, open_gates
-from jaxlt.models.heads import Heads, TaggerConfig, head_loss
+from jaxlt.models.bilstm import BiLSTM, CharacterFilters, Lstm, open_gates
+from jaxlt.models.config import BiLSTMConfig
+from jaxlt.models.head_config import ParserConfig, TaggerConfig
+from jaxlt.models.heads import Heads, head_loss
 from jaxlt.models.trees import best_trees
 from tests.models.head_cases import STILL, fit, live, names, variables_of
 

@@ -10,19 +10,23 @@ import pytest
 from jaxlt.data.alignment import align, join_words
 from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
-from jaxlt.models.biaffine import ParserConfig, label_scores
+from jaxlt.models.biaffine import label_scores
 from jaxlt.models.encoder import Encoder
+from jaxlt.models.head_config import (
+    ClassifierConfig,
+    ParserConfig,
+    SpanConfig,
+    TaggerConfig,
+    check_heads,
+    find_head,
+)
 from jaxlt.models.heads import (
     Classifier,
-    ClassifierConfig,
     Heads,
-    SpanConfig,
     Spans,
-    TaggerConfig,
     best_span,
     best_tags,
     classifier_loss,
-    find_head,
     head_loss,
     head_weights,
     pool,
@@ -332,5 +336,5 @@ def test_bad_settings():
     with pytest.raises(UserError, match=r"no head 'poss'.*Did you mean 'pos'"):
         find_head(HEADS, "poss")
     with pytest.raises(UserError, match="share a name"):
-        find_head((HEADS[0], HEADS[0]), None)
+        check_heads((HEADS[0], HEADS[0]), "T5Config")
     assert find_head(HEADS, "qa") is HEADS[-1] and find_head(HEADS, None) is None

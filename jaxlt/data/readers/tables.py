@@ -4,19 +4,22 @@
     tables.write("copy.jsonl.zst", records)
 
 What a table holds is known by its columns (`LAYOUTS`): texts by language, labelled texts, bitext,
-dictionaries, facts, templates. Every field is text.
+dictionaries, facts, templates, pairs of texts with a label, questions (their answers in
+`jaxlt.data.readers.questions`). Every field is text.
 """
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
 from jaxlt.data import files
+from jaxlt.data.readers import questions
 from jaxlt.data.readers.lines import check_field, raw_lines, text_lines
 from jaxlt.data.readers.problems import Problems
+from jaxlt.data.readers.questions import Question
 from jaxlt.errors import UserError, nearest
 
 ENDINGS = tuple(f"{kind}{pack}" for kind in (".tsv", ".jsonl") for pack in ("", *files.PACKED))
@@ -84,36 +87,58 @@ class Template:
         return "".join(said.get(part, part) for part in _MARKS.split(self.pattern))
 
 
-Record = Text | Labelled | Pair | Fact | Template
+@dataclass(frozen=True)
+class Inference:
+    """A premise, a hypothesis, and what holds between them: a name, or a number as XNLI's."""
+
+    language: str
+    id: str
+    premise: str
+    hypothesis: str
+    label: str
+    split: str = ""
+
+
+Record = Text | Labelled | Pair | Fact | Template | Inference | Question
 
 
 class Layout(NamedTuple):
     """The columns of a kind of table, in the order of the record's fields.
 
     A column "=x" is the same in every row and not in the file; "a|0" and "a|1" are the halves of
-    a column that joins them with a hyphen.
+    a column that joins them with a hyphen; a file may do without those of `lacking`.
     """
 
     kind: str
     record: type[Record]
     columns: tuple[str, ...]
+    lacking: tuple[str, ...] = ()
 
     @property
     def needed(self) -> tuple[str, ...]:
         """The columns that the file has."""
         names = (c.partition("|")[0] for c in self.columns if not c.startswith("="))
-        return tuple(dict.fromkeys(names))
+        return tuple(name for name in dict.fromkeys(names) if name not in self.lacking)
 
     def build(self, row: Mapping[str, str]) -> Record:
         """Returns the record of a row."""
-        return self.record(*(_value(column, row) for column in self.columns))
+        if self.record is Question:
+            return questions.build(row)
+        record: Callable[..., Record] = self.record
+        return record(*(_value(column, row) for column in self.columns))
+
+    def row(self, record: Record) -> dict[str, str]:
+        """Returns what a record has in the columns of its first layout."""
+        if isinstance(record, Question):
+            return questions.row_of(record)
+        return dict(zip(self.columns, astuple(record), strict=True))
 
 
 def _value(column: str, row: Mapping[str, str]) -> str:
     if column.startswith("="):
         return column[1:]
     name, _, half = column.partition("|")
-    return row[name].split("-")[int(half)] if half else row[name]
+    return row[name].split("-")[int(half)] if half else row.get(name, "")
 
 
 # The first layout of a record is the one that it is written in.
@@ -128,6 +153,25 @@ LAYOUTS = (
     Layout("dictionary", Pair, ("pair|0", "pair|1", "source", "target", "split")),
     Layout("facts", Fact, ("lang", "relation", "sub_uri", "obj_uri", "sub_label", "obj_label")),
     Layout("templates", Template, ("lang", "relation", "pattern", "checked_by_human")),
+    Layout(
+        "pairs",
+        Inference,
+        ("lang", "id", "premise", "hypothesis", "label", "split"),
+        ("id", "split"),
+    ),
+    Layout(
+        "pairs",
+        Inference,
+        ("language", "pairID", "sentence1", "sentence2", "gold_label", "split"),
+        ("split",),
+    ),
+    Layout("questions", Question, questions.COLUMNS, ("id", "answer_start", "split")),
+    Layout(
+        "questions",
+        Question,
+        ("lang", "id", "question", "context", "answer", "answer_start", "split"),
+        ("id", "answer_start", "split"),
+    ),
 )
 # Columns that may be empty.
 _OPTIONAL = frozenset({"split", "id", "index_id", "para"})
@@ -182,7 +226,7 @@ def _fault(row: Mapping[str, str], layout: Layout) -> str:
             return f"the pair '{row['pair'][:40]}', expected two languages as in tr-fi."
     if layout.record is Template and not {"[X]", "[Y]"} <= _marks(row["pattern"]):
         return f"the template '{row['pattern'][:80]}' needs one [X] and one [Y]."
-    return ""
+    return questions.fault(row) if layout.record is Question else ""
 
 
 def _marks(pattern: str) -> set[str]:
@@ -266,9 +310,10 @@ def _parquet(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, str
 
 
 def _as_text(value: Mapping[str, Any]) -> dict[str, str]:
-    """Returns text and numbers by column; what is null or nested is left out."""
+    """Returns text and numbers by column; what is null or nested is left out, but for answers."""
     kept = {k: v for k, v in value.items() if isinstance(v, str | int | float)}
-    return {str(k): v if isinstance(v, str) else json.dumps(v) for k, v in kept.items()}
+    row = {str(k): v if isinstance(v, str) else json.dumps(v) for k, v in kept.items()}
+    return row | questions.columns_of(value)
 
 
 def _unwritable(row: Mapping[str, str]) -> str:
@@ -294,12 +339,14 @@ def write(path: str, records: Iterable[Record]) -> None:
         if not as_json:
             yield ("\t".join(names) + "\n").encode()
         for record in chain([first], stream):
-            row = dict(zip(names, astuple(record), strict=True))
-            fault = _fault(row, layout) or _unwritable(row)
-            if fault or type(record) is not layout.record:
+            if type(record) is not layout.record:
+                raise UserError(f"{record} cannot be written beside {layout.kind}.")
+            row = layout.row(record)
+            if fault := _fault(row, layout) or _unwritable(row):
                 raise UserError(f"{record} cannot be written beside {layout.kind}: {fault}")
             if as_json:
-                yield (json.dumps(row, ensure_ascii=False) + "\n").encode()
+                lists = {n: json.loads(row[n]) for n in questions.LISTS if n in row}
+                yield (json.dumps(row | lists, ensure_ascii=False) + "\n").encode()
             else:
                 fields = (check_field(row[n], f"The column '{n}'", empty=True) for n in names)
                 yield ("\t".join(fields) + "\n").encode()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from jaxlt.data.synth.draws import Draws, number_of
 from jaxlt.data.synth.grammar import fact_sentence
-from jaxlt.data.synth.realise import Speaker, joined, voice
+from jaxlt.data.synth.realise import Speaker, Word, joined, voice
 from jaxlt.data.synth.spec import LanguageSpec
 from jaxlt.data.synth.world import Fact
 
@@ -77,6 +77,13 @@ def mentions(facts: Sequence[Fact], texts: int, share: float) -> dict[int, int]:
     }
 
 
+def answer_words(words: Sequence[Word], fact: Fact) -> list[Word]:
+    """Returns the words of a fact's sentence that name its object, side by side there."""
+    if isinstance(fact.object, str):
+        return [word for word in words if word.head is None]
+    return [word for word in words if word.entity is fact.object]
+
+
 def question(speaker: Speaker, fact: Fact) -> Question:
     """Returns how a language states a fact, in careful speech, with the names taken out.
 
@@ -84,10 +91,7 @@ def question(speaker: Speaker, fact: Fact) -> Question:
     """
     said = speaker.say(fact_sentence(fact), voice(speaker.spec, 0, fact.number), careful=True)
     subject = [word for word in said.words if word.entity is fact.subject]
-    if isinstance(fact.object, str):
-        answer = [word for word in said.words if word.head is None]
-    else:
-        answer = [word for word in said.words if word.entity is fact.object]
+    answer = answer_words(said.words, fact)
     blanks = {id(subject[0]): "[X]", id(answer[0]): "[Y]"}
     dropped = {id(word) for word in (*subject[1:], *answer[1:])}
     rest = []

@@ -71,10 +71,10 @@ class Family:
 class FactoryConfig:
     """Everything that a folder of made data depends on.
 
-    Counts are a language: `sentences` of running text, `annotated` with trees and entities,
-    `opinions` with sentiment; `parallel` sentences are the same in all. Of the
-    world's facts a share `facts_in_one` is told in one language alone (each in turn),
-    `facts_in_all` in all, the rest in none; a share `fact_texts` of texts tells one.
+    Counts are a language: `sentences` of running text, `annotated` with trees and entities (and as
+    many questions, and pairs of texts), `opinions` with sentiment; `parallel` sentences are the
+    same in all. Of the world's facts a share `facts_in_one` is told in one language alone (each in
+    turn), `facts_in_all` in all, the rest in none; a share `fact_texts` of texts tells one.
     """
 
     families: tuple[Family, ...] = (Family(),)

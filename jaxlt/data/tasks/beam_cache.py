@@ -14,7 +14,7 @@ from jaxlt.data.tasks import text
 from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
-    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.config import DataConfig
 
 
 def write(config: "DataConfig", folder: str, options: Sequence[str] = ()) -> dict[str, str]:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 import seqio
 
 from jaxlt.data.task_config import TaskConfig
-from jaxlt.data.tasks import factory, facts, labelled, parallel
+from jaxlt.data.tasks import denoise, factory, facts, labelled, parallel
 from jaxlt.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.config import DataConfig
 
 
 def register(config: "DataConfig") -> dict[str, seqio.Task]:
@@ -44,6 +44,12 @@ def _register_kind(name: str, task: TaskConfig, config: "DataConfig") -> str:
         return labelled.register_entities(name, given, config, task.names, task.orphans, bad)
     if task.kind == "topics":
         return labelled.register_topics(name, given, config, split, bad)
+    if task.kind == "pairs":
+        return labelled.register_pairs(name, given, config, split, bad)
+    if task.kind == "questions":
+        return labelled.register_questions(name, given, config, split, bad)
+    if task.kind == "denoise":
+        return denoise.register_denoise(name, given, config)
     if task.kind == "words":
         return parallel.register_words(name, given, config, split, bad)
     if task.kind == "texts":

@@ -1,5 +1,6 @@
 """Streams of (inputs, targets) as ordinary seqio tasks: what labelled, parallel and facts share."""
 
+import functools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from jaxlt.data.text_forms import Form
 from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
-    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.config import DataConfig
 
 _log = logging.getLogger(__name__)
 
@@ -30,6 +31,8 @@ class Stream:
     examples: Callable[[str], Iterable[Form]]  # split -> (inputs, targets)
     paths: tuple[str, ...]  # what it reads
     splits: tuple[str, ...] = NAMES
+    # For heads, where they are told more than the text form tells: entities with IOB2 tags.
+    marked: Callable[[str], Iterable[Form]] | None = None
 
 
 def register(
@@ -71,7 +74,7 @@ def _register_one(name: str, stream: Stream, config: "DataConfig", recipe: list[
 
     replace_task(
         name,
-        source=IdentifiedSource(dataset, identity, stream.splits),
+        source=IdentifiedSource(dataset, identity, stream.splits, stream.marked or stream.examples),
         preprocessors=[
             seqio.preprocessors.tokenize,
             seqio.CacheDatasetPlaceholder(),
@@ -88,11 +91,20 @@ def warn_unknown(mixture: str, codes: corpora.Codes) -> None:
         _log.warning("The mixture '%s' has codes %s", mixture, codes.report())
 
 
+Forms = Callable[[str, Problems], Iterable[Form]]
+
+
 def file_streams(
-    found: Sequence[corpora.Corpus], forms: Callable[[str, Problems], Iterable[Form]], bad: Bad
+    found: Sequence[corpora.Corpus], forms: Forms, bad: Bad, marked: Forms | None = None
 ) -> list[Stream]:
     """Returns a stream '<corpus>.<language>' a corpus, whose files are its splits."""
     streams = []
+
+    def read(corpus: corpora.Corpus, forms: Forms, split: str) -> Iterator[Form]:
+        with Problems(bad) as problems:
+            for path in corpus.paths[split]:
+                yield from forms(path, problems)
+
     for corpus in found:
         if "" in corpus.paths:
             raise UserError(
@@ -100,15 +112,12 @@ def file_streams(
                 "or -test."
             )
 
-        def examples(split: str, corpus: corpora.Corpus = corpus) -> Iterator[Form]:
-            with Problems(bad) as problems:
-                for path in corpus.paths[split]:
-                    yield from forms(path, problems)
-
         paths = tuple(p for split in sorted(corpus.paths) for p in corpus.paths[split])
         splits = tuple(name for name in NAMES if name in corpus.paths)
         language = corpus.language or corpus.name
-        streams.append(Stream(f"{corpus.name}.{language}", examples, paths, splits))
+        examples = functools.partial(read, corpus, forms)
+        more = functools.partial(read, corpus, marked) if marked else None
+        streams.append(Stream(f"{corpus.name}.{language}", examples, paths, splits, more))
     return streams
 
 
@@ -153,8 +162,15 @@ class TableSource:
                     yield record
 
     def languages(self, column: Callable[[Any], str]) -> list[str]:
-        """Returns what a column holds, sorted, by one pass over the files."""
-        return sorted({column(record) for _, record in self.records(Problems("skip"))})
+        """Returns what a column holds, sorted, by one pass over the files.
+
+        Where no row can be read, a UserError says what is wrong with the first.
+        """
+        problems = Problems("skip")
+        found = sorted({column(record) for _, record in self.records(problems)})
+        if problems.count and not found:
+            raise UserError(problems.first[0])
+        return found
 
     @property
     def recipe(self) -> list[Any]:

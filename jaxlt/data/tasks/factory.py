@@ -15,6 +15,7 @@ import seqio
 from jaxlt.data import text_forms
 from jaxlt.data.readers.conllu import Sentence
 from jaxlt.data.readers.iob2 import Tagged
+from jaxlt.data.synth import asked as reading
 from jaxlt.data.synth import facts as known
 from jaxlt.data.synth import write
 from jaxlt.data.synth.families import FactoryConfig, languages
@@ -31,7 +32,7 @@ from jaxlt.data.text_forms import Form
 from jaxlt.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.config import DataConfig
 
 Keyed = Iterable[tuple[str, Form]]  # (what decides the split, example)
 
@@ -56,8 +57,16 @@ def register_factory(
         def of(split: str) -> Iterator[Form]:
             return (form for key, form in examples() if config.shares.of(key.encode()) == split)
 
-        return Stream(name, of, (), config.splits)
+        return Stream(name, of, (), config.splits, marked.get(name))
 
+    def tags(spec: LanguageSpec, split: str) -> Iterator[Form]:
+        for key, tagged in _tagged(spec, factory):
+            if config.shares.of(key.encode()) == split:
+                yield text_forms.entity_tags(tagged)
+
+    marked: dict[str, Callable[[str], Iterable[Form]]] = {}
+    if kind == "synthetic_entities":
+        marked = {spec.code: functools.partial(tags, spec) for spec in specs}
     streams = [stream(name, examples) for name, examples in found.items()]
     shares = dataclasses.astuple(config.shares)
     return register(
@@ -118,10 +127,13 @@ def _parsing(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
     return ((k, text_forms.parsing(_sentence(s))) for k, s in _annotated(spec, factory))
 
 
-def _entities(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+def _tagged(spec: LanguageSpec, factory: FactoryConfig) -> Iterator[tuple[str, Tagged]]:
     for key, said in _annotated(spec, factory):
-        tagged = Tagged(tuple(w.form for w in said.words), tuple(entity_tags(said.words)))
-        yield key, text_forms.entities(tagged)
+        yield key, Tagged(tuple(w.form for w in said.words), tuple(entity_tags(said.words)))
+
+
+def _entities(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+    return ((key, text_forms.entities(tagged)) for key, tagged in _tagged(spec, factory))
 
 
 def _sentiment(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
@@ -154,6 +166,16 @@ def _facts(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
         )
 
 
+def _pairs(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+    for one in reading.pairs(spec, factory):
+        yield one.id, text_forms.inference(one.premise, one.hypothesis, one.label)
+
+
+def _questions(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+    for one in reading.questions(spec, factory):
+        yield one.id, text_forms.question(one.question, one.context, one.answers[0])
+
+
 _KINDS: dict[str, Callable[[LanguageSpec, FactoryConfig], Keyed]] = {
     "synthetic_tagging": _tagging,
     "synthetic_parsing": _parsing,
@@ -161,6 +183,8 @@ _KINDS: dict[str, Callable[[LanguageSpec, FactoryConfig], Keyed]] = {
     "synthetic_sentiment": _sentiment,
     "synthetic_facts": _facts,
     "synthetic_mixed": _mixed,
+    "synthetic_pairs": _pairs,
+    "synthetic_questions": _questions,
 }
 
 

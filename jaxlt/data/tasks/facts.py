@@ -16,7 +16,7 @@ from jaxlt.data.tasks.examples import Stream, TableSource, register, warn_unknow
 from jaxlt.data.text_forms import Form
 
 if TYPE_CHECKING:
-    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.config import DataConfig
 
 
 def register_facts(

@@ -25,7 +25,7 @@ from jaxlt.data.text_forms import Form
 from jaxlt.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.config import DataConfig
 
 
 def register_translation(

@@ -14,7 +14,7 @@ from jaxlt.data.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
-    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.config import DataConfig
 
 _DOCUMENTS = 128  # joined before cutting, as T5's reduce_concat_tokens does
 
@@ -38,26 +38,30 @@ class Corrupt:
             raise UserError(
                 f"The objective {self._config.objective} needs sequence_length={{'inputs': ...}}."
             )
-        objective = self._objective(sequence_length["inputs"])
-        pieces = _pieces(dataset, objective.window)
-
-        @seqio.map_over_dataset(num_seeds=1)
-        def corrupt(example: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
-            kinds = [tf.int32, tf.int32, tf.float32]
-            call = _Call(objective)
-            out = tf.numpy_function(call, [example["targets"], seed], kinds, stateful=False)
-            for tensor in out:
-                tensor.set_shape([None])
-            features = {"inputs": out[0], "targets": out[1]}
-            return features | ({"weights": out[2]} if isinstance(objective, MaskedLM) else {})
-
-        return corrupt(pieces)
+        return corrupted(dataset, self._objective(sequence_length["inputs"]))
 
     def _objective(self, inputs_length: int) -> Objective:
         from jaxlt.data.mixtures import build_objective  # registers tasks of this module
 
         config = replace(self._config, inputs_length=inputs_length, targets_length=None)
         return build_objective(config, open_vocabulary(config.vocabulary_config))
+
+
+def corrupted(dataset: tf.data.Dataset, objective: Objective) -> tf.data.Dataset:
+    """Joins and cuts 'targets' as an objective wants them, and makes its rows of the pieces."""
+    pieces = _pieces(dataset, objective.window)
+
+    @seqio.map_over_dataset(num_seeds=1)
+    def corrupt(example: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
+        kinds = [tf.int32, tf.int32, tf.float32]
+        call = _Call(objective)
+        out = tf.numpy_function(call, [example["targets"], seed], kinds, stateful=False)
+        for tensor in out:
+            tensor.set_shape([None])
+        features = {"inputs": out[0], "targets": out[1]}
+        return features | ({"weights": out[2]} if isinstance(objective, MaskedLM) else {})
+
+    return corrupt(pieces)
 
 
 class _Call:

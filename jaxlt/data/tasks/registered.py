@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,10 @@ import tensorflow as tf
 
 from jaxlt.data import files
 from jaxlt.data.batches import digest
+from jaxlt.data.labelling import NUMBER, Labels
+from jaxlt.data.marked import Marked, marked_of
+from jaxlt.data.objectives import Objective
+from jaxlt.data.splits import Nothing
 from jaxlt.data.tasks import configured
 from jaxlt.data.tasks.text import FAULTS, IdentifiedSource
 from jaxlt.data.token_cache import VERSION, Example, open_or_build
@@ -19,13 +23,14 @@ from jaxlt.data.vocabularies import EOS, Vocabulary
 from jaxlt.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.config import DataConfig
 
+_INT32 = 1 << 31  # of a cache whose numbers are not a vocabulary's
 _log = logging.getLogger(__name__)
 
 
 def open_texts(
-    config: "DataConfig", split: str, vocabulary: Vocabulary, features: tuple[str, ...]
+    config: "DataConfig", split: str, vocabulary: Vocabulary, objective: Objective
 ) -> tuple[list[Text], dict[str, float]]:
     """Returns the tokens of each task of `config.mixture`, and the mixture's own rates.
 
@@ -35,7 +40,7 @@ def open_texts(
     function goes unseen: give such a task another name, or the run another cache_dir.
     """
     if config.tasks:
-        return _open_configured(config, split, vocabulary, features), {}
+        return _open_configured(config, split, vocabulary, objective), {}
     provider = _provider(config.mixture)
     tasks = {task.name.rpartition(".")[2]: task for task in seqio.get_subtasks(provider)}
     if len(tasks) != len(seqio.get_subtasks(provider)):
@@ -48,11 +53,22 @@ def open_texts(
                 f"The mixture '{config.mixture}' has no language '{language}'."
                 f"{nearest(language, tasks)}"
             )
-        texts.append(_open(tasks[language], config, split, vocabulary, features))
+        texts.append(_open(tasks[language], config, split, vocabulary, objective.features))
     own: dict[str, float] = {}
     if isinstance(provider, seqio.Mixture):
         own = {language: float(provider.get_rate(tasks[language])) for language in chosen}
     return texts, own
+
+
+def named(config: "DataConfig") -> dict[str, str]:
+    """Returns the language (of a pair source:target) of each task of `config.mixture`.
+
+    By the task's name with `config.tasks`; else a task is named by its language.
+    """
+    if config.tasks:
+        return {name: name.rpartition(".")[2] for name in configured.register(config)}
+    tasks = seqio.get_subtasks(_provider(config.mixture))
+    return {(name := task.name.rpartition(".")[2]): name for task in tasks}
 
 
 def _open(
@@ -80,26 +96,71 @@ def _open(
     return Text(language, key, cache, (source, target) if colon else None, name)
 
 
+def _open_labels(
+    task: seqio.Task, config: "DataConfig", split: str, labels: Labels, name: str
+) -> Text:
+    """A task's examples as what heads read."""
+    head, language = name.partition(".")[0], name.rpartition(".")[2]
+    key = digest(["heads", VERSION, task.name, task.source.identity(), split, labels.identity])
+
+    def rows() -> Iterator[Example]:
+        examples = parted = left = 0
+        for _, marked in _marked(task, config, head, split):
+            pieces = labels.pieces(head, marked)
+            if not pieces and split != "train":  # it is scored, as wrong
+                pieces = [labels.nothing(head)]
+                left += 1
+            for piece in pieces:
+                yield {**piece.fields, NUMBER: np.array([examples])}
+            examples, left, parted = examples + 1, left + (not pieces), parted + (len(pieces) > 1)
+        if left or parted:
+            what = f"{left} left out" if left else f"{parted} read in parts"
+            _log.warning(
+                "Of %d examples of '%s', %s: they are longer than a row.", examples, name, what
+            )
+
+    root = config.cache_root / "tokens"
+    features = (*labels.features, NUMBER)
+    cache = open_or_build(root, task.name, split, key, _INT32, features, rows)
+    return Text(language, key, cache, None, name)
+
+
+def _marked(
+    task: seqio.Task, config: "DataConfig", head: str, split: str
+) -> Iterator[tuple[str, Marked]]:
+    kind = next(one.kind for one in config.tasks if one.label == head)
+    for inputs, targets in task.source.marked(split):
+        yield inputs, marked_of(kind, inputs, targets)
+
+
+def marked_examples(
+    config: "DataConfig", split: str, names: Collection[str] | None = None
+) -> Iterator[tuple[str, list[tuple[str, Marked]]]]:
+    """Yields each of `config.tasks` that has the split, by its name: those named, or of `rates`.
+
+    With it come its examples: the text form's inputs, and what heads see.
+    """
+    tasks = configured.register(config)
+    for name in _chosen(tasks, config) if names is None else sorted(names):
+        if split in tasks[name].splits:
+            yield name, list(_marked(tasks[name], config, name.partition(".")[0], split))
+
+
 def _open_configured(
-    config: "DataConfig", split: str, vocabulary: Vocabulary, features: tuple[str, ...]
+    config: "DataConfig", split: str, vocabulary: Vocabulary, objective: Objective
 ) -> list[Text]:
     """Returns the texts of `config.tasks` that have something in the split, of `rates` if any."""
     tasks = configured.register(config)
-    languages = {name: name.rpartition(".")[2].partition(":")[0] for name in tasks}
-    known = {*tasks, *languages.values()}
-    for name, _ in config.rates:
-        if name not in known:
-            raise UserError(
-                f"DataConfig.rates names '{name}', which is no task and no language of the run's "
-                f"tasks.{nearest(name, known)}"
-            )
-    rated = {name for name, _ in config.rates}
-    chosen = [n for n in sorted(tasks) if not rated or rated & {n, languages[n]}]
+    chosen = _chosen(tasks, config)
     there = [n for n in chosen if split in tasks[n].splits]
-    texts = [_open(tasks[n], config, split, vocabulary, features, n) for n in there]
+    if isinstance(objective, Labels):
+        texts = [_open_labels(tasks[n], config, split, objective, n) for n in there]
+    else:
+        features = objective.features
+        texts = [_open(tasks[n], config, split, vocabulary, features, n) for n in there]
     full = [text for text in texts if text.cache.examples]
     if not full:
-        raise UserError(
+        raise Nothing(
             f"None of the run's tasks ({', '.join(chosen[:5])}) has anything in the split "
             f"'{split}'. Where files do not say what is held out, DataConfig.held_out does."
         )
@@ -108,6 +169,21 @@ def _open_configured(
         more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
         _log.warning("Without anything in the split '%s': %s", split, ", ".join(absent[:5]) + more)
     return full
+
+
+def _chosen(tasks: Mapping[str, seqio.Task], config: "DataConfig") -> list[str]:
+    """Returns the tasks that `rates` name, by themselves, by language or by kind, or all."""
+    languages = {name: name.rpartition(".")[2].partition(":")[0] for name in tasks}
+    known = {*tasks, *languages.values(), *(task.label for task in config.tasks)}
+    for name, _ in config.rates:
+        if name not in known:
+            raise UserError(
+                f"DataConfig.rates names '{name}', which is no task of the run, no kind and no "
+                f"language of its tasks.{nearest(name, known)}"
+            )
+    rated = {name for name, _ in config.rates}
+    kinds = {name: name.partition(".")[0] for name in tasks}
+    return [n for n in sorted(tasks) if not rated or rated & {n, languages[n], kinds[n]}]
 
 
 def _provider(name: str) -> "seqio.Task | seqio.Mixture":

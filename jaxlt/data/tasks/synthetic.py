@@ -11,7 +11,7 @@ from jaxlt.data.synth.languages import LanguageSpec, generate
 from jaxlt.data.tasks.text import register_documents_task
 
 if TYPE_CHECKING:
-    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.config import DataConfig
 
 
 def register_synthetic(

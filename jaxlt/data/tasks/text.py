@@ -18,7 +18,7 @@ from jaxlt.data.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
-    from jaxlt.data.mixtures import DataConfig
+    from jaxlt.data.config import DataConfig
 
 Documents = Callable[[str], Iterable[bytes]]  # split -> documents
 
@@ -54,9 +54,11 @@ class IdentifiedSource(seqio.FunctionDataSource):
         dataset: Callable[..., tf.data.Dataset],
         identity: Callable[[], Any],
         splits: Sequence[str] = ("train", "validation"),
+        marked: Callable[[str], Iterable[tuple[str, str]]] | None = None,
     ):
+        """marked: split -> (inputs, targets) for heads, where it is not text without such."""
         super().__init__(dataset, splits=splits)
-        self.identity = identity
+        self.identity, self.marked = identity, marked
 
 
 def register_text_task(name: str, paths: Sequence[str], config: "DataConfig") -> seqio.Task:

@@ -11,17 +11,38 @@ from hypothesis import strategies as st
 
 from jaxlt.data.readers import facts, tables
 from jaxlt.data.readers.problems import Problems
-from jaxlt.data.readers.tables import Fact, Labelled, Pair, Template, Text
+from jaxlt.data.readers.questions import Question
+from jaxlt.data.readers.tables import Fact, Inference, Labelled, Pair, Template, Text
 from jaxlt.errors import UserError
 
 FIELD = st.text(
     st.characters(exclude_categories=["Cs"], exclude_characters="\t\n\r\0"), min_size=1, max_size=8
 )
+SPLIT = st.sampled_from(["", "train"])
+
+
+@st.composite
+def asked(draw):
+    """A question whose answers are parts of its text, at any place."""
+    context = draw(FIELD)
+    starts = draw(st.lists(st.integers(0, len(context) - 1), min_size=1, max_size=3))
+    ends = [draw(st.integers(start + 1, len(context))) for start in starts]
+    answers = tuple(context[start:end] for start, end in zip(starts, ends, strict=True))
+    name, split = draw(FIELD | st.just("")), draw(SPLIT)
+    return Question(draw(FIELD), name, draw(FIELD), context, answers, tuple(starts), split)
+
+
 RECORDS = st.one_of(
+    st.lists(asked(), min_size=1, max_size=4),
+    st.lists(
+        st.builds(Inference, FIELD, FIELD | st.just(""), FIELD, FIELD, FIELD, SPLIT),
+        min_size=1,
+        max_size=4,
+    ),
     st.lists(st.builds(Text, FIELD, FIELD | st.just(""), FIELD), min_size=1, max_size=4),
     st.lists(st.builds(Labelled, FIELD, FIELD, FIELD, FIELD), min_size=1, max_size=4),
     st.lists(
-        st.builds(Pair, FIELD, FIELD, FIELD, FIELD, st.sampled_from(["", "train"])),
+        st.builds(Pair, FIELD, FIELD, FIELD, FIELD, SPLIT),
         min_size=1,
         max_size=4,
     ),
@@ -98,6 +119,8 @@ def write(folder, text):
             "lang\trelation\tpattern\tchecked_by_human\na\tr\t[X] is\t0\n",
             r"line 2: .*one \[X\] and",
         ),
+        ("lang\tpremise\thypothesis\tlabel\na\tb\tc\t\n", "line 2: the column 'label' is empty"),
+        ("lang\tquestion\tcontext\tanswer\na\tb\tc\td\n", "line 2: 'd' of the column 'answer'"),
     ],
 )
 def test_a_broken_row_is_named_and_can_be_left_out(folder, text, message):
@@ -131,6 +154,16 @@ def test_kinds_are_known_by_their_columns(folder):
             "pair\tsplit\tsource\ttarget\ntr-fi\ttrain\tve\tja\n",
             "dictionary",
             Pair("tr", "fi", "ve", "ja", "train"),
+        ),
+        (
+            "lang\tpremise\thypothesis\tlabel\na\tA\tB\t2\n",
+            "pairs",
+            Inference("a", "", "A", "B", "2"),
+        ),
+        (
+            "language\tgold_label\tgenre\tsentence1\tsentence2\tpairID\na\tneutral\tg\tA\tB\t7\n",
+            "pairs",
+            Inference("a", "7", "A", "B", "neutral"),
         ),
     ):
         found, records = tables.read(write(folder, text))

@@ -5,7 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 
-from jaxlt.data.mixtures import DataConfig
+from jaxlt.data.config import DataConfig
 from jaxlt.errors import UserError
 
 HAS_BEAM = importlib.util.find_spec("apache_beam") is not None

@@ -1,5 +1,6 @@
 """Tasks that a DataConfig describes: real corpora and made languages, by kind."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from itertools import permutations
@@ -7,7 +8,8 @@ from itertools import permutations
 import pytest
 import seqio
 
-from jaxlt.data.mixtures import DataConfig, open_evaluation, open_mixture
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import open_evaluation, open_mixture
 from jaxlt.data.synth.concepts import concepts
 from jaxlt.data.synth.families import FactoryConfig, Family, languages
 from jaxlt.data.synth.lexicon import lexicon
@@ -62,6 +64,8 @@ def test_two_corpora_of_one_language(config):
         ("entities", 1),
         ("sentiment", 1),
         ("facts", 1),
+        ("pairs", 1),
+        ("questions", 1),
         ("parallel", 2),
         ("dictionary", 2),
         ("text", 1),
@@ -161,6 +165,37 @@ def test_words_of_a_dictionary(config, tmp_path):
     assert found["words.fin_Latn:tur_Latn"][8] == ("<2tur_Latn> vesi8", "su8")
     assert {len(pairs) for pairs in found.values()} == {9}
     assert open_evaluation(words).num_rows == 2
+
+
+def test_pairs_of_texts(config, tmp_path):
+    rows = [f"{code} {i} {code}{i} so{i} {i % 3}" for i in range(30) for code in ("en", "swh_Latn")]
+    path = table(tmp_path / "x.tsv", "lang id premise hypothesis label", *rows)
+    pairs = replace(config, tasks=TaskConfig("pairs", path), held_out=0.2)
+    found = asked(open_mixture(pairs))
+    assert list(found) == ["pairs.eng_Latn", "pairs.swh_Latn"]
+    assert len(found["pairs.eng_Latn"]) == len(found["pairs.swh_Latn"]) < 30  # by their ids
+    assert open_evaluation(pairs).num_rows == 60 - 2 * len(found["pairs.eng_Latn"])
+    (inputs, label), *_ = found["pairs.swh_Latn"]
+    number = inputs.rpartition("so")[2]
+    assert inputs == f"xnli: premise: swh_Latn{number} hypothesis: so{number}"
+    assert label == str(int(number) % 3)
+
+
+def test_questions_about_a_text(config, tmp_path):
+    path = tmp_path / "q.jsonl"
+    rows = [
+        {"lang": "eng_Latn", "id": str(i), "question": "Who?", "context": f"By Ada{i}.", "split": s}
+        | {"answers": [f"Ada{i}", f"Ada{i}", f"By Ada{i}"]}
+        for i, s in enumerate(("train", "train", "dev"))
+    ]
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    task = TaskConfig("questions", str(path))
+    found = asked(open_mixture(replace(config, tasks=task)))["questions.eng_Latn"]
+    assert found == [(f"question: Who ? context: By Ada{i} . ", f"Ada{i}") for i in range(2)]
+    assert open_evaluation(replace(config, tasks=task)).num_rows == 2  # one a right answer
+    path.write_text(json.dumps(rows[0] | {"answers": ["Eve"]}) + "\n")
+    with pytest.raises(UserError, match=r"q.jsonl', line 1: 'Eve' of the column 'answers'"):
+        open_mixture(replace(config, mixture="bad", tasks=task))
 
 
 def test_running_text_of_a_table(config, tmp_path):

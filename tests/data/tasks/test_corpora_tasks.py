@@ -5,12 +5,15 @@ from dataclasses import replace
 import pytest
 import seqio
 
-from jaxlt.data.mixtures import DataConfig, open_mixture
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import open_mixture
 from jaxlt.data.splits import Split
 from jaxlt.data.tasks.facts import register_facts
 from jaxlt.data.tasks.labelled import (
     register_entities,
+    register_pairs,
     register_parsing,
+    register_questions,
     register_tagging,
     register_topics,
 )
@@ -131,6 +134,17 @@ def test_tables(tmp_path, config):
     labelled = "lang\tindex_id\tcategory\ttext\neng_Latn\t1\tgeo\tone\n"
     register_topics("t", table("s_dev.tsv", labelled), config)
     assert texts("t.eng_Latn", "validation") == [("topic: one", "geo")]
+    claims = "lang\tpremise\thypothesis\tlabel\neng_Latn\tA\tB\tneutral\n"
+    register_pairs("nli", table("x_test.tsv", claims), config)
+    assert texts("nli.eng_Latn", "test") == [("xnli: premise: A hypothesis: B", "1")]
+    said = 'lang\tquestion\tcontext\tanswers\neng_Latn\tWho?\tAda met me.\t["Ada", "me"]\n'
+    asked = "question: Who ? context: Ada met me . "
+    register_questions("qa", table("q_dev.tsv", said), config)
+    assert texts("qa.eng_Latn", "validation") == [(asked, "Ada"), (asked, "me")]
+    register_questions("qa", table("q_train.tsv", said), config)
+    assert texts("qa.eng_Latn", "train") == [(asked, "Ada")]
+    with pytest.raises(UserError, match="is a table of questions, not of pairs"):
+        register_pairs("nli2", (str(tmp_path / "q_train.tsv"),), config)
     templates = "lang\trelation\tpattern\tchecked_by_human\nen\tP\t[X] does [Y]\t1\n"
     header = "lang\trelation\tsub_uri\tobj_uri\tsub_label\tobj_label\n"
     facts = table("f.tsv", header + "en\tP\tQ1\tQ2\tAda\tmaths\n")

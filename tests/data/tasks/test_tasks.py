@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jaxlt.data.mixtures import DataConfig, open_evaluation, open_mixture, register_mixture
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import open_evaluation, open_mixture, register_mixture
 from jaxlt.data.objectives import decoder_fields
 from jaxlt.data.synth.languages import FAMILY, write_languages
 from jaxlt.errors import UserError

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jaxlt.data.mixtures import DataConfig, open_evaluation, open_mixture
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import open_evaluation, open_mixture
 
 seqio = pytest.importorskip("seqio")
 tf = pytest.importorskip("tensorflow")

@@ -1,0 +1,242 @@
+"""What a run reads and how rows are made of it, as one config."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from jaxlt.data import files, sources, splits, task_config, translation
+from jaxlt.data.labelling import Long
+from jaxlt.data.marked import shape_of
+from jaxlt.data.readers.problems import Bad
+from jaxlt.data.splits import Split
+from jaxlt.data.task_config import TaskConfig
+from jaxlt.data.text_settings import AS_IT_IS, TextConfig
+from jaxlt.data.transfer import TransferConfig
+from jaxlt.data.vocabularies import Sentinels, VocabularyConfig, vocabulary_config
+from jaxlt.errors import UserError, nearest
+
+ObjectiveName = Literal[
+    "span_corruption", "prefix_lm", "ul2", "mlm", "text_to_text", "translation", "heads"
+]
+Mixing = Literal["temperature", "unimax", "equal"]
+Packing = Literal["none", "language", "mixed"]
+Reads = Literal["tokens", "words"]
+PAIRED = ("text_to_text", "translation")  # objectives whose rows are given inputs and targets
+_CHOICES: dict[str, Any] = {
+    "objective": ObjectiveName,
+    "mixing": Mixing,
+    "packing": Packing,
+    "bad": Bad,
+    "long": Long,
+    "reads": Reads,
+}
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What to read and how rows are made of it.
+
+    `sources` are folders, files or patterns of text by language (.txt, .txt.gz; for text_to_text
+    .tsv, .tsv.gz with inputs<TAB>targets; for translation such files named by both languages,
+    eng_Latn-swh_Latn.tsv); without them `mixture` names a registered seqio task or mixture, or is
+    the name given to `tasks` over treebanks, tables and other corpora. Several of these may be of
+    one language: `rates` then name tasks ('tagging.en_ewt.eng_Latn') or languages, and a module is
+    routed by the language.
+    `languages` gives the ids of languages (default: sorted names) and with `rates` may name more
+    than take part. A language has all its files, of every folder. A table (.jsonl, .parquet, or
+    .tsv with a header) whose rows have a `language_column` beside `text` is a text of each of its
+    languages; such a table is read once for each of them.
+
+    A registered task may read TensorFlow Datasets: seqio.TfdsDataSource as its source, and
+    seqio.CacheDatasetPlaceholder() after its tokenize.
+
+    Held-out documents are drawn by `split_seed`, and what was first drawn for a file is kept: other
+    shares or another seed are refused as long as it is remembered in the cache folder.
+
+    `mixing` decides the languages' shares of rows where `rates` does not say them: 'temperature'
+    (n^alpha of their tokens), 'equal', or 'unimax' (equal, but nobody beyond `max_epochs` of its
+    text in `unimax_steps` steps). `packing` puts several examples in a row: of one 'language', or
+    'mixed' ones.
+    """
+
+    mixture: str = "text"
+    sources: str | tuple[str, ...] = ()
+    tasks: tuple[TaskConfig, ...] = ()
+    split: str = "train"
+    inputs_length: int = 512
+    targets_length: int | None = None  # None: what the objective needs
+    batch_size: int = 8  # global rows a step
+    seed: int = 0
+    shuffle: bool = True
+    objective: ObjectiveName = "span_corruption"
+    noise_density: float = 0.15  # of prefix_lm: the share that is asked for
+    mean_span: float = 3.0  # mT5 3, ByT5 20
+    modes: bool = True  # ul2: each row starts with its kind, as text: [NLU], [NLG], [S2S]
+    tag: str = "<2{target}> "  # translation: before the inputs; '' for none
+    both_directions: bool = True  # translation: every file serves for both
+    packing: Packing = "none"
+    vocabulary: str = "bytes"  # or the path of a SentencePiece model
+    sentinels: Sentinels = "reuse"  # 'reuse' as T5X pretrains, 'extra' above the vocabulary
+    separator: str | None = None  # after each document; None: a newline for bytes, else nothing
+    languages: tuple[str, ...] = ()
+    mixing: Mixing = "temperature"
+    alpha: float = 0.3
+    max_epochs: float = 4.0
+    unimax_steps: int | None = None
+    rates: tuple[tuple[str, float], ...] = ()
+    held_out: float = 0.01  # share of documents that are the validation split
+    held_out_test: float = 0.0  # and the split 'test'
+    split_seed: int = 0  # draws the documents that are held out
+    bad: Bad = "strict"  # a malformed line stops; 'skip': left out, counted and reported
+    words_length: int = 128  # heads: words of a row at most, beside inputs_length tokens
+    reads: Reads = "tokens"  # heads: tokens, or (BiLSTM) whole words with `word_chars` characters
+    word_chars: int = 20
+    long: Long = "refuse"  # heads: what is longer than a row stops, is left out, is read in parts
+    like_lengths: int = 0  # heads: batches, so many at a time, of rows of like length; 0: as drawn
+    language_column: str = "language"
+    text: TextConfig = AS_IT_IS  # normalisation, scripts, glosses; noise in training
+    cache_dir: str | None = None  # None: $JAXLT_CACHE or ~/.cache/jaxlt
+    transfer: TransferConfig | None = None  # whose examples train, stop training and are scored
+
+    def __post_init__(self) -> None:
+        given = (self.sources,) if isinstance(self.sources, str) else tuple(self.sources)
+        object.__setattr__(self, "sources", given)
+        pairs = self.rates.items() if isinstance(self.rates, Mapping) else self.rates
+        object.__setattr__(self, "rates", tuple((str(n), float(r)) for n, r in pairs))
+        object.__setattr__(self, "languages", tuple(self.languages))
+        tasks = (self.tasks,) if isinstance(self.tasks, TaskConfig) else tuple(self.tasks)
+        object.__setattr__(self, "tasks", tasks)
+        for field, kind in _CHOICES.items():
+            value, known = getattr(self, field), get_args(kind)
+            if value not in known:
+                raise UserError(
+                    f"DataConfig.{field} is one of {', '.join(known)}, not '{value}'."
+                    f"{nearest(value, known)}"
+                )
+        if self.batch_size < 1:
+            raise UserError(f"DataConfig.batch_size must be at least 1, not {self.batch_size}.")
+        for field in ("held_out", "held_out_test"):
+            if not 0 <= getattr(self, field) < 1:
+                raise UserError(
+                    f"DataConfig.{field} is a share in [0, 1), not {getattr(self, field)}."
+                )
+        Split(self.held_out, self.held_out_test)
+        if self.tasks:
+            paired = self.paired or self.objective == "heads"
+            task_config.check(self.tasks, bool(self.sources), paired, self.objective)
+        self._check_heads()
+        if not np.isfinite(self.alpha):
+            raise UserError(f"DataConfig.alpha must be a number, not {self.alpha}.")
+        if self.mixing == "unimax" and not (self.unimax_steps or 0) > 0 and not self.rates:
+            raise UserError(
+                "UniMax's shares depend on how much is read: DataConfig.unimax_steps is the number "
+                f"of training steps, at least 1, not {self.unimax_steps}."
+            )
+        if not self.max_epochs > 0:
+            raise UserError(f"DataConfig.max_epochs is above 0, not {self.max_epochs}.")
+        if self.packing != "none" and not self.paired:
+            raise UserError(
+                f"DataConfig.packing = '{self.packing}' is for {' and '.join(PAIRED)}: rows of "
+                f"'{self.objective}' are full already."
+            )
+        if self.objective == "translation":
+            translation.check_tag(self.tag)
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Raises UserError for languages that are named twice, or rated at nothing."""
+        for field in ("languages", "rates"):
+            names = [n if field == "languages" else n[0] for n in getattr(self, field)]
+            twice = sorted({n for n in names if names.count(n) > 1})
+            if twice:
+                raise UserError(f"DataConfig.{field} names '{twice[0]}' more than once.")
+            if "" in names:
+                raise UserError(f"DataConfig.{field} has an empty name: a language has a code.")
+        for name, rate in self.rates:
+            if not (np.isfinite(rate) and rate > 0):
+                raise UserError(
+                    f"DataConfig.rates gives '{name}' the rate {rate:g}: a rate is above 0. Leave "
+                    "a language that is not to be read out of the rates."
+                )
+
+    def _check_heads(self) -> None:
+        """Raises UserError for what has no meaning with heads, or without."""
+        for field in ("words_length", "word_chars"):
+            if getattr(self, field) < 1:
+                raise UserError(f"DataConfig.{field} is at least 1, not {getattr(self, field)}.")
+        if self.like_lengths < 0 or (self.like_lengths and self.objective != "heads"):
+            raise UserError(
+                "DataConfig.like_lengths is a number of batches, 0 or more, and only heads have it "
+                f"above 0; it is {self.like_lengths}, of the objective '{self.objective}'."
+            )
+        if self.objective == "heads":
+            self._check_labelling()
+        elif self.reads == "words":
+            raise UserError(
+                "DataConfig.reads = 'words' is for the objective 'heads' alone, not for "
+                f"'{self.objective}': append runs/heads.gin, or set it to 'tokens'."
+            )
+
+    def _check_labelling(self) -> None:
+        """Raises UserError for what has no meaning with heads."""
+        if not self.tasks:
+            raise UserError(
+                "DataConfig.objective = 'heads' learns tasks: give DataConfig.tasks (data/tasks.gin"
+                "), whose names are those of the model's heads."
+            )
+        for task in self.tasks:
+            shape_of(task.kind)
+        if self.packing != "none":
+            raise UserError(
+                f"DataConfig.packing = '{self.packing}': a row of heads holds one example, so set "
+                "it to 'none'."
+            )
+        if self.text != AS_IT_IS:
+            raise UserError("TextConfig changes running text, and heads label words as they are.")
+
+    @property
+    def paired(self) -> bool:
+        """Whether rows are given inputs and targets, rather than made of running text."""
+        return self.objective in PAIRED
+
+    @property
+    def vocabulary_config(self) -> VocabularyConfig:
+        """The vocabulary as its own config."""
+        return vocabulary_config(self.vocabulary, self.sentinels)
+
+    @property
+    def separator_text(self) -> str:
+        """What follows each document; a SentencePiece text marks word starts itself."""
+        if self.separator is not None:
+            return self.separator
+        return "\n" if self.vocabulary == "bytes" else ""
+
+    @property
+    def endings(self) -> tuple[str, ...]:
+        """Endings of the files that `sources` mean."""
+        return sources.PAIRS if self.paired else sources.TEXT
+
+    @property
+    def shares(self) -> Split:
+        """What is held out of the documents."""
+        return Split(self.held_out, self.held_out_test, self.split_seed)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that text has: 'test' where some of it is held out for that."""
+        return splits.NAMES if self.held_out_test else splits.NAMES[:2]
+
+    @property
+    def cache_root(self) -> Path:
+        """The folder that holds token caches."""
+        chosen = self.cache_dir or os.environ.get("JAXLT_CACHE") or "~/.cache/jaxlt"
+        if files.is_remote(chosen):
+            raise UserError(
+                f"The token cache is mapped into memory, so cache_dir is a local folder, not "
+                f"'{chosen}'."
+            )
+        return Path(chosen).expanduser()

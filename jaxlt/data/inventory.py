@@ -1,0 +1,107 @@
+"""What a run learned to name from its training data: labels of its heads, words, characters.
+
+    inventory = take(examples, heads={"tagging": 32}, words=20_000, chars=500)
+    inventory.labels["tagging"]          # ('NOUN', 'PUNCT', ...): the commonest first
+    inventory.write("runs/pos/inventory.json")
+
+A run has its own in its folder from the first start on, so that numbers keep their meaning.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from jaxlt.data.batches import digest
+from jaxlt.data.files import write_atomically
+from jaxlt.data.marked import Marked
+from jaxlt.errors import UserError
+
+NAME = "inventory.json"
+UNKNOWN = 1  # number of a word or character that is not in the inventory; 0 is none at all
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Names by number: `labels` by head; words and characters are numbered from 2 on."""
+
+    labels: Mapping[str, tuple[str, ...]] = field(hash=False)
+    words: tuple[str, ...] = ()
+    chars: tuple[str, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of all names."""
+        return digest([{n: list(v) for n, v in self.labels.items()}, self.words, self.chars])
+
+    def write(self, path: str | Path) -> None:
+        """Writes it as JSON."""
+        write_atomically(Path(path), json.dumps(asdict(self), ensure_ascii=False, indent=1) + "\n")
+
+
+NOTHING = Inventory({})
+
+
+def read(path: str | Path) -> Inventory:
+    """Reads what `write` wrote; a damaged file is a UserError."""
+    try:
+        said = json.loads(Path(path).read_text(encoding="utf-8"))
+        labels = {str(head): _texts(names) for head, names in said["labels"].items()}
+        return Inventory(labels, _texts(said["words"]), _texts(said["chars"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"'{path}' should hold the names of the run's labels and cannot be read ({error}): "
+            "restore it, or start the run anew in another WORKDIR."
+        ) from None
+
+
+def _texts(given: object) -> tuple[str, ...]:
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"expected a list of texts, not {str(given)[:40]}")
+    return tuple(given)
+
+
+def take(
+    examples: Iterable[tuple[str, Marked]], rooms: Mapping[str, int], words: int = 0, chars: int = 0
+) -> Inventory:
+    """Collects names from training examples, each with its head's name; the commonest come first.
+
+    rooms: how many labels each head has room for; more of them is a UserError. words, chars: rows
+    of a BiLSTM's tables. Words that occur once are left out, so that unknown ones are learnt.
+    """
+    labels: dict[str, Counter[str]] = {head: Counter() for head in rooms}
+    seen_words: Counter[str] = Counter()
+    seen_chars: Counter[str] = Counter()
+    for head, marked in examples:
+        if marked.shape in ("class", "pair"):
+            labels[head].update([marked.label] if marked.label else [])
+        elif marked.shape != "span":
+            labels[head].update(marked.labels)
+        if words or chars:
+            for word in words_of(marked):
+                seen_words[word] += 1
+                seen_chars.update(word)
+    for head, found in labels.items():
+        if len(found) > rooms[head] and rooms[head]:
+            raise UserError(
+                f"The training data of head '{head}' has {len(found)} labels, and the head room "
+                f"for {rooms[head]}: raise its `labels` to {len(found)} or more."
+            )
+    often = Counter({word: n for word, n in seen_words.items() if n > 1})
+    return Inventory(
+        {head: _ranked(found, len(found)) for head, found in labels.items()},
+        _ranked(often, words - 2),
+        _ranked(seen_chars, chars - 2),
+    )
+
+
+def words_of(marked: Marked) -> tuple[str, ...]:
+    """Returns the words of an example; of running text, what spaces separate."""
+    return marked.words or tuple(word for text in marked.texts for word in text.split())
+
+
+def _ranked(counts: Counter[str], most: int) -> tuple[str, ...]:
+    """The most common names, of equally common ones the first by the alphabet."""
+    ranked = sorted(counts, key=lambda name: (-counts[name], name))
+    return tuple(ranked[: max(most, 0)])

@@ -1,0 +1,287 @@
+"""Examples for heads as batch fields: the objective 'heads', and what it stores of an example.
+
+    labels = Labels((Task("tagging", "tags"),), reader, inventory, inputs_length=256)
+    for piece in labels.pieces("tagging", marked):      # one, or several of what is too long
+        piece.fields                                    # {"encoder_input_tokens": ids, ...}
+
+Fields are those of `jaxlt.models.heads`. They are stored with 0 for what is unknown or not there,
+so numbers that may be 0 are one higher in the store than in a batch.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from jaxlt.data.batches import Spec
+from jaxlt.data.inventory import Inventory
+from jaxlt.data.label_units import Reader, Units
+from jaxlt.data.marked import WORDS, Marked
+from jaxlt.data.objectives import Draw, Features
+from jaxlt.data.unicode import Span
+from jaxlt.errors import UserError
+
+Long = Literal["refuse", "leave_out", "window"]
+NUMBER = "example"  # stored beside the fields: which example of its split a row is of
+_INT = np.dtype(np.int32)
+_SHIFTED = ("word_first", "word_labels", "word_heads", "label", "span")  # stored one higher
+
+
+@dataclass(frozen=True)
+class Task:
+    """A head's name, and the shape of what it labels."""
+
+    name: str
+    shape: str
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What is read at once: stored fields, and the words [start, stop) of the example it holds.
+
+    The labels of the words [first, last) are taken from here; other pieces know the rest better.
+    """
+
+    fields: dict[str, np.ndarray]
+    start: int = 0
+    stop: int = 0
+    first: int = 0
+    last: int = 0
+
+
+class TooLong(UserError):
+    """An example is longer than a row."""
+
+
+class Labels:
+    """The objective 'heads'; see jaxlt.data.objectives.Objective."""
+
+    window = 0
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        reader: Reader,
+        inventory: Inventory,
+        inputs_length: int,
+        words_length: int,
+        long: Long = "refuse",
+    ):
+        self.tasks, self.reader, self.inventory = tuple(tasks), reader, inventory
+        self._places = {task.name: i for i, task in enumerate(self.tasks)}
+        self._numbers = {
+            head: {label: i for i, label in enumerate(names)}
+            for head, names in inventory.labels.items()
+        }
+        self._words = words_length
+        self._length = words_length if reader.chars else inputs_length
+        self._long = long
+        self.features = tuple(self.spec())
+
+    def spec(self) -> Spec:
+        """Returns the shape and dtype of one row of each field."""
+        shapes = {task.shape for task in self.tasks}
+        length, words = (self._length,), (self._words,)
+        fields: dict[str, tuple[int, ...]] = {self.reader.input: length, "head": ()}
+        if self.reader.chars:
+            fields["chars"] = (self._length, self.reader.chars)
+        if shapes & set(WORDS):
+            fields |= {"word_labels": words} | ({} if self.reader.chars else {"word_first": words})
+        if "tree" in shapes:
+            fields["word_heads"] = words
+        if shapes & {"class", "pair"}:
+            fields |= {"label": (), "sentence": length}
+        if "span" in shapes:
+            fields |= {"span": (2,), "context": length}
+        return {name: (shape, _INT) for name, shape in fields.items()}
+
+    @property
+    def identity(self) -> list[object]:
+        """JSON of all that decides what is stored of an example."""
+        tasks = [[task.name, task.shape] for task in self.tasks]
+        known = [self.inventory.fingerprint, self.reader.fingerprint]
+        return ["heads", tasks, *known, self._length, self._words, self._long]
+
+    def __call__(self, features: Features, draw: Draw) -> dict[str, np.ndarray]:
+        """Returns the batch fields, each [R, ...], from stored ones; nothing is drawn."""
+        fields = {}
+        for name, (shape, _) in self.spec().items():
+            values = features[name][0].reshape(-1, *shape)
+            fields[name] = values - 1 if name in _SHIFTED else values
+        return fields
+
+    def batch(self, pieces: Sequence[Piece]) -> dict[str, np.ndarray]:
+        """Returns the fields of pieces as rows of a batch."""
+        rows: Features = {}
+        for name, (shape, _) in self.spec().items():
+            out = np.zeros((len(pieces), math.prod(shape)), np.int32)
+            for row, piece in zip(out, pieces, strict=True):
+                row[: len(piece.fields[name])] = piece.fields[name]
+            rows[name] = (out, np.zeros(0))
+        return self(rows, lambda rows, count: np.zeros((len(rows), count)))
+
+    def pieces(self, head: str, marked: Marked) -> list[Piece]:
+        """Returns an example as rows: one, or where it is too long as DataConfig.long says.
+
+        Without words there is none. A label that the inventory does not have is unknown, and weighs
+        nothing.
+        """
+        try:
+            if marked.shape in WORDS:
+                found = list(self._of_words(head, marked))
+            else:
+                found = list(self._of_texts(head, marked))
+        except TooLong:
+            if self._long == "leave_out":
+                return []
+            raise
+        if len(found) > 1 and self._long != "window":
+            if self._long == "leave_out":
+                return []
+            raise self._too_long(marked, "longer than a row")
+        return found
+
+    def nothing(self, head: str) -> Piece:
+        """Returns the row of an example that is not read: it holds nothing, and weighs nothing."""
+        none = np.zeros(0, np.int32)
+        return Piece(self._fields(head, Units(none, none, none, none)))
+
+    def _fields(self, head: str, units: Units, **own: Sequence[int] | np.ndarray) -> dict:
+        fields = {name: np.zeros(0, np.int32) for name in self.features}
+        fields |= {self.reader.input: units.ids, "head": np.array([self._places[head]], np.int32)}
+        if self.reader.chars:
+            fields["chars"] = units.chars.reshape(-1)
+        return fields | {n: np.asarray(v, np.int32) for n, v in own.items() if n in fields}
+
+    def _of_words(self, head: str, marked: Marked) -> Iterator[Piece]:
+        if not marked.words:
+            return
+        units = self.reader.of_words(marked.words)
+        numbers = self._numbers.get(head, {})
+        labels = np.array([numbers.get(label, -1) for label in marked.labels], np.int32)
+        heads = np.array(marked.heads, np.int32)
+        windows = self._windows(units, marked)
+        for i, (start, stop) in enumerate(windows):
+            low = int(units.first[start])
+            high = min(int(units.stop[stop - 1]), low + self._room(units))
+            first = (start + windows[i - 1][1]) // 2 if i else start
+            last = (windows[i + 1][0] + stop) // 2 if i + 1 < len(windows) else stop
+            mine = (np.arange(start, stop) >= first) & (np.arange(start, stop) < last)
+            own = {"word_first": units.first[start:stop] - low + 1}
+            if len(labels):
+                own["word_labels"] = np.where(mine, labels[start:stop] + 1, 0)
+            if len(heads):
+                # Within the piece, or not known in it.
+                inside = (heads[start:stop] > start) & (heads[start:stop] <= stop)
+                moved = np.where(inside, heads[start:stop] - start, -1)
+                moved = np.where(heads[start:stop] == 0, 0, moved)
+                own["word_heads"] = np.where(mine, moved + 1, 0)
+            read = self.reader.end(units.cut(low, high))
+            yield Piece(self._fields(head, read, **own), start, stop, first, last)
+
+    def _room(self, units: Units) -> int:
+        """How many units a row holds beside the mark of its end."""
+        return self._length - len(self.reader.end(units).ids) + len(units.ids)
+
+    def _windows(self, units: Units, marked: Marked) -> list[tuple[int, int]]:
+        """Runs of words that fit a row; each begins in the last quarter of the one before.
+
+        Of a word that is longer than a row the beginning is read, in a row of its own.
+        """
+        room = self._room(units)
+        count, out, start = len(marked.words), [], 0
+        while True:
+            reach = int(np.searchsorted(units.stop, units.first[start] + room, "right"))
+            stop = min(reach, start + self._words, count)
+            if stop <= start:
+                if self._long != "window":
+                    size = int(units.stop[start] - units.first[start])
+                    raise self._too_long(marked, f"its word {start + 1} alone has {size} tokens")
+                stop = start + 1  # of which the beginning is read
+            out.append((start, stop))
+            if stop == count:
+                return out
+            start = max(stop - (stop - start) // 4, start + 1)
+
+    def _of_texts(self, head: str, marked: Marked) -> Iterator[Piece]:
+        end = self.reader.end
+        label = [self._numbers.get(head, {}).get(marked.label, -1) + 1]
+        if marked.shape == "pair":
+            parts = [end(self.reader.of_text(text)) for text in marked.texts]
+            size = sum(len(part.ids) for part in parts)
+            if size > self._length:
+                raise self._too_long(marked, f"a pair of {size} tokens, which cannot be parted")
+            sentence = np.repeat([1, 2], [len(part.ids) for part in parts])
+            yield Piece(self._fields(head, _joined(parts), label=label, sentence=sentence))
+            return
+        if marked.shape == "span":
+            yield from self._of_question(head, marked)
+            return
+        text = self.reader.of_text(marked.texts[0])
+        room = self._length - len(end(text).ids) + len(text.ids)
+        for start in range(0, max(len(text.ids), 1), room):
+            part = end(text.cut(start, start + room))
+            sentence = np.ones(len(part.ids), np.int32)
+            yield Piece(self._fields(head, part, label=label, sentence=sentence), start)
+
+    def _of_question(self, head: str, marked: Marked) -> Iterator[Piece]:
+        """A question with its context, or with parts of it, each half as far on as it is long.
+
+        start and stop of a piece are units of the context.
+        """
+        asked, context = marked.texts
+        spans = _spans(marked.label, context)
+        question, text = (
+            self.reader.end(self.reader.of_text(asked)),
+            self.reader.of_text(context, spans),
+        )
+        room = self._length - len(question.ids) - len(self.reader.end(text).ids) + len(text.ids)
+        if room < 2:
+            raise self._too_long(marked, f"its question alone has {len(question.ids)} tokens")
+        before, count, start = len(question.ids), len(text.ids), 0
+        while True:
+            stop = min(start + room, count)
+            part = text.cut(start, stop)
+            mask = np.repeat([0, 1, 0], [before, stop - start, self._length])[: self._length]
+            span: list[int] = []
+            if spans and start <= text.first[0] and text.stop[0] <= stop:
+                first, last = int(text.first[0]) - start, int(text.stop[0]) - start - 1
+                span = [before + first + 1, before + last + 1]
+            read = _joined([question, self.reader.end(part)])
+            yield Piece(self._fields(head, read, span=span, context=mask), start, stop)
+            if stop == count:
+                return
+            start += max(room // 2, 1)
+
+    def _too_long(self, marked: Marked, why: str) -> TooLong:
+        said = " ".join(marked.words or marked.texts)
+        shown = said if len(said) <= 40 else f"{said[:37]}..."
+        limit = "words_length" if self.reader.chars else "inputs_length"
+        parts = "" if self._long == "window" else " read it in parts (DataConfig.long = 'window'),"
+        return TooLong(
+            f"'{shown}' is longer than DataConfig.{limit} = {self._length} or words_length = "
+            f"{self._words} ({why}): raise them,{parts} or leave such examples out "
+            "(DataConfig.long = 'leave_out')."
+        )
+
+
+def _spans(answer: str, context: str) -> list[Span]:
+    """Where an answer stands in its context: first among whole words, or else within one."""
+    if not answer:
+        return []
+    whole = re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", context)
+    place = whole.start() if whole else context.find(answer)
+    return [(place, place + len(answer))] if place >= 0 else []
+
+
+def _joined(parts: Sequence[Units]) -> Units:
+    none = np.zeros(0, np.int32)
+    return Units(
+        np.concatenate([part.ids for part in parts]),
+        none,
+        none,
+        np.concatenate([part.chars for part in parts]),
+    )

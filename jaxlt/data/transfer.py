@@ -1,0 +1,420 @@
+"""Settings of transfer: whose examples train, whose stop training early, and whose are scored.
+
+    DataConfig.transfer = @TransferConfig()
+    TransferConfig.setting = 'few_shot'
+    TransferConfig.sources = 'eng_Latn'
+    TransferConfig.k = 8
+
+A Choice is made among the tasks (or languages) of a DataConfig, and opens those alone: what a
+setting does not read is not tokenised.
+"""
+
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from jaxlt.data.batches import digest, mixed, permute
+from jaxlt.data.labelling import NUMBER
+from jaxlt.data.splits import Nothing
+from jaxlt.data.views import Text, word_of
+from jaxlt.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from jaxlt.data.config import DataConfig
+
+_log = logging.getLogger(__name__)
+
+Setting = Literal[
+    "zero_shot", "few_shot", "translate_train", "in_language", "multi_source", "joint"
+]
+StopOn = Literal["source", "target"]
+Named = Mapping[str, str]  # the language of each task; without tasks, of each language itself
+Opened = tuple[list[Text], dict[str, float]]  # texts, and the rates that they bring
+Open = Callable[["DataConfig", str], Opened]  # (with rates for what is wanted, split)
+_SOURCES = {  # how many a setting has: at least, at most
+    "zero_shot": (1, 1),
+    "few_shot": (1, None),
+    "translate_train": (1, None),
+    "in_language": (0, None),
+    "multi_source": (2, None),
+    "joint": (1, None),
+}
+
+
+@dataclass(frozen=True)
+class TransferConfig:
+    """Which languages train and which are transferred to.
+
+    'zero_shot' trains on one source language and 'multi_source' on several; 'few_shot' on the
+    sources and `k` examples of each task of each target; 'joint' on sources and targets;
+    'in_language' on the targets alone; 'translate_train' on the sources' examples translated into
+    the targets, files in `translated`, which are read as the run's own tasks are.
+
+    Without `targets` all other languages of the data are. The k examples are of the training split,
+    or where a target has none of the validation split, which then does not stop training, and is
+    scored without them. They depend on k, `draw` and the target's examples alone: draws 0, 1, ...
+    have no example in common, and those of a smaller k are among them where `draw` is 0.
+
+    The evaluation while training, early stopping with it, is on the sources' or the targets'
+    held-out examples, as `stop_on` says; in_language has only the latter.
+    """
+
+    setting: Setting
+    sources: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    k: int = 8
+    draw: int = 0
+    translated: tuple[str, ...] = ()
+    stop_on: StopOn = "source"
+
+    def __post_init__(self) -> None:
+        for field in ("sources", "targets", "translated"):
+            given = getattr(self, field)
+            object.__setattr__(self, field, (given,) if isinstance(given, str) else tuple(given))
+        for field, kind in (("setting", Setting), ("stop_on", StopOn)):
+            value, known = getattr(self, field), get_args(kind)
+            if value not in known:
+                raise UserError(
+                    f"TransferConfig.{field} is one of {', '.join(known)}, not '{value}'."
+                    f"{nearest(str(value), known)}"
+                )
+        least, most = _SOURCES[self.setting]
+        count = len(self.sources)
+        if count < least or (most and count > most):
+            wanted = "exactly one language" if most else f"{least} or more languages"
+            other = " Several are the setting 'multi_source'." if most and count > 1 else ""
+            raise UserError(
+                f"TransferConfig.sources of '{self.setting}' is {wanted}, not "
+                f"{', '.join(self.sources) or 'none'}.{other}"
+            )
+        for field in ("sources", "targets"):
+            names = getattr(self, field)
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise UserError(f"TransferConfig.{field} names '{twice[0]}' more than once.")
+        for name in self.targets:
+            if name in self.sources:
+                raise UserError(
+                    f"TransferConfig.targets names '{name}', which is one of its sources."
+                )
+        if self.k < 1 or self.draw < 0:
+            raise UserError(
+                f"TransferConfig.k is at least 1 and draw at least 0, not {self.k} and {self.draw}."
+            )
+        if bool(self.translated) != (self.setting == "translate_train"):
+            raise UserError(
+                "TransferConfig.translated names the files of the setting 'translate_train'"
+                + ("." if self.translated else ", and is empty: give a folder of them.")
+            )
+
+    @property
+    def stopped_on(self) -> StopOn:
+        """Whose held-out examples stop training: the targets' where there is no source."""
+        return "target" if self.setting == "in_language" else self.stop_on
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What a setting chooses of a config's tasks: `named` have their languages by their names.
+
+    `sources` and `targets` are in the order given, or else sorted; `config` has the languages by
+    routing id, all that have a role, whether or not they train. In-language training has no
+    sources: those that are given for the other settings' sake take no part.
+    """
+
+    config: "DataConfig"
+    named: Named
+    translated: Named  # tasks of the translated files
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+
+    @classmethod
+    def of(cls, config: "DataConfig") -> "Choice":
+        """Finds a config's tasks, without opening them; a UserError for what is not there."""
+        transfer, named = _transfer(config), _named(config)
+        translated: Named = {}
+        if transfer.setting == "translate_train":
+            translated = _named(_translated(config))
+        sources = () if transfer.setting == "in_language" else transfer.sources
+        running = _running(config)
+        asked = {n: of for n, of in named.items() if n.partition(".")[0] not in running}
+        targets = _targets(transfer, asked, translated)
+        names = config.languages or tuple(sorted({*sources, *targets}))
+        for name in (*sources, *targets):
+            if name not in names:
+                raise UserError(
+                    f"'{name}' is a source or target of DataConfig.transfer but is not in "
+                    f"DataConfig.languages.{nearest(name, names)}"
+                )
+        return cls(replace(config, languages=names), named, translated, sources, targets)
+
+    @property
+    def every(self) -> tuple[str, ...]:
+        """Sources, then targets."""
+        return (*self.sources, *self.targets)
+
+    def training(self, split: str, open_texts: Open) -> Opened:
+        """Returns the texts that are trained on, and the rates that a registered mixture brings.
+
+        Tasks of running text ('denoise') are no examples of a task: those of all sources and
+        targets train.
+        """
+        config, setting = self.config, _transfer(self.config).setting
+        few: list[Text] = []
+        wanted = self.sources
+        if setting == "translate_train":
+            mine = _of(self.targets, self.translated)
+            few, wanted = _open(_translated(config), split, mine, open_texts)[0], ()
+        elif setting == "few_shot":
+            few = [shot.text_of(shot.index) for shot in self._shots(open_texts)]
+        elif setting in ("joint", "in_language"):
+            wanted = self.every
+        running = self._tasks(self.every, running=True)
+        others = set(self._tasks(set(self.named.values()), running=True)) - set(running)
+        if others:
+            _log.warning("Of no source or target, and left out: %s", _some(sorted(others)))
+        names = [*self._tasks(wanted), *running]
+        texts, own = _open(config, split, names, open_texts) if names else ([], {})
+        _check_rates(config, [*texts, *few])
+        return [*texts, *few], {} if few else own
+
+    def read_to_train(self) -> tuple["DataConfig", tuple[str, ...]]:
+        """Returns the config that training reads by, and the languages that it takes of it."""
+        setting = _transfer(self.config).setting
+        if setting == "translate_train":
+            return _translated(self.config), self.targets
+        few = setting in ("few_shot", "joint", "in_language")
+        return self.config, self.every if few else self.sources
+
+    def evaluation(
+        self, split: str, open_texts: Open, languages: Collection[str] | None = None
+    ) -> list[Text]:
+        """Returns the texts of a split that stop training; with `languages` those of these."""
+        transfer = _transfer(self.config)
+        stopping = self.sources if transfer.stopped_on == "source" else self.targets
+        wanted = [n for n in self.every if n in (stopping if languages is None else languages)]
+        names = self._tasks(wanted)
+        if not names:
+            raise UserError(
+                f"{_some(sorted(languages or stopping))} has no part in the setting "
+                f"'{transfer.setting}', which is evaluated on {_some(self.every)}."
+            )
+        texts = _open(self.config, split, names, open_texts)[0]
+        if transfer.setting != "few_shot" or not set(wanted) & set(self.targets):
+            return texts
+        shots = {s.text.name: s for s in self._shots(open_texts) if s.split == split}
+        kept = []
+        for text in texts:
+            shot = shots.get(text.name)
+            if shot is None:
+                kept.append(text)
+            elif languages is not None:
+                rest = np.setdiff1d(np.arange(text.cache.examples), shot.index)
+                kept += [shot.text_of(rest)] if len(rest) else []
+        gone = sorted({t.name for t in texts} - {t.name for t in kept})
+        if gone and not kept:
+            raise UserError(
+                f"The k examples that few_shot trains on are of the split '{split}' of "
+                f"{_some(gone)}, for lack of a training split, and nothing is left of it to "
+                + (
+                    "stop on: set TransferConfig.stop_on = 'source'."
+                    if languages is None
+                    else "score."
+                )
+            )
+        if gone:
+            _log.warning("Their split '%s' is trained on, not evaluated: %s", split, _some(gone))
+        return kept
+
+    def _tasks(self, languages: Iterable[str], running: bool = False) -> list[str]:
+        """Names of the tasks of some languages: those with answers, or those of running text."""
+        labels, names = _running(self.config), _of(languages, self.named)
+        return [name for name in names if (name.partition(".")[0] in labels) == running]
+
+    def _shots(self, open_texts: Open) -> list["_Shot"]:
+        """Draws k examples of each task of each target, over its corpora."""
+        left: dict[str, list[str]] = {}  # 'tagging swh_Latn' -> its tasks
+        for name in self._tasks(self.targets):
+            label = name.partition(".")[0] if "." in name else ""
+            left.setdefault(f"{label} {self.named[name]}".strip(), []).append(name)
+        found: list[_Shot] = []
+        for split in ("train", "validation"):
+            every = [name for names in left.values() for name in names]
+            texts = {}
+            with contextlib.suppress(Nothing):
+                opened = _open(self.config, split, every, open_texts)[0] if every else []
+                texts = {t.name: t for t in opened if t.cache.examples}
+            for group, names in list(left.items()):
+                there = [texts[n] for n in names if n in texts]
+                if there:
+                    found += _drawn(group, there, split, _transfer(self.config))
+                    del left[group]
+        if left:
+            raise UserError(
+                "few_shot draws examples of every target, and there is nothing to train or "
+                f"validate on of {_some(sorted(left))}: leave them out (TransferConfig.targets)."
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """What few_shot takes of one text: example numbers of a split."""
+
+    text: Text
+    index: np.ndarray
+    split: str
+
+    def text_of(self, index: np.ndarray) -> Text:
+        """The text cut to some of its examples, with a key of its own."""
+        key = digest([self.text.key, "examples", index.tolist()])
+        return replace(self.text, key=key, cache=self.text.cache.chosen(index))
+
+
+def _named(config: "DataConfig") -> Named:
+    """Returns the language of each task, or of each language's text, whatever has a rate."""
+    if config.objective == "translation":
+        raise UserError(
+            "DataConfig.transfer is for tasks in one language, and translation is of two: choose "
+            "directions by DataConfig.rates, and leave transfer out."
+        )
+    if config.sources:
+        from jaxlt.data.mixtures import discover  # it opens mixtures by way of this module
+
+        found = discover(replace(config, rates=(), languages=(), transfer=None))
+        return {name: name for name in found}
+    from jaxlt.data.tasks import registered
+
+    named = registered.named(config)
+    for name, language in named.items():
+        if ":" in language:
+            raise UserError(
+                f"DataConfig.transfer is for tasks in one language, and '{name}' is of two: choose "
+                "directions by DataConfig.rates, and leave transfer out."
+            )
+    return named
+
+
+def _targets(transfer: TransferConfig, named: Named, translated: Named) -> tuple[str, ...]:
+    """Returns the targets among the languages of `named`, or raises UserError."""
+    known, there = sorted(set(named.values())), set(translated.values())
+    for field in ("sources", "targets"):
+        for name in getattr(transfer, field):
+            if name not in known:
+                raise UserError(
+                    f"TransferConfig.{field} names '{name}', which the run's data has not."
+                    f"{nearest(name, known)} It has {_some(known)}."
+                )
+    targets = transfer.targets or tuple(n for n in known if n not in transfer.sources)
+    if transfer.setting == "translate_train":
+        for name in transfer.targets:
+            if name not in there:
+                raise UserError(
+                    f"TransferConfig.targets names '{name}', into which nothing is translated in "
+                    f"{', '.join(transfer.translated)}.{nearest(name, there)}"
+                )
+        targets = tuple(name for name in targets if name in there)
+    needed = transfer.setting not in ("zero_shot", "multi_source")
+    if not targets and (needed or transfer.stopped_on == "target"):
+        what = f"The setting '{transfer.setting}'" if needed else "TransferConfig.stop_on 'target'"
+        more = " that is translated into" if transfer.setting == "translate_train" else ""
+        raise UserError(
+            f"{what} needs a target, and the run's data has no language{more} beside "
+            f"TransferConfig.sources ({', '.join(transfer.sources)})."
+        )
+    return targets
+
+
+def _translated(config: "DataConfig") -> "DataConfig":
+    """Returns the config of the translated files: the run's own, with these as what it reads."""
+    given = _transfer(config).translated
+    plain = replace(config, rates=(), languages=(), transfer=None)
+    if config.sources:
+        return replace(plain, sources=given)
+    read = [t for t in config.tasks if not t.made and t.kind != "denoise"]
+    if not read:
+        raise UserError(
+            "The setting 'translate_train' reads files (TransferConfig.translated) as the run's "
+            "tasks are read, and this run has none that reads files: give DataConfig.sources or "
+            "tasks of corpora."
+        )
+    tasks = tuple(replace(task, sources=given, names=(), languages=()) for task in read)
+    return replace(plain, tasks=tasks, mixture=f"{config.mixture}_translated")
+
+
+def _drawn(group: str, texts: Sequence[Text], split: str, transfer: TransferConfig) -> list[_Shot]:
+    numbers = [_numbers(t) for t in texts]
+    counts = [len(np.unique(own)) for own in numbers]
+    first, last = transfer.draw * transfer.k, (transfer.draw + 1) * transfer.k
+    if last > sum(counts):
+        what = f"{transfer.k} examples"
+        if transfer.draw:
+            what = f"draw {transfer.draw} (examples {first} to {last - 1} of the order drawn)"
+        raise UserError(
+            f"few_shot asks for {what} of '{group}', whose split '{split}' has {sum(counts)}. "
+            "Lower TransferConfig.k or draw, or leave the language out of the targets."
+        )
+    key = mixed(word_of(f"few shot {group}"))
+    chosen = permute(np.arange(first, last), sum(counts), key)
+    ends = np.cumsum(counts)
+    shots = []
+    for text, of, end, count in zip(texts, numbers, ends, counts, strict=True):
+        own = np.unique(of)[chosen[(chosen >= end - count) & (chosen < end)] - (end - count)]
+        if len(own):
+            shots.append(_Shot(text, np.flatnonzero(np.isin(of, own)), split))
+    return shots
+
+
+def _numbers(text: Text) -> np.ndarray:
+    """The number of the example that each row [n] is of: heads may read a long one in parts."""
+    column = text.cache.columns.get(NUMBER)
+    return np.arange(text.cache.examples) if column is None else np.array(column.tokens)
+
+
+def _open(config: "DataConfig", split: str, names: Sequence[str], open_texts: Open) -> Opened:
+    """Opens the texts of some tasks or languages."""
+    chosen = replace(config, rates=tuple((name, 1.0) for name in names), transfer=None)
+    return open_texts(chosen, split)
+
+
+def _check_rates(config: "DataConfig", texts: Sequence[Text]) -> None:
+    """Raises UserError unless rates, if there are any, are of what trains and of all of it."""
+    setting = _transfer(config).setting
+    kinds = {t.name: t.name.partition(".")[0] for t in texts}
+    known = {*kinds, *kinds.values(), *(t.source for t in texts)}
+    rated = {name for name, _ in config.rates}
+    for name in sorted(rated - known):
+        raise UserError(
+            f"DataConfig.rates names '{name}', which the setting '{setting}' does not train on; "
+            f"it trains on {_some(sorted({t.name for t in texts}))}.{nearest(name, known)}"
+        )
+    for text in texts if rated else ():
+        if not rated & {text.name, text.source, kinds[text.name]}:
+            raise UserError(
+                f"DataConfig.rates leaves out '{text.name}', which the setting '{setting}' trains "
+                "on: give it a rate, or leave rates out."
+            )
+
+
+def _transfer(config: "DataConfig") -> TransferConfig:
+    assert config.transfer is not None
+    return config.transfer
+
+
+def _running(config: "DataConfig") -> set[str]:
+    """Labels of the tasks of running text."""
+    return {task.label for task in config.tasks if task.kind == "denoise"}
+
+
+def _of(languages: Iterable[str], named: Named) -> list[str]:
+    """Names of the tasks of some languages, in the languages' order."""
+    return [name for one in languages for name in sorted(named) if named[name] == one]
+
+
+def _some(names: Sequence[str], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
