@@ -182,6 +182,7 @@ def test_refused_and_left_out(predictor):
         label(predictor, left, "ner", [])
 
 
+@pytest.mark.slow
 def test_on_eight_devices_and_routed_by_language():
     asked = [Marked("tags", words) for words in SENTENCES]
     model = encoder(plugs=(plug(Pfeiffer, "lang", routes=2, key="source", reduction_factor=4),))

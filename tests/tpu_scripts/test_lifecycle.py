@@ -1,5 +1,7 @@
 """The scripts one by one, from create to delete, against a fake gcloud that also goes wrong."""
 
+import pytest
+
 from .conftest import Cloud
 
 
@@ -9,6 +11,7 @@ def up(cloud: Cloud) -> None:
     cloud.run("setup.sh")
 
 
+@pytest.mark.slow
 def test_from_create_to_delete(cloud: Cloud) -> None:
     cloud.set(states=["WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE"])
     said = cloud.run("create.sh", "--spot", "--wait")

@@ -23,6 +23,7 @@ def counted(cloud: Cloud, name: str) -> int:
     return int(path.read_text()) if path.exists() else 0
 
 
+@pytest.mark.slow
 def test_three_runs_over_two_slices(cloud: Cloud) -> None:
     flag = runs(cloud, {"short": 3, "long": 60, "last": 3})
     (cloud.folder / "last" / "preempt").write_text("2")
