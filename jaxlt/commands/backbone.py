@@ -58,11 +58,6 @@ class Backbone:
         """Canonical name -> shape."""
         return dict(self.base.shapes)
 
-    @property
-    def encoder_decoder(self) -> bool:
-        """True where there is a decoder."""
-        return bool(self.settings.get("decoder_layers"))
-
 
 def open_backbone(path: str) -> Backbone:
     """Opens a checkpoint of any format that jaxlt knows."""

@@ -133,10 +133,9 @@ def training_examples(config: DataConfig) -> Iterator[tuple[str, Marked]]:
     from jaxlt.data.tasks import registered
 
     config, languages = Choice.of(config).read_to_train() if config.transfer else (config, None)
-    for name, examples in registered.marked_examples(config, "train"):
-        if languages is None or name.rpartition(".")[2] in languages:
-            for _, marked in examples:
-                yield name.partition(".")[0], marked
+    for name, examples in registered.marked_examples(config, "train", languages=languages):
+        for _, marked in examples:
+            yield name.partition(".")[0], marked
 
 
 def examples_of(

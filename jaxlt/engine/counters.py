@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlt.engine.partitioning import replicated
+from jaxlt.models.head_parts import read_field
 
 _HELD = 256  # steps whose counts may wait on the device
 
@@ -31,8 +32,8 @@ class TokenCounter:
         if "language" not in batch:
             return
         stack = "decoder" if "decoder_loss_weights" in batch else "encoder"
-        read = "encoder_input_tokens" if "encoder_input_tokens" in batch else "words"
-        weights = batch[f"{stack}_loss_weights" if f"{stack}_loss_weights" in batch else read]
+        asked = f"{stack}_loss_weights"
+        weights = batch[asked if asked in batch else read_field(batch)]
         by_token = batch.get(f"{stack}_language_ids")
         ids = batch.get("target_language", batch["language"]) if by_token is None else by_token
         self._waiting.append(_count(ids, weights, len(self._languages)))

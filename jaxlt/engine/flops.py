@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
+from jaxlt.models.head_parts import read_field
 
 
 def forward_flops(config: ModelConfig, rows: int, inputs: int, targets: int) -> float:
@@ -40,6 +41,6 @@ def step_flops(
 
 def tokens_of(spec: Mapping[str, tuple[tuple[int, ...], object]]) -> tuple[int, int]:
     """(inputs, targets) a row, from a batch source's spec."""
-    inputs = math.prod((spec.get("encoder_input_tokens") or spec["words"])[0])
+    inputs = math.prod(spec[read_field(spec)][0])
     decoder = spec.get("decoder_target_tokens")
     return inputs, math.prod(decoder[0]) if decoder else 0

@@ -32,7 +32,8 @@ from jaxlt.engine.state import (
     replicated,
 )
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
-from jaxlt.models.encoder import input_field, loss_weights, model_of, target_fields
+from jaxlt.models.encoder import loss_weights, model_of, target_fields
+from jaxlt.models.head_parts import read_field
 from jaxlt.models.heads import heads_loss
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import constrain, make_context
@@ -244,7 +245,7 @@ def _train_step(
     scaled = state.loss_scale
     scale = jnp.float32(1.0) if scaled is None else scaled.scale
     slots, active = slots_of_batch(
-        optimizer.banks, routes_of(batch), batch[input_field(spec.model)], spec.languages
+        optimizer.banks, routes_of(batch), batch[read_field(batch)], spec.languages
     )
     old, before = optimizer.take(state.trainable, state.optimizer, slots)
     grads, sums = _gradients(spec, old, frozen, batch, active, key, scale)

@@ -69,11 +69,6 @@ def model_of(config: ModelConfig) -> T5 | Encoder | BiLSTM:
     return Encoder(config) if config.is_encoder else T5(config)
 
 
-def input_field(config: ModelConfig) -> str:
-    """Names the batch field [B, T] of what is read, 0 where there is nothing."""
-    return "words" if isinstance(config, BiLSTMConfig) else "encoder_input_tokens"
-
-
 def target_fields(config: ModelConfig) -> tuple[str, str]:
     """Names the batch fields that hold the targets [B, T] and their weights [B, T]."""
     side = "encoder" if config.is_encoder else "decoder"

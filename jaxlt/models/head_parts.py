@@ -7,7 +7,7 @@ summed over the batch and not yet normalised, and the sums for reporting, which 
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -92,10 +92,14 @@ def words_of(states: jax.Array, batch: Mapping[str, jax.Array]) -> tuple[jax.Arr
     return states, token_mask(batch)
 
 
+def read_field(fields: Container[str]) -> str:
+    """Names the field of what is read: tokens, or whole words."""
+    return "encoder_input_tokens" if "encoder_input_tokens" in fields else "words"
+
+
 def token_mask(batch: Mapping[str, jax.Array]) -> jax.Array:
     """Returns [B, T] bool: what is no padding of `encoder_input_tokens`, or of `words`."""
-    field = "encoder_input_tokens" if "encoder_input_tokens" in batch else "words"
-    return batch[field] > 0
+    return batch[read_field(batch)] > 0
 
 
 def check_words(batch: Mapping[str, np.ndarray]) -> None:

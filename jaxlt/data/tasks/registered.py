@@ -134,15 +134,20 @@ def _marked(
 
 
 def marked_examples(
-    config: "DataConfig", split: str, names: Collection[str] | None = None
+    config: "DataConfig",
+    split: str,
+    names: Collection[str] | None = None,
+    languages: Collection[str] | None = None,
 ) -> Iterator[tuple[str, list[tuple[str, Marked]]]]:
     """Yields each of `config.tasks` that has the split, by its name: those named, or of `rates`.
 
-    With it come its examples: the text form's inputs, and what heads see.
+    With it come its examples: the text form's inputs, and what heads see. Those of other
+    `languages` are not read.
     """
     tasks = configured.register(config)
     for name in _chosen(tasks, config) if names is None else sorted(names):
-        if split in tasks[name].splits:
+        wanted = languages is None or name.rpartition(".")[2] in languages
+        if wanted and split in tasks[name].splits:
             yield name, list(_marked(tasks[name], config, name.partition(".")[0], split))
 
 
