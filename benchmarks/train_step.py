@@ -1,11 +1,20 @@
-"""A training step beside HF transformers (torch), and a frozen-backbone step beside the full one.
+"""Training steps on a CPU beside Hugging Face's (torch, transformers, adapters), and ratios.
 
-    pip install -e '.[parity]'        # torch and transformers; without them that side is left out
-    python benchmarks/train_step.py [--turns 5] [--threads 1] [--json FILE]
+    pip install torch 'adapters>=1.3'       # without them that side is left out
+    python benchmarks/train_step.py [--rows full,own] [--turns 5] [--threads 1] [--json FILE]
 
-mT5-small's shape with 32,128 rows, batch 8 x 128/64, float32, dropout 0.1, AdamW: forward,
-backward, update. Goals: at least 1.3 times as fast as HF, at no more memory; the bottleneck's step
-at most 0.65 of the full one.
+mT5-small's shape, batch 8 x 128/64, float32, dropout 0.1, AdamW: forward, backward, update. Rows:
+
+    full        all parameters, 32,128 rows of vocabulary
+    frozen      a bottleneck (reduction factor 16) after both sublayers on a frozen backbone
+    lora        LoRA (rank 8) on query and value
+    own         all parameters, mT5-small's own 250,112 rows, batch 4
+    mixed       frozen, the 8 rows of 8 languages: a bottleneck each, beside adapters' BatchSplit
+    scanned     `full` with the layers scanned; ours alone, and only where --rows names it
+
+One thread: process time on one pinned core. More: wall time, the quickest turn of each side, since
+a shared machine only ever adds to it. Goals: HF / ours at least 1.5 (full; 1.3 on two threads), 1.8
+(frozen, lora, mixed), 2.5 (own), at no more memory; frozen / full at most 0.65.
 """
 
 import argparse
@@ -13,30 +22,53 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.sides import Side, serve
 
-ROWS, INPUTS, TARGETS, VOCAB = 8, 128, 64, 32_128
+INPUTS, TARGETS = 128, 64
 
 
-def tokens():
-    """The same batch for all sides: numpy int32 inputs [8, 128] and targets [8, 64]."""
+class Row(NamedTuple):
+    """One comparison: vocabulary, rows of a batch, what trains, and HF / ours as aimed at."""
+
+    vocab: int = 32_128
+    rows: int = 8
+    method: str | None = None  # 'bottleneck', 'lora', or None: everything trains
+    languages: int = 1
+    scanned: bool = False
+    goal: float = 1.8
+
+
+ROWS = {
+    "full": Row(goal=1.5),
+    "frozen": Row(method="bottleneck"),
+    "lora": Row(method="lora"),
+    "own": Row(vocab=250_112, rows=4, goal=2.5),
+    "mixed": Row(method="bottleneck", languages=8),
+    "scanned": Row(scanned=True, goal=0.0),
+}
+USUAL = ("full", "frozen", "lora", "own", "mixed")
+
+
+def tokens(row: Row):
+    """The same batch for both sides: numpy int32 inputs [rows, 128] and targets [rows, 64]."""
     import numpy as np
 
     rng = np.random.default_rng(0)
-    draw = lambda n: rng.integers(3, VOCAB, (ROWS, n)).astype(np.int32)  # noqa: E731
+    draw = lambda n: rng.integers(3, row.vocab, (row.rows, n)).astype(np.int32)  # noqa: E731
     return draw(INPUTS), draw(TARGETS)
 
 
-def hf_side() -> None:
+def hf_side(row: Row) -> None:
     """MT5ForConditionalGeneration, torch.optim.AdamW, as its users write the step."""
     import torch
     from transformers import MT5Config, MT5ForConditionalGeneration
 
     config = MT5Config(
-        vocab_size=VOCAB,
+        vocab_size=row.vocab,
         d_model=512,
         d_kv=64,
         d_ff=1024,
@@ -46,40 +78,60 @@ def hf_side() -> None:
         tie_word_embeddings=False,
     )
     torch.manual_seed(0)
-    model = MT5ForConditionalGeneration(config).train()
+    model = MT5ForConditionalGeneration(config)
     # mT5's logits layer is its own; newer transformers tie it whatever the config says.
     model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    inputs, targets = (torch.from_numpy(t).long() for t in tokens())
+    if row.method:
+        plug_in(model, row)
+    model.train()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-3)
+    inputs, targets = (torch.from_numpy(t).long() for t in tokens(row))
 
     def step() -> None:
         optimizer.zero_grad()
         model(input_ids=inputs, labels=targets).loss.backward()
         optimizer.step()
 
-    size = sum(p.numel() for p in model.parameters())
-    serve(step, {"parameters": size, "torch": torch.__version__})
+    serve(step, {"trained": sum(p.numel() for p in trained), "torch": torch.__version__})
 
 
-def jaxlt_side(frozen: bool) -> None:
+def plug_in(model: Any, row: Row) -> None:
+    """The library `adapters`: modules on a frozen model; of several languages by BatchSplit."""
+    import adapters
+    from adapters.composition import BatchSplit
+
+    adapters.init(model)
+    if row.method == "lora":
+        config = adapters.LoRAConfig(r=8, alpha=8)
+    else:
+        config = adapters.DoubleSeqBnConfig(original_ln_after=False)
+    names = [f"module{i}" for i in range(row.languages)]
+    for name in names:
+        model.add_adapter(name, config=config)
+    each = [row.rows // row.languages] * row.languages
+    model.train_adapter(BatchSplit(*names, batch_sizes=each) if row.languages > 1 else names[0])
+
+
+def jaxlt_side(row: Row) -> None:
     """The trainer's own compiled step."""
+    from jaxlt.engine import compilation
+
+    compilation.prepare()
     import jax
     import jax.numpy as jnp
     import numpy as np
 
-    from jaxlt.engine import compilation
     from jaxlt.engine.losses import LossConfig
     from jaxlt.engine.optimizers import OptimizerConfig
     from jaxlt.engine.partitioning import MeshConfig, make_mesh, place_rows
     from jaxlt.engine.state import make_state
     from jaxlt.engine.step import Hyper, StepSpec, build
     from jaxlt.models.config import T5Config
-    from jaxlt.modules.bottleneck import Bottleneck
-    from jaxlt.modules.site import plug
 
-    compilation.prepare()
-    plugs = (plug(Bottleneck, "task", reduction_factor=16),) if frozen else ()
-    model = T5Config(VOCAB, 512, 1024, 6, 8, 8, dropout=0.1, scan_layers=False, plugs=plugs)
+    model = T5Config(
+        row.vocab, 512, 1024, 6, 8, 8, dropout=0.1, scan_layers=row.scanned, plugs=plugs_of(row)
+    )
     mesh = make_mesh(MeshConfig())
     spec = StepSpec(
         model,
@@ -87,28 +139,20 @@ def jaxlt_side(frozen: bool) -> None:
         OptimizerConfig(name="adamw"),
         mesh,
         MeshConfig().rules,
-        trainable=("modules/.*",) if frozen else (".*",),
+        trainable=("modules/.*",) if row.method else (".*",),
     )
     program = build(spec)
     state = make_state(program.layout, program.optimizer, 0)
-    inputs, targets = tokens()
-    batch = place_rows(
-        [
-            (
-                0,
-                {
-                    "encoder_input_tokens": inputs,
-                    "decoder_input_tokens": np.pad(targets[:, :-1], ((0, 0), (1, 0))),
-                    "decoder_target_tokens": targets,
-                    "decoder_loss_weights": np.ones((ROWS, TARGETS), np.float32),
-                    "language": np.zeros(ROWS, np.int32),
-                    "row": np.arange(ROWS, dtype=np.int32),
-                },
-            )
-        ],
-        ROWS,
-        mesh,
-    )
+    inputs, targets = tokens(row)
+    fields = {
+        "encoder_input_tokens": inputs,
+        "decoder_input_tokens": np.pad(targets[:, :-1], ((0, 0), (1, 0))),
+        "decoder_target_tokens": targets,
+        "decoder_loss_weights": np.ones(targets.shape, np.float32),
+        "language": np.arange(row.rows, dtype=np.int32) % row.languages,
+        "row": np.arange(row.rows, dtype=np.int32),
+    }
+    batch = place_rows([(0, fields)], row.rows, mesh)
     hyper = Hyper(jnp.float32(1e-3), jnp.uint32(0))
 
     def step() -> None:
@@ -116,49 +160,90 @@ def jaxlt_side(frozen: bool) -> None:
         state, _ = program.train(state, batch, hyper)
         jax.block_until_ready(state.trainable)
 
-    size = lambda tree: sum(a.nbytes for a in jax.tree.leaves(tree))  # noqa: E731
-    facts = {"trainable_bytes": size(state.trainable), "optimizer_bytes": size(state.optimizer)}
-    serve(step, facts | {"jax": jax.__version__})
+    size = sum(a.size for a in jax.tree.leaves(state.trainable))
+    serve(step, {"trained": size, "jax": jax.__version__})
+
+
+def plugs_of(row: Row) -> tuple[Any, ...]:
+    """What a row plugs into the backbone."""
+    from jaxlt.modules.bottleneck import Bottleneck
+    from jaxlt.modules.lora import LoRA
+    from jaxlt.modules.site import plug
+
+    if row.method is None:
+        return ()
+    if row.method == "lora":
+        return (plug(LoRA, "task", rank=8),)
+    routing: dict[str, Any] = (
+        {"key": "source", "routes": row.languages} if row.languages > 1 else {}
+    )
+    sites = ("attn_out", "mlp_out")
+    return (plug(Bottleneck, "task", sites=sites, reduction_factor=16, **routing),)
+
+
+def compare(name: str, turns: int, threads: int) -> dict[str, Any]:
+    """Runs the two sides of a row in turns; prints and returns what they took."""
+    row, kinds = ROWS[name], ["ours"]
+    needed = ("torch", "adapters" if row.method else "transformers")
+    if row.goal and all(importlib.util.find_spec(package) for package in needed):
+        kinds.insert(0, "hf")
+    sides = {k: Side(k, [__file__, "--side", k, name], range(threads)) for k in kinds}
+    for _ in range(turns):
+        for side in sides.values():
+            side.turn()
+    result: dict[str, Any] = {}
+    for kind, side in sides.items():
+        side.close()
+        each = [t["cpu_s" if threads == 1 else "wall_s"] for t in side.turns]
+        seconds = sorted(each)[len(each) // 2] if threads == 1 else min(each)
+        peak = side.median("peak_bytes")
+        result[kind] = {"seconds": seconds, "turns": each, "peak_bytes": peak} | side.ready
+        print(
+            f"{name:8} {kind:5} {seconds:7.3f} s a step   peak {peak / 2**30:5.2f} GiB   ", end=""
+        )
+        print(", ".join(f"{k} {v}" for k, v in side.ready.items()), flush=True)
+    if "hf" in sides:
+        hf, ours = result["hf"], result["ours"]
+        result["hf / ours"] = hf["seconds"] / ours["seconds"]
+        result["ours / hf, peak"] = ours["peak_bytes"] / hf["peak_bytes"]
+        goal = (
+            "" if threads > 1 and name != "full" else f" (goal {1.3 if threads > 1 else row.goal})"
+        )
+        print(
+            f"{name:8} HF / ours {result['hf / ours']:.2f}{goal}, "
+            f"memory ours / HF {result['ours / hf, peak']:.2f}",
+            flush=True,
+        )
+    return result
 
 
 def main() -> None:
-    """Runs the sides in turns and prints ratios."""
+    """Compares the rows asked for and prints their ratios."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
+    parser.add_argument("--rows", default=",".join(USUAL), help=f"of {', '.join(ROWS)}")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--side", choices=("hf", "full", "frozen"), help=argparse.SUPPRESS)
+    parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
-        hf_side() if args.side == "hf" else jaxlt_side(args.side == "frozen")
+        kind, name = args.side
+        (hf_side if kind == "hf" else jaxlt_side)(ROWS[name])
         return
-    names = ["full", "frozen"]
-    if importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
-        names.insert(0, "hf")
-    sides = {n: Side(n, [__file__, "--side", n], range(args.threads)) for n in names}
-    for _ in range(args.turns):
-        for side in sides.values():
-            side.turn()
-    clock = "cpu_s" if args.threads == 1 else "wall_s"
-    result: dict[str, object] = {"turns": args.turns, "threads": args.threads, "clock": clock}
-    for name, side in sides.items():
-        result[name] = side.ready | {k: side.median(k) for k in side.turns[0]}
-        side.close()
-        print(
-            f"{name:7} {side.median(clock):7.3f} s a step   "
-            f"peak {side.median('peak_bytes') / 2**30:5.2f} GiB   {side.ready}"
-        )
-    full = sides["full"].median(clock)
-    ratios = {"frozen / full, time": sides["frozen"].median(clock) / full}
-    if "hf" in sides:
-        peak = sides["full"].median("peak_bytes") / sides["hf"].median("peak_bytes")
-        ratios |= {"hf / full, time": sides["hf"].median(clock) / full, "full / hf, peak": peak}
-    for name, value in ratios.items():
-        print(f"{name:22} {value:.2f}")
+    clock = "process time" if args.threads == 1 else "wall time"
+    result: dict[str, Any] = {"turns": args.turns, "threads": args.threads, "clock": clock}
+    for name in args.rows.split(","):
+        if name not in ROWS:
+            parser.error(f"--rows has '{name}'; it names some of {', '.join(ROWS)}")
+        result[name] = compare(name, args.turns, args.threads)
+    seconds = {n: r["ours"]["seconds"] for n, r in result.items() if isinstance(r, dict)}
+    for name in ("frozen", "lora", "mixed", "scanned"):
+        if "full" in seconds and name in seconds:
+            print(f"{name:8} / full {seconds[name] / seconds['full']:.2f}")
     if args.json:
-        args.json.write_text(json.dumps(result | {"ratios": ratios}, indent=2) + "\n")
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

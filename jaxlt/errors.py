@@ -3,12 +3,26 @@
 import difflib
 from collections.abc import Iterable
 
+# Exit statuses of the command line which mean: start the same command again.
+SAVED = 75  # it was asked to go, and has saved
+LOST = 69  # another process of the run is gone, or did not come
+
 
 class UserError(Exception):
     """Something the user gave is wrong; the text says what, what was expected and how to mend it.
 
-    The command line prints the text alone and exits with status 2.
+    The command line prints the text alone and exits with `status`.
     """
+
+    status = 2
+
+
+class HostGone(UserError):
+    """A run on several hosts cannot go on, as one of them is not there."""
+
+    def __init__(self, text: str, status: int = LOST) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -421,8 +421,9 @@ refuse_hosts() { # ANSWER WHAT ADVICE
 }
 
 # Statuses of RUN on all hosts in $TMP/survey, and in one word in RUN_STATE: absent, running,
-# done, stopped (by stop.sh), wrong (an error that repeating does not mend), crashed, partial (not
-# launched on all hosts), winding (some have ended, others not yet), silent (some do not answer).
+# done, stopped (by stop.sh), wrong (an error that repeating does not mend), saved (asked to go,
+# exit status 75), crashed (as with 69: a host was lost, and the others have ended with it), partial
+# (not launched on all hosts), winding (some have ended, others not yet), silent (some do not answer).
 survey() {
   ask_hosts "status $RUN" "$TMP/survey"
   RUN_STATE=$(awk '
@@ -431,6 +432,7 @@ survey() {
     END {
       alive = count["running"]
       wrong = codes[2] + codes[126] + codes[127]
+      saved = codes[75] + count["interrupted"]
       if (count["stopped"] && !alive) print "stopped"
       else if (wrong && !alive) print "wrong"
       else if (codes[0] == NR) print "done"
@@ -438,6 +440,7 @@ survey() {
       else if (count["absent"] == NR) print "absent"
       else if (alive == NR) print "running"
       else if (alive) print count["absent"] ? "partial" : "winding"
+      else if (saved == NR) print "saved"
       else print "crashed"
     }' "$TMP/survey")
 }

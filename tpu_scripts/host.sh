@@ -96,7 +96,8 @@ start() { # RUN COMMAND
 }
 
 # Runs the command of run $1, hands SIGTERM on to it, and writes down how it ended. SIGTERM comes
-# from stop.sh, or from a machine that is taken away: after it, 0 means saved rather than done.
+# from stop.sh, or from a machine that is taken away: jaxlt then saves and ends with 75, and other
+# commands with whatever they like.
 keep() {
   asked='' child=''
   trap 'asked=1; [ -z "$child" ] || kill -TERM "$child" || true' TERM

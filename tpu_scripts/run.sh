@@ -72,6 +72,15 @@ give_up() { # STATUS TEXT
   die "$@" "Logs: $LOGS/$NAME/$RUN"
 }
 
+# Asked to go on every host, by whoever it was: no fault of the command.
+saved() {
+  restarts=$((restarts + 1)) winding=0
+  [ "$restarts" -le "$MAX_RESTARTS" ] || give_up 11 "$RUN was asked to go $restarts times."
+  gather_logs all
+  note "$RUN was asked to go, and has saved; it is launched again."
+  launch
+}
+
 crashed() {
   crashes=$((crashes + 1)) winding=0
   [ "$crashes" -le "$MAX_CRASHES" ] || give_up 11 "$RUN has ended in an error $crashes times."
@@ -119,6 +128,7 @@ look_after() {
       gather_logs 0
       ;;
     winding) wind_up ;;
+    saved) saved ;;
     crashed) crashed ;;
     done)
       gather_logs all

@@ -39,7 +39,7 @@ while :; do
   case $RUN_STATE in
     done) exit 0 ;;
     absent) die 11 "$RUN was not launched on $NAME." ;;
-    stopped | wrong | crashed) die 11 "$RUN has $RUN_STATE; logs: $LOGS/$NAME/$RUN" ;;
+    stopped | wrong | saved | crashed) die 11 "$RUN has $RUN_STATE; logs: $LOGS/$NAME/$RUN" ;;
   esac
   pause "$POLL"
 done

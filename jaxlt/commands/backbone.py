@@ -108,7 +108,7 @@ def content_hash(backbone: Backbone) -> tuple[str, dict[str, int]]:
     from jaxlt.engine.fingerprint import fingerprint
 
     tensors = Tensors(backbone.base, list(backbone.shapes))
-    return fingerprint(tensors, masked_head=False), tensors.dtypes  # type: ignore[arg-type]
+    return fingerprint(tensors, masked_head=False), tensors.dtypes
 
 
 def check_plain_t5(backbone: Backbone, what: str) -> None:

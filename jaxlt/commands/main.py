@@ -216,7 +216,9 @@ def report(error: BaseException) -> int:
             textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False),
             file=sys.stderr,
         )
-        return 2
+        return error.status
+    if _hosts() is not None:
+        _hosts().hear_out()
     traceback.print_exception(error)
     print(
         f"jaxlt: this is a fault in jaxlt {jaxlt.__version__}, not in what you gave: please report "
@@ -226,8 +228,17 @@ def report(error: BaseException) -> int:
     return 1
 
 
+def _hosts() -> Any:
+    """The module `jaxlt.engine.distributed` where the verb has use for it, else None."""
+    return sys.modules.get("jaxlt.engine.distributed")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status (2 for what the user can mend)."""
+    """Runs the command line; returns the exit status.
+
+    0: done; 2: what the user can mend; 75 and 69 (`jaxlt.errors`): start the same command again.
+    On several hosts an error ends the process here, and the others with it.
+    """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -235,10 +246,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if debug and argv[0] == "--debug":
         argv.remove("--debug")  # before the verb; after it the verb's parser takes it
     try:
-        return _run(argv)
+        status = _run(argv)
     except SystemExit as stop:  # argparse's --help
-        return stop.code if isinstance(stop.code, int) else 0
+        status = stop.code if isinstance(stop.code, int) else 0
     except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
-        return report(error)
+        status = report(error)
+    if _hosts() is not None:
+        _hosts().leave(status)
+    return status

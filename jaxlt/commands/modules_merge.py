@@ -62,6 +62,7 @@ def merge(
 ) -> dict[str, np.ndarray]:
     """Returns the backbone with all of its modules and deltas merged in, by canonical names."""
     from jaxlt.models.layout import stack, unstack
+    from jaxlt.modules.int8 import dense
     from jaxlt.modules.merge import merged
 
     config = predictor.config
@@ -69,7 +70,8 @@ def merge(
     if language is not None:
         slot = predictor.language_id(language)
         slots = {p.name: slot for p in config.plugs if p.routes}
-    flat = dict(predictor.params) if config.scan_layers else stack(predictor.params)
+    params = {n: dense(v) for n, v in predictor.params.items()}
+    flat = params if config.scan_layers else stack(params)
     whole = unstack(merged(flat, config.plugs, config.deltas, slots, take_out))
     return {n.removeprefix("params/"): np.asarray(v) for n, v in whole.items()}
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jaxlt.config import RunConfig
     from jaxlt.engine.aot import Plan
     from jaxlt.engine.estimate import Estimate
+    from jaxlt.engine.measure import Measured
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,17 +30,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "estimate of the time",
     )
     parser.add_argument(
+        "--measure",
+        action="store_true",
+        help="run the compiled step a few times too, on a made-up batch: the time itself",
+    )
+    parser.add_argument(
         "--modules",
         action="store_true",
         help="what each plug costs instead: parameters a language or task, FLOPs, optimizer state",
     )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    group = parser.add_argument_group("TPUs that are not there (needs the extra `plan`)")
+    group = parser.add_argument_group("machines that are not there (TPUs: needs the extra `plan`)")
     group.add_argument(
         "--topology",
         metavar="CHIP:AxB[xC]",
         help="compile the step for v5e:16x16, v4:4x4x4, v5p:8x8x8, v6e:16x16, ...; for several "
-        "slices 2*v5p:8x8x8",
+        "slices 2*v5p:8x8x8; for GPUs by their memory gpu:80GB, 8*gpu:40GB (memory alone)",
+    )
+    group.add_argument(
+        "--quick",
+        action="store_true",
+        help="memory and traffic alone, without times, in about a tenth of the time",
     )
     group.add_argument(
         "--search",
@@ -68,16 +79,21 @@ def main(args: argparse.Namespace) -> int:
 
     run = load_run(args, plan_compile.FALLBACKS)
     if args.topology:
-        if args.modules or args.compile:
-            raise UserError("--topology compiles by itself, and --modules counts without it.")
+        if args.modules or args.compile or args.measure:
+            raise UserError(
+                "--topology compiles by itself, for devices that are not there to --measure, and "
+                "--modules counts without it."
+            )
         return search(run, args) if args.search else show_topology(run, args)
     if args.search:
         raise UserError("--search tries configurations on a --topology, such as v5e:16x16.")
+    if args.quick:
+        raise UserError("--quick is about a --topology, such as v5e:16x16.")
     session.start_jax(args)
     if args.modules:
         show_modules(run)
     else:
-        show(run, args.compile, args.json)
+        show(run, args.compile or args.measure, args.json, args.measure)
     return 0
 
 
@@ -96,9 +112,9 @@ def show_topology(run: "RunConfig", args: argparse.Namespace) -> int:
 def _compile(
     args: argparse.Namespace, candidate: plan_search.Candidate | None = None
 ) -> "Estimate":
-    from jaxlt.engine.topologies import need_libtpu, parse_topology
+    from jaxlt.engine.topologies import parse_target
 
-    need_libtpu(parse_topology(args.topology).name)
+    parse_target(args.topology).check()
     return plan_compile.compile_for(
         args.topology,
         args.gin_file,
@@ -106,18 +122,23 @@ def _compile(
         args.gin_search_paths,
         candidate,
         args.dump,
+        args.quick,
     )
 
 
 def search(run: "RunConfig", args: argparse.Namespace) -> int:
     """Prints a row a configuration; the status is 1 where none fits."""
-    from jaxlt.engine.topologies import need_libtpu, parse_topology
+    from jaxlt.engine.topologies import Topology, parse_target
 
     if args.dump:
         raise UserError("--dump keeps the files of one configuration, and --search tries many.")
-    topology = parse_topology(args.topology)
+    topology = parse_target(args.topology)
+    if args.quick or not isinstance(topology, Topology):
+        raise UserError(
+            "--search compares times, which --quick leaves out and plans for GPUs do not have."
+        )
     tries = plan_search.candidates(run, topology, args.meshes, args.remats, args.batch_sizes)
-    need_libtpu(topology.name)
+    topology.check()
     console = screen()
     if not args.json:
         console.print(f"{len(tries)} configurations on {topology.name}, larger batches last")
@@ -197,7 +218,9 @@ def screen() -> "Console":
     return console if console.is_terminal else Console(highlight=False, width=160)
 
 
-def show(run: "RunConfig", compile_step: bool = False, as_text: bool = False) -> None:
+def show(
+    run: "RunConfig", compile_step: bool = False, as_text: bool = False, measured: bool = False
+) -> None:
     """Prints the plan of a run, or its JSON text; on several hosts one of them does."""
     from jaxlt.engine import distributed
     from jaxlt.engine.aot import plan_run
@@ -206,10 +229,12 @@ def show(run: "RunConfig", compile_step: bool = False, as_text: bool = False) ->
     rows, fields = run.data.batch_size, session.fields(run)
     plan = plan_run(run, rows, inputs, targets, compile_step, fields)
     found = _present(run, plan) if compile_step else None
+    taken = _measured(run, plan) if measured else None
     if not distributed.is_primary():
         return
     if as_text:
-        print(json.dumps(plan_json(plan, found), indent=1))
+        text = plan_json(plan, found) | {"measured": dataclasses.asdict(taken) if taken else None}
+        print(json.dumps(text, indent=1))
         return
     console = screen()
     console.print(parameters(plan))
@@ -217,6 +242,8 @@ def show(run: "RunConfig", compile_step: bool = False, as_text: bool = False) ->
     lines = summary(run, plan, inputs, targets)
     if found is not None:
         lines += plan_table.time_lines(found) + [f"note: {note}" for note in found.notes]
+    if taken is not None:
+        lines += plan_table.measured_lines(taken, plan.tokens, run.train.steps)
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
 
@@ -229,6 +256,19 @@ def _present(run: "RunConfig", plan: "Plan") -> "Estimate":
     work = Work(run.data.batch_size, plan.tokens, plan.flops, run.train.steps)
     machine = present_machine(run.model.dtype)
     return estimate(program_of(run), work, machine, lambda: plan.executable)
+
+
+def _measured(run: "RunConfig", plan: "Plan") -> "Measured":
+    """What the compiled step takes on the devices at hand."""
+    from jaxlt.engine.aot import abstract_batch
+    from jaxlt.engine.loop import program_of
+    from jaxlt.engine.measure import measure
+
+    program, (inputs, targets) = program_of(run), session.lengths(run)
+    fields = session.fields(run)
+    rows = run.data.batch_size
+    batch = abstract_batch(run.model, rows, inputs, targets, program, fields)
+    return measure(program, plan.executable, batch)
 
 
 def plan_json(plan: "Plan", found: "Estimate | None") -> dict[str, object]:

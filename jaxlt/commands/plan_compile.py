@@ -29,13 +29,20 @@ def compile_for(
     search_paths: Sequence[str],
     candidate: "Candidate | None" = None,
     dump: str | None = None,
+    quick: bool = False,
 ) -> "Estimate":
     """Compiles in a process of its own; what the user can mend is raised as UserError.
 
+    topology: TPUs, or GPUs by their memory.
+
     candidate: the mesh, remat policy and batch size to take instead of the run's own.
     dump: a folder in which the compiler's own files of the step are kept.
+    quick: memory and traffic alone, without times.
     """
     from jaxlt.engine.estimate import read_estimate
+    from jaxlt.engine.topologies import parse_target
+
+    more = parse_target(topology).flags
 
     with tempfile.TemporaryDirectory(prefix="jaxlt_plan_") as folder:
         dumped = str(Path(dump).absolute() if dump else Path(folder) / "programs")
@@ -47,6 +54,7 @@ def compile_for(
             "fallbacks": FALLBACKS,
             "dumped": dumped,
             "candidate": candidate,
+            "quick": quick,
         }
         asked, answered = Path(folder) / "request.json", Path(folder) / "answer.json"
         asked.write_text(json.dumps(request), encoding="utf-8")
@@ -54,7 +62,7 @@ def compile_for(
         with log.open("wb") as stream:
             status = subprocess.run(
                 [sys.executable, "-m", "jaxlt.commands.plan_worker", str(asked), str(answered)],
-                env=environment(dumped),
+                env=environment(dumped, more),
                 stdout=stream,
                 stderr=subprocess.STDOUT,
                 check=False,
@@ -67,15 +75,18 @@ def compile_for(
     return read_estimate(answer["estimate"])
 
 
-def environment(dumped: str) -> dict[str, str]:
-    """The worker's environment: no TPU is looked for, and compiled programs are written down."""
+def environment(dumped: str, more: str = "") -> dict[str, str]:
+    """The worker's environment: no TPU is looked for, and compiled programs are written down.
+
+    more: further flags of XLA.
+    """
     from jaxlt.engine.topologies import ENVIRONMENT
 
     here = str(Path(jaxlt.__file__).parent.parent)
     paths = [here, *filter(None, [os.environ.get("PYTHONPATH")])]
     flags = (
         f"--xla_dump_to={dumped} --xla_dump_hlo_as_text "
-        "--xla_dump_hlo_module_re=.*train_step.* --xla_dump_hlo_pass_re=^$"
+        f"--xla_dump_hlo_module_re=.*train_step.* --xla_dump_hlo_pass_re=^$ {more}"
     )
     return {
         **QUIET,
@@ -141,8 +152,14 @@ def advice(run: "RunConfig", mesh: Mapping[str, int]) -> list[str]:
             f"MeshConfig.tensor = {2 * mesh.get('tensor', 1)} (now {mesh.get('tensor', 1)}): heads,"
             " MLP and vocabulary split, rows shared by fewer"
         )
-    if train.frozen_dtype is None and (train.frozen or train.trainable != (".*",)):
+    freezes = bool(train.frozen) or train.trainable != (".*",)
+    if freezes and train.frozen_dtype is None:
         out.append("TrainConfig.frozen_dtype = 'bfloat16': what is frozen takes half the memory")
+    if freezes and train.frozen_dtype in ("bfloat16", "float16") and remat is not None:
+        out.append(
+            f"TrainConfig.frozen_dtype = 'int8' (now '{train.frozen_dtype}'): a frozen backbone "
+            "takes half the memory"
+        )
     if run.optimizer.name != "adafactor":
         out.append(
             f"OptimizerConfig.name = 'adafactor' (now '{run.optimizer.name}'): factored moments"

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
 
     from jaxlt.commands.plan_search import Found
     from jaxlt.engine.estimate import Estimate
+    from jaxlt.engine.measure import Measured
 
 GIB = 2**30
 
@@ -22,8 +23,10 @@ def lines_of(found: "Estimate", advice: Sequence[str] = ()) -> list[str]:
     if not found.fits:
         out.append("  what to change, first what costs least:")
         out += [f"    {line}" for line in advice]
-    if found.memory:
+    if found.step[1]:
         out += time_lines(found)
+    elif found.memory:
+        out += [work_line(found), *traffic_lines(found)]
     out.append(
         f"checkpoint: {size(found.checkpoint)} (what trains, and the optimizer's memory of it)"
     )
@@ -48,12 +51,9 @@ def memory_lines(found: "Estimate") -> list[str]:
 
 def time_lines(found: "Estimate") -> list[str]:
     """Work, time and what follows from it."""
-    again = found.program_flops / found.model_flops if found.model_flops else 0.0
     best, worst = found.step
     out = [
-        f"a step: {found.rows:,} rows, {found.tokens:,} tokens; {found.model_flops / 1e12:,.3f} "
-        f"TFLOP by hand, {found.program_flops / 1e12:,.3f} in the compiled program ({again:.2f}x: "
-        "recomputation, and what the compiler added)",
+        work_line(found),
         f"time of a step (estimate): {seconds(best)} at best (everything overlaps) to "
         f"{seconds(worst)} (as the program is ordered)",
         f"  {'matrix products':44} {seconds(found.matrix):>12}",
@@ -62,16 +62,7 @@ def time_lines(found: "Estimate") -> list[str]:
         f"  {'collectives':44} {seconds(found.communication):>12}"
         f"   (exposed {seconds(found.exposed)})",
     ]
-    for kind, traffic in found.traffic.items():
-        out.append(
-            f"    {kind:42} {seconds(traffic['seconds']):>12}   {traffic['nbytes'] / 1e9:,.3f} GB "
-            f"in {traffic['count']:,.0f}, exposed {seconds(traffic['exposed'])}"
-        )
-    if found.reduced_ideal and found.devices > 1:
-        out.append(
-            f"    {'of it in reductions (gradients)':42} {'':>12}   {found.reduced / 1e9:,.3f} GB, "
-            f"{found.reduced / found.reduced_ideal:.2f} times what a reduce-scatter takes"
-        )
+    out += traffic_lines(found)
     if found.costliest:
         out.append("  costliest, collectives aside:")
     for source, value in found.costliest:
@@ -89,6 +80,50 @@ def time_lines(found: "Estimate") -> list[str]:
         + " to ".join(f"{h:,.0f}" for h in sorted(found.chip_hours))
         + " device hours"
     )
+    return out
+
+
+def measured_lines(found: "Measured", tokens: int, steps: int) -> list[str]:
+    """What a step took when it was run."""
+    return [
+        f"time of a step (measured, median of {found.steps}): {seconds(found.seconds)}, "
+        f"{seconds(found.processor_seconds)} of this host's processors; "
+        f"{tokens / found.seconds:,.0f} tokens a second",
+        f"the whole run at that: {found.seconds * steps / 86400:,.2f} days",
+    ]
+
+
+def work_line(found: "Estimate") -> str:
+    """Rows, tokens and FLOPs of a step."""
+    line = (
+        f"a step: {found.rows:,} rows, {found.tokens:,} tokens; {found.model_flops / 1e12:,.3f} "
+        "TFLOP by hand"
+    )
+    if not found.program_flops:
+        return line
+    again = found.program_flops / found.model_flops if found.model_flops else 0.0
+    return (
+        f"{line}, {found.program_flops / 1e12:,.3f} in the compiled program ({again:.2f}x: "
+        "recomputation, and what the compiler added)"
+    )
+
+
+def traffic_lines(found: "Estimate") -> list[str]:
+    """What one device sends, by kind; times where they are known."""
+    out = []
+    for kind, traffic in found.traffic.items():
+        timed = "seconds" in traffic
+        taken = seconds(traffic["seconds"]) if timed else ""
+        late = f", exposed {seconds(traffic['exposed'])}" if timed else ""
+        out.append(
+            f"    {kind:42} {taken:>12}   {traffic['nbytes'] / 1e9:,.3f} GB "
+            f"in {traffic['count']:,.0f}{late}"
+        )
+    if found.reduced_ideal and found.devices > 1 and found.traffic:
+        out.append(
+            f"    {'of it in reductions (gradients)':42} {'':>12}   {found.reduced / 1e9:,.3f} GB, "
+            f"{found.reduced / found.reduced_ideal:.2f} times what a reduce-scatter takes"
+        )
     return out
 
 

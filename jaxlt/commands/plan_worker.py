@@ -8,6 +8,7 @@ the compiler dies it takes nothing else along.
 
 import dataclasses
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,17 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     from jaxlt.config import load
     from jaxlt.engine.aot import abstract_batch, compile_train, model_flops
     from jaxlt.engine.estimate import Machine, Work, estimate
+    from jaxlt.engine.estimate_early import early_estimate
     from jaxlt.engine.loop import program_of
     from jaxlt.engine.partitioning import check_batch
-    from jaxlt.engine.topologies import parse_topology
+    from jaxlt.engine.topologies import Topology, parse_target
 
     names = ("gin_files", "overrides", "search_paths", "fallbacks")
     run = load(*(request[name] for name in names))
     if request["candidate"]:
         mesh, remat, rows = request["candidate"]
         run = Candidate(tuple(mesh), remat, rows).applied(run)
-    topology = parse_topology(request["topology"])
+    topology = parse_target(request["topology"])
     program = program_of(run, topology.devices())
     rows, (inputs, targets) = run.data.batch_size, session.lengths(run)
     check_batch(rows, run.train.accumulate, program.spec.mesh)
@@ -42,12 +44,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         flops=model_flops(program, rows, inputs, targets),
         steps=run.train.steps,
     )
-    found = estimate(
-        program,
-        work,
-        Machine(topology.chip, topology),
-        lambda: compile_train(program, batch),
-        request["dumped"],
+    machine = Machine(topology.chip, topology if isinstance(topology, Topology) else None)
+    early = request["quick"] and machine.topology
+    found = (early_estimate if early else estimate)(
+        program, work, machine, lambda: compile_train(program, batch), request["dumped"]
     )
     return {"estimate": dataclasses.asdict(found)}
 
@@ -60,6 +60,8 @@ def main(argv: list[str]) -> int:
     except UserError as error:
         found = {"error": str(error)}
     Path(argv[1]).write_text(json.dumps(found), encoding="utf-8")
+    if request["quick"]:
+        os._exit(0)  # the compiler may be at work still, and nobody waits for it
     return 0
 
 

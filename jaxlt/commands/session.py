@@ -36,17 +36,29 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
         "--timeout_s", type=int, default=300, help="how long to wait for the others (300)"
     )
     group.add_argument(
+        "--lost_after_s",
+        type=float,
+        default=100,
+        help="how long another process may give no sign of life before this one ends too (100)",
+    )
+    group.add_argument(
         "--deterministic", action="store_true", help="bit-identical runs on GPUs, somewhat slower"
     )
 
 
 def start_jax(args: argparse.Namespace) -> None:
     """Joins the other processes and sets compilation up; before anything touches a device."""
+    from jaxlt.commands.main import report
     from jaxlt.engine import compilation, distributed
 
     compilation.prepare(args.deterministic)
     distributed.initialize(
-        args.coordinator_address, args.num_processes, args.process_id, args.timeout_s
+        args.coordinator_address,
+        args.num_processes,
+        args.process_id,
+        args.timeout_s,
+        args.lost_after_s,
+        on_end=report,
     )
 
 

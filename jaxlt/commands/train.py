@@ -8,14 +8,16 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from jaxlt.commands import labels, session
-from jaxlt.errors import UserError
+from jaxlt.commands import labels, profile_table, session
+from jaxlt.errors import SAVED, UserError
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
     from jaxlt.data.inventory import Inventory
     from jaxlt.engine.evaluator import LossEvaluator
+    from jaxlt.engine.logging import Reporter
     from jaxlt.engine.loop import Result
+    from jaxlt.engine.profiling import Recorder, Steps
     from jaxlt.engine.resume import ModuleValues
 
 
@@ -26,14 +28,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print shapes, counts, sharding and a memory estimate, and stop",
     )
+    parser.add_argument(
+        "--profile",
+        metavar="STEPS",
+        help="trace so many steps (5, when the run is warm) or those from one to another (20:25) "
+        "into the run's folder, for XProf and Perfetto, and print the costliest operations",
+    )
     session.add_machine_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Trains what the gin flags describe."""
     from jaxlt.commands.main import load_run
+    from jaxlt.engine.profiling import parse_steps
 
     run = load_run(args)
+    steps = None if args.profile is None else parse_steps(args.profile)
     session.start_jax(args)
     if args.dry_run:
         from jaxlt.commands.plan import show
@@ -41,12 +51,12 @@ def main(args: argparse.Namespace) -> int:
         show(run)
         return 0
     began = time.monotonic()
-    result = train(run)
+    result = train(run, steps)
     from jaxlt.engine import distributed
 
     if distributed.is_primary():
         print(farewell(run, result, time.monotonic() - began))
-    return 0
+    return SAVED if result.ended == "preempted" else 0
 
 
 def farewell(run: "RunConfig", result: "Result", seconds: float) -> str:
@@ -74,8 +84,8 @@ def farewell(run: "RunConfig", result: "Result", seconds: float) -> str:
     return f"{how}, in {duration(seconds)}.{saved}"
 
 
-def train(run: "RunConfig") -> "Result":
-    """Opens everything that a run names, and trains it."""
+def train(run: "RunConfig", profiled: "Steps | None" = None) -> "Result":
+    """Opens everything that a run names, and trains it. profiled: steps to trace."""
     from jaxlt.config import config_hash, operative_config
     from jaxlt.engine import loop
     from jaxlt.engine.checkpoint import Checkpoints
@@ -99,6 +109,7 @@ def train(run: "RunConfig") -> "Result":
         changed = {n: v for n, v in workdir.changed.items() if begun and n != "run.workdir"}
         for name, values in changed.items():
             reporter.note(f"Changed since the last start: {name}: {values}")
+        recorder = recorder_of(run, profiled, reporter)
         result = loop.train(
             run,
             data,
@@ -108,8 +119,24 @@ def train(run: "RunConfig") -> "Result":
             reporter=reporter,
             vocabulary=vocabulary.fingerprint,
             modules=modules,
+            recorder=recorder,
         )
     return result
+
+
+def recorder_of(run: "RunConfig", steps: "Steps | None", reporter: "Reporter") -> "Recorder":
+    """What traces those steps of the run; on several hosts the primary one traces its own part."""
+    from etils import epath
+
+    from jaxlt.engine import distributed
+    from jaxlt.engine.profiling import Recorder
+
+    if steps is not None:
+        steps.check(run.train.steps)
+
+    folder = epath.Path(run.workdir) / "profile"
+    mine = steps if distributed.is_primary() else None
+    return Recorder(mine, folder, profile_table.lines_of, reporter)
 
 
 def module_values(run: "RunConfig", languages: tuple[str, ...]) -> "ModuleValues | None":

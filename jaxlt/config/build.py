@@ -34,6 +34,7 @@ TABLE = {
     "TextConfig": "jaxlt.data.text_settings:TextConfig",
     "TransferConfig": "jaxlt.data.transfer:TransferConfig",
     "TrainConfig": "jaxlt.engine.loop:TrainConfig",
+    "CompilerConfig": "jaxlt.engine.compilation:CompilerConfig",
     "OptimizerConfig": "jaxlt.engine.optimizers:OptimizerConfig",
     "ScheduleConfig": "jaxlt.engine.schedules:ScheduleConfig",
     "LossConfig": "jaxlt.engine.losses:LossConfig",
@@ -75,7 +76,11 @@ SECTIONS = {
 }
 MODELS = ("T5Config", "BiLSTMConfig")  # what `run.model` may be
 # What has such parts, by its gin name.
-PARTS = {"run": SECTIONS, "DataConfig": {"text": "TextConfig"}}
+PARTS = {
+    "run": SECTIONS,
+    "DataConfig": {"text": "TextConfig"},
+    "TrainConfig": {"compiler": "CompilerConfig"},
+}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -144,7 +144,7 @@ def _unused(
     scopes = {"/".join(r.scopes[: i + 1]) for r in refs for i in range(len(r.scopes))}
     built = {e.name for r in refs if (e := lookup(r.selector, entries))}
     built.add(whole)
-    for name in ("run", "DataConfig"):
+    for name in PARTS:  # `run` comes first
         built |= set(PARTS[name].values()) if name in built else set()
     for s in statements:
         if s.kind != "binding":

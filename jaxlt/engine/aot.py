@@ -202,10 +202,8 @@ def _memory(program: Program, rows: int, executable: Any) -> dict[str, int]:
     layout = program.layout
 
     def held(names: tuple[str, ...]) -> int:
-        return sum(
-            device_bytes(layout.leaves[n].shape, layout.dtypes[n], layout.shardings[n])
-            for n in names
-        )
+        parts = jax.tree.leaves(layout.abstract(names))
+        return sum(device_bytes(a.shape, a.dtype, a.sharding) for a in parts)
 
     optimizer = jax.tree.leaves(optimizer_abstract(layout, program.optimizer))
     memory = {

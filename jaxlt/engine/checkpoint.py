@@ -157,7 +157,9 @@ class Checkpoints:
         """
         self.wait()
         if flat and not self.has_base():
-            self._start(self.workdir / "base", dict(flat), {"meta": dict(meta), "metrics": {}})
+            self._start(
+                self.workdir / "base", ct.name_leaves(flat), {"meta": dict(meta), "metrics": {}}
+            )
             self.wait()
 
     def forget_base(self) -> None:

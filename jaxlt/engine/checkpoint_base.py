@@ -10,6 +10,7 @@ from jaxlt.engine import checkpoint_store as store
 from jaxlt.engine.checkpoint_tree import Leaf
 from jaxlt.errors import UserError
 from jaxlt.models import layout
+from jaxlt.modules.int8 import PARTS
 
 
 class CheckpointBase:
@@ -17,8 +18,8 @@ class CheckpointBase:
 
     `shapes` has canonical unrolled names ('encoder/layers_0/mlp/wo/kernel'), whatever the layout
     that was saved. Trainable parameters come from the checkpoint, frozen ones from the workdir's
-    `base`. A run whose frozen part was imported holds only what it trained; `meta` says what it
-    was started from.
+    `base`; what is there in int8 is read as float32. A run whose frozen part was imported holds
+    only what it trained; `meta` says what it was started from.
     """
 
     def __init__(self, path: epath.PathLike, step: int | None = None) -> None:
@@ -42,9 +43,13 @@ class CheckpointBase:
         except store.Damaged as error:
             raise UserError(f"Checkpoint '{folder}' is damaged: {error}.") from error
         leaves = store.saved_leaves(record)
+        values, *others = PARTS
         for name, leaf in leaves.items():
-            if name.startswith(prefix):
-                self._add_leaf(folder, name, name.removeprefix(prefix), leaf)
+            whole, _, part = name.rpartition("/")
+            in_int8 = all(f"{whole}/{p}" in leaves for p in PARTS)
+            if name.startswith(prefix) and not (in_int8 and part in others):
+                real = whole if in_int8 and part == values else name
+                self._add_leaf(folder, name, real.removeprefix(prefix), leaf)
         return record["meta"]
 
     def _add_leaf(self, folder: epath.Path, saved: str, name: str, leaf: Leaf) -> None:
@@ -62,21 +67,33 @@ class CheckpointBase:
     def read_slice(self, name: str, index: tuple[slice, ...]) -> np.ndarray:
         """`read(name)[index]`, reading no more than that."""
         folder, saved, layer = self._where[name]
-        url = f"file://{folder}" if store.is_local(folder) else str(folder)
-        array = ts.open(
-            {
-                "driver": "zarr",
-                "kvstore": {
-                    "driver": "ocdbt",
-                    "base": url.rstrip("/") + "/",
-                    "path": saved.replace("/", "."),
-                },
+        value = _read(folder, saved, layer, index)
+        values, scale, _ = PARTS
+        if value.dtype == np.int8 and saved.endswith(f"/{values}"):
+            value = value * _read(folder, f"{saved.removesuffix(values)}{scale}", layer, index)
+        return value
+
+
+def _read(
+    folder: epath.Path, saved: str, layer: int | None, index: tuple[slice, ...]
+) -> np.ndarray:
+    """A slice of a saved array, or of a layer of it; an axis of size 1 is the same all along it."""
+    url = f"file://{folder}" if store.is_local(folder) else str(folder)
+    array = ts.open(
+        {
+            "driver": "zarr",
+            "kvstore": {
+                "driver": "ocdbt",
+                "base": url.rstrip("/") + "/",
+                "path": saved.replace("/", "."),
             },
-            open=True,
-            read=True,
-        ).result()
-        whole = array if layer is None else array[layer]
-        return np.asarray((whole[index] if index else whole).read().result())
+        },
+        open=True,
+        read=True,
+    ).result()
+    whole = array if layer is None else array[layer]
+    cut = tuple(i if n > 1 else slice(0, 1) for i, n in zip(index, whole.shape, strict=True))
+    return np.asarray((whole[cut] if cut else whole).read().result())
 
 
 class Overlay:

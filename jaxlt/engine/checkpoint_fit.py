@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from jaxlt.engine.checkpoint_tree import Leaf, relaid, scanned_layers
 from jaxlt.errors import UserError
 from jaxlt.models import layout
+from jaxlt.modules.int8 import PARTS as INT8_PARTS
 
 Shape = tuple[int, ...]
 _HEADS = "num_heads * T5Config.head_dim"
@@ -130,6 +131,13 @@ def _faults(saved: Mapping[str, Leaf], wanted: Mapping[str, Leaf]) -> tuple[list
     """What differs, one sentence each, and the bindings that would mend it."""
     faults: list[str] = []
     hints: list[str] = []
+    for here, there, said in ((saved, wanted, "checkpoint"), (wanted, saved, "config")):
+        ending = f"/{INT8_PARTS[0]}"
+        halves = sorted(n.removesuffix(ending) for n in here if n.endswith(ending))
+        found = next((n for n in halves if n in there), None)
+        if found is not None:
+            fault = f"'{found}' is in int8 in the {said}, and in floats on the other side"
+            return [fault], ["TrainConfig.frozen_dtype"]
     for name in sorted(saved.keys() & wanted.keys(), key=_order):
         old, new = saved[name], wanted[name]
         if old.shape != new.shape:

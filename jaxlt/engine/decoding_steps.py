@@ -16,6 +16,7 @@ from jaxlt.models.layers import make_context
 from jaxlt.models.layout import unstack
 from jaxlt.models.t5 import logits_of
 from jaxlt.modules.deltas import applied
+from jaxlt.modules.int8 import Int8
 
 Cache = Any  # the collection `cache`: keys and values of self-attention, by layer
 
@@ -121,4 +122,8 @@ def in_compute_dtype(config: T5Config, params: Mapping[str, jax.Array]) -> dict[
     if plugged or config.dtype == "float32":
         return dict(params)
     cast = lambda name: name.startswith("params/") and name.endswith("/kernel")  # noqa: E731
-    return {n: v.astype(config.compute_dtype) if cast(n) else v for n, v in params.items()}
+    held = {n for n, v in params.items() if isinstance(v, Int8)}  # in a quarter of the memory
+    return {
+        n: v.astype(config.compute_dtype) if cast(n) and n not in held else v
+        for n, v in params.items()
+    }

@@ -3,12 +3,15 @@
 `initialize()` before anything touches a device; afterwards `jax.devices()` are those of all hosts.
 JAX's own start aborts the process when a host does not come (a stack trace, no exception), so the
 processes meet beforehand on the coordinator's port (`jaxlt.engine.rendezvous`) and JAX is started
-when everybody is known to be there.
+when everybody is known to be there. From then on none waits for one that is gone
+(`jaxlt.engine.lifeline`).
 """
 
+import atexit
 import glob
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -16,8 +19,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from jaxlt.engine.lifeline import Lifeline
 from jaxlt.engine.rendezvous import meet
-from jaxlt.errors import UserError
+from jaxlt.errors import HostGone, UserError
 
 _SLURM = (
     "SLURM_JOB_ID",
@@ -37,34 +41,75 @@ class Place(NamedTuple):
     process: int
 
 
+_lifeline: Lifeline | None = None
+
+
+def _tell(error: HostGone) -> None:
+    print(error, file=sys.stderr)
+
+
 def initialize(
     coordinator_address: str | None = None,
     num_processes: int | None = None,
     process_id: int | None = None,
     timeout_s: int = 300,
+    lost_after_s: float = 100,
+    on_end: Callable[[HostGone], object] = _tell,
 ) -> None:
     """Joins this process with the others of the run; does nothing where there is only one.
 
     Without arguments TPU pods and Slurm steps are recognised by themselves (so are the environment
     variables JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID); elsewhere give all
-    three. Raises UserError after `timeout_s` seconds with the processes that did not come.
+    three. Raises HostGone after `timeout_s` seconds with the processes that did not come.
+
+    From then on a process that dies, or is silent for `lost_after_s` seconds, ends the others:
+    `on_end` is called with the reason, which also has the exit status.
     """
+    global _lifeline
     if jax.distributed.is_initialized():
         return
     place = _given(coordinator_address, num_processes, process_id) or _detected(timeout_s)
     if place is None or place.processes == 1:
         return
+    if lost_after_s < 1:
+        raise UserError(f"lost_after_s is at least 1 second, not {lost_after_s:g}.")
     jax.config.update("jax_cpu_collectives_implementation", "gloo")  # of CPU devices alone
-    meet(place.address, place.processes, place.process, timeout_s)
+    connections = meet(place.address, place.processes, place.process, timeout_s)
+    _lifeline = Lifeline(place.process, place.processes, connections, lost_after_s, on_end)
     try:
         jax.distributed.initialize(
-            place.address, place.processes, place.process, initialization_timeout=timeout_s
+            place.address,
+            place.processes,
+            place.process,
+            initialization_timeout=timeout_s,
+            heartbeat_timeout_seconds=max(10, round(2 * lost_after_s)),  # the lifeline is first
         )
     except RuntimeError as error:
         raise UserError(
             f"Process {place.process} of {place.processes} could not join the run at "
             f"{place.address}: {error}"
         ) from error
+
+
+def leave(status: int) -> None:
+    """Tells the other processes that this one ends with `status`, and how it therefore ends.
+
+    Without others it does nothing. Where `status` is an error it does not return, and they end
+    with it too, unless they end by themselves.
+    """
+    if _lifeline is not None:
+        _lifeline.leave(status)
+
+
+def hear_out() -> None:
+    """To be called when an operation failed: does not return if that is as another is gone."""
+    if _lifeline is not None:
+        _lifeline.hear_out()
+
+
+@atexit.register  # after JAX's own, and so called before it
+def _leave_at_exit() -> None:
+    leave(1 if getattr(sys, "last_type", None) is not None else 0)
 
 
 def process_count() -> int:

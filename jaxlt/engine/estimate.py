@@ -24,11 +24,15 @@ from jaxlt.engine.hlo_costs import Costs, Rates, step_costs
 from jaxlt.engine.hlo_text import parse
 from jaxlt.engine.partitioning import BATCH_AXES, batch_shards
 from jaxlt.engine.step import Program
-from jaxlt.engine.topologies import Chip, Topology
+from jaxlt.engine.topologies import GIB, GPU_SHARE, Chip, Topology
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 REDUCTIONS = ("all-reduce", "reduce-scatter", "reduce-scatter in steps", "across slices")
 CACHE = 2**21  # bytes of an array that a CPU's cache holds
+# Share of the peak that attention's kernels reach: forward and backward, 2 rows of 512 by 512 with
+# heads of 64, by the instructions of the compiled kernels, each a cycle: nothing waits for memory.
+# Printed by benchmarks/fused_attention.py.
+KERNELS = {"v4": 0.24, "v5e": 0.31, "v5p": 0.31, "v6e": 0.10}
 _LIMIT = re.compile(
     r"\(([\d.]+)([KMGT]?)\) exceeds available \w+ \(([\d.]+)([KMGT]?)\)"
     r"|Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm"
@@ -119,8 +123,29 @@ def estimate(
     dumped: a folder that the compiler writes its programs to, read where it does not hand over
     their text (as on some topologies).
     """
+    known, mesh = known_of(program, work, machine), program.spec.mesh
+    begun = time.monotonic()
+    try:
+        compiled = compile_step()
+    except jax.errors.JaxRuntimeError as error:
+        known["compile_seconds"] = time.monotonic() - begun
+        return failed_estimate(known, str(error))
+    known["compile_seconds"] = time.monotonic() - begun
+    memory = memory_of(compiled)
+    needed = sum(memory.values())
+    known |= {"memory": memory, "needed": needed}
+    known["fits"] = not machine.chip.hbm or needed <= machine.chip.hbm
+    if not machine.chip.peak:  # known by its memory alone
+        return Estimate(**known)
+    module, links = parse(_text(compiled, dumped)), network(mesh, machine)
+    fast, slow = (step_costs(module, each, links) for each in rates(machine))
+    return Estimate(**known, **_times(fast, slow, work, machine, mesh.size))
+
+
+def known_of(program: Program, work: Work, machine: Machine) -> dict[str, Any]:
+    """The fields of an Estimate that need no compiler."""
     mesh = program.spec.mesh
-    known: dict[str, Any] = {
+    return {
         "machine": machine.name,
         "devices": mesh.size,
         "mesh": dict(mesh.shape),
@@ -133,20 +158,6 @@ def estimate(
         "memory": {},
         "notes": notes(machine, dict(mesh.shape)),
     }
-    begun = time.monotonic()
-    try:
-        compiled = compile_step()
-    except jax.errors.JaxRuntimeError as error:
-        known["compile_seconds"] = time.monotonic() - begun
-        return _failed(known, str(error))
-    known["compile_seconds"] = time.monotonic() - begun
-    memory = memory_of(compiled)
-    needed = sum(memory.values())
-    known |= {"memory": memory, "needed": needed}
-    known["fits"] = not machine.chip.hbm or needed <= machine.chip.hbm
-    module, links = parse(_text(compiled, dumped)), network(mesh, machine)
-    fast, slow = (step_costs(module, each, links) for each in rates(machine))
-    return Estimate(**known, **_times(fast, slow, work, machine, mesh.size))
 
 
 def memory_of(compiled: Any) -> dict[str, int]:
@@ -192,7 +203,8 @@ def out_of_memory(message: str) -> tuple[int, int] | None:
     return int(first), int(second)
 
 
-def _failed(known: dict[str, Any], message: str) -> Estimate:
+def failed_estimate(known: dict[str, Any], message: str) -> Estimate:
+    """Of a step that did not compile: too large, or something else, which is then told."""
     found = out_of_memory(message)
     if found is None:
         return Estimate(**known, fits=False, needed=0, failure=message.strip())
@@ -216,7 +228,8 @@ def rates(machine: Machine) -> tuple[Rates, Rates]:
     """How fast one device is, at best and at worst: those at hand may find all in their caches."""
     chip = machine.chip
     if machine.topology:
-        one = Rates(chip.hbm_bandwidth, clock=chip.clock)
+        kernel = chip.peak * KERNELS[chip.name]
+        one = Rates(chip.hbm_bandwidth, clock=chip.clock, kernel=kernel)
         return one, one
     fast = max(machine.cached, chip.hbm_bandwidth)
     return Rates(fast, peak=chip.peak), Rates(chip.hbm_bandwidth, peak=chip.peak)
@@ -260,6 +273,13 @@ def _costliest(costs: Costs, count: int = 10) -> tuple[tuple[str, float], ...]:
 def notes(machine: Machine, mesh: Mapping[str, int]) -> tuple[str, ...]:
     """What a reader has to know of the figures."""
     topology = machine.topology
+    if not machine.chip.peak:
+        return (
+            "memory: compiled for CPU devices, which hold in float32 some of what a GPU holds in "
+            "half precision, and have no kernels of a GPU's own: as a rule more than a GPU takes. "
+            f"{machine.name} counts as {machine.chip.hbm / GIB:.1f} GiB that a program may have, "
+            f"for which JAX needs XLA_PYTHON_CLIENT_MEM_FRACTION={GPU_SHARE} (its default is 0.75)",
+        )
     if topology is None:
         return (
             "time: matrix products, and memory at best as caches and at worst as main memory give "
@@ -270,7 +290,9 @@ def notes(machine: Machine, mesh: Mapping[str, int]) -> tuple[str, ...]:
         "time: the compiler's cycle counts and a ring model, no measurement; for comparing "
         f"configurations. It puts a large matrix product on {topology.chip.name} at "
         f"{100 * topology.chip.matmul:.0f}% of peak, and plain element-by-element work at 3 to 4 "
-        "times what the memory's bandwidth takes; kernels written by hand count as nothing",
+        "times what the memory's bandwidth takes. Of attention's own kernels the compiler has no "
+        f"count: they are put at {100 * KERNELS[topology.chip.name]:.0f}% of peak, by their "
+        "instructions at a length of 512",
     ]
     if topology.slices > 1 and mesh["replica"] != topology.slices:
         out.append(

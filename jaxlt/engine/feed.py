@@ -66,7 +66,7 @@ class Feed:
         self._read = functools.partial(
             read_batch, source, mesh=mesh, slots=dict(slots or {}), cycle=cycle
         )
-        self._steps = range(start, stop)
+        self.steps = range(start, stop)
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=ahead)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._fill, name="jaxlt-feed", daemon=True)
@@ -82,7 +82,7 @@ class Feed:
 
     def _fill(self) -> None:
         try:
-            for step in self._steps:
+            for step in self.steps:
                 if self._closed.is_set():
                     return
                 self._offer((step, *self._read(step)))

@@ -3,18 +3,21 @@
 Each canonical (unrolled) parameter is summed up, on the devices that hold it, as four 32-bit lanes:
 the values rounded to bfloat16, each mixed with its position, added modulo 2^32. Integer addition
 has no order, so any sharding gives the same lanes; rounding makes float32 and bfloat16 copies of
-one backbone agree. The host then hashes names, shapes and lanes. Nothing is gathered.
+one backbone agree, and what is held in int8 brings the lanes of what it was rounded from. The host
+then hashes names, shapes and lanes. Nothing is gathered.
 """
 
 import functools
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxlt.models.layout import is_scanned, layer_name
+from jaxlt.modules.int8 import Int8
 
 _SALTS = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)
 
@@ -27,7 +30,7 @@ def _mix(x: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.jit, static_argnames="layered")
-def _lanes(value: jax.Array, layered: bool) -> jax.Array:
+def lanes_of(value: jax.Array, layered: bool) -> jax.Array:
     """[...] -> uint32 [4]; with a layer axis in front, [L, ...] -> [L, 4]."""
     bits = jax.lax.bitcast_convert_type(value.astype(jnp.bfloat16), jnp.uint16).astype(jnp.uint32)
     unit = value.shape[int(layered) :]
@@ -43,7 +46,7 @@ def _lanes(value: jax.Array, layered: bool) -> jax.Array:
     return jnp.stack(sums, axis=-1)
 
 
-def fingerprint(params: Mapping[str, jax.Array], masked_head: bool = True) -> str:
+def fingerprint(params: Mapping[str, Any], masked_head: bool = True) -> str:
     """Flat parameters (scanned or unrolled, any sharding, float dtype) -> 32 hex digits.
 
     Names are taken without a leading 'params/', so that the engine's flat trees can be passed.
@@ -56,7 +59,8 @@ def fingerprint(params: Mapping[str, jax.Array], masked_head: bool = True) -> st
         if not masked_head and name.startswith("mlm_head/"):
             continue
         layered = is_scanned(name)
-        found = np.asarray(_lanes(value, layered))
+        content = value.content if isinstance(value, Int8) else lanes_of(value, layered)
+        found = np.asarray(content)
         if layered:
             for i in range(value.shape[0]):
                 lanes[layer_name(name, i)] = (tuple(value.shape[1:]), found[i])

@@ -64,6 +64,7 @@ class Rates:
     memory: float  # bytes a second
     clock: float = 0.0  # cycles a second
     peak: float = 0.0  # FLOP a second, where the text has no cycles
+    kernel: float = 0.0  # FLOP a second of kernels written by hand, of which it has none either
 
 
 @dataclasses.dataclass
@@ -341,7 +342,11 @@ class _Walk:
         flops = sum(product_flops(c, i) for c, i in self._products(within, ins))
         nbytes = moved(self.module, within, ins)
         cycles = ins.cycles if self.rates.clock else None
-        if cycles is not None:
+        kernel = stated_work(ins) if self.rates.kernel else None
+        if kernel is not None:
+            flops += kernel[0]
+            seconds = max(kernel[0] / self.rates.kernel, kernel[1] / self.rates.memory)
+        elif cycles is not None:
             seconds = cycles / self.rates.clock
         elif self.rates.clock and (inside or ins.opcode in ("custom-call", "fusion")):
             seconds = 0.0 if inside or ins.opcode == "custom-call" else nbytes / self.rates.memory
@@ -380,19 +385,35 @@ class _Walk:
         return " ".join(found)
 
 
+def stated_work(ins: Instruction) -> tuple[float, float] | None:
+    """(FLOPs, bytes) of a kernel written by hand, as whoever wrote it states them; else None."""
+    if ins.opcode != "custom-call":
+        return None
+    found = re.search(r'"cost_estimate":\{([^}]*)\}', ins.rest)
+    if not found:
+        return None
+    stated = dict(re.findall(r'"(\w+)":"(\d+)"', found.group(1)))  # dumped texts sort the names
+    return float(stated.get("flops", 0)), float(stated.get("bytes_accessed", 0))
+
+
 def source_of(ins: Instruction) -> str:
     """Where in the model an instruction comes from: 'backward encoder attention/query/dot_general'.
 
     Loops, and what JAX's transformations add to a name, are left out.
     """
     found = re.search(r'op_name="([^"]*)"', ins.rest)
-    parts = found.group(1).split("/") if found else []
+    return source_named(found.group(1) if found else "", ins.opcode)
+
+
+def source_named(op_name: str, opcode: str) -> str:
+    """The same of an instruction's metadata."""
+    parts = op_name.split("/")
     kept = [p for p in parts if not re.search(r"[().]|^while$|^body$|^closed_call$|^layers$", p)]
     backward = any(p.startswith("transpose(") for p in parts)
     again = any(p.startswith("rematted") for p in parts)
     way = "recomputed " if again else "backward " if backward else ""
     kept = [p for p in kept if p not in ("checkpoint", "rematted_computation")]
-    return way + ("/".join(kept[-4:]) or ins.opcode)
+    return way + ("/".join(kept[-4:]) or opcode)
 
 
 def _channel(ins: Instruction) -> str:

@@ -22,6 +22,7 @@ from jaxlt.data.batches import BatchSource
 from jaxlt.engine import distributed
 from jaxlt.engine.checkpoint import CheckpointConfig, Checkpoints
 from jaxlt.engine.clocks import check_clock, pace, spare
+from jaxlt.engine.compilation import USUAL, CompilerConfig
 from jaxlt.engine.counters import TokenCounter
 from jaxlt.engine.evaluator import Evaluator
 from jaxlt.engine.feed import Feed
@@ -30,7 +31,8 @@ from jaxlt.engine.logging import Reporter
 from jaxlt.engine.losses import LossConfig
 from jaxlt.engine.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig, check_batch, make_mesh
-from jaxlt.engine.resume import ModuleValues, Position, restore, save, start
+from jaxlt.engine.profiling import UNTRACED, Recorder
+from jaxlt.engine.resume import ModuleValues, Position, restore, rows_at_once, save, start
 from jaxlt.engine.schedules import ScheduleConfig, learning_rate
 from jaxlt.engine.signals import Preemption
 from jaxlt.engine.state import BaseSource, TrainState
@@ -49,8 +51,12 @@ class TrainConfig:
     """What a run does, beside its model and its data.
 
     trainable, frozen: regexes over whole parameter names ('modules/.*', 'params/encoder/.*').
-    frozen_dtype: store the frozen part in this dtype, whose gradients then flow in it too.
+    frozen_dtype: store the frozen part in this dtype, whose gradients then flow in it too. 'int8'
+        is for the backbone's matrices (see jaxlt.modules.int8); all else then stays float32.
     accumulate: split a batch in so many parts, one after the other.
+    rows_per_device: split it in as many parts as it takes for a device to have no more rows of one,
+        on however many devices. A run that goes on with fewer devices does so by itself, with the
+        rows that a device had when it began; the batch, and what is learnt, stay the same.
     patience: stop after so many evaluations without a better `CheckpointConfig.best_metric`.
     epochs: stop after so many passes over the data, and at `steps` at the latest; eval_epochs:
     evaluate and save after every so many. `in_steps` turns both into steps.
@@ -64,6 +70,7 @@ class TrainConfig:
         own language; by 'step', or by 'row' within each (TLR). Evaluation goes by the rows' own.
     on_nan: 'stop', or 'skip' the step. max_loss: a loss above it counts as exploded, and is met
     likewise.
+    compiler: options of XLA's compiler, by platform.
     child_tuning: every step keeps each entry of the gradients with this probability, and divides
     it by it (ChildTuning F).
     """
@@ -71,6 +78,7 @@ class TrainConfig:
     steps: int
     seed: int = 0
     accumulate: int = 1
+    rows_per_device: int | None = None
     trainable: tuple[str, ...] = (".*",)
     frozen: tuple[str, ...] = ()
     frozen_dtype: str | None = None
@@ -86,6 +94,7 @@ class TrainConfig:
     route_rates: tuple[tuple[str, float], ...] = ()
     cycle: tuple[str, ...] = ()
     cycle_by: str = "step"
+    compiler: CompilerConfig = USUAL
 
     def __post_init__(self) -> None:
         if self.on_nan not in ("stop", "skip"):
@@ -98,6 +107,10 @@ class TrainConfig:
             value = getattr(self, field)
             if value is not None and not value > 0:
                 raise UserError(f"TrainConfig.{field} is above 0, not {value}.")
+        if self.rows_per_device is not None and self.rows_per_device < 1:
+            raise UserError(
+                f"TrainConfig.rows_per_device is at least 1, not {self.rows_per_device}."
+            )
         check_keep(self.child_tuning, "TrainConfig.child_tuning")
 
 
@@ -133,27 +146,34 @@ class Result:
 
 
 def program_of(
-    job: Job, devices: Sequence[jax.Device] | None = None, languages: int | None = None
+    job: Job,
+    devices: Sequence[jax.Device] | None = None,
+    languages: int | None = None,
+    rows_per_device: int | None = None,
 ) -> Program:
     """Compiles what a job asks for; jobs of equal shapes share it.
 
-    languages: a batch has no more of them than these.
+    languages: a batch has no more of them than these. rows_per_device: where the job has none.
     """
+    mesh = make_mesh(job.mesh, devices)
     return build(
         StepSpec(
             model=job.model,
             loss=job.loss,
             optimizer=job.optimizer,
-            mesh=make_mesh(job.mesh, devices),
+            mesh=mesh,
             rules=job.mesh.rules,
+            collectives=job.mesh.collectives,
             trainable=job.train.trainable,
             frozen=job.train.frozen,
             frozen_dtype=job.train.frozen_dtype,
             accumulate=job.train.accumulate,
+            rows_per_device=job.train.rows_per_device or rows_per_device,
             skip_nonfinite=job.train.on_nan == "skip",
             max_loss=job.train.max_loss if job.train.on_nan == "skip" else None,
             languages=languages,
             child_tuning=job.train.child_tuning,
+            compiler_options=job.train.compiler.of(mesh.devices),
         )
     )
 
@@ -169,16 +189,17 @@ def train(
     vocabulary: str = "",
     devices: Sequence[jax.Device] | None = None,
     modules: ModuleValues | None = None,
+    recorder: Recorder = UNTRACED,
 ) -> Result:
     """Trains from the newest complete checkpoint of `workdir`, or from the start.
 
     vocabulary: a fingerprint that checkpoints carry, so that a later run cannot take another.
-    devices: those that the mesh is laid over; all of them unless given.
+    devices: those that the mesh is laid over; all of them unless given. recorder: traces steps.
     modules: from the backbone's fingerprint to the values that modules start from, by flat names.
     """
     # --- shapes, shardings, compiled step ---------------------------------------------------------
-    program = program_of(job, devices, spare(job.model, data.languages))
     checkpoints = Checkpoints(workdir.path, job.checkpoint)
+    program = program_of(job, devices, spare(job.model, data.languages), rows_at_once(checkpoints))
     check_job(job, data, checkpoints, program.spec.mesh)
     say = reporter or Reporter(workdir.path, job.train.steps)
 
@@ -194,17 +215,16 @@ def train(
     seen = TokenCounter(data.languages, position.language_tokens)
     bank_pace = pace(job, program, data.languages)
     watch = Watch(job, checkpoints, say, position.skipped_steps)
-    with _winding_up(checkpoints, feed, preemption, say):
+    with _winding_up(checkpoints, feed, preemption, say), recorder.over(feed):
         for step, batch, languages in feed:
             rate = learning_rate(job.schedule, step)
             hyper = Hyper(jnp.float32(rate), jnp.uint32(job.train.seed), **bank_pace)
             seen.add(batch)
-            state, metrics = program.train(state, batch, hyper)
+            state, metrics = recorder.step(program.train, step, state, batch, hyper)
             say.tick(step + 1)
             watch.later(step, metrics, languages, [data.languages, rate])
             position = dataclasses.replace(position, step=step + 1)
-            last = position.step == job.train.steps
-            if last or position.step % job.train.log_every == 0:
+            if (last := position.step == job.train.steps) or _due(step + 1, job.train.log_every):
                 say.log(position.step, watch.settle() | seen.metrics())
             if evaluators and (last or _due(position.step, job.train.eval_every)):
                 watch.settle()

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlt.errors import UserError, nearest
+from jaxlt.modules.weight_product import weight_product
 
 Array = jax.Array
 NORMALIZERS = ("tokens", "languages", "sequences", "none")
@@ -108,12 +109,15 @@ def by_language(weights: Array, language: Array) -> tuple[Array, Array]:
 
 def _logits(hidden: Array, kernel: Array, transposed: bool, scale: float) -> Array:
     """hidden [..., D] times kernel -> float32 logits [..., V]."""
-    form = "...d,vd->...v" if transposed else "...d,dv->...v"
-    logits = jnp.einsum(form, hidden, kernel, preferred_element_type=jnp.float32)
+    if transposed:
+        form = "...d,vd->...v"
+        logits = jnp.einsum(form, hidden, kernel, preferred_element_type=jnp.float32)
+    else:
+        logits = weight_product(hidden, kernel, jnp.float32)
     return logits if scale == 1.0 else logits * jnp.float32(scale)
 
 
-def _smoothing(label_smoothing: float, vocab: int) -> tuple[float, float]:
+def smoothing(label_smoothing: float, vocab: int) -> tuple[float, float]:
     """Returns (probability of each wrong entry, entropy of the smoothed target)."""
     if label_smoothing == 0.0:
         return 0.0, 0.0
@@ -122,7 +126,7 @@ def _smoothing(label_smoothing: float, vocab: int) -> tuple[float, float]:
     return low, -(high * math.log(high) + (vocab - 1) * low * math.log(low + 1e-20))
 
 
-def _hits(targets: Array, vocab: int) -> Array:
+def hits(targets: Array, vocab: int) -> Array:
     """targets [...] -> bool [..., V]. Unlike a gather, this partitions over the vocabulary."""
     return (
         jax.lax.broadcasted_iota(targets.dtype, (*targets.shape, vocab), targets.ndim)
@@ -142,20 +146,20 @@ def _token_losses(
     peak = jax.lax.stop_gradient(jnp.max(logits, axis=-1))
     exps = jnp.exp(logits - peak[..., None])
     log_sum = jnp.log(jnp.sum(exps, axis=-1))
-    target = jnp.sum(jnp.where(_hits(targets, vocab), logits, 0.0), axis=-1)
+    target = jnp.sum(jnp.where(hits(targets, vocab), logits, 0.0), axis=-1)
     nll = log_sum - (target - peak)
     log_z = log_sum + peak
     z = z_loss * jnp.square(log_z)
     loss = nll + z
     if label_smoothing:
-        low, entropy = _smoothing(label_smoothing, vocab)
+        low, entropy = smoothing(label_smoothing, vocab)
         others = jnp.sum(logits, axis=-1) - vocab * target
         loss = loss - low * others - entropy
     terms = {"loss": loss, "nll": nll, "z": z, "correct": (target >= peak).astype(jnp.float32)}
     return terms, exps, log_z
 
 
-def _sums(
+def sums_of(
     terms: dict[str, Array], weights: Array, counted: Array
 ) -> tuple[Array, dict[str, Array]]:
     """Terms and weights [B, T] -> (loss_sum, the sums for reporting, by weights of their own)."""
@@ -182,10 +186,10 @@ def cross_entropy_plain(
     """The loss by way of float32 logits [B, T, V]; see the module for shapes and results."""
     logits = _logits(hidden, kernel, transposed, scale)
     terms, _, _ = _token_losses(logits, targets, z_loss, label_smoothing)
-    return _sums(terms, *_both(weights, counted))
+    return sums_of(terms, *both(weights, counted))
 
 
-def _both(weights: Array, counted: Array | None) -> tuple[Array, Array]:
+def both(weights: Array, counted: Array | None) -> tuple[Array, Array]:
     """The weights of the loss and those of what is reported, float32."""
     return (
         weights.astype(jnp.float32),
@@ -242,7 +246,7 @@ def _walk(
     """
     batch, length = targets.shape
     vocab = kernel.shape[0 if s.transposed else 1]
-    low, _ = _smoothing(s.label_smoothing, vocab)
+    low, _ = smoothing(s.label_smoothing, vocab)
     # bfloat16 has float32's range; float16 would lose small entries, so its products are float32.
     narrow = hidden.dtype == kernel.dtype == jnp.bfloat16
     to_hidden, to_kernel = (
@@ -261,7 +265,7 @@ def _walk(
             return total, (terms, None)
         gain = w * (1.0 + 2.0 * s.z_loss * log_z) / jnp.sum(exps, axis=-1)
         right = w * (1.0 - s.label_smoothing - low)
-        slope = exps * gain[..., None] - jnp.where(_hits(t, vocab), right[..., None], 0.0)
+        slope = exps * gain[..., None] - jnp.where(hits(t, vocab), right[..., None], 0.0)
         if low:
             slope = slope - (w * low)[..., None]
         slope = slope.astype(jnp.bfloat16) if narrow else slope
@@ -284,7 +288,7 @@ def _walk(
 def _chunked(
     s: _Settings, hidden: Array, kernel: Array, targets: Array, weights: Array, counted: Array
 ) -> tuple[Array, dict[str, Array]]:
-    return _sums(_walk(s, hidden, kernel, targets, weights, (False, False))[0], weights, counted)
+    return sums_of(_walk(s, hidden, kernel, targets, weights, (False, False))[0], weights, counted)
 
 
 def _chunked_forward(
@@ -298,7 +302,7 @@ def _chunked_forward(
     likes = (jnp.zeros((), hidden.value.dtype), jnp.zeros((), kernel.value.dtype))
     loss = terms["loss"] if weights.perturbed else None
     saved = (d_hidden, d_kernel, loss, likes)
-    return _sums(terms, weights.value, counted.value), saved
+    return sums_of(terms, weights.value, counted.value), saved
 
 
 def _chunked_backward(s: _Settings, saved: Any, cotangents: Any) -> tuple[Any, ...]:
@@ -346,7 +350,7 @@ def cross_entropy_chunked(
     shards = batch_shards if batch % batch_shards == 0 else 1
     chunk = max(1, min(chunk, length))
     settings = _Settings(z_loss, label_smoothing, scale, transposed, chunk, shards)
-    return _chunked(settings, hidden, kernel, targets, *_both(weights, counted))
+    return _chunked(settings, hidden, kernel, targets, *both(weights, counted))
 
 
 def chunk_length(

@@ -16,9 +16,11 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxlt.errors import UserError, nearest
+from jaxlt.models.manual import Groups, Manual, halves
 
 AXES = ("replica", "data", "fsdp", "tensor")
 BATCH_AXES = ("replica", "data", "fsdp")
+COLLECTIVES = ("auto", "compiler", "hand")
 
 Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
 
@@ -42,15 +44,27 @@ DEFAULT_RULES: Rules = (
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each axis; one of them may be -1: all that are left."""
+    """Devices along each axis; one of them may be -1: all that are left.
+
+    collectives: who gathers the weights that `fsdp` shares out, and scatters their gradients. The
+        'compiler' from shardings alone, or each layer by 'hand' (jaxlt.models.manual), which takes
+        scanned and recomputed layers and a `tensor` axis of 1; 'auto' is by hand where that can be,
+        on TPUs: there compilers send gradients as all-reduces, at twice the bytes.
+    """
 
     replica: int = 1
     data: int = -1
     fsdp: int = 1
     tensor: int = 1
     rules: Rules = DEFAULT_RULES
+    collectives: str = "auto"
 
     def __post_init__(self) -> None:
+        if self.collectives not in COLLECTIVES:
+            raise UserError(
+                f"MeshConfig.collectives is '{self.collectives}'; it must be one of "
+                f"{', '.join(COLLECTIVES)}.{nearest(self.collectives, COLLECTIVES)}"
+            )
         sizes = self.sizes()
         if sum(s == -1 for s in sizes) > 1 or any(s < 1 and s != -1 for s in sizes):
             raise UserError(
@@ -89,10 +103,82 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
     slices = {getattr(d, "slice_index", 0) for d in devices}
     if sizes[0] > 1 and len(slices) == sizes[0]:  # replicas across slices: the slow axis outermost
         grid = mesh_utils.create_hybrid_device_mesh(
-            (1, *sizes[1:]), (sizes[0], 1, 1, 1), devices=devices
+            (1, *sizes[1:]), (sizes[0], 1, 1, 1), devices=devices, allow_split_physical_axes=True
         )
-        return Mesh(grid, AXES, axis_types=types)
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=types, devices=devices)
+        return Mesh(_in_halves(grid), AXES, axis_types=types)
+    if len(slices) > 1:
+        raise UserError(
+            f"The devices are in {len(slices)} slices, and MeshConfig.replica is {sizes[0]}: set "
+            f"it to {len(slices)}, so that gradients alone cross the slow network between them."
+        )
+    try:
+        grid = jax.make_mesh(tuple(sizes), AXES, axis_types=types, devices=devices).devices
+    except NotImplementedError:  # no whole sides of the torus come to these sizes
+        grid = mesh_utils.create_device_mesh(tuple(sizes), devices, allow_split_physical_axes=True)
+    return Mesh(_in_halves(grid), AXES, axis_types=types)
+
+
+def _in_halves(grid: np.ndarray) -> np.ndarray:
+    """The same devices; where `fsdp` spans a whole torus, its halves are the even and odd places.
+
+    See `jaxlt.models.manual.halves`. Each half is a box, so that exchanges within it have all the
+    links of their own.
+    """
+    if grid.shape[1] != 1 or grid.shape[3] != 1 or not _in_stages(grid):
+        return grid
+    out = grid.copy()
+    for place in range(grid.shape[0]):
+        line = list(grid[place, 0, :, 0])
+        if any(getattr(d, "coords", None) is None for d in line):
+            return grid
+        extents = [len(set(along)) for along in zip(*(d.coords for d in line), strict=True)]
+        order = sorted(range(len(extents)), key=lambda axis: -extents[axis])
+        line.sort(key=lambda d: [d.coords[axis] for axis in order])
+        half = len(line) // 2
+        out[place, 0, 0::2, 0], out[place, 0, 1::2, 0] = line[:half], line[half:]
+    return out
+
+
+def _in_stages(grid: np.ndarray) -> bool:
+    """Says whether devices along `fsdp` exchange in two stages: where they are all of a slice.
+
+    TPU compilers make an all-reduce of a reduce-scatter over a whole slice, not over a half.
+    """
+    size = grid.shape[2]
+    slices = {getattr(d, "slice_index", 0) for d in grid.flat}
+    return size > 2 and size % 2 == 0 and size * len(slices) == grid.size
+
+
+def manual_layers(
+    collectives: str, mesh: Mesh, specs: Mapping[str, PartitionSpec], why_not: str | None
+) -> Manual | None:
+    """How a step's layers are run by hand, or None where the compiler is to do it.
+
+    specs: by flat name, of every parameter. why_not: what about the model rules it out.
+    """
+    if collectives == "compiler":
+        return None
+    inside = {n: s for n, s in specs.items() if "/layers/" in n}
+    if mesh.shape["tensor"] > 1:
+        why_not = "MeshConfig.tensor is more than 1"
+    elif mesh.shape["fsdp"] == 1:
+        why_not = "MeshConfig.fsdp is 1"
+    elif any(axis not in (None, "fsdp") for spec in inside.values() for axis in spec):
+        why_not = "MeshConfig.rules shares weights of layers over axes other than fsdp"
+    if collectives == "hand" and why_not:
+        raise UserError(
+            f"MeshConfig.collectives = 'hand' does not go here: {why_not}. Leave it to 'auto', or "
+            "set it to 'compiler'."
+        )
+    if why_not or (collectives == "auto" and mesh.devices.flat[0].platform != "tpu"):
+        return None
+    whole: tuple[Groups, ...] = (None,)
+    staged = halves(mesh.shape["fsdp"]) if _in_stages(mesh.devices) else whole
+    # A gather over a whole slice is one exchange on a flat torus; on others it, too, would become
+    # an all-reduce.
+    coords = [getattr(d, "coords", None) or (0,) for d in mesh.devices.flat]
+    flat = sum(len(set(along)) > 1 for along in zip(*coords, strict=True)) == 2
+    return Manual("fsdp", BATCH_AXES, inside, whole if flat else staged, staged)
 
 
 def batch_shards(mesh: Mesh) -> int:
@@ -107,11 +193,27 @@ def check_batch(rows: int, accumulate: int, mesh: Mesh) -> None:
         unit = shards * accumulate
         near = max(unit, round(rows / unit) * unit)
         parts = " x ".join(f"{a} {mesh.shape[a]}" for a in BATCH_AXES)
+        ways = [str(n) for n in range(1, shards) if rows % (n * accumulate) == 0][-3:]
+        others = f"; a run under way keeps its batch, and can split it {' or '.join(ways)} ways"
         raise UserError(
             f"A batch of {rows} rows (DataConfig.batch_size) is not divisible by {unit}: the mesh "
             f"splits rows {shards} ways ({parts}) and TrainConfig.accumulate is {accumulate}. "
-            f"The nearest size that works is {near}."
+            f"The nearest size that works is {near}{others if ways else ''}."
         )
+
+
+def batch_parts(
+    rows: int, mesh: Mesh, accumulate: int = 1, rows_per_device: int | None = None
+) -> int:
+    """In how many parts, one after the other, a batch that passed `check_batch` is to be taken.
+
+    The fewest, in multiples of `accumulate`, that leave a device `rows_per_device` rows at most.
+    """
+    if rows_per_device is None:
+        return accumulate
+    own = rows // batch_shards(mesh)
+    counts = range(accumulate, own + 1, accumulate)
+    return next((n for n in counts if own % n == 0 and own // n <= rows_per_device), accumulate)
 
 
 def spec_for(

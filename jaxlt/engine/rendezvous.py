@@ -1,33 +1,35 @@
 """All processes of a run meet on one TCP port before JAX starts, so that the missing are named.
 
 Process 0 listens; the others connect, send a line that says who they are, and wait for "go" or for
-the reason why not. No process can hang: each has the same time-out.
+the reason why not. No process can hang: each has the same time-out. The connections stay open, for
+`jaxlt.engine.lifeline`.
 """
 
+import contextlib
 import errno
 import json
 import selectors
 import socket
 import time
 
-from jaxlt.errors import UserError
+from jaxlt.errors import HostGone, UserError
 
 _MAGIC = "jaxlt-meet"
 _LINE = 4096  # bytes; longer lines are no greeting of ours
 
 
-def meet(address: str, processes: int, process: int, timeout_s: float) -> None:
+def meet(address: str, processes: int, process: int, timeout_s: float) -> dict[int, socket.socket]:
     """Returns when all `processes` are there; otherwise raises UserError on each after `timeout_s`.
 
-    `address` is host:port of process 0.
+    `address` is host:port of process 0. Returns the open connections by process: on process 0 one
+    with each of the others, on these the one with process 0.
     """
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise UserError(f"coordinator_address is host:port of process 0, not '{address}'.")
     if process == 0:
-        _receive(address, int(port), processes, timeout_s)
-    else:
-        _greet(address, host.strip("[]"), int(port), processes, process, timeout_s)
+        return _receive(address, int(port), processes, timeout_s)
+    return {0: _greet(address, host.strip("[]"), int(port), processes, process, timeout_s)}
 
 
 def _listen(address: str, port: int) -> socket.socket:
@@ -44,12 +46,12 @@ def _listen(address: str, port: int) -> socket.socket:
         raise UserError(f"Process 0 cannot listen on port {port} of {address}: {error}.") from error
 
 
-def _receive(address: str, port: int, processes: int, timeout_s: float) -> None:
+def _receive(address: str, port: int, processes: int, timeout_s: float) -> dict[int, socket.socket]:
     """Process 0: gathers a greeting from each of the others, then lets all go on at once."""
     deadline = time.monotonic() + timeout_s
     arrived: dict[int, socket.socket] = {}
     strangers: dict[socket.socket, bytes] = {}  # connected, greeting not complete
-    problem = ""
+    problem, absent = "", False
     with _listen(address, port) as server, selectors.DefaultSelector() as selector:
         selector.register(server, selectors.EVENT_READ)
         while len(arrived) < processes - 1 and not problem:
@@ -71,23 +73,28 @@ def _receive(address: str, port: int, processes: int, timeout_s: float) -> None:
                     arrived = {i: s for i, s in arrived.items() if s is not sock}
         missing = sorted(set(range(1, processes)) - set(arrived))
         if missing and not problem:
+            absent = True
             problem = (
                 f"{len(missing)} of {processes} processes did not come within {timeout_s:g} s: "
                 f"process {', '.join(map(str, missing))} (process 0 waited at {address}). Check "
                 f"that every host was started with the same coordinator_address and "
                 f"num_processes, each with its own process_id, and can reach that address."
             )
-        answer = (json.dumps({"error": problem}) + "\n").encode()
+        answer = (json.dumps({"error": problem, "absent": absent}) + "\n").encode()
         for client in [*arrived.values(), *strangers]:
-            try:
-                client.setblocking(True)
+            client.setblocking(True)
+            with contextlib.suppress(OSError):  # gone meanwhile, as the lifeline will tell
                 client.sendall(answer)
-            except OSError:  # gone meanwhile; JAX's own time-out will tell of it
-                continue
-            finally:
+            if problem or client in strangers:
                 client.close()
     if problem:
-        raise UserError(problem)
+        raise _error(problem, absent)
+    return arrived
+
+
+def _error(problem: str, absent: bool) -> UserError:
+    """Processes that did not come may come the next time; what was given wrongly stays wrong."""
+    return HostGone(problem) if absent else UserError(problem)
 
 
 def _hear(
@@ -127,30 +134,40 @@ def _hear(
 
 def _greet(
     address: str, host: str, port: int, processes: int, process: int, timeout_s: float
-) -> None:
-    """The others: greet process 0 and wait for its answer."""
+) -> socket.socket:
+    """The others: greet process 0 and wait for its answer; returns the connection."""
     deadline = time.monotonic() + timeout_s
     grace = 5.0  # process 0's time may have begun later; it knows who is missing, so hear it out
     reason = "nothing answered"
     while time.monotonic() < deadline:
         try:
             left = max(deadline - time.monotonic(), 0.1)
-            with socket.create_connection((host, port), timeout=left) as sock:
+            with contextlib.ExitStack() as stack:
+                sock = socket.create_connection((host, port), timeout=left)
+                stack.enter_context(sock)
                 sock.sendall(f"{_MAGIC} {processes} {process}\n".encode())
                 sock.settimeout(left + grace)
-                with sock.makefile("r") as stream:
-                    line = stream.readline()
-            if line:
-                problem = json.loads(line)["error"]
-                if problem:
-                    raise UserError(problem)
-                return
+                line = _line(sock)
+                if line:
+                    said = json.loads(line)
+                    if said["error"]:
+                        raise _error(said["error"], said["absent"])
+                    stack.pop_all()
+                    return sock
             reason = "the connection was closed"
         except (OSError, ValueError) as error:
             reason = str(error) or type(error).__name__
         time.sleep(min(0.2, max(deadline - time.monotonic(), 0)))
-    raise UserError(
+    raise HostGone(
         f"Process {process} of {processes} did not reach process 0 at {address} within "
         f"{timeout_s:g} s ({reason}). Check that process 0 was started and that this host can "
         f"reach that address."
     )
+
+
+def _line(sock: socket.socket) -> bytes:
+    """Reads one line, and nothing of what comes after it."""
+    line = b""
+    while not line.endswith(b"\n") and (byte := sock.recv(1)):
+        line += byte
+    return line

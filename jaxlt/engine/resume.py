@@ -18,7 +18,7 @@ import numpy as np
 from jaxlt.data.batches import BatchSource
 from jaxlt.engine.checkpoint import Checkpoints
 from jaxlt.engine.fingerprint import fingerprint
-from jaxlt.engine.partitioning import replicated
+from jaxlt.engine.partitioning import batch_parts, batch_shards, replicated
 from jaxlt.engine.state import (
     BaseSource,
     Layout,
@@ -59,6 +59,8 @@ class Position:
     skipped_steps: int = 0
     language_tokens: dict[str, int] = dataclasses.field(default_factory=dict)  # targets so far
     deltas_fingerprint: str = ""  # of the deltas that are read from files and stay as they are
+    devices: int = 0  # that it was on
+    rows_per_device: int = 0  # that a device had at once when the run began
 
     def after_evaluation(
         self, metrics: dict[str, float], value: float | None, mode: str
@@ -78,6 +80,18 @@ class Position:
 
 def _frozen_fingerprint(state: TrainState) -> str:
     return fingerprint({n: v for n, v in state.frozen.items() if n.startswith("params/")})
+
+
+def rows_at_once(checkpoints: Checkpoints) -> int | None:
+    """The rows that a device had at once when the run began; None for one that is to begin."""
+    latest = checkpoints.latest()
+    return None if latest is None else position_of(checkpoints.meta(latest)).rows_per_device or None
+
+
+def _parts(program: Program, data: BatchSource) -> int:
+    """In how many parts a batch of the data is taken."""
+    spec = program.spec
+    return batch_parts(data.batch_size, spec.mesh, spec.accumulate, spec.rows_per_device)
 
 
 def start(
@@ -124,6 +138,8 @@ def start(
         frozen_fingerprint=_frozen_fingerprint(state),
         vocabulary=vocabulary,
         deltas_fingerprint=fingerprint({n: state.frozen[n] for n in files}) if files else "",
+        devices=program.spec.mesh.size,
+        rows_per_device=data.batch_size // batch_shards(program.spec.mesh) // _parts(program, data),
     )
 
 
@@ -252,7 +268,14 @@ def restore(
         scale = LossScale(extra["loss_scale"], extra["good_steps"])
     state = TrainState(extra["step"], arrays["trainable"], frozen, arrays["optimizer"], scale)
     say.note(f"Resumed from step {position.step} of {checkpoints.workdir}.")
-    return state, position
+    devices = program.spec.mesh.size
+    if position.devices not in (0, devices):
+        parts = _parts(program, data)
+        say.note(
+            f"It was saved on {position.devices} device(s); {devices} now take its batches of "
+            f"{data.batch_size} rows{f' in {parts} parts' if parts > 1 else ''}."
+        )
+    return state, dataclasses.replace(position, devices=devices)
 
 
 def frozen_part(

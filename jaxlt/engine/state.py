@@ -18,16 +18,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxlt.engine.adafactor import UNUSED
 from jaxlt.engine.checkpoint_fit import explain
-from jaxlt.engine.fingerprint import fingerprint
+from jaxlt.engine.fingerprint import fingerprint, lanes_of
 from jaxlt.engine.partitioning import Rules, replicated, shardings_for, spec_for
 from jaxlt.engine.routes import RoutedOptimizer
 from jaxlt.errors import UserError, nearest
-from jaxlt.models.config import T5Config
+from jaxlt.models.config import BiLSTMConfig, T5Config
 from jaxlt.models.init import Leaf, describe, draw
 from jaxlt.models.layout import is_scanned, layer_name, split_layer
+from jaxlt.modules.int8 import Int8, is_rounded, parts_of, reduced_axis, rounded
 
 Flat = dict[str, Any]
 PART_BYTES = 2**29  # of a tensor that the host holds at a time, in float32
+FROZEN_DTYPES = ("float32", "bfloat16", "float16", "int8")
 
 
 class BaseSource(Protocol):
@@ -102,14 +104,23 @@ class Layout:
     mesh: Mesh
     rules: Rules
 
-    def abstract(self, names: Iterable[str]) -> dict[str, jax.ShapeDtypeStruct]:
-        """Shape, dtype and sharding of each named parameter."""
-        return {
-            n: jax.ShapeDtypeStruct(
-                self.leaves[n].shape, self.dtypes[n], sharding=self.shardings[n]
-            )
-            for n in names
-        }
+    def abstract(self, names: Iterable[str]) -> Flat:
+        """Shape, dtype and sharding of each named parameter; of an Int8, of each of its parts."""
+        return {n: self._abstract(n) for n in names}
+
+    def _abstract(self, name: str) -> Any:
+        leaf, sharding = self.leaves[name], self.shardings[name]
+        if not self.in_int8(name):
+            return jax.ShapeDtypeStruct(leaf.shape, self.dtypes[name], sharding=sharding)
+        parts, axes = parts_of(name, leaf.shape), list(leaf.axes)
+        axes[reduced_axis(name)] = None
+        scale = NamedSharding(self.mesh, spec_for(parts.scale.shape, axes, self.rules, self.mesh))
+        places = Int8(sharding, scale, replicated(self.mesh))
+        return jax.tree.map(lambda a, s: a.update(sharding=s), parts, places)
+
+    def in_int8(self, name: str) -> bool:
+        """Says whether a parameter is held as an Int8."""
+        return self.dtypes[name] == jnp.int8
 
 
 def make_layout(
@@ -120,7 +131,20 @@ def make_layout(
     frozen: Iterable[str] = (),
     frozen_dtype: str | None = None,
 ) -> Layout:
-    """Plans the state of a model: nothing is allocated."""
+    """Plans the state of a model: nothing is allocated.
+
+    frozen_dtype: of what is frozen; 'int8' is for a backbone's matrices, all else stays float32.
+    """
+    if frozen_dtype not in (None, *FROZEN_DTYPES):
+        raise UserError(
+            f"TrainConfig.frozen_dtype is None or one of {', '.join(FROZEN_DTYPES)}, not "
+            f"'{frozen_dtype}'.{nearest(frozen_dtype, FROZEN_DTYPES)}"
+        )
+    if frozen_dtype == "int8" and isinstance(config, BiLSTMConfig):
+        raise UserError(
+            "TrainConfig.frozen_dtype = 'int8' is for the backbones of T5Config; a BiLSTM is small:"
+            " give 'bfloat16' or leave it out."
+        )
     leaves = describe(config)
     trains, rests = partition(leaves, trainable, frozen)
     trains = [n for n in trains if leaves[n].dtype is None]  # indices are nothing to train
@@ -131,13 +155,13 @@ def make_layout(
         rules,
         mesh,
     )
-    low = jnp.dtype(frozen_dtype) if frozen_dtype else jnp.dtype(jnp.float32)
-    held = set(rests)
-    dtypes = {
-        n: jnp.dtype(leaf.dtype or (low if n in held else jnp.float32))
-        for n, leaf in leaves.items()
-    }
+    held = {n: _frozen_dtype(frozen_dtype, n, leaves[n]) for n in rests}
+    dtypes = {n: jnp.dtype(leaf.dtype or held.get(n) or jnp.float32) for n, leaf in leaves.items()}
     return Layout(leaves, tuple(trains), tuple(rests), shardings, dtypes, mesh, rules)
+
+
+def _frozen_dtype(asked: str | None, name: str, leaf: Leaf) -> str | None:
+    return None if asked == "int8" and not is_rounded(name, leaf.axes) else asked
 
 
 def optimizer_abstract(layout: Layout, optimizer: RoutedOptimizer) -> Any:
@@ -173,7 +197,30 @@ def optimizer_abstract(layout: Layout, optimizer: RoutedOptimizer) -> Any:
 def draw_params(layout: Layout, names: Iterable[str], seed: int) -> Flat:
     """Draws the named parameters, each on the devices that will hold it."""
     key = jax.random.key(seed)
-    return {n: draw(layout.leaves[n], n, key, layout.dtypes[n], layout.shardings[n]) for n in names}
+
+    def drawn(name: str) -> Any:
+        dtype = jnp.float32 if layout.in_int8(name) else layout.dtypes[name]
+        value = draw(layout.leaves[name], name, key, dtype, layout.shardings[name])
+        return _rounded(layout, name, value) if layout.in_int8(name) else value
+
+    return {n: drawn(n) for n in names}
+
+
+def _rounded(layout: Layout, name: str, value: jax.Array) -> Int8:
+    """A leaf of floats, or one layer of it, in int8 and sharded as it will be held."""
+    places = jax.tree.map(lambda a: a.sharding, layout.abstract([name])[name])
+    layered = value.ndim == len(layout.leaves[name].shape)
+    if not layered:
+        places = jax.tree.map(_of_a_layer, places)
+    return _rounder(layered and is_scanned(name), reduced_axis(name), places)(value)
+
+
+@functools.lru_cache(maxsize=64)
+def _rounder(layered: bool, axis: int, places: Int8) -> Callable[[jax.Array], Int8]:
+    def convert(value: jax.Array) -> Int8:
+        return rounded(value, axis, lanes_of(value, layered))
+
+    return jax.jit(convert, out_shardings=places)
 
 
 def _check_base(base: BaseSource, wanted: Mapping[str, tuple[int, ...]], encoder: bool) -> None:
@@ -225,15 +272,10 @@ def load_base(
     for full in targets:
         if full not in chosen or units[full][0] not in base.shapes:
             continue
-        shape, dtype, sharding = (
-            layout.leaves[full].shape,
-            layout.dtypes[full],
-            layout.shardings[full],
-        )
         if is_scanned(full):
-            made = _stacked(units[full], base, shape, dtype, sharding)
+            made = _stacked(layout, full, units[full], base)
         else:
-            made = _in_parts(units[full][0], base, shape, dtype, sharding)
+            made = _unit(layout, full, units[full][0], base)
         out[full] = jax.block_until_ready(made)
     return out
 
@@ -253,16 +295,30 @@ def _beyond_first(sharding: NamedSharding) -> tuple[Any, ...]:
     return tuple(sharding.spec[1:])
 
 
-def _stacked(
-    units: list[str], base: BaseSource, shape: tuple[int, ...], dtype: Any, sharding: NamedSharding
-) -> jax.Array:
+def _of_a_layer(sharding: NamedSharding) -> NamedSharding:
+    return NamedSharding(sharding.mesh, PartitionSpec(*_beyond_first(sharding)))
+
+
+def _stacked(layout: Layout, name: str, units: list[str], base: BaseSource) -> Any:
     """A scanned leaf [L, ...], made on the devices and filled with one layer after the other."""
-    zeros, insert = _filler(sharding, len(shape))
-    whole, spec = zeros(shape, dtype), PartitionSpec(*_beyond_first(sharding))
+    parts, tree = jax.tree.flatten(layout.abstract([name])[name])
+    fillers = [_filler(part.sharding, len(part.shape)) for part in parts]
+    made = [zeros(part.shape, part.dtype) for (zeros, _), part in zip(fillers, parts, strict=True)]
     for i, unit in enumerate(units):
-        layer = _in_parts(unit, base, shape[1:], dtype, NamedSharding(sharding.mesh, spec))
-        whole = insert(whole, layer[None], i)
-    return whole
+        layer = jax.tree.leaves(_unit(layout, name, unit, base))
+        filled = zip(fillers, made, layer, strict=True)
+        made = [insert(whole, part[None], i) for (_, insert), whole, part in filled]
+    return jax.tree.unflatten(tree, made)
+
+
+def _unit(layout: Layout, name: str, unit: str, base: BaseSource) -> Any:
+    """A leaf that is not scanned, or one layer of one that is, from the tensor `unit` of a base."""
+    shape, sharding = layout.leaves[name].shape, layout.shardings[name]
+    if is_scanned(name):
+        shape, sharding = shape[1:], _of_a_layer(sharding)
+    dtype = jnp.dtype(jnp.float32) if layout.in_int8(name) else layout.dtypes[name]
+    value = _in_parts(unit, base, shape, dtype, sharding)
+    return _rounded(layout, name, value) if layout.in_int8(name) else value
 
 
 def _in_parts(

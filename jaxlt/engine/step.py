@@ -17,11 +17,13 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from jaxlt.engine.compilation import Option
 from jaxlt.engine.losses import LossConfig, by_language, cross_entropy, normalizer
 from jaxlt.engine.optimizers import OptimizerConfig, global_norm
-from jaxlt.engine.partitioning import Rules, batch_shards, spec_for
+from jaxlt.engine.partitioning import Rules, batch_parts, batch_shards, manual_layers, spec_for
 from jaxlt.engine.routes import RoutedOptimizer, Slots, banks_of, cut_down, slots_of_batch
 from jaxlt.engine.schedules import learning_rate
+from jaxlt.engine.shared_loss import cross_entropy_shared
 from jaxlt.engine.state import (
     Flat,
     Layout,
@@ -37,6 +39,7 @@ from jaxlt.models.head_parts import read_field
 from jaxlt.models.heads import heads_loss
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import constrain, make_context
+from jaxlt.models.manual import Manual, by_hand, manual_now
 from jaxlt.modules import child_tuning
 from jaxlt.modules.deltas import applied, has_penalty, with_penalty
 from jaxlt.modules.routing import routes_of
@@ -62,10 +65,13 @@ class StepSpec:
     frozen: tuple[str, ...] = ()
     frozen_dtype: str | None = None
     accumulate: int = 1
+    rows_per_device: int | None = None  # accumulate as often as it takes to have no more at once
     skip_nonfinite: bool = False
     max_loss: float | None = None  # a loss above it is skipped like one that is not finite
     languages: int | None = None  # a batch goes through no more slots of a bank than these
     child_tuning: float | None = None  # share of every gradient's entries that a step keeps
+    compiler_options: tuple[Option, ...] = ()  # of this mesh's platform
+    collectives: str = "compiler"  # see MeshConfig
 
 
 class Hyper(flax.struct.PyTreeNode):
@@ -133,13 +139,22 @@ def batch_loss(
         return heads_loss(spec.model.heads, outputs, batch)
     hidden: Any = model.apply(variables, batch, ctx, method="hidden")
     targets, weights = target_fields(spec.model)
+    given = (batch[targets], batch.get(LOSS_WEIGHTS, batch[weights]), batch[weights])
+    manual = manual_now()
+    if (
+        manual
+        and not hidden.transposed
+        and hidden.kernel.shape[0] % spec.mesh.shape[manual.axis] == 0
+    ):
+        return cross_entropy_shared(
+            spec.loss, manual, spec.mesh, hidden.states, hidden.kernel, *given
+        )
     return cross_entropy(
         spec.loss,
         hidden.states,
         hidden.kernel,
-        batch[targets],
-        batch.get(LOSS_WEIGHTS, batch[weights]),
-        counted=batch[weights],
+        *given[:2],
+        counted=given[2],
         transposed=hidden.transposed,
         batch_shards=batch_shards(spec.mesh),
         vocab_shards=_vocab_shards(spec),
@@ -152,6 +167,20 @@ def _vocab_shards(spec: StepSpec) -> int:
     sharding = spec_for((spec.model.vocab_rows,), ("vocab",), spec.rules, spec.mesh)
     axes = sharding[0] or ()
     return math.prod(spec.mesh.shape[a] for a in ((axes,) if isinstance(axes, str) else axes))
+
+
+def manual_of(spec: StepSpec) -> Manual | None:
+    """How the layers of a training step are run by hand, or None."""
+    model = spec.model
+    why_not = None
+    if isinstance(model, BiLSTMConfig):
+        why_not = "the model has no scanned layers"
+    elif spec.frozen_dtype == "int8":
+        why_not = "TrainConfig.frozen_dtype is 'int8'"
+    elif not model.scan_layers or model.remat == "none":
+        why_not = "it takes T5Config.scan_layers and a T5Config.remat other than 'none'"
+    specs = {n: s.spec for n, s in layout_of(spec).shardings.items()}
+    return manual_layers(spec.collectives, spec.mesh, specs, why_not)
 
 
 def _microbatches(batch: Batch, count: int) -> Batch:
@@ -184,21 +213,25 @@ def _gradients(
         batch = {**batch, LOSS_WEIGHTS: weights}
         reported = jnp.maximum(languages, 1).astype(jnp.float32)
 
+    manual = manual_of(spec)
+
     def loss(params: Flat, part: Batch) -> tuple[jax.Array, Metrics]:
-        total, sums = batch_loss(spec, {**frozen, **params}, part, key, active)
+        with by_hand(manual):
+            total, sums = batch_loss(spec, {**frozen, **params}, part, key, active)
         report = {"loss_sum": total}
         report |= {k: sums[k] for k in ("nll_sum", "z_sum", "correct_sum", "weight_sum")}
         return total * (scale / divisor), report
 
     grad = jax.grad(loss, has_aux=True)
-    if spec.accumulate == 1:
+    count = batch_parts(len(weights), spec.mesh, spec.accumulate, spec.rows_per_device)
+    if count == 1:
         grads, sums = grad(trainable, batch)
         return grads, sums | {"divisor": reported}
 
     def add(total: Any, part: Batch) -> tuple[Any, None]:
         return jax.tree.map(jnp.add, total, grad(trainable, part)), None
 
-    parts = _microbatches(batch, spec.accumulate)
+    parts = _microbatches(batch, count)
     zeros = jax.tree.map(
         lambda a: jnp.zeros(a.shape, a.dtype),
         jax.eval_shape(grad, trainable, {k: v[0] for k, v in parts.items()}),
@@ -304,12 +337,17 @@ def _eval_step(spec: StepSpec, params: Flat, batch: Batch) -> Metrics:
 _layout = functools.lru_cache(maxsize=16)(make_layout)  # specs differ in much that it is not
 
 
+def layout_of(spec: StepSpec) -> Layout:
+    """The layout of a spec's state; specs that differ elsewhere share it."""
+    return _layout(
+        spec.model, spec.mesh, spec.rules, spec.trainable, spec.frozen, spec.frozen_dtype
+    )
+
+
 @functools.lru_cache(maxsize=16)
 def build(spec: StepSpec) -> Program:
     """Makes the Program of a spec; equal specs share one, and so its compiled functions."""
-    layout = _layout(
-        spec.model, spec.mesh, spec.rules, spec.trainable, spec.frozen, spec.frozen_dtype
-    )
+    layout = layout_of(spec)
     axes = {n: layout.leaves[n].axes for n in layout.trainable}
     shapes = {n: layout.leaves[n].shape for n in layout.trainable}
     optimizer = RoutedOptimizer(
@@ -317,8 +355,9 @@ def build(spec: StepSpec) -> Program:
     )
     out = state_shardings(layout, optimizer, spec.model.dtype == "float16")
     step = functools.partial(_train_step, spec, optimizer)
-    jitted = jax.jit(step, donate_argnums=0, out_shardings=(out, replicated(spec.mesh)))
-    evaluated = jax.jit(functools.partial(_eval_step, spec), out_shardings=replicated(spec.mesh))
+    jit = functools.partial(jax.jit, compiler_options=dict(spec.compiler_options) or None)
+    jitted = jit(step, donate_argnums=0, out_shardings=(out, replicated(spec.mesh)))
+    evaluated = jit(functools.partial(_eval_step, spec), out_shardings=replicated(spec.mesh))
 
     return Program(spec, layout, optimizer, jitted, evaluated)
 

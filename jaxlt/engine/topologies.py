@@ -1,9 +1,11 @@
-"""TPU chips as numbers, and topologies of them that a step can be compiled for without a TPU.
+"""Machines that a step can be compiled for without being there: TPU topologies, GPUs by memory.
 
-    topology = parse_topology("2*v5p:8x8x8")   # two slices of 512 chips each
-    devices = topology.devices()               # JAX devices to lay a mesh over; needs libtpu
+    topology = parse_target("2*v5p:8x8x8")   # two slices of 512 chips each
+    devices = topology.devices()             # JAX devices to lay a mesh over; needs libtpu
+    parse_target("8*gpu:80GB")               # eight GPUs of 80 GB: CPU devices, that memory
 
-Nothing here touches a device: libtpu describes the topology and compiles for it on any CPU.
+Nothing here touches a device: libtpu describes a topology and compiles for it on any CPU. No
+compiler for GPUs works without one; how much memory a step takes is asked of the CPU's.
 """
 
 import dataclasses
@@ -66,6 +68,8 @@ class Topology:
     shape: tuple[int, ...]  # chips along each axis of a slice
     slices: int = 1
 
+    flags = ""  # of XLA on the machine that compiles
+
     @property
     def chips(self) -> int:
         """Of all slices."""
@@ -76,6 +80,10 @@ class Topology:
         """As `parse_topology` reads it."""
         slices = f"{self.slices}*" if self.slices > 1 else ""
         return f"{slices}{self.chip.name}:{'x'.join(map(str, self.shape))}"
+
+    def check(self) -> None:
+        """Raises UserError where its compiler is not installed."""
+        need_libtpu(self.name)
 
     def is_ring(self, axis: int) -> bool:
         """True where the last chip of an axis has a link to the first."""
@@ -135,6 +143,89 @@ ENVIRONMENT = {
 }
 
 
+# By memory in GB, as it is advertised: some of the cards that have it.
+GPUS = {
+    16: "T4, V100",
+    24: "L4, A10G, RTX 3090 and 4090",
+    32: "V100 32GB, RTX 5090",
+    40: "A100",
+    48: "L40S, A40, RTX A6000",
+    80: "A100 80GB, H100",
+    96: "GH200, H20",
+    141: "H200",
+    192: "B200",
+}
+GPU_SHARE = 0.95  # of N x 10^9 bytes: what is left beside CUDA's own, and error correction
+_GPU_FORM = re.compile(r"(?:(\d+)\*)?gpu:(\w+)")
+
+
+@dataclasses.dataclass(frozen=True)
+class Gpus:
+    """GPUs of one machine, known by their memory alone."""
+
+    gigabytes: int
+    count: int = 1
+    slices = 1
+
+    @property
+    def chips(self) -> int:
+        """How many."""
+        return self.count
+
+    @property
+    def flags(self) -> str:
+        """Of XLA on the machine that compiles: as many devices, and no copies that a GPU has not.
+
+        CPUs compute in float32 what GPUs do in half precision; left alone, the compiler converts
+        whole stacks of layers' weights before a scan rather than a layer's within it.
+        """
+        return (
+            f"--xla_force_host_platform_device_count={self.count} "
+            "--xla_disable_hlo_passes=while-loop-invariant-code-motion"
+        )
+
+    @property
+    def name(self) -> str:
+        """As `parse_target` reads it."""
+        return f"{f'{self.count}*' if self.count > 1 else ''}gpu:{self.gigabytes}GB"
+
+    @property
+    def chip(self) -> Chip:
+        """Its memory; of its speed nothing is said."""
+        limit = int(GPU_SHARE * self.gigabytes * 10**9)
+        return Chip(self.name, 0.0, limit, 0.0, 0.0, 1, 0.0, 0.0, 1, (1,), 1.0)
+
+    def check(self) -> None:
+        """Nothing has to be installed."""
+
+    def devices(self) -> list[Any]:
+        """As many devices of the CPU; XLA_FLAGS has asked for them before JAX started."""
+        import jax
+
+        return jax.devices("cpu")[: self.count]
+
+
+Target = Topology | Gpus
+
+
+def parse_target(text: str) -> Target:
+    """Reads 'gpu:80GB', '8*gpu:80GB', or a topology of TPUs."""
+    if "gpu" not in text.lower():
+        return parse_topology(text)
+    found = _GPU_FORM.fullmatch(text.strip().lower())
+    size = found.group(2).removesuffix("gb") if found else ""
+    if not found or found.group(1) == "0" or not size.isdigit() or int(size) not in GPUS:
+        names = [f"gpu:{n}GB" for n in GPUS]
+        near = min(names, key=lambda n: abs(int(n[4:-2]) - int(size))) if size.isdigit() else ""
+        known = ", ".join(f"{n} ({cards})" for n, cards in zip(names, GPUS.values(), strict=True))
+        raise UserError(
+            f"--topology={text} is none of the GPUs that jaxlt knows by their memory: {known}; "
+            f"several of them in a machine: 8*gpu:80GB."
+            + (f" The nearest is {near}." if near else nearest(text, names))
+        )
+    return Gpus(int(size), int(found.group(1) or 1))
+
+
 def parse_topology(text: str) -> Topology:
     """Reads 'v5e:16x16' or, for several slices, '2*v5p:8x8x8'."""
     found = _FORM.fullmatch(text.strip().lower())
@@ -142,7 +233,7 @@ def parse_topology(text: str) -> Topology:
         raise UserError(
             f"--topology={text} is not a topology. It is a chip and the sides of a slice, such as "
             f"{', '.join(e.split(',')[0] for e in _EXAMPLES.values())}, or several slices: "
-            "2*v5p:8x8x8."
+            "2*v5p:8x8x8; or GPUs by their memory: gpu:80GB."
         )
     slices, name, sides = found.groups()
     if name not in CHIPS:

@@ -36,6 +36,7 @@ HARMLESS = (
     "TrainConfig.log_every",
     "TrainConfig.eval_*",
     "TrainConfig.patience",
+    "TrainConfig.rows_per_device",
     "TrainConfig.on_nan",
     "TrainConfig.max_loss",
     "CheckpointConfig.*",
@@ -49,6 +50,8 @@ HARMLESS = (
     "T5Config.scan_layers",
     "T5Config.remat",
     "LossConfig.chunk_bytes",
+    "TrainConfig.compiler",
+    "*CompilerConfig.*",
 )
 
 

@@ -8,9 +8,12 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from jaxlt.errors import UserError
 from jaxlt.models.config import T5Config
+from jaxlt.models.fused_attention import fused, way_of
+from jaxlt.models.fused_attention_shape import Distances, distances
 from jaxlt.models.layers import Context, Dense, Dropout, constrain, fan_in_normal
 from jaxlt.modules.boxed import boxed
 from jaxlt.modules.site import Site
@@ -49,13 +52,14 @@ class Bias(flax.struct.PyTreeNode):
 
     A fused attention reads the description; plain attention materialises it.
 
-    table: [H, Q, K] relative position bias, or None. query_valid [B, Q], key_valid [B, K]: which
-    positions are text. query_segments, key_segments: packed rows see their own segment only.
-    causal: later positions are hidden. prefix: that many keys in front are visible to all, but for
-    those that `prefix_shown` [prefix], bool, hides (prefixes that a layer leaves out).
+    table: [H, Q, K] relative position bias, the same by distance, or None. query_valid [B, Q],
+    key_valid [B, K]: which positions are text. query_segments, key_segments: packed rows see their
+    own segment only. causal: later positions are hidden. prefix: that many keys in front are
+    visible to all, but for those that `prefix_shown` [prefix], bool, hides (prefixes that a layer
+    leaves out).
     """
 
-    table: jax.Array | None = None
+    table: jax.Array | Distances | None = None
     query_valid: jax.Array | None = None
     key_valid: jax.Array | None = None
     query_segments: jax.Array | None = None
@@ -93,6 +97,16 @@ class Bias(flax.struct.PyTreeNode):
             query_valid=longer(self.query_valid, queries), key_valid=longer(self.key_valid, keys)
         )
 
+    def specs(self, rows: PartitionSpec) -> "Bias":
+        """How it lies where rows are split, in a Bias's place; rows: the spec of [B, ...]."""
+        fields = ("query_valid", "key_valid", "query_segments", "key_segments")
+        split = {name: None if getattr(self, name) is None else rows for name in fields}
+        whole = {
+            name: None if getattr(self, name) is None else PartitionSpec()
+            for name in ("table", "prefix_shown")
+        }
+        return self.replace(**split, **whole)
+
     def materialise(self, queries: int, keys: int) -> jax.Array | None:
         """Returns the bias, float32, broadcastable to [B, H, queries, prefix + keys]."""
         mask = None
@@ -114,7 +128,10 @@ class Bias(flax.struct.PyTreeNode):
             mask = both(mask, jnp.asarray(see)[None, None])
         bias = None if mask is None else jnp.where(mask, 0.0, MASKED).astype(jnp.float32)
         if self.table is not None:
-            table = self.table[None].astype(jnp.float32)
+            table = self.table
+            if isinstance(table, Distances):
+                table = table.spelt_out(queries, keys)
+            table = table[None].astype(jnp.float32)
             bias = table if bias is None else bias + table
         if not self.prefix or (bias is None and self.prefix_shown is None):
             return bias
@@ -160,8 +177,11 @@ class RelativeBias(nn.Module):
     bidirectional: bool
 
     @nn.compact
-    def __call__(self, queries: int, keys: int, step: Step | None = None) -> jax.Array:
-        """Returns [H, queries, keys]; decoding with a cache, [H, 1, step.length * queries]."""
+    def __call__(self, queries: int, keys: int, step: Step | None = None) -> jax.Array | Distances:
+        """Returns [H, queries, keys], or for fused attention the same by distance.
+
+        Decoding with a cache, [H, 1, step.length * queries].
+        """
         cfg = self.config
         table = self.param(
             "rel_embedding",
@@ -176,10 +196,16 @@ class RelativeBias(nn.Module):
             distance = jnp.maximum(step.position - jnp.arange(step.length), 0)
             row = jnp.take(table, jnp.asarray(back)[distance], axis=1)
             return jnp.repeat(row, queries, axis=1)[:, None]
-        relative = np.arange(keys)[None, :] - np.arange(queries)[:, None]
+        place = "encoder/attention" if self.bidirectional else "decoder/self_attention"
+        plain = way_of(cfg, place, queries, keys) == "plain"
         bucket = relative_buckets(
-            relative, self.bidirectional, cfg.relpos_buckets, cfg.relpos_max_distance
+            distances(queries, keys) if plain else np.arange(1 - queries, keys),
+            self.bidirectional,
+            cfg.relpos_buckets,
+            cfg.relpos_max_distance,
         )
+        if not plain:
+            return Distances(jnp.take(table, jnp.asarray(bucket), axis=1))
         # Distances repeat along diagonals: gather the 2D-1 of them, then slice, would save little
         # here; one gather a stack is small beside the attention itself.
         return jnp.take(table, jnp.asarray(bucket), axis=1)
@@ -223,11 +249,37 @@ class Attention(nn.Module):
                 k, v, bias = kv_site((*positions_first(k, v), bias), memory, ctx.ids)
                 k, v = heads_first(k, v)
 
+        packed, stepping = bias.query_segments is not None, bias.step is not None
+        way = way_of(cfg, self.place, x.shape[1], k.shape[1], packed, stepping)
+        if way != "plain" and not bias.prefix and not isinstance(bias.table, jax.Array):
+            if cfg.dropout and ctx.dropout_key is not None:
+                # Masks are the same for all queries, so a key's value may as well be dropped.
+                ones = jnp.ones((k.shape[0], cfg.num_heads, 1, k.shape[1]), jnp.float32)
+                kept = Dropout(cfg, name="dropout")(ones, ctx, layer)
+                v = (v * kept.transpose(0, 3, 1, 2)).astype(v.dtype)
+            y = fused(way, q, k, v, bias, cfg.logit_scale)
+        else:
+            y = self.plain(q, k, v, bias, ctx, layer)
+        y = y.reshape(*y.shape[:-2], joined)
+        out = Dense(cfg, cfg.emb_dim, ("heads", "embed"), f"{self.place}/out", name="out")
+        return out(y, ctx)
+
+    def plain(
+        self,
+        q: jax.Array,
+        k: jax.Array,
+        v: jax.Array,
+        bias: Bias,
+        ctx: Context,
+        layer: jax.Array | int,
+    ) -> jax.Array:
+        """q: [B, Q, H, d], k and v: [B, K, H, d], or as `recall` has them -> [B, Q, H, d]."""
+        cfg = self.config
         keys = "bkhd" if bias.step is None else "bhdk"
         logits = jnp.einsum(f"bqhd,{keys}->bhqk", q, k, preferred_element_type=jnp.float32)
         if cfg.logit_scale != 1.0:
             logits = logits * cfg.logit_scale
-        added = bias.materialise(x.shape[1], logits.shape[-1] - bias.prefix)
+        added = bias.materialise(q.shape[1], logits.shape[-1] - bias.prefix)
         if added is not None:
             logits = logits + added
         weights = jax.nn.softmax(logits, axis=-1).astype(cfg.compute_dtype)
@@ -235,13 +287,10 @@ class Attention(nn.Module):
         own = Dropout(cfg, name="dropout")(weights[..., bias.prefix :], ctx, layer)
         weights = jnp.concatenate([weights[..., : bias.prefix], own], -1) if bias.prefix else own
         if bias.step is None:
-            y = jnp.einsum("bhqk,bkhd->bqhd", weights, v)
-        else:  # without the barrier XLA has the product write transposed, at several times the cost
-            y = jax.lax.optimization_barrier(jnp.einsum("bhqk,bhkd->bhqd", weights, v))
-            y = y.swapaxes(1, 2)
-        y = y.reshape(*y.shape[:-2], joined)
-        out = Dense(cfg, cfg.emb_dim, ("heads", "embed"), f"{self.place}/out", name="out")
-        return out(y, ctx)
+            return jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+        # Without the barrier XLA has the product write transposed, at several times the cost.
+        y = jax.lax.optimization_barrier(jnp.einsum("bhqk,bhkd->bhqd", weights, v))
+        return y.swapaxes(1, 2)
 
     def recall(
         self, project: Callable[[], tuple[jax.Array, jax.Array]], bias: Bias

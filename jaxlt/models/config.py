@@ -17,6 +17,7 @@ _CHOICES = {
     "norm_place": ("pre", "post"),
     "dtype": ("float32", "bfloat16", "float16"),
     "remat": REMAT,
+    "attention": ("auto", "plain", "fused"),
 }
 
 
@@ -51,6 +52,7 @@ class T5Config:
     dtype: str = "float32"  # of the computation; parameters are float32
     scan_layers: bool = True
     remat: str = "none"
+    attention: str = "auto"  # fused on TPUs, plain elsewhere; 'fused' falls back where it has to
     plugs: tuple[Plug, ...] = ()
     deltas: tuple[Delta, ...] = ()  # added to the parameters before they are used
     heads: tuple[HeadConfig, ...] = ()  # of an encoder alone: what it labels

@@ -13,7 +13,7 @@ from jaxlt.models.config import BiLSTMConfig, ModelConfig, T5Config
 from jaxlt.models.heads import Heads, Outputs, heads_weights
 from jaxlt.models.layers import Context, Embed, constrain, make_context
 from jaxlt.models.stack import Logits, Stack
-from jaxlt.models.t5 import T5, Batch, Hidden, encoder_bias, logits_of
+from jaxlt.models.t5 import T5, Batch, Hidden, encoder_bias, for_loss, logits_of
 from jaxlt.modules.site import Home, Site
 
 
@@ -49,8 +49,7 @@ class Encoder(nn.Module):
         if self.config.tie_logits:
             table = constrain(self.token_embedder.table().astype(x.dtype), "vocab", None)
             return Hidden(x * self.config.emb_dim**-0.5, table, True)
-        # Gathered over fsdp once here, rather than once a use in the loss.
-        return Hidden(x, constrain(self.mlm_head().astype(x.dtype), None, "vocab"), False)
+        return Hidden(x, for_loss(self.mlm_head(), x.dtype), False)
 
     def outputs(self, batch: Batch, ctx: Context, only: str | None = None) -> dict[str, Outputs]:
         """Returns what each head says, or the one that `only` names."""

@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec
 
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import T5Config
+from jaxlt.modules import int8
 from jaxlt.modules.boxed import boxed
 from jaxlt.modules.routing import Ids, routes_of
 from jaxlt.modules.site import Site
@@ -50,6 +51,15 @@ class Context(flax.struct.PyTreeNode):
         """Returns the context as one layer sees it."""
         return self.replace(ids=self.ids.at_layer(layer))
 
+    def specs(self, rows: PartitionSpec) -> "Context":
+        """How it lies where rows are split, in a Context's place; rows: the spec of [B, ...]."""
+        routes = {key: route.specs(rows) for key, route in self.ids.routes.items()}
+        return self.replace(
+            ids=Ids(routes),
+            dropout_key=None if self.dropout_key is None else PartitionSpec(),
+            rows=None if self.rows is None else rows,
+        )
+
 
 def make_context(batch: Mapping[str, Any], dropout_key: jax.Array | None = None) -> Context:
     """Makes the Context of a batch; its `row` field (default: 0, 1, ...) numbers the rows."""
@@ -62,12 +72,13 @@ def make_context(batch: Mapping[str, Any], dropout_key: jax.Array | None = None)
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     """Asks for a sharding by logical axes; does nothing outside a mesh with axis rules.
 
-    As for parameters, a mesh axis that does not divide a dimension leaves it whole.
+    As for parameters, a mesh axis that does not divide a dimension leaves it whole. Inside of
+    shard_map there is nothing to ask for along its axes.
     """
-    rules = nn.get_logical_axis_rules()
-    if not rules:
+    rules, mesh = nn.get_logical_axis_rules(), jax.sharding.get_abstract_mesh()
+    if not rules or mesh.are_all_axes_manual:
         return x
-    sizes = jax.sharding.get_abstract_mesh().shape
+    sizes = mesh.shape
     fitting: list[tuple[str, ...] | None] = []
     for size, target in zip(x.shape, nn.logical_to_mesh_axes(axes, rules) or (), strict=True):
         wanted = (target,) if isinstance(target, str) else tuple(target or ())
@@ -114,11 +125,11 @@ class Dense(nn.Module):
         cfg, dtype = self.config, self.config.compute_dtype
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", boxed(self.kernel_init, self.axes), shape, jnp.float32)
-        layers = cfg.layers_of(self.place.split("/")[0])
-        kernel = Site(self.place + "/kernel", cfg.plugs, dtype, layers, name="kernel_site")(
-            kernel, None, ctx.ids
-        )
-        y = jnp.matmul(x, kernel.astype(dtype))
+        layers, place = cfg.layers_of(self.place.split("/")[0]), self.place + "/kernel"
+        if any(plug.matches(place) for plug in cfg.plugs):
+            kernel = int8.dense(kernel)
+        kernel = Site(place, cfg.plugs, dtype, layers, name="kernel_site")(kernel, None, ctx.ids)
+        y = int8.matmul(x, kernel, dtype, barrier=not cfg.scan_layers)
         if cfg.bias:
             make = boxed(nn.initializers.zeros, self.axes[1:])
             y = y + self.param("bias", make, (self.features,), jnp.float32).astype(dtype)
@@ -139,7 +150,7 @@ class Embed(nn.Module):
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """[B, T] int32 -> [B, T, D]."""
-        x = jnp.take(self.embedding, tokens, axis=0, mode="clip").astype(self.dtype)
+        x = int8.lookup(self.embedding, tokens).astype(self.dtype)
         # Left in the table's own sharding first: from there the way to the rows' sharding is an
         # exchange between neighbours. Without this stop, XLA hands every device the whole batch on
         # meshes that mix fsdp with data or tensor.

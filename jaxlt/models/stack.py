@@ -1,13 +1,17 @@
 """Blocks, and the stack of them, scanned or unrolled over the same parameters."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from jaxlt.errors import UserError
+from jaxlt.models import fused_attention
 from jaxlt.models.attention import Attention, Bias, RelativeBias
 from jaxlt.models.config import T5Config
 from jaxlt.models.layers import (
@@ -19,13 +23,18 @@ from jaxlt.models.layers import (
     constrain,
     fan_in_truncated,
 )
+from jaxlt.models.manual import Manual, manual_now, run_by_hand
 from jaxlt.modules.boxed import boxed
 from jaxlt.modules.site import Plug, Site
 
 OUTSIDE = ("embed", "unembed", "final_norm")  # sites that are in no layer
 POLICIES = {
     "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    # What a fused attention says is no product that JAX can see, and dear to compute again.
+    "dots": jax.checkpoint_policies.save_from_both_policies(
+        jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+        jax.checkpoint_policies.save_only_these_names(fused_attention.NAME),
+    ),
     "dots_all": jax.checkpoint_policies.dots_saveable,
 }
 
@@ -41,6 +50,11 @@ def lowest_layer(plugs: tuple[Plug, ...], stack: str, layers: int) -> int:
     """Returns the lowest layer that a plug of this stack works in; 0 where there is none."""
     here = [p for p in plugs if reaches(p, stack)]
     return min((i for i in range(layers) if any(p.works_in(i, layers) for p in here)), default=0)
+
+
+def changes_kernels(plug: Plug) -> bool:
+    """Says whether a plug works on weights rather than on what comes out of them."""
+    return any(site.endswith("/kernel") for site in plug.sites)
 
 
 class Block(nn.Module):
@@ -185,10 +199,11 @@ class Stack(nn.Module):
             for i in range(self.layers):
                 x, _ = block(cfg, self.stack, name=f"layers_{i}")(x, i, *rest)
             return x
-        lowest = lowest_layer(cfg.plugs, self.stack, self.layers)
         # Whoever makes parameters or collects states needs all layers in one.
-        if lowest and not (self.scope and self.scope.mutable):
-            return self.in_two(block, lowest, x, *rest)
+        if not (self.scope and self.scope.mutable):
+            lowest, manual = lowest_layer(cfg.plugs, self.stack, self.layers), manual_now()
+            if lowest or manual:
+                return self.in_parts(lowest, manual, x, *rest)
         scanned = nn.scan(
             block,
             variable_axes=dict.fromkeys(("params", "modules", "captured", "cache", "memory"), 0),
@@ -200,17 +215,17 @@ class Stack(nn.Module):
         x, _ = scanned(cfg, self.stack, name="layers")(x, jnp.arange(self.layers), *rest)
         return x
 
-    def in_two(
+    def in_parts(
         self,
-        block: Any,
         lowest: int,
+        manual: Manual | None,
         x: jax.Array,
         bias: Bias,
         ctx: Context,
         memory: jax.Array | None,
         cross: Bias | None,
     ) -> jax.Array:
-        """All blocks in two scans over parts of the same parameters: below `lowest`, and the rest.
+        """All blocks in scans over parts of the same parameters: those below `lowest`, the rest.
 
         No plug works below, so where the base is frozen nothing of a backward pass goes there: in
         one scan all layers would share the program of those with plugs.
@@ -218,14 +233,56 @@ class Stack(nn.Module):
         cfg, ctx = self.config, ctx.replace(path=(*self.path, "layers"))
         kinds = {kind: self.variables.get(kind, {}) for kind in ("params", "modules")}
         weights = {kind: tree["layers"] for kind, tree in kinds.items() if "layers" in tree}
-        plain = dataclasses.replace(cfg, plugs=())
-        for config, start, stop in ((plain, 0, lowest), (cfg, lowest, self.layers)):
-            used = weights if config.plugs else {"params": weights["params"]}
-            layer = block(config, self.stack, parent=None)
+        run = functools.partial(run_layers, cfg, self.stack, lowest, self.layers)
+        rest = (bias, ctx, memory, cross)
+        if manual is None:
+            return run(weights, None, x, *rest)
+        rows = PartitionSpec(manual.batch)
+        specs = (bias.specs(rows), ctx.specs(rows), memory if memory is None else rows)
+        return run_by_hand(
+            manual,
+            run,
+            "/".join((*self.path, "layers")),
+            weights,
+            x,
+            rest,
+            (*specs, cross if cross is None else cross.specs(rows)),
+            # Plugs that work on a weight itself do so in its own precision.
+            None if any(changes_kernels(plug) for plug in cfg.plugs) else cfg.compute_dtype,
+        )
 
-            def body(x: jax.Array, part: Any, layer: Any = layer) -> tuple[jax.Array, None]:
-                return layer.apply(part[1], x, part[0], bias, ctx, memory, cross)
 
-            parts = jax.tree.map(lambda a, s=start, e=stop: a[s:e], used)
-            x, _ = jax.lax.scan(body, x, (jnp.arange(start, stop), parts))
-        return x
+def run_layers(
+    cfg: T5Config,
+    stack: str,
+    lowest: int,
+    layers: int,
+    weights: dict[str, Any],
+    whole: Callable[[Any], Any] | None,
+    x: jax.Array,
+    bias: Bias,
+    ctx: Context,
+    memory: jax.Array | None,
+    cross: Bias | None,
+) -> jax.Array:
+    """All blocks by their stacked weights, {kind: {... [layers, ...]}}; see `Stack.in_parts`.
+
+    whole: gathers the weights of a layer, again in the backward pass where layers are
+    recomputed.
+    """
+    plain = dataclasses.replace(cfg, plugs=())
+    for config, start, stop in ((plain, 0, lowest), (cfg, lowest, layers)):
+        if start == stop:
+            continue
+        used = weights if config.plugs else {"params": weights["params"]}
+        block: Any = Block(config, stack, parent=None)
+
+        def body(x: jax.Array, part: Any, block: Any = block) -> tuple[jax.Array, None]:
+            own = part[1] if whole is None else whole(part[1])
+            return block.apply(own, x, part[0], bias, ctx, memory, cross)
+
+        if cfg.remat != "none":
+            body = jax.checkpoint(body, policy=POLICIES[cfg.remat], prevent_cse=False)
+        parts = jax.tree.map(lambda a, s=start, e=stop: a[s:e], used)
+        x, _ = jax.lax.scan(body, x, (jnp.arange(start, stop), parts))
+    return x

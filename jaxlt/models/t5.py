@@ -1,7 +1,7 @@
 """The encoder-decoder: mT5, ByT5, umT5. Parameter names and numerics are T5X's."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxlt.models.attention import Bias, Step
 from jaxlt.models.config import T5Config
 from jaxlt.models.layers import Context, Embed, constrain, make_context
+from jaxlt.models.manual import manual_now
 from jaxlt.models.stack import Stack
 from jaxlt.modules.site import Home, Site
 
@@ -28,6 +29,15 @@ def logits_of(hidden: Hidden) -> jax.Array:
     """[B, T, D] -> float32 logits [B, T, V], all at once."""
     form = "btd,vd->btv" if hidden.transposed else "btd,dv->btv"
     return jnp.einsum(form, hidden.states, hidden.kernel, preferred_element_type=jnp.float32)
+
+
+def for_loss(kernel: jax.Array, dtype: Any) -> jax.Array:
+    """The logits' kernel [D, V] as the loss takes it."""
+    kernel = kernel.astype(dtype)
+    if manual_now() is not None:  # tokens travel, not the kernel
+        return kernel
+    # Gathered over fsdp once here, rather than once a use in the loss.
+    return constrain(kernel, None, "vocab")
 
 
 def encoder_bias(batch: Batch) -> Bias:
@@ -118,8 +128,7 @@ class T5(nn.Module):
         if kernel is None:  # tied logits are scaled by the width, as T5 does where it ties them
             table = constrain(self.token_embedder.table().astype(x.dtype), "vocab", None)
             return Hidden(x * self.config.emb_dim**-0.5, table, True)
-        # Gathered over fsdp once here, rather than once a use in the loss.
-        return Hidden(x, constrain(kernel.astype(x.dtype), None, "vocab"), False)
+        return Hidden(x, for_loss(kernel, x.dtype), False)
 
     def hidden(self, batch: Batch, ctx: Context) -> Hidden:
         """The whole network up to the logits layer."""

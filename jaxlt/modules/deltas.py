@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from jaxlt.errors import UserError, nearest
 from jaxlt.modules import delta_files, diff_pruning
 from jaxlt.modules.delta_files import INDICES, VALUES, Stored
+from jaxlt.modules.int8 import dense
 from jaxlt.modules.units import members, stacked, stacked_name
 
 PREFIX = "deltas/"
@@ -217,6 +218,8 @@ def _declare_sparse(
 def applied(flat: Mapping[str, Any], deltas: Iterable[Delta], key: Any = None) -> Flat:
     """The leaves of a model with its deltas -> those of the model alone, the deltas added.
 
+    What is held in int8 and changed becomes float32 as a whole, all layers of it.
+
     key: of this step, where gates are drawn (diff in training).
     """
     out = {n: v for n, v in flat.items() if not n.startswith(PREFIX)}
@@ -230,20 +233,20 @@ def applied(flat: Mapping[str, Any], deltas: Iterable[Delta], key: Any = None) -
             if item.kind == "sparse":
                 out |= _scattered(out, param, flat[item.leaf(param, INDICES)], values)
             else:
-                out[param] = out[param] + values
+                out[param] = dense(out[param]) + values
     return out
 
 
 def _scattered(params: Flat, param: str, indices: jax.Array, values: jax.Array) -> Flat:
     """Adds values [K] at flat indices [K] of a stacked leaf, or of the layers that make it up."""
     if param in params:  # by one index an axis: a flat view of a sharded leaf would gather it
-        whole = jnp.asarray(params[param])
+        whole = jnp.asarray(dense(params[param]))
         at = jnp.unravel_index(indices, whole.shape)
         whole = whole.astype(jnp.result_type(whole, values))
         return {param: whole.at[at].add(values, unique_indices=True)}
     out: Flat = {}
     for i, name in enumerate(members(params)[param]):
-        whole = jnp.asarray(params[name])
+        whole = jnp.asarray(dense(params[name]))
         local = indices - i * whole.size
         mine = (local >= 0) & (local < whole.size)
         line = whole.reshape(-1).astype(jnp.result_type(whole, values))

@@ -11,6 +11,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from jaxlt.errors import UserError
 
@@ -41,6 +42,16 @@ class Route(flax.struct.PyTreeNode):
         if self.weights is None or self.weights.ndim == 2:
             return self
         return self.replace(weights=self.weights[layer])
+
+    def specs(self, rows: PartitionSpec) -> "Route":
+        """How it lies where rows are split, in a Route's place; rows: the spec of [B, ...]."""
+        whole, by_layer = PartitionSpec(), PartitionSpec(None, *rows)
+        weights, active = self.weights, self.active
+        return self.replace(
+            index=rows if self.index.ndim else whole,
+            weights=weights if weights is None else rows if weights.ndim == 2 else by_layer,
+            active=active if active is None else whole,
+        )
 
     def spread(self) -> "Route":
         """Several slots a row, [B, N], as one slot a row of a batch repeated N times: [B * N]."""

@@ -21,6 +21,7 @@ from jaxlt.errors import UserError, nearest
 from jaxlt.modules.boxed import boxed
 from jaxlt.modules.products import routed_matmul
 from jaxlt.modules.routing import ALL, Ids, Route, select
+from jaxlt.modules.weight_product import weight_product
 
 SITES = (
     "embed",  # token embeddings; x = None
@@ -116,7 +117,7 @@ class Method(nn.Module):
         """x [B, T, I] times a weight as it is stored, [I, O] or [R, I, O] -> [B, T, O]."""
         bank = bank.astype(self.dtype)
         if not self.routes:
-            return x @ bank
+            return weight_product(x, bank)
         return routed_matmul(x, bank, self.slots(bank, ids), self.routing)
 
     def row_weight(

@@ -1,5 +1,6 @@
 """`jaxlt plan --topology`: steps for TPUs that are not there, in processes of their own."""
 
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -13,14 +14,15 @@ from jaxlt.commands.main import main
 from jaxlt.commands.plan_compile import advice, compile_for, environment
 from jaxlt.commands.plan_table import lines_of
 from jaxlt.config import load
-from jaxlt.engine.estimate import Estimate
+from jaxlt.engine.estimate import Estimate, read_estimate
 from jaxlt.errors import UserError
 
 TINY = ("--gin_file=models/tiny.gin", "--gin_file=runs/pretrain.gin")
 SMALL = (
     "T5Config.encoder_layers=1",
     "T5Config.decoder_layers=1",
-    "INPUTS_LENGTH=64",
+    "INPUTS_LENGTH=128",  # whole blocks of attention's kernel: it computes what it pads
+    "TARGETS_LENGTH=128",
     "BATCH_SIZE=16",
     "MeshConfig.data=1",
     "MeshConfig.fsdp=-1",
@@ -47,12 +49,33 @@ def test_without_libtpu_the_extra_is_named(capsys):
     assert "pip install 'jaxlt[plan]'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_a_step_for_gpus_is_known_by_its_memory(capsys):
+    """Compiled for two CPU devices: parameters shared by both, memory counted, no times."""
+    overrides = [f"--gin.{one}" for one in (*SMALL, "T5Config.emb_dim=64", "DTYPE=float16")]
+    assert main(["plan", *TINY, *overrides, "--topology=2*gpu:16GB", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["machine"], found["devices"], found["mesh"]["fsdp"]) == ("2*gpu:16GB", 2, 2)
+    assert found["fits"] and found["limit"] == int(0.95 * 16e9)
+    assert found["needed"] == sum(found["memory"].values())
+    parameters = found["checkpoint"] / 2  # a device's half; float32, and Adafactor's memory
+    assert parameters * 0.9 < found["memory"]["arguments"] < parameters * 1.3
+    assert found["step"] == [0.0, 0.0] and "CPU devices" in found["notes"][0]
+    del found["headroom"]
+    lines = "\n".join(lines_of(read_estimate(found)))
+    assert "FITS" in lines and "TFLOP by hand" in lines and "time of a step" not in lines
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
         (("--topology=v5e:2x2", "--modules"), "--modules counts without it"),
         (("--search",), "on a --topology"),
         (("--topology=v5e:2x2", "--search", "--dump=x"), "of one configuration"),
+        (("--topology=v5e:2x2", "--search", "--quick"), "compares times"),
+        (("--topology=gpu:80GB", "--search"), "compares times"),
+        (("--quick",), "about a --topology"),
+        (("--topology=gpu:82GB",), "The nearest is gpu:80GB"),
         (("--topology=5e:2x2",), "names no chip"),
         (("--topology=v5e:2x2", "--search", "--meshes", "fsdp=5"), "does not come to the 4 chips"),
     ],
@@ -69,7 +92,7 @@ def answered(monkeypatch, answer, status=0, log=""):
         assert command[1:3] == ["-m", "jaxlt.commands.plan_worker"]
         request = json.loads(Path(command[3]).read_text())
         assert request["topology"] == "v5e:4x4" and env["JAX_PLATFORMS"] == "cpu"
-        assert request["dumped"] in env["XLA_FLAGS"]
+        assert request["dumped"] in env["XLA_FLAGS"] and not request["quick"]
         stdout.write(log.encode())
         if answer is not None:
             Path(command[4]).write_text(json.dumps(answer))
@@ -111,6 +134,7 @@ def test_the_worker_finds_this_jaxlt(monkeypatch):
     paths = environment("dumped")["PYTHONPATH"].split(":")
     assert (Path(paths[0]) / "jaxlt" / "commands" / "plan_worker.py").exists()
     assert paths[-1] == "elsewhere"
+    assert environment("dumped", "--more")["XLA_FLAGS"].endswith(" --more")
 
 
 def test_what_does_not_fit_comes_with_what_to_change():
@@ -132,9 +156,12 @@ def test_with_a_row_a_device_the_mesh_has_to_change():
     text = "\n".join(advice(run, {"replica": 1, "data": 1, "fsdp": 16, "tensor": 1}))
     assert "MeshConfig.tensor = 2 (now 1)" in text and "accumulate" not in text
     assert "TrainConfig.frozen_dtype = 'bfloat16'" in text and "remat" not in text
+    train = dataclasses.replace(run.train, frozen_dtype="bfloat16")
+    text = "\n".join(advice(dataclasses.replace(run, train=train), GIVEN["mesh"]))
+    assert "TrainConfig.frozen_dtype = 'int8' (now 'bfloat16')" in text
 
 
-@pytest.mark.slow
+@pytest.mark.plan
 @pytest.mark.skipif(not HAS_LIBTPU, reason="needs libtpu: pip install 'jaxlt[plan]'")
 def test_a_tiny_step_for_four_chips(capsys):
     """Its memory and its traffic: gathered weights, and gradients that somebody has to add up."""
@@ -156,7 +183,7 @@ def test_a_tiny_step_for_four_chips(capsys):
     assert found["compute"] == pytest.approx(found["matrix"] + found["vector"])
 
 
-@pytest.mark.slow
+@pytest.mark.plan
 @pytest.mark.skipif(not HAS_LIBTPU, reason="needs libtpu: pip install 'jaxlt[plan]'")
 def test_what_is_too_large_is_a_result(capsys):
     overrides = [f"--gin.{one}" for one in SMALL] + ["--gin.T5Config.vocab_rows=40000000"]

@@ -1,14 +1,19 @@
 """The verb `train`: its last line, and the config that a workdir is bound to."""
 
 import dataclasses
+import io
 import sys
 import types
 
 import pytest
 
-from jaxlt.commands.train import farewell
+from jaxlt.commands.main import main
+from jaxlt.commands.train import farewell, recorder_of
 from jaxlt.engine.checkpoint import CheckpointConfig
+from jaxlt.engine.logging import Reporter
+from jaxlt.engine.profiling import Steps
 from jaxlt.engine.resume import Position
+from jaxlt.errors import UserError
 
 
 class Saved:
@@ -59,3 +64,22 @@ def test_preempted_says_the_command_that_goes_on(monkeypatch):
 @pytest.mark.parametrize("ended", ["done", "patience", "preempted"])
 def test_where_nothing_is_saved_nothing_is_claimed(ended):
     assert "Saved" not in line(ended, 0, Saved(None))
+
+
+def test_steps_to_profile_are_refused_before_anything_is_opened(tmp_path, capsys):
+    given = ["--gin_file=models/tiny.gin", "--gin_file=runs/pretrain.gin", "--gin_file=tiny.gin"]
+    given += [f"--gin.TEXT={tmp_path / 'nothing'}", f"--gin.WORKDIR={tmp_path / 'run'}"]
+    assert main(["train", *given, "--profile=1:3"]) == 2
+    assert "--profile=2:3" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_steps_to_profile_are_within_the_run(tmp_path):
+    run = types.SimpleNamespace(workdir=str(tmp_path), train=types.SimpleNamespace(steps=20))
+    reporter = Reporter(None, 20, stream=(stream := io.StringIO()))
+    feed = types.SimpleNamespace(steps=range(20, 20))
+    with pytest.raises(UserError, match=r"--profile=18:22 .* the run has 20"):
+        recorder_of(run, Steps(18, 5), reporter)
+    recorder = recorder_of(run, Steps(18, 3), reporter)
+    with recorder.over(feed):
+        assert "--profile: of the steps that are left, none is to be traced" in stream.getvalue()

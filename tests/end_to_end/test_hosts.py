@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from jaxlt.errors import LOST, SAVED
 from tests.end_to_end.conftest import last_step, told, wait_for
 
 pytestmark = pytest.mark.slow
@@ -75,10 +76,10 @@ def test_sigterm_stops_both_at_one_step_and_they_go_on(shell, tmp_path):
     longer = (*QUIET, "--gin.TRAIN_STEPS=2000", "--gin.CheckpointConfig.every=5000")
     longer += ("--gin.TrainConfig.eval_every=5000",)
     processes = start_two(shell, tmp_path, *longer)
-    wait_for(lambda: last_step(tmp_path) >= 20, processes[0])
+    wait_for(lambda: last_step(tmp_path) >= 20, processes[0], seconds=250)
     processes[1].terminate()
     said = [p.communicate(timeout=100) for p in processes]
-    assert [p.returncode for p in processes] == [0, 0], said
+    assert [p.returncode for p in processes] == [SAVED, SAVED], said  # one of them was asked
     assert "Stopped by SIGTERM after step " in said[0][0]
     step = int(said[0][0].split("after step ")[1].split(".")[0])
     assert (tmp_path / "checkpoints" / str(step) / "jaxlt.json").exists()
@@ -89,11 +90,32 @@ def test_sigterm_stops_both_at_one_step_and_they_go_on(shell, tmp_path):
     assert f"Resumed from step {step}" in said[0][0]
 
 
+def test_a_host_that_is_killed_ends_the_other_which_goes_on_alone(shell, tmp_path):
+    longer = (*QUIET, "--gin.TRAIN_STEPS=2000", "--gin.TrainConfig.eval_every=5000")
+    processes = start_two(shell, tmp_path, *longer, "--gin.MeshConfig.data=-1")
+    wait_for(lambda: last_step(tmp_path) >= 9, processes[0], seconds=250)
+    processes[0].kill()
+    began = time.monotonic()
+    out, errors = processes[1].communicate(timeout=60)
+    assert time.monotonic() - began < 20 and processes[1].returncode == LOST
+    processes[0].communicate()
+    words = " ".join(errors.split())
+    assert "Process 0 of 2 is gone" in words and "same command again" in words, out
+    assert "Traceback" not in errors
+    step = last_step(tmp_path) // 4 * 4 + 4
+    alone = ("--gin.MeshConfig.data=-1", f"--gin.TRAIN_STEPS={step}")
+    status, out, errors = shell.run(shell.arguments(tmp_path, *longer, *alone))
+    assert status == 0 and "Resumed from step" in out, errors
+    words = " ".join(out.split())
+    assert "It was saved on 4 device(s); 1 now take its batches of 4 rows in 4 parts." in words
+    assert [row["step"] for row in told(tmp_path) if "loss" in row] == [*range(1, step + 1)]
+
+
 def test_a_host_that_does_not_come(shell, tmp_path):
     began = time.monotonic()
     flags = (f"--coordinator_address={free_address()}", "--num_processes=2", "--process_id=0")
     status, _, errors = shell.run(shell.arguments(tmp_path, *flags, "--timeout_s=3"))
-    assert status == 2 and "did not come" in errors and "Traceback" not in errors
+    assert status == LOST and "did not come" in errors and "Traceback" not in errors
     assert time.monotonic() - began < 30
     assert not (tmp_path / "config.gin").exists()
 

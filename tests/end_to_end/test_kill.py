@@ -5,6 +5,7 @@ import signal
 
 import pytest
 
+from jaxlt.errors import SAVED
 from tests.end_to_end.conftest import assert_identical, last_step, told, wait_for
 
 pytestmark = pytest.mark.slow
@@ -76,12 +77,12 @@ def test_killed_three_times_while_it_saves(shell, whole, tmp_path):
     finish(shell, tmp_path, whole)
 
 
-def test_sigterm_saves_says_how_to_go_on_and_exits_with_0(shell, whole, tmp_path):
+def test_sigterm_saves_says_how_to_go_on_and_asks_to_be_started_again(shell, whole, tmp_path):
     process = shell.start(shell.arguments(tmp_path, *LONG))
     wait_for(lambda: last_step(tmp_path) >= 33, process)
     process.terminate()
     out, errors = process.communicate(timeout=60)
-    assert process.returncode == 0 and errors == "", errors
+    assert process.returncode == SAVED and errors == "", errors
     line = out.splitlines()[-1]
     step = int(line.split("after step ")[1].split(".")[0])
     assert 33 <= step < STEPS and (tmp_path / "checkpoints" / str(step) / "jaxlt.json").exists()

@@ -1,10 +1,22 @@
 """Programs are kept on disk for the next run, where the user says."""
 
+import dataclasses
 import os
 import subprocess
 import sys
 
+import jax
+import numpy as np
+import pytest
+
+from jaxlt import config
 from jaxlt.engine import compilation
+from jaxlt.engine.aot import abstract_batch, compile_train
+from jaxlt.engine.loop import program_of
+from jaxlt.engine.step import build
+from jaxlt.errors import UserError
+from tests.conftest import make_spec
+from tests.engine import jobs
 
 COMPILE = """
 import jax, jax.numpy as jnp
@@ -72,3 +84,79 @@ def test_memory_is_handed_back_after_long_compilations_only(monkeypatch):
 class _Libc:
     def malloc_trim(self, pad: int) -> int:
         return 1
+
+
+OPTION = ("xla_gpu_enable_latency_hiding_scheduler", True)  # CPUs take it, and do without it
+
+
+def test_options_are_those_of_the_platform():
+    given = compilation.CompilerConfig(cpu=(OPTION,), tpu=(("xla_tpu_anything", 1),))
+    assert given.of(jax.devices()) == (OPTION,)
+    assert compilation.USUAL.of(np.array(jax.devices())) == ()
+
+
+def test_options_of_every_kind_of_value_are_taken():
+    values = (
+        ("xla_gpu_all_reduce_combine_threshold_bytes", 2**27),
+        ("xla_gpu_enable_command_buffer", ""),
+        ("xla_gpu_graph_min_graph_size", 1),
+        ("xla_cpu_fast_math_honor_nans", False),
+    )
+    assert compilation.CompilerConfig(cpu=values).of(jax.devices()) == values
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((("--xla_gpu_autotune_level", 1),), "Did you mean 'xla_gpu_autotune_level'"),
+        ((OPTION, OPTION), "gives 'xla_gpu_enable_latency_hiding_scheduler' more than once"),
+    ],
+)
+def test_options_are_xlas_and_stand_once(options, said):
+    with pytest.raises(UserError, match=said):
+        compilation.CompilerConfig(gpu=options)
+
+
+def test_the_compiler_refuses_what_it_does_not_know():
+    wrong = compilation.CompilerConfig(cpu=(("xla_gpu_enable_latency_hiding_schedule", True),))
+    with pytest.raises(
+        UserError, match=r"CompilerConfig.cpu = .*No such compile option: 'xla_gpu_"
+    ):
+        wrong.of(jax.devices())
+    with pytest.raises(UserError, match="Did you mean 'xla_gpu_enable_latency_hiding_scheduler'"):
+        wrong.of(jax.devices())
+
+
+def test_steps_are_compiled_with_them(monkeypatch):
+    asked = []
+    real = jax.jit
+    monkeypatch.setattr(jax, "jit", lambda *a, **k: asked.append(k) or real(*a, **k))
+    given = make_spec(compiler_options=(OPTION,), languages=3)
+    build(given)
+    build(make_spec(languages=3))
+    assert [k["compiler_options"] for k in asked if "compiler_options" in k] == [
+        dict([OPTION]),
+        dict([OPTION]),
+        None,
+        None,
+    ]
+
+
+@pytest.mark.parametrize("name", ["gpu", "tpu"])
+def test_the_shipped_options_are_known_names(name):
+    run = config.load(
+        ["models/tiny.gin", "runs/pretrain.gin", f"platforms/{name}.gin"],
+        ["TEXT='t'", "WORKDIR='w'"],
+    )
+    options = getattr(run.train.compiler, name)
+    assert options and {option for option, _ in options} <= set(compilation.KNOWN)
+    if name == "gpu":  # all platforms' compilers share their names, but for TPUs
+        assert compilation.CompilerConfig(cpu=options).of(jax.devices()) == options
+    assert program_of(dataclasses.replace(jobs.job(), train=run.train)).spec.compiler_options == ()
+
+
+def test_a_plan_compiles_with_them():
+    program = build(make_spec(compiler_options=(("xla_nonsense", True),)))
+    batch = abstract_batch(program.spec.model, 4, 8, 8, program)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option: 'xla_nonsense'"):
+        compile_train(program, batch)

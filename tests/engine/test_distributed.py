@@ -141,6 +141,11 @@ def test_flags_that_make_no_sense(arguments, message, monkeypatch):
         distributed.initialize(*arguments, timeout_s=1)
 
 
+def test_too_short_a_silence():
+    with pytest.raises(UserError, match="lost_after_s is at least 1 second, not 0"):
+        distributed.initialize("localhost:1", 2, 1, timeout_s=1, lost_after_s=0)
+
+
 def test_one_process_alone_needs_nothing():
     distributed.initialize()
     assert distributed.process_count() == 1 and distributed.is_primary()

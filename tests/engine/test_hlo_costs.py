@@ -1,5 +1,7 @@
 """The timeline of a step, on programs small enough to reckon by hand."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import pytest
@@ -36,6 +38,26 @@ def test_fusions_take_their_cycles():
     found = costs(f"ROOT %x = {F} fusion(%p), kind=kLoop, calls=%add, {cycles(5_000_000)}")
     assert found.elapsed == found.other == pytest.approx(5e-3)
     assert found.matrix == found.communication == 0 and found.other_bytes == 8e6
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        '{"flops":"2000000000","transcendentals":"5","bytes_accessed":"3000000"}',
+        '{"bytes_accessed":"3000000","flops":"2000000000","transcendentals":"5"}',
+    ],
+    ids=["as handed over", "as dumped"],
+)
+def test_kernels_written_by_hand_take_what_they_state(stated):
+    """Of them the compiler has no count; whichever of products and memory takes longer."""
+    call = f"""ROOT %k = {F} custom-call(%p), custom_call_target="tpu_custom_call",
+        backend_config={{"custom_call_config":{{"body":"aGk=","cost_estimate":{stated}}}}}"""
+    text = parse(program(" ".join(call.split())))
+    for kernel, wanted in ((1e12, 2e-3), (1e15, 3e-6)):
+        found = step_costs(text, dataclasses.replace(CLOCK, kernel=kernel), NETWORK)
+        assert found.flops == 2e9 and found.other == 0
+        assert found.elapsed == found.matrix == pytest.approx(wanted)
+    assert step_costs(text, CLOCK, NETWORK).elapsed == 0
 
 
 def test_a_blocking_collective_stops_the_line():

@@ -317,7 +317,12 @@ def test_it_trains_without_tensorflow_seqio_and_gin(tmp_path):
 
 
 def test_settings_that_make_no_sense():
-    for wrong in ({"on_nan": "ignore"}, {"accumulate": 0}, {"log_every": 0}):
+    for wrong in (
+        {"on_nan": "ignore"},
+        {"accumulate": 0},
+        {"rows_per_device": 0},
+        {"log_every": 0},
+    ):
         with pytest.raises(UserError, match="TrainConfig"):
             TrainConfig(3, **wrong)
     assert jax.device_count() == 8  # what the tests above count on

@@ -1,5 +1,7 @@
 """Meshes, the sharding of parameters by logical axes, and rows on hosts."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from jax.sharding import PartitionSpec as P
 from jaxlt.engine.partitioning import (
     DEFAULT_RULES,
     MeshConfig,
+    batch_parts,
     batch_shards,
     check_batch,
     local_rows,
@@ -96,6 +99,27 @@ def test_batches_that_do_not_divide(mesh):
         check_batch(12, 4, mesh)
     with pytest.raises(UserError, match="nearest size that works is 4"):
         check_batch(1, 1, mesh)
+    with pytest.raises(UserError, match=r"is 8; a run under way .* can split it 1 or 3 ways"):
+        check_batch(6, 2, mesh)
+
+
+@pytest.mark.parametrize(
+    ("rows", "accumulate", "bound", "parts"),
+    [
+        (64, 1, None, 1),
+        (64, 4, None, 4),
+        (64, 1, 16, 1),  # 16 rows on each of the four that rows are split over
+        (64, 1, 8, 2),
+        (64, 1, 7, 4),  # parts of equal size: no five
+        (64, 1, 1, 16),
+        (64, 2, 16, 2),  # what is asked for is the least
+        (24, 2, 2, 6),  # six rows each, in multiples of two parts
+        (24, 2, 1, 6),
+    ],
+)
+def test_parts_of_a_batch(mesh, rows, accumulate, bound, parts):
+    check_batch(rows, accumulate, mesh)
+    assert batch_parts(rows, mesh, accumulate, bound) == parts
 
 
 def test_rows_of_this_host(mesh):
@@ -122,3 +146,10 @@ def test_one_device_of_eight():
     mesh = make_mesh(MeshConfig(data=1), jax.devices()[:1])
     placed = place_rows([(0, {"a": np.ones((3, 2))})], 3, mesh)["a"]
     assert placed.shape == (3, 2) and len(placed.sharding.device_set) == 1
+
+
+def test_slices_are_replicas():
+    """Devices of two slices cannot be one torus; replicas are what lies across them."""
+    devices = [SimpleNamespace(platform="tpu", slice_index=i // 2) for i in range(4)]
+    with pytest.raises(UserError, match="replica is 1: set it to 2"):
+        make_mesh(MeshConfig(), devices)

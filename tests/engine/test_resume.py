@@ -107,6 +107,50 @@ def test_saved_on_eight_devices_restored_on_fewer(tmp_path, mesh):
         (copy / "checkpoints").rename(tmp_path / "saved" / "checkpoints")
 
 
+@pytest.mark.slow
+def test_a_run_goes_on_with_fewer_devices_and_with_more(tmp_path, capsys):
+    def losses(folder):
+        return np.array([row["loss"] for row in jobs.told(tmp_path / folder) if "loss" in row])
+
+    given = jobs.job(steps=6, every=2)
+    jobs.run(given, tmp_path / "whole", jobs.data(8), devices=4)
+    jobs.run(until(given, 2), tmp_path / "parts", jobs.data(8), devices=4)
+    capsys.readouterr()
+    fewer = jobs.run(until(given, 4), tmp_path / "parts", jobs.data(8), devices=2)
+    assert "saved on 4 device(s); 2 now take its batches of 8 rows in 2 parts." in said(capsys)
+    assert fewer.position.devices == 2
+    assert fewer.program.spec.rows_per_device == fewer.position.rows_per_device == 2
+    more = jobs.run(given, tmp_path / "parts", jobs.data(8), devices=8)
+    assert "saved on 2 device(s); 8 now take its batches of 8 rows." in said(capsys)
+    assert more.position.rows_per_device == 2  # as it began
+    np.testing.assert_allclose(losses("parts"), losses("whole"), rtol=1e-5)
+    assert len(losses("parts")) == 6
+
+
+@pytest.mark.slow
+def test_rows_a_device_may_be_given_anew(tmp_path, capsys):
+    given = jobs.job(steps=2, rows_per_device=2)
+    first = jobs.run(until(given, 1), tmp_path, jobs.data(8))
+    assert first.position.rows_per_device == 2
+    wider = dataclasses.replace(given.train, rows_per_device=8)
+    again = jobs.run(dataclasses.replace(given, train=wider), tmp_path, jobs.data(8))
+    assert again.program.spec.rows_per_device == 8 and again.position.step == 2
+    assert "saved on" not in said(capsys)  # on as many devices
+
+
+def test_a_batch_that_fewer_devices_cannot_split(tmp_path):
+    given = jobs.job(steps=2)
+    with pytest.raises(UserError, match=r"divisible by 3.* a run under way .* 1 or 2 ways\."):
+        jobs.run(given, tmp_path, jobs.data(8), devices=3)
+    fixed = dataclasses.replace(given, mesh=dataclasses.replace(given.mesh, data=4))
+    with pytest.raises(UserError, match=r"more shards than devices.*set one to -1"):
+        jobs.run(fixed, tmp_path, jobs.data(8), devices=2)
+
+
+def said(capsys):
+    return " ".join(capsys.readouterr().out.split())
+
+
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [

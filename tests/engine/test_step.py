@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlt.engine.aot import abstract_state
 from jaxlt.engine.losses import LossConfig
 from jaxlt.engine.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig
-from jaxlt.engine.step import build
+from jaxlt.engine.step import build, mesh_context
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
 from tests.conftest import (
@@ -111,6 +112,18 @@ def test_accumulation_changes_nothing():
     for name, value in once[0].trainable.items():
         bound = 1e-5 * float(np.abs(value).max())
         np.testing.assert_allclose(four[0].trainable[name], value, atol=bound, rtol=0, err_msg=name)
+
+
+def test_so_many_rows_a_device_are_as_many_parts():
+    def lowered(**changes):
+        program = build(make_spec(CONFIG, optimizer=SGD, **changes))
+        state, batch = abstract_state(program), place_batch(program, BATCH)
+        with mesh_context(program.spec.mesh, program.spec.rules):
+            text = program.jitted.lower(state.replace(frozen={}), state.frozen, batch, hyper())
+        return text.as_text()
+
+    bound = lowered(rows_per_device=2)
+    assert bound == lowered(accumulate=4) != lowered()
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxlt.engine.topologies import CHIPS, parse_topology
+from jaxlt.engine.topologies import CHIPS, GPUS, parse_target, parse_topology
 from jaxlt.errors import UserError
 
 
@@ -40,3 +40,26 @@ def test_clocks_reach_the_peak(chip):
     units = chip.peak / (chip.clock * 2 * 128 * 128)
     assert units == pytest.approx(round(units), rel=0.01)
     assert 0.5 < chip.matmul < 1
+
+
+def test_gpus_are_known_by_their_memory():
+    one, eight = parse_target("gpu:16GB"), parse_target("8*GPU:80gb")
+    assert (one.name, one.chips, one.chip.hbm) == ("gpu:16GB", 1, int(0.95 * 16e9))
+    assert (eight.name, eight.chips) == ("8*gpu:80GB", 8) and "device_count=8 " in eight.flags
+    assert all(parse_target(f"gpu:{n}").gigabytes == n for n in GPUS)
+    tpus = parse_target("2*v5e:4x4")
+    assert tpus == parse_topology("2*v5e:4x4") and not tpus.flags
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("gpu:70GB", "The nearest is gpu:80GB"),
+        ("gpu:large", "gpu:24GB .L4"),
+        ("0*gpu:80GB", "none of the GPUs"),
+        ("gpu", "none of the GPUs"),
+    ],
+)
+def test_what_is_no_gpu_is_explained(text, said):
+    with pytest.raises(UserError, match=said):
+        parse_target(text)

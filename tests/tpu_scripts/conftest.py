@@ -20,7 +20,7 @@ SCRIPTS = REPOSITORY / "tpu_scripts"
 # others wait for it; a fourth argument names the queued resource where it has several slices. On
 # reaching the step in $workdir/preempt or $workdir/crash it meets that, once.
 JAXLT = """#!/bin/sh
-trap 'echo "Stopped by SIGTERM"; exit 0' TERM
+trap 'echo "Stopped by SIGTERM"; exit 75' TERM
 verb=$1 workdir=$2 steps=$3
 [ "$verb" = train ] || { echo "jaxlt: error: no verb $verb" >&2; exit 2; }
 slice=$(basename "$(dirname "$FAKE_NODE")")

@@ -92,7 +92,7 @@ def test_a_command_that_fails_fails_the_job(slurm: Slurm) -> None:
 
 def stopped_by_the_clock(slurm: Slurm, **changes: str) -> tuple[int, str]:
     """Status and output of a job that is told that its time is nearly up."""
-    wait = "trap 'echo saved; exit 0' TERM; echo began; while :; do sleep 0.05; done"
+    wait = "trap 'echo saved; exit 75' TERM; echo began; while :; do sleep 0.05; done"
     job = slurm.start("sh", "-c", wait, **changes)
     assert job.stdout is not None
     assert [job.stdout.readline() for _ in range(2)] == ["began\n"] * 2
@@ -105,7 +105,15 @@ def stopped_by_the_clock(slurm: Slurm, **changes: str) -> tuple[int, str]:
 
 def test_when_the_time_is_up_it_saves_and_queues_again(slurm: Slurm) -> None:
     status, _ = stopped_by_the_clock(slurm)
-    assert status == 0 and slurm.calls()[1:] == ["scancel --signal=TERM 7", "scontrol requeue 7"]
+    assert status == 75 and slurm.calls()[1:] == ["scancel --signal=TERM 7", "scontrol requeue 7"]
+
+
+@pytest.mark.parametrize("status", [75, 69])
+def test_a_run_that_is_to_go_on_queues_again(slurm: Slurm, status: int) -> None:
+    """Saved because it was asked to by somebody else than the clock; or a host was lost."""
+    said = slurm.run("sh", "-c", f"exit {status}", status=status)
+    assert f"exit status {status}" in said and slurm.calls()[1:] == ["scontrol requeue 7"]
+    slurm.run("sh", "-c", f"exit {status}", status=11, SLURM_RESTART_COUNT="2", MAX_RESTARTS="2")
 
 
 def test_it_does_not_queue_for_ever(slurm: Slurm) -> None:
@@ -193,4 +201,4 @@ def test_what_a_pod_runs(name: str) -> None:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         raise
-    assert process.returncode == 143  # not done: JobSet is to start it again
+    assert process.returncode == 75  # not done: JobSet is to start it again

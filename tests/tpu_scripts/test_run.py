@@ -33,6 +33,23 @@ def test_a_slice_that_goes_while_its_queued_resource_stays(cloud: Cloud) -> None
     assert keeper.returncode == 143 and "pod is PREEMPTED" in said
 
 
+def test_a_run_that_is_asked_to_go_by_somebody_else_is_no_crash(cloud: Cloud) -> None:
+    keeper = cloud.start("run.sh", "--yes", "--max-crashes=0", *cloud.train(120))
+    cloud.until(lambda: cloud.step() > 2)
+    for host in "01":  # the command itself, as the one that keeps it would know that it was asked
+        runs = cloud.folder / f"hosts/pod/{host}/jaxlt_host/runs/pod"
+        os.kill(child_of(int((runs / "pid").read_text())), signal.SIGTERM)
+    said, _ = keeper.communicate(timeout=60)
+    assert keeper.returncode == 0 and cloud.step() == 120, said
+    assert "pod was asked to go, and has saved; it is launched again." in said
+
+
+def child_of(pid: int) -> int:
+    """The process that a shell has started."""
+    with open(f"/proc/{pid}/task/{pid}/children") as children:
+        return int(children.read().split()[0])
+
+
 @pytest.mark.slow
 def test_the_keeper_may_be_ended_and_started_again(cloud: Cloud) -> None:
     keeper = cloud.start("run.sh", "--yes", *cloud.train(10_000))

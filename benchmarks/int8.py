@@ -1,0 +1,238 @@
+"""What a frozen backbone in int8 costs and saves, beside bfloat16 and float32.
+
+    python benchmarks/int8.py [--part quality sides] [--seeds 0 1 2] [--quick] [--json FILE]
+
+quality: the demo's very small ByT5 is pretrained on three made languages; then bottleneck modules
+are trained on a fourth three times, with the same seed and data: on the backbone frozen in float32,
+bfloat16 and int8. Bits per byte of held-out text, of that language and on average over all four;
+`alone` is the backbone as it is held, before any module has learnt.
+
+sides: one step of bottleneck modules on a frozen backbone of mT5-small's shape (32,128 rows, batch
+8 x 128/64, float32 arithmetic, scanned layers), the three in turns on one pinned core: seconds of
+process time, bytes of the frozen part, and the compiler's count of temporaries. A CPU has no
+arithmetic in int8 or bfloat16 to speak of: what is held small is made float32 where it is used.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.sides import Side, serve
+
+DTYPES = {"float32": None, "bfloat16": "bfloat16", "int8": "int8"}
+ROWS, INPUTS, TARGETS, VOCAB = 8, 128, 64, 32_128
+
+
+def pretrained(folder: Path, seed: int, quick: bool) -> tuple[Any, Any, tuple[str, ...], str]:
+    """Pretrains on three languages as `jaxlt demo` does: (its arguments, configs, languages)."""
+    from jaxlt.commands import demo
+    from jaxlt.commands.train import train
+    from jaxlt.data.synth.languages import FAMILY, UNSEEN, write_languages
+
+    args = argparse.Namespace(
+        steps=60 if quick else 360, adapt_steps=40 if quick else 200, seed=seed
+    )
+    seen = tuple(spec.code for spec in FAMILY)
+    if not (folder / "text").exists():
+        write_languages(folder / "text", FAMILY, sentences=20_000, seed=seed)
+        write_languages(folder / "text", (UNSEEN,), sentences=8_000, seed=seed)
+    train(demo.pretraining(folder, seen, UNSEEN.code, args))
+    return args, demo, seen, UNSEEN.code
+
+
+def quality_side(folder: Path, seed: int, quick: bool) -> list[dict[str, Any]]:
+    """All that one seed gives: a row a dtype."""
+    import dataclasses
+
+    from jaxlt.commands import session
+    from jaxlt.commands.train import evaluators, train
+    from jaxlt.engine import compilation
+    from jaxlt.engine.loop import program_of
+    from jaxlt.engine.predictor import open_predictor
+
+    compilation.prepare()
+    args, demo, seen, unseen = pretrained(folder, seed, quick)
+    languages = (*seen, unseen)
+    rows = []
+    for name, dtype in DTYPES.items():
+        run = demo.adaptation(folder, seen, unseen, args)
+        run = dataclasses.replace(
+            run,
+            workdir=f"{folder / name}",
+            train=dataclasses.replace(run.train, frozen_dtype=dtype),
+        )
+        base, _, inventory, data = session.open_all(run, True)
+        start = open_predictor(run, program_of(run), run.workdir, 0, base)
+        before: dict[str, float] = {}
+        for evaluator in evaluators(run, data.languages, inventory):
+            found = evaluator(start.program, start.params)
+            before |= {f"{evaluator.name}/{key}": value for key, value in found.items()}
+        after = train(run).position.evaluation
+
+        def mean(found: dict[str, float]) -> float:
+            return statistics.fmean(found[f"eval/bpb/{code}"] for code in languages)
+
+        rows.append(
+            {
+                "frozen": name,
+                "seed": seed,
+                "unseen alone": before[f"eval/bpb/{unseen}"],
+                "all alone": mean(before),
+                "unseen": after[f"eval/bpb/{unseen}"],
+                "all": mean(after),
+            }
+        )
+    return rows
+
+
+def quality(seeds: list[int], quick: bool) -> list[dict[str, Any]]:
+    """Trains seed by seed, each in a process of its own; prints bits per byte."""
+    rows: list[dict[str, Any]] = []
+    for seed in seeds[:1] if quick else seeds:
+        with tempfile.TemporaryDirectory() as scratch:
+            out = Path(scratch) / "rows.json"
+            command = [sys.executable, __file__, "--side", f"quality {seed}", "--folder", scratch]
+            command += ["--json", str(out), *(["--quick"] if quick else [])]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise SystemExit(done.stdout[-2000:] + done.stderr[-4000:])
+            rows += json.loads(out.read_text())
+        for row in rows[-len(DTYPES) :]:
+            values = "  ".join(
+                f"{key} {value:.4f}" for key, value in row.items() if isinstance(value, float)
+            )
+            print(f"seed {seed}  {row['frozen']:9} bits per byte: {values}", flush=True)
+    for key in ("unseen alone", "all alone", "unseen", "all"):
+        of = {n: [row[key] for row in rows if row["frozen"] == n] for n in DTYPES}
+        for name in ("bfloat16", "int8"):
+            more = [b - a for a, b in zip(of["float32"], of[name], strict=True)]
+            plain = statistics.fmean(of["float32"])
+            print(
+                f"{name:9} - float32, {key:13} mean {statistics.fmean(more):+.5f}, from "
+                f"{min(more):+.5f} to {max(more):+.5f} (float32 {plain:.4f})"
+            )
+    return rows
+
+
+def step_side(name: str) -> None:
+    """One side of the steps: the trainer's own compiled step."""
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from jaxlt.engine import compilation
+    from jaxlt.engine.aot import compile_train
+    from jaxlt.engine.losses import LossConfig
+    from jaxlt.engine.optimizers import OptimizerConfig
+    from jaxlt.engine.partitioning import MeshConfig, make_mesh, place_rows
+    from jaxlt.engine.state import make_state
+    from jaxlt.engine.step import Hyper, StepSpec, build
+    from jaxlt.models.config import T5Config
+    from jaxlt.modules.bottleneck import Bottleneck
+    from jaxlt.modules.site import plug
+
+    compilation.prepare()
+    plugs, mesh = (plug(Bottleneck, "lang", reduction_factor=16),), make_mesh(MeshConfig())
+    spec = StepSpec(
+        T5Config(VOCAB, 512, 1024, 6, 8, 8, dropout=0.1, plugs=plugs),
+        LossConfig(),
+        OptimizerConfig(name="adamw"),
+        mesh,
+        MeshConfig().rules,
+        trainable=("modules/.*",),
+        frozen_dtype=DTYPES[name],
+    )
+    program = build(spec)
+    state = make_state(program.layout, program.optimizer, 0)
+    rng = np.random.default_rng(0)
+    inputs, targets = (
+        rng.integers(3, VOCAB, (ROWS, n)).astype(np.int32) for n in (INPUTS, TARGETS)
+    )
+    fields = {
+        "encoder_input_tokens": inputs,
+        "decoder_input_tokens": np.pad(targets[:, :-1], ((0, 0), (1, 0))),
+        "decoder_target_tokens": targets,
+        "decoder_loss_weights": np.ones((ROWS, TARGETS), np.float32),
+        "language": np.zeros(ROWS, np.int32),
+        "row": np.arange(ROWS, dtype=np.int32),
+    }
+    batch = place_rows([(0, fields)], ROWS, mesh)
+    shapes = {
+        n: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for n, a in batch.items()
+    }
+    analysis = compile_train(program, shapes).memory_analysis()
+    facts = {
+        "frozen_bytes": sum(a.nbytes for a in jax.tree.leaves(state.frozen)),
+        "temporary_bytes": int(analysis.temp_size_in_bytes),
+    }
+    hyper = Hyper(jnp.float32(1e-3), jnp.uint32(0))
+
+    def step() -> None:
+        nonlocal state
+        state, _ = program.train(state, batch, hyper)
+        jax.block_until_ready(state.trainable)
+
+    serve(step, facts | {"jax": jax.__version__})
+
+
+def sides(turns: int) -> dict[str, Any]:
+    """Runs the steps in turns; prints and returns what each took."""
+    running = {n: Side(n, [__file__, "--side", n], [0]) for n in DTYPES}
+    for _ in range(turns):
+        for side in running.values():
+            side.turn()
+    found: dict[str, Any] = {"turns": turns}
+    for name, side in running.items():
+        side.close()
+        seconds = side.median("cpu_s")
+        found[name] = side.ready | {"cpu_s": seconds}
+        print(
+            f"{name:9} frozen {side.ready['frozen_bytes'] / 2**20:7.1f} MiB   temporaries "
+            f"{side.ready['temporary_bytes'] / 2**20:7.1f} MiB   {seconds:.3f} s a step "
+            f"({seconds / running['float32'].median('cpu_s'):.2f} of float32's)"
+        )
+    return found
+
+
+def main() -> None:
+    """Prints what was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--part", choices=("quality", "sides"), nargs="+")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="the first seed, and fewer steps")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--side", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    if args.side and args.side.startswith("quality"):
+        rows = quality_side(args.folder, int(args.side.split()[1]), args.quick)
+        args.json.write_text(json.dumps(rows))
+        return
+    if args.side:
+        step_side(args.side)
+        return
+    result: dict[str, Any] = {}
+    for part in args.part or ("sides", "quality"):
+        if part == "quality":
+            result[part] = quality(args.seeds, args.quick)
+        else:
+            result[part] = sides(args.turns)
+        if args.json:
+            args.json.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Layers whose weights each device gathers as they are used, and whose gradients it scatters.
+
+The compiler, left alone, reduces the gradients of weights that are shared out (FSDP) as a whole and
+then keeps a part of them: twice the bytes of a reduce-scatter. Within `by_hand(Manual(...))` the
+stacks run their layers under shard_map instead: rows stay where they are, a layer's weights are
+gathered in the compute dtype, and their gradients leave by reduce-scatter in that dtype.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+
+TILE = 8  # rows of a TPU's tiles
+Groups = tuple[tuple[int, ...], ...] | None  # of positions along an axis; None: all of them
+
+
+@dataclasses.dataclass(frozen=True)
+class Manual:
+    """How the layers are run by hand.
+
+    axis: the mesh axis that weights are shared over. batch: the axes that rows are split over, this
+    one included. specs: by flat name ('params/encoder/layers/mlp/wo/kernel'), how the weight lies
+    on the mesh. gathers, scatters: the groups of devices along `axis` that exchange, stage by
+    stage; a gather goes through its stages backwards.
+    """
+
+    axis: str
+    batch: tuple[str, ...]
+    specs: Mapping[str, PartitionSpec]
+    gathers: tuple[Groups, ...] = (None,)
+    scatters: tuple[Groups, ...] = (None,)
+
+
+_MANUAL: ContextVar[Manual | None] = ContextVar("manual", default=None)
+
+
+@contextmanager
+def by_hand(manual: Manual | None) -> Iterator[None]:
+    """Within it, stacks run their layers so; None changes nothing."""
+    token = _MANUAL.set(manual)
+    try:
+        yield
+    finally:
+        _MANUAL.reset(token)
+
+
+def manual_now() -> Manual | None:
+    """What `by_hand` was given, or None."""
+    return _MANUAL.get()
+
+
+def gather(part: jax.Array, dim: int, manual: Manual) -> jax.Array:
+    """A device's part of an array along `dim` -> the whole."""
+    for groups in reversed(manual.gathers):
+        part = jax.lax.all_gather(
+            part, manual.axis, axis=dim, tiled=True, axis_index_groups=_lists(groups)
+        )
+    return part
+
+
+def scatter(whole: jax.Array, dim: int, manual: Manual) -> jax.Array:
+    """Every device's own whole -> a device's part, along `dim`, of their sum."""
+    # Along the first dimension and in whole tiles: TPU compilers make all-reduces of the others.
+    whole = jnp.moveaxis(whole, dim, 0)
+    ways = jax.lax.axis_size(manual.axis)
+    size = whole.shape[0] // ways
+    short = -size % TILE
+    if 0 < short <= size // 4:
+        parts = whole.reshape(ways, size, *whole.shape[1:])
+        parts = jnp.pad(parts, ((0, 0), (0, short)) + ((0, 0),) * (whole.ndim - 1))
+        whole = parts.reshape(ways * (size + short), *whole.shape[1:])
+    for groups in manual.scatters:
+        whole = jax.lax.psum_scatter(
+            whole,
+            manual.axis,
+            scatter_dimension=0,
+            tiled=True,
+            axis_index_groups=_lists(groups),
+        )
+    return jnp.moveaxis(whole[:size], 0, dim)
+
+
+# As `gather`; the gradient comes back by `scatter`, in the dtype that was gathered.
+gathered = jax.custom_vjp(gather, nondiff_argnums=(1, 2))
+gathered.defvjp(
+    lambda part, dim, manual: (gather(part, dim, manual), None),
+    lambda dim, manual, _, gradient: (scatter(gradient, dim, manual),),
+)
+
+
+def _lists(groups: Groups) -> list[list[int]] | None:
+    return None if groups is None else [list(group) for group in groups]
+
+
+def halves(size: int) -> tuple[Groups, Groups]:
+    """The stages of an exchange among `size` devices: within each half, then between the two.
+
+    The halves are the even and the odd positions: so the parts that a device has after the first
+    stage lie side by side.
+    """
+    first = tuple(tuple(range(start, size, 2)) for start in range(2))
+    return first, tuple((i, i + 1) for i in range(0, size, 2))
+
+
+def run_by_hand(
+    manual: Manual,
+    run: Callable[..., jax.Array],
+    prefix: str,
+    weights: Mapping[str, Any],
+    x: jax.Array,
+    rest: tuple[Any, ...],
+    specs: tuple[Any, ...],
+    dtype: Any,
+) -> jax.Array:
+    """run(weights, whole, x, *rest) over a device's own rows.
+
+    weights: {kind: nested dict of stacked weights}, whose flat names are kind/prefix/...;
+    whole(weights of one layer) -> the same, gathered. x: [B, T, D]. specs: of `rest`, as shard_map
+    takes them. dtype: what kernels are gathered in; None: as they are stored.
+    """
+
+    def named(tree: Any, make: Callable[[str, Any], Any]) -> Any:
+        return {
+            kind: jax.tree_util.tree_map_with_path(
+                lambda path, leaf, kind=kind: make(_name(kind, prefix, path), leaf), part
+            )
+            for kind, part in tree.items()
+        }
+
+    def whole(layer: Any) -> Any:
+        def one(name: str, leaf: jax.Array) -> jax.Array:
+            spec = manual.specs[name]
+            if manual.axis not in spec:
+                return leaf
+            if dtype is not None and name.endswith("/kernel") and leaf.dtype == jnp.float32:
+                leaf = leaf.astype(dtype)
+            return gathered(leaf, spec.index(manual.axis) - 1, manual)  # a layer has one axis less
+
+        return named(layer, one)
+
+    rows = PartitionSpec(manual.batch)
+    return jax.shard_map(
+        lambda weights, x, *rest: run(weights, whole, x, *rest),
+        in_specs=(named(weights, lambda name, _: manual.specs[name]), rows, *specs),
+        out_specs=rows,
+        check_vma=False,
+    )(weights, x, *rest)
+
+
+def _name(kind: str, prefix: str, path: tuple[Any, ...]) -> str:
+    return "/".join((kind, prefix, *(str(key.key) for key in path)))

@@ -1,0 +1,67 @@
+"""A product by a weight, and its gradients, are JAX's own."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxlt.modules.weight_product import weight_product
+
+
+def arguments(dtype="float32", lead=(3, 5)):
+    x, w, g = jax.random.split(jax.random.key(0), 3)
+    rows = jax.random.normal(x, (*lead, 7), dtype)
+    return rows, jax.random.normal(w, (7, 4), dtype), jax.random.normal(g, (*lead, 4), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("result", [None, "float32"])
+@pytest.mark.parametrize("lead", [(), (6,), (3, 5)])
+def test_values_and_gradients_are_those_of_a_plain_product(dtype, result, lead):
+    x, w, g = arguments(dtype, lead)
+    plain = lambda x, w: jnp.matmul(x, w, preferred_element_type=result)  # noqa: E731
+    wanted, back = jax.vjp(plain, x, w)
+    found, own = jax.vjp(lambda x, w: weight_product(x, w, result), x, w)
+    assert found.dtype == wanted.dtype
+    np.testing.assert_array_equal(found, wanted)
+    g = g.astype(wanted.dtype)
+    near = 1e-5 if dtype == "float32" else 2e-2
+    for mine, theirs in zip(own(g), back(g), strict=True):
+        assert mine.dtype == theirs.dtype and mine.shape == theirs.shape
+        np.testing.assert_allclose(
+            mine.astype("float32"), theirs.astype("float32"), rtol=near, atol=near
+        )
+
+
+def products(function, *args):
+    return str(jax.make_jaxpr(function)(*args)).count("dot_general")
+
+
+def test_what_is_frozen_gets_no_gradient():
+    x, w, _ = arguments()
+    loss = lambda x, w: weight_product(x, w).sum()  # noqa: E731
+    assert products(jax.grad(loss, 0), x, w) == 2  # forward, and back to x
+    assert products(jax.grad(loss, 1), x, w) == 2
+    assert products(jax.grad(loss, (0, 1)), x, w) == 3
+
+
+def test_a_frozen_weight_keeps_no_rows_in_a_scan():
+    x, w, _ = arguments()
+    w = jnp.stack([w @ w.T] * 2)
+
+    def kept(product):
+        step = lambda h, layer: (jnp.tanh(product(h, layer)), None)  # noqa: E731
+        _, back = jax.vjp(lambda x: jax.lax.scan(step, x, w)[0].sum(), x)
+        return sum(a.size for a in jax.tree.leaves(back) if a.size > 1)
+
+    assert kept(weight_product) == kept(jnp.matmul)
+
+
+def test_a_batch_of_weights_by_vmap():
+    x, w, _ = arguments()
+    two = jnp.stack([w, 2 * w])
+    loss = lambda w: jnp.square(weight_product(x, w)).sum()  # noqa: E731
+    plain = lambda w: jnp.square(x @ w).sum()  # noqa: E731
+    np.testing.assert_allclose(
+        jax.vmap(jax.grad(loss))(two), jax.vmap(jax.grad(plain))(two), rtol=1e-5
+    )
