@@ -85,7 +85,7 @@ def initialize(
             heartbeat_timeout_seconds=max(10, round(2 * lost_after_s)),  # the lifeline is first
         )
     except RuntimeError as error:
-        raise UserError(
+        raise HostGone(  # all had met: a start again may do
             f"Process {place.process} of {place.processes} could not join the run at "
             f"{place.address}: {error}"
         ) from error

@@ -8,6 +8,7 @@ each instruction, that is, the times of an estimate. Here they are left out.
 """
 
 import glob
+import os
 import re
 import threading
 import time
@@ -45,8 +46,11 @@ def early_estimate(
     """Returns an Estimate without times; the compiler may still be at work, to be ended with its
     process.
 
-    dumped: the folder that the compiler writes to, empty at the start.
+    dumped: the folder that the compiler writes to; what an earlier call left there is removed.
     """
+    for pattern in (PLACED, PROGRAM, MEMORY):
+        for path in glob.glob(f"{glob.escape(dumped)}/{pattern}"):
+            os.remove(path)
     known, mesh = known_of(program, work, machine), program.spec.mesh
     begun = time.monotonic()
     error = _wait(compile_step, dumped)

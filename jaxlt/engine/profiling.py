@@ -166,8 +166,12 @@ class Recorder:
         seconds, waited = time.perf_counter() - began, self._feed.waited_s - waited
         jax.profiler.stop_trace()
         written = sorted(Path(local).glob("plugins/profile/*/*.xplane.pb"))
-        costs = read_trace(str(written[-1])) if written else None
-        self._keep(local)
+        try:
+            costs = read_trace(str(written[-1])) if written else None
+            self._keep(local)
+        except (OSError, ValueError, LookupError) as error:  # a run is not to end of this
+            self._note(f"The trace in {local} cannot be read or moved: {error}")
+            return
         first, last = self._steps[0] + 1, self._steps[-1] + 1
         found = Profile(first, last, seconds, waited, str(self._folder), costs)
         for line in self._lines_of(found):

@@ -179,6 +179,8 @@ def manual_of(spec: StepSpec) -> Manual | None:
         why_not = "TrainConfig.frozen_dtype is 'int8'"
     elif not model.scan_layers or model.remat == "none":
         why_not = "it takes T5Config.scan_layers and a T5Config.remat other than 'none'"
+    elif any("fsdp" in (axes or ()) for name, axes in spec.rules if name in ("layers", "routes")):
+        why_not = "MeshConfig.rules shares layers or routes out over fsdp"
     specs = {n: s.spec for n, s in layout_of(spec).shardings.items()}
     return manual_layers(spec.collectives, spec.mesh, specs, why_not)
 
@@ -348,6 +350,7 @@ def layout_of(spec: StepSpec) -> Layout:
 def build(spec: StepSpec) -> Program:
     """Makes the Program of a spec; equal specs share one, and so its compiled functions."""
     layout = layout_of(spec)
+    manual_of(spec)  # what does not go is said before anything is read
     axes = {n: layout.leaves[n].axes for n in layout.trainable}
     shapes = {n: layout.leaves[n].shape for n in layout.trainable}
     optimizer = RoutedOptimizer(

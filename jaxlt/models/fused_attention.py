@@ -11,28 +11,22 @@ import functools
 import math
 from typing import TYPE_CHECKING, Any
 
-import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.ad_checkpoint import checkpoint_name
-from jax.sharding import AxisType, PartitionSpec
+from jax.sharding import PartitionSpec
 
 from jaxlt.models import fused_attention_gpu
 from jaxlt.models.config import T5Config
 from jaxlt.models.fused_attention_shape import MASKED, Distances, Shape
+from jaxlt.modules.placement import axes_of, free_axes, platform
 
 if TYPE_CHECKING:
     from jaxlt.models.attention import Bias
 
 NAME = "fused_attention"  # of what comes out, for policies of what to keep for the backward pass
-
-
-def platform() -> str:
-    """'tpu', 'gpu' or 'cpu': of the mesh that is set, whose devices need not be there."""
-    device = jax.sharding.get_abstract_mesh().abstract_device
-    return device.platform if device is not None else jax.default_backend()
 
 
 def way_of(
@@ -128,23 +122,9 @@ def codes_of(
 
 # --- on a mesh, and backwards ---------------------------------------------------------------------
 def _parts(logical: str, size: int) -> tuple[tuple[str, ...], int]:
-    """(mesh axes that split a dimension of this logical name, what of it a device has).
-
-    As for parameters, axes that do not divide a dimension leave it whole.
-    """
-    mesh, rules = jax.sharding.get_abstract_mesh(), nn.get_logical_axis_rules()
-    target: Any = dict(rules).get(logical) if rules else None
-    wanted = (target,) if isinstance(target, str) else tuple(target or ())
-    axes = tuple(axis for axis in wanted if axis in _free())
-    ways = math.prod(mesh.shape[axis] for axis in axes)
-    return (axes, size // ways) if size % ways == 0 else ((), size)
-
-
-def _free() -> tuple[str, ...]:
-    """Mesh axes that no shard_map around has taken."""
-    mesh = jax.sharding.get_abstract_mesh()
-    pairs = zip(mesh.axis_names, mesh.axis_types, strict=True)
-    return tuple(name for name, kind in pairs if kind != AxisType.Manual)
+    """(mesh axes that split a dimension of this logical name, what of it a device has)."""
+    axes, sizes = axes_of(logical, size), jax.sharding.get_abstract_mesh().shape
+    return axes, size // math.prod(sizes[axis] for axis in axes)
 
 
 def _on_mesh(shape: Shape, work: Any, inputs: tuple[Any, ...], outputs: Any) -> Any:
@@ -153,7 +133,7 @@ def _on_mesh(shape: Shape, work: Any, inputs: tuple[Any, ...], outputs: Any) -> 
     inputs: (tensors [B, T, H * d], biases [H, W], codes [B, T]); outputs: (count of tensors,
     whether a bias comes behind them).
     """
-    if not _free():
+    if not free_axes():
         return work(shape, (), *inputs)
     (batch, rows), (heads, own) = _parts("batch", shape.rows), _parts("heads", shape.heads)
     tensor, line = PartitionSpec(batch, None, heads), PartitionSpec(heads)
@@ -164,7 +144,7 @@ def _on_mesh(shape: Shape, work: Any, inputs: tuple[Any, ...], outputs: Any) -> 
         functools.partial(work, part, batch),
         in_specs=(tensor, line, PartitionSpec(batch)),
         out_specs=specs,
-        axis_names=set(_free()),
+        axis_names=set(free_axes()),
         check_vma=False,
     )(*inputs)
 

@@ -52,9 +52,16 @@ def lowest_layer(plugs: tuple[Plug, ...], stack: str, layers: int) -> int:
     return min((i for i in range(layers) if any(p.works_in(i, layers) for p in here)), default=0)
 
 
+_ATTENTIONS = ("encoder/attention", "decoder/self_attention", "decoder/encoder_decoder_attention")
+KERNELS = (  # sites of the weights in a layer
+    *(f"{a}/{name}/kernel" for a in _ATTENTIONS for name in ("query", "key", "value", "out")),
+    *(f"{s}/mlp/{w}/kernel" for s in ("encoder", "decoder") for w in ("wi", "wi_0", "wi_1", "wo")),
+)
+
+
 def changes_kernels(plug: Plug) -> bool:
-    """Says whether a plug works on weights rather than on what comes out of them."""
-    return any(site.endswith("/kernel") for site in plug.sites)
+    """Says whether a plug works on weights of layers rather than on what comes out of them."""
+    return any(plug.matches(place) for place in KERNELS)
 
 
 class Block(nn.Module):

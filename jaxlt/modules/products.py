@@ -7,7 +7,6 @@ one into blocks of one slot each, the other for `jax.lax.ragged_dot`; `exchange`
 the device that holds their slot. A slot for the whole batch (index []) is a plain product.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from jaxlt.errors import UserError, nearest
+from jaxlt.modules.placement import axes_of, platform
 from jaxlt.modules.routing import select
 
 BLOCK = 64  # tokens of one slot that are multiplied together; each slot is padded to whole blocks
@@ -47,7 +47,7 @@ def chosen(bank: jax.Array, index: jax.Array) -> str:
     if index.ndim == 1 and _bank_axis(bank) is not None:
         return "exchange"
     # ragged_dot has a kernel on TPU; elsewhere it falls back on one product a slot, over all rows.
-    if jax.default_backend() == "tpu" and min(bank.shape[1:]) >= WIDE:
+    if platform() == "tpu" and min(bank.shape[1:]) >= WIDE:
         return "ragged"
     return "gather" if index.ndim == 1 else "blocks"
 
@@ -73,7 +73,7 @@ def _over_tokens(
         return out.reshape(*x.shape[:2], -1)
 
     def run(x: jax.Array, bank: jax.Array, index: jax.Array) -> jax.Array:
-        rows = _axes_of("batch", x.shape[0])
+        rows = axes_of("batch", x.shape[0])
         if not rows:
             return whole(x, bank, index)
         split = PartitionSpec(rows)
@@ -125,7 +125,7 @@ def _exchange(x: jax.Array, bank: jax.Array, index: jax.Array) -> jax.Array:
     if axis is None or index.ndim != 1:
         return _gather(x, bank, index)
     ways = jax.sharding.get_abstract_mesh().shape[axis]
-    rows_axes = _axes_of("batch", x.shape[0])
+    rows_axes = axes_of("batch", x.shape[0])
     own = bank.shape[0] // ways  # slots of a shard
 
     def local(x: jax.Array, bank: jax.Array, index: jax.Array) -> jax.Array:
@@ -159,21 +159,9 @@ def _exchange(x: jax.Array, bank: jax.Array, index: jax.Array) -> jax.Array:
     )(x, bank, index)
 
 
-def _axes_of(logical: str, size: int) -> tuple[str, ...]:
-    """Mesh axes, of more than one device, that split a dimension of this size and logical name."""
-    rules: Any = nn.get_logical_axis_rules()
-    if not rules:
-        return ()
-    target = dict(rules).get(logical)
-    sizes = jax.sharding.get_abstract_mesh().shape
-    axes = (target,) if isinstance(target, str) else tuple(target or ())
-    axes = tuple(a for a in axes if sizes.get(a, 1) > 1)
-    return axes if axes and size % math.prod(sizes[a] for a in axes) == 0 else ()
-
-
 def _bank_axis(bank: jax.Array) -> str | None:
     """The mesh axis, one of those that split the rows too, that splits the slots of a bank."""
-    axes = _axes_of("routes", bank.shape[0])
+    axes = axes_of("routes", bank.shape[0])
     target: Any = dict(nn.get_logical_axis_rules() or ()).get("batch") or ()
     over_rows = (target,) if isinstance(target, str) else tuple(target)
     return axes[0] if len(axes) == 1 and axes[0] in over_rows else None

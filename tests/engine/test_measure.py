@@ -31,6 +31,7 @@ def planned(given, rows=8, inputs=128, targets=64):
     return program, compile_train(program, batch), batch
 
 
+@pytest.mark.slow
 def test_a_made_up_batch_has_tokens_and_slots_that_exist(quick_compile):
     given = job(model={"plugs": (ROUTED,)}, trainable=("modules/.*",))
     program, compiled, batch = planned(given, 4, 16, 8)

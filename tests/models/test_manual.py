@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxlt.engine.aot import abstract_batch, compile_train
 from jaxlt.engine.optimizers import OptimizerConfig
-from jaxlt.engine.partitioning import MeshConfig, _in_halves
+from jaxlt.engine.partitioning import DEFAULT_RULES, MeshConfig, _in_halves
 from jaxlt.engine.step import build, manual_of
 from jaxlt.errors import UserError
 from jaxlt.models.manual import Manual, gather, halves, scatter
@@ -34,9 +34,9 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 SGD = OptimizerConfig("sgd")
 SCANNED = {"remat": "dots", "scan_layers": True}
 MESHES = {
-    "fsdp": MeshConfig(data=1, fsdp=8),
-    "data": MeshConfig(data=2, fsdp=4),
-    "replicas": MeshConfig(replica=2, data=2, fsdp=2),
+    "fsdp": MeshConfig(data=1, fsdp=4),
+    "data": MeshConfig(data=2, fsdp=2),
+    "replicas": MeshConfig(replica=2, data=1, fsdp=2),
 }
 MODULES = (
     plug(Bottleneck, "lang", key="source", routes=3, reduction_factor=4, layers=(1,)),
@@ -68,11 +68,16 @@ def same(config, mesh, batch, **changes):
         np.testing.assert_allclose(params[name], value, rtol=1e-5, atol=2e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("mesh", MESHES.values(), ids=MESHES)
+@pytest.mark.parametrize(
+    "mesh",
+    [pytest.param(m, marks=() if n == "data" else pytest.mark.slow) for n, m in MESHES.items()],
+    ids=MESHES,
+)
 def test_as_the_compiler_does_it(mesh):
     same(make_config(dropout=0.1, **SCANNED), mesh, make_batch(8))
 
 
+@pytest.mark.slow
 def test_accumulated():
     same(make_config(dropout=0.1, **SCANNED), MESHES["data"], make_batch(16), accumulate=2)
 
@@ -83,6 +88,14 @@ def test_modules_alone():
     same(config, MESHES["data"], make_batch(8), **trainable)
 
 
+@pytest.mark.parametrize("routing", ["blocks", pytest.param("ragged", marks=pytest.mark.slow)])
+def test_a_product_by_route_that_is_itself_split_over_rows(routing):
+    """A device's rows divide by the mesh once more: they are not to be split again."""
+    lang = plug(Bottleneck, "lang", key="source", routes=3, reduction_factor=4, routing=routing)
+    same(make_config(plugs=(lang,), **SCANNED), MESHES["fsdp"], make_batch(16))
+
+
+@pytest.mark.slow
 def test_an_encoder():
     config = make_config(decoder_layers=0, **SCANNED | {"remat": "full"})
     same(config, MESHES["fsdp"], make_mlm_batch(8))
@@ -166,5 +179,9 @@ def test_where_it_cannot_be():
     unrolled = make_spec(make_config(), MESHES["fsdp"], collectives="hand")
     with pytest.raises(UserError, match="scan_layers"):
         manual_of(unrolled)
+    rules = tuple(dict(DEFAULT_RULES, routes="fsdp").items())
+    banks = make_spec(make_config(**SCANNED), MeshConfig(data=1, fsdp=4, rules=rules))
+    with pytest.raises(UserError, match="shares layers or routes out over fsdp"):
+        build(dataclasses.replace(banks, collectives="hand"))
     with pytest.raises(UserError, match="Did you mean 'hand'"):
         MeshConfig(collectives="hands")

@@ -116,6 +116,12 @@ def test_a_run_that_is_to_go_on_queues_again(slurm: Slurm, status: int) -> None:
     slurm.run("sh", "-c", f"exit {status}", status=11, SLURM_RESTART_COUNT="2", MAX_RESTARTS="2")
 
 
+def test_a_task_that_was_killed_queues_again(slurm: Slurm) -> None:
+    """The others leave with 69, and srun tells the highest status of all."""
+    said = slurm.run("sh", "-c", "exit 137", status=137)
+    assert "exit status 137" in said and slurm.calls()[1:] == ["scontrol requeue 7"]
+
+
 def test_it_does_not_queue_for_ever(slurm: Slurm) -> None:
     status, said = stopped_by_the_clock(slurm, SLURM_RESTART_COUNT="2", MAX_RESTARTS="2")
     assert status == 11 and "queued 2 times" in said
