@@ -16,6 +16,7 @@ Two forms give the same numbers. `cross_entropy_plain` holds float32 logits [B, 
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -284,28 +285,38 @@ def _walk(
     return terms, d_hidden, None if total is None else jnp.sum(total, axis=0)
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _chunked(
-    s: _Settings, hidden: Array, kernel: Array, targets: Array, weights: Array, counted: Array
-) -> tuple[Array, dict[str, Array]]:
-    return sums_of(_walk(s, hidden, kernel, targets, weights, (False, False))[0], weights, counted)
+def with_gradients(walk: Callable[..., tuple[dict[str, Array], Any, Any]]) -> Callable[..., Any]:
+    """Makes a loss of a walk that has its gradients beside it.
+
+    walk(s, hidden, kernel, targets, weights, want) -> (terms, d_hidden, d_kernel), of which it
+    makes what `want` asks for; loss(s, hidden, kernel, targets, weights, counted) -> (loss_sum,
+    sums), to be differentiated. `s` is what is fixed while tracing.
+    """
+
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+    def loss(
+        s: Any, hidden: Array, kernel: Array, targets: Array, weights: Array, counted: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        terms, _, _ = walk(s, hidden, kernel, targets, weights, (False, False))
+        return sums_of(terms, weights, counted)
+
+    def forward(
+        s: Any, hidden: Any, kernel: Any, targets: Any, weights: Any, counted: Any
+    ) -> tuple[Any, Any]:
+        # Arguments come with `.perturbed`: False for what is not differentiated (a frozen kernel).
+        want = (hidden.perturbed, kernel.perturbed)
+        values = (hidden.value, kernel.value, targets.value, weights.value)
+        terms, d_hidden, d_kernel = walk(s, *values, want)
+        # Scalars that carry the dtypes of the arguments to the backward pass.
+        likes = (jnp.zeros((), hidden.value.dtype), jnp.zeros((), kernel.value.dtype))
+        saved = (d_hidden, d_kernel, terms["loss"] if weights.perturbed else None, likes)
+        return sums_of(terms, weights.value, counted.value), saved
+
+    loss.defvjp(forward, _backward, symbolic_zeros=True)
+    return loss
 
 
-def _chunked_forward(
-    s: _Settings, hidden: Any, kernel: Any, targets: Any, weights: Any, counted: Any
-) -> Any:
-    """Arguments come with `.perturbed`: False for what is not differentiated (a frozen kernel)."""
-    want = (hidden.perturbed, kernel.perturbed)
-    values = (hidden.value, kernel.value, targets.value, weights.value)
-    terms, d_hidden, d_kernel = _walk(s, *values, want)
-    # Scalars that carry the dtypes of the arguments to the backward pass.
-    likes = (jnp.zeros((), hidden.value.dtype), jnp.zeros((), kernel.value.dtype))
-    loss = terms["loss"] if weights.perturbed else None
-    saved = (d_hidden, d_kernel, loss, likes)
-    return sums_of(terms, weights.value, counted.value), saved
-
-
-def _chunked_backward(s: _Settings, saved: Any, cotangents: Any) -> tuple[Any, ...]:
+def _backward(_: Any, saved: Any, cotangents: Any) -> tuple[Any, ...]:
     d_hidden, d_kernel, d_weights, (hidden_like, kernel_like) = saved
     scale = cotangents[0]
     if isinstance(scale, jax.custom_derivatives.SymbolicZero):
@@ -323,7 +334,7 @@ def _chunked_backward(s: _Settings, saved: Any, cotangents: Any) -> tuple[Any, .
     )
 
 
-_chunked.defvjp(_chunked_forward, _chunked_backward, symbolic_zeros=True)
+_chunked = with_gradients(_walk)
 
 
 def cross_entropy_chunked(

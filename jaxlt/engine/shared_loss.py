@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxlt.engine.losses import LossConfig, both, hits, smoothing, sums_of
+from jaxlt.engine.losses import LossConfig, both, hits, smoothing, with_gradients
 from jaxlt.models.manual import Manual, gather, scatter
 
 Array = jax.Array
@@ -74,48 +74,6 @@ def cross_entropy_shared(
     return _shared(settings, hidden, kernel, targets, *both(weights, counted))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _shared(
-    s: _Settings, hidden: Array, kernel: Array, targets: Array, weights: Array, counted: Array
-) -> tuple[Array, dict[str, Array]]:
-    terms, _, _ = _walk(s, hidden, kernel, targets, weights, (False, False))
-    return sums_of(terms, weights, counted)
-
-
-def _forward(
-    s: _Settings, hidden: Any, kernel: Any, targets: Any, weights: Any, counted: Any
-) -> Any:
-    """Arguments come with `.perturbed`: False for what is not differentiated (a frozen kernel)."""
-    want = (hidden.perturbed, kernel.perturbed)
-    values = (hidden.value, kernel.value, targets.value, weights.value)
-    terms, d_hidden, d_kernel = _walk(s, *values, want)
-    # Scalars that carry the dtypes of the arguments to the backward pass.
-    likes = (jnp.zeros((), hidden.value.dtype), jnp.zeros((), kernel.value.dtype))
-    saved = (d_hidden, d_kernel, terms["loss"] if weights.perturbed else None, likes)
-    return sums_of(terms, weights.value, counted.value), saved
-
-
-def _backward(s: _Settings, saved: Any, cotangents: Any) -> tuple[Any, ...]:
-    d_hidden, d_kernel, d_weights, (hidden_like, kernel_like) = saved
-    scale = cotangents[0]
-    if isinstance(scale, jax.custom_derivatives.SymbolicZero):
-        return None, None, None, None, None
-
-    def scaled(gradient: Array | None, like: Array) -> Array | None:
-        return None if gradient is None else (gradient * scale).astype(like.dtype)
-
-    return (
-        scaled(d_hidden, hidden_like),
-        scaled(d_kernel, kernel_like),
-        None,
-        scaled(d_weights, scale),
-        None,
-    )
-
-
-_shared.defvjp(_forward, _backward, symbolic_zeros=True)
-
-
 def _walk(
     s: _Settings,
     hidden: Array,
@@ -137,6 +95,9 @@ def _walk(
         ),
         check_vma=False,
     )(hidden, kernel, targets, weights)
+
+
+_shared = with_gradients(_walk)
 
 
 def _local(

@@ -13,13 +13,10 @@ from jax.sharding import PartitionSpec
 from jaxlt.errors import UserError
 from jaxlt.models.config import T5Config
 from jaxlt.models.fused_attention import fused, way_of
-from jaxlt.models.fused_attention_shape import Distances, distances
+from jaxlt.models.fused_attention_shape import HIDDEN, MASKED, Distances, distances
 from jaxlt.models.layers import Context, Dense, Dropout, constrain, fan_in_normal
 from jaxlt.modules.boxed import boxed
 from jaxlt.modules.site import Site
-
-HIDDEN = -1e30  # far below MASKED, so that it weighs nothing even where all else is masked
-MASKED = -1e10  # T5's own; finite, so that a row with nothing to see is uniform rather than NaN
 
 
 class Step(flax.struct.PyTreeNode):

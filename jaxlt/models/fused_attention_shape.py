@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 LANES = 128
-MASKED = -1e10  # as plain attention has it: a query that sees nothing is uniform over all keys
-HIDDEN = -1e30
+MASKED = -1e10  # T5's own; finite, so that a row with nothing to see is uniform rather than NaN
+HIDDEN = -1e30  # far below MASKED, so that it weighs nothing even where all else is masked
 SCORES = 2**20  # of a program, about: fewer, and starting it costs more than its work
 ROOM = 31 * 2**19  # bytes of a core's own memory that a program may take: the least of any TPU
 

@@ -7,15 +7,18 @@ gathered in the compute dtype, and their gradients leave by reduce-scatter in th
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec
 
+SLOTS = "slots"  # what was exchanged, for policies of what to keep for the backward pass
 TILE = 8  # rows of a TPU's tiles
 Groups = tuple[tuple[int, ...], ...] | None  # of positions along an axis; None: all of them
 
@@ -117,12 +120,15 @@ def run_by_hand(
     rest: tuple[Any, ...],
     specs: tuple[Any, ...],
     dtype: Any,
+    banks: Mapping[str, tuple[str | None, int]],
 ) -> jax.Array:
     """run(weights, whole, x, *rest) over a device's own rows.
 
     weights: {kind: nested dict of stacked weights}, whose flat names are kind/prefix/...;
     whole(weights of one layer) -> the same, gathered. x: [B, T, D]. specs: of `rest`, as shard_map
-    takes them. dtype: what kernels are gathered in; None: as they are stored.
+    takes them, whose second is a Context. dtype: what matrices are gathered in; None: as they are
+    stored. banks: {plug: (its key, its slots)}; of their weights a device gathers the slots that
+    its rows go through.
     """
 
     def named(tree: Any, make: Callable[[str, Any], Any]) -> Any:
@@ -133,24 +139,79 @@ def run_by_hand(
             for kind, part in tree.items()
         }
 
-    def whole(layer: Any) -> Any:
+    def whole(chosen: Mapping[str, Slots], layer: Any) -> Any:
         def one(name: str, leaf: jax.Array) -> jax.Array:
             spec = manual.specs[name]
             if manual.axis not in spec:
                 return leaf
-            if dtype is not None and name.endswith("/kernel") and leaf.dtype == jnp.float32:
+            # Kernels, and banks of matrices, are cast before anything is done with them.
+            cast = name.endswith("/kernel") or (name.startswith("modules/") and leaf.ndim > 2)
+            if dtype is not None and cast and leaf.dtype == jnp.float32:
                 leaf = leaf.astype(dtype)
-            return gathered(leaf, spec.index(manual.axis) - 1, manual)  # a layer has one axis less
+            dim = spec.index(manual.axis) - 1  # a layer has one axis less
+            plug = name.split("/")[-2]
+            if name.startswith("modules/") and plug in chosen and len(leaf) == chosen[plug].size:
+                return exchanged(leaf, dim, chosen[plug].wanted, manual)
+            return gathered(leaf, dim, manual)
 
         return named(layer, one)
 
+    def local(weights: Any, x: jax.Array, bias: Any, ctx: Any, *more: Any) -> jax.Array:
+        ctx, chosen = own_slots(ctx, len(x), banks, manual)
+        return run(weights, functools.partial(whole, chosen), x, bias, ctx, *more)
+
     rows = PartitionSpec(manual.batch)
     return jax.shard_map(
-        lambda weights, x, *rest: run(weights, whole, x, *rest),
+        local,
         in_specs=(named(weights, lambda name, _: manual.specs[name]), rows, *specs),
         out_specs=rows,
         check_vma=False,
     )(weights, x, *rest)
+
+
+class Slots(NamedTuple):
+    """Which slots of a bank are wanted where."""
+
+    wanted: jax.Array  # int32 [devices, A], their places in the bank
+    size: int  # of the bank: all its slots, or those that the step has cut it down to
+
+
+def own_slots(
+    ctx: Any, rows: int, banks: Mapping[str, tuple[str | None, int]], manual: Manual
+) -> tuple[Any, dict[str, Slots]]:
+    """Cuts the routes of a device's rows down to the slots that these go through.
+
+    Returns (the Context with them, {plug: what everybody wants}) for the plugs of `banks` that are
+    routed by row, over more slots than a device has rows.
+    """
+    chosen: dict[str, Slots] = {}
+    for key in {key for key, _ in banks.values() if key}:
+        route = ctx.ids.routes.get(key)
+        if route is None or route.index.ndim != 1 or route.weights is not None:
+            continue
+        slots = {plug: count for plug, (own, count) in banks.items() if own == key}
+        sizes = {p: n if route.active is None else len(route.active) for p, n in slots.items()}
+        if rows >= min(sizes.values()):
+            continue
+        beyond = max(slots.values())  # fills up: no row goes through it
+        active = jnp.unique(route.index, size=rows, fill_value=beyond)
+        wanted = gather(active[None], 0, manual)
+        if route.active is not None:
+            wanted = jnp.searchsorted(route.active, wanted).astype(jnp.int32)
+        ctx = ctx.replace(ids=ctx.ids.with_route(key, route.replace(active=active)))
+        chosen |= {plug: Slots(wanted, size) for plug, size in sizes.items()}
+    return ctx, chosen
+
+
+def exchanged(bank: jax.Array, dim: int, slots: jax.Array, manual: Manual) -> jax.Array:
+    """A device's part, along `dim`, of all slots -> its own slots, whole.
+
+    bank: [R, ...]; slots: [devices, A], whose are wanted where -> [A, ...].
+    """
+    wanted = jnp.take(bank, slots.reshape(-1), axis=0, mode="clip")
+    wanted = wanted.reshape(*slots.shape, *bank.shape[1:])
+    own = jax.lax.all_to_all(wanted, manual.axis, 0, dim + 1, tiled=True)[0]
+    return checkpoint_name(own, SLOTS)
 
 
 def _name(kind: str, prefix: str, path: tuple[Any, ...]) -> str:

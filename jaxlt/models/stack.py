@@ -23,17 +23,18 @@ from jaxlt.models.layers import (
     constrain,
     fan_in_truncated,
 )
-from jaxlt.models.manual import Manual, manual_now, run_by_hand
+from jaxlt.models.manual import SLOTS, Manual, manual_now, run_by_hand
 from jaxlt.modules.boxed import boxed
 from jaxlt.modules.site import Plug, Site
 
 OUTSIDE = ("embed", "unembed", "final_norm")  # sites that are in no layer
 POLICIES = {
     "full": jax.checkpoint_policies.nothing_saveable,
-    # What a fused attention says is no product that JAX can see, and dear to compute again.
+    # What a fused attention says is no product that JAX can see, and dear to compute again; slots
+    # of banks are small, and dear to send again.
     "dots": jax.checkpoint_policies.save_from_both_policies(
         jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-        jax.checkpoint_policies.save_only_these_names(fused_attention.NAME),
+        jax.checkpoint_policies.save_only_these_names(fused_attention.NAME, SLOTS),
     ),
     "dots_all": jax.checkpoint_policies.dots_saveable,
 }
@@ -256,6 +257,7 @@ class Stack(nn.Module):
             (*specs, cross if cross is None else cross.specs(rows)),
             # Plugs that work on a weight itself do so in its own precision.
             None if any(changes_kernels(plug) for plug in cfg.plugs) else cfg.compute_dtype,
+            {plug.name: (plug.key, plug.routes) for plug in cfg.plugs if plug.routes > 1},
         )
 
 

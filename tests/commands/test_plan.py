@@ -56,7 +56,11 @@ def test_dry_run_prints_the_plan_and_leaves_no_trace(capsys, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("mesh", [{"data": 8}, {"data": 1, "fsdp": 4, "tensor": 2}], ids=str)
+@pytest.mark.parametrize(
+    "mesh",
+    [pytest.param({"data": 8}, marks=pytest.mark.slow), {"data": 1, "fsdp": 4, "tensor": 2}],
+    ids=str,
+)
 def test_memory_is_what_the_arrays_take(tmp_path, mesh, quick_compile):
     plugs = (plug(Bottleneck, "lang", reduction_factor=4),)
     given = jobs.job(

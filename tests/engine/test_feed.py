@@ -115,6 +115,7 @@ def test_slots_take_turns_beside_the_rows_own_languages():
     assert sorted(seen[:2]) == sorted(seen[2:]) == [0, 2]
 
 
+@pytest.mark.slow
 def test_a_run_whose_languages_take_turns(tmp_path):
     lang = plug(Bottleneck, "lang", reduction_factor=4, key="source", routes=3)
     ends = []

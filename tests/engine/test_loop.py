@@ -202,6 +202,7 @@ def test_skipping_a_step_leaves_the_state_and_tells_of_it(tmp_path):
     jobs.assert_identical({n: states[3][n] for n in names}, {n: states[2][n] for n in names})
 
 
+@pytest.mark.slow
 def test_max_loss_stops_or_skips(tmp_path):
     with pytest.raises(UserError, match=r"is above TrainConfig\.max_loss = 0\.5"):
         jobs.run(jobs.job(max_loss=0.5), tmp_path / "stop")
@@ -224,7 +225,8 @@ def test_max_loss_stops_or_skips(tmp_path):
     assert not np.array_equal(first.trainable[name], result.state.trainable[name])
 
 
-@pytest.mark.parametrize("dtype", [pytest.param("bfloat16", marks=pytest.mark.slow), "float16"])
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_low_precision_trains_and_resumes(tmp_path, dtype):
     given = jobs.job(steps=20, every=10, model={"dtype": dtype})
     half = dataclasses.replace(given, train=dataclasses.replace(given.train, steps=10))
@@ -238,6 +240,7 @@ def test_low_precision_trains_and_resumes(tmp_path, dtype):
     jobs.assert_identical(jobs.content(parts), jobs.content(whole))
 
 
+@pytest.mark.slow
 def test_accumulation_is_the_same_step(tmp_path):
     losses = {}
     for parts in (1, 4):

@@ -136,6 +136,7 @@ def test_what_is_encoded():
     assert widths(0) == widths(16) == [16] and widths(65) == [16, 32, 64, 128]
 
 
+@pytest.mark.slow
 def test_several_answers_forced_tokens_and_sets(trained):
     given, path, _ = trained
     predictor, rows = opened(given, path), rows_of(5)

@@ -52,6 +52,7 @@ def test_the_first_step_of_a_start_is_never_among_them():
     assert list(Steps(3, 4).among(range(3, 0))) == []  # a run that ended already
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick_compile")
 def test_a_traced_run_ends_with_the_same_bits(tmp_path):
     found, stream = [], io.StringIO()

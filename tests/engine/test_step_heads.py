@@ -66,9 +66,8 @@ def graded(heads):
     return jax.jit(jax.value_and_grad(lambda p, b: batch_loss(spec, p, b, None), has_aux=True))
 
 
-@pytest.mark.parametrize(
-    "heads", [TWO, pytest.param(ALL, marks=pytest.mark.slow)], ids=["two", "all"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("heads", [TWO, ALL], ids=["two", "all"])
 def test_heads_together_are_each_alone_on_its_rows(heads):
     batch = make_rows(len(heads) * 4, heads)
     flat = params_of(encoder(heads))

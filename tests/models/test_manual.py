@@ -88,7 +88,8 @@ def test_modules_alone():
     same(config, MESHES["data"], make_batch(8), **trainable)
 
 
-@pytest.mark.parametrize("routing", ["blocks", pytest.param("ragged", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("routing", ["blocks", "ragged"])
 def test_a_product_by_route_that_is_itself_split_over_rows(routing):
     """A device's rows divide by the mesh once more: they are not to be split again."""
     lang = plug(Bottleneck, "lang", key="source", routes=3, reduction_factor=4, routing=routing)
@@ -168,6 +169,29 @@ def test_gradients_leave_in_parts():
     scattered = [line for line in text.splitlines() if " reduce-scatter(" in line]
     kernels = [n for n in program.layout.leaves if "/layers/" in n and n.endswith("kernel")]
     assert len(scattered) >= len(kernels)
+
+
+def test_a_device_gathers_the_slots_of_its_rows_alone():
+    """Four rows a device and eleven slots: no bank is whole anywhere."""
+    lang = plug(Bottleneck, "lang", key="source", routes=11, reduction_factor=4)
+    config = make_config(plugs=(lang,), **SCANNED)
+    spec = make_spec(config, MESHES["fsdp"], trainable=("modules/.*",), collectives="hand")
+    program = build(spec)
+    text = compile_train(program, abstract_batch(config, 16, 9, 7, program)).as_text()
+    lines = [line.strip() for line in text.splitlines()]
+    assert [line for line in lines if " all-to-all(" in line and "f32[1,4,4,4]" in line]
+    assert not [line for line in lines if " all-gather(" in line and "f32[11," in line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [8, 16])
+def test_more_slots_than_rows_of_a_device(rows):
+    """With eight rows the step itself has cut the banks down to eight of the eleven slots."""
+    lang = plug(Bottleneck, "lang", key="source", routes=11, reduction_factor=4)
+    task = plug(Bottleneck, "task", reduction_factor=4)
+    config = make_config(plugs=(lang, task), **SCANNED)
+    batch = make_batch(rows, languages=11)
+    same(config, MESHES["data"], batch, trainable=("modules/.*",))
 
 
 def test_where_it_cannot_be():

@@ -33,6 +33,7 @@ def test_a_slice_that_goes_while_its_queued_resource_stays(cloud: Cloud) -> None
     assert keeper.returncode == 143 and "pod is PREEMPTED" in said
 
 
+@pytest.mark.slow
 def test_a_run_that_is_asked_to_go_by_somebody_else_is_no_crash(cloud: Cloud) -> None:
     keeper = cloud.start("run.sh", "--yes", "--max-crashes=0", *cloud.train(120))
     cloud.until(lambda: cloud.step() > 2)
