@@ -76,7 +76,12 @@ def test_a_run_takes_what_was_measured(tmp_path, modules):
         run(given(steps), tmp_path / str(steps), source())
         return time.process_time() - began
 
-    found = measure(*planned(given(4)))
+    def a_step(turn):
+        return (took(44 + turn) - took(5 + turn)) / 39
+
+    plan = planned(given(4))
     took(4)
-    step = (took(44) - took(5)) / 39
-    assert found.processor_seconds == pytest.approx(step, rel=0.25)
+    # In turns, and the least of each: what else the machine does only adds.
+    turns = [(measure(*plan).processor_seconds, a_step(turn)) for turn in range(3)]
+    found, step = (min(side) for side in zip(*turns, strict=True))
+    assert found == pytest.approx(step, rel=0.25)
