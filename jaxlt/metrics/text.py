@@ -1,8 +1,11 @@
 """Scores of generated text, by sacrebleu: BLEU, chrF++, BLEU over SentencePiece; length ratio.
 
+    bleu(["我很好"], ["我很好。"], tokenize=tokenizer_of("zho_Hans"))
+
 BLEU and chrF are percents, as everywhere; a reference is a text, or a list of several.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,12 +13,47 @@ from typing import Any, NoReturn
 
 import numpy as np
 from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.utils import SACREBLEU_DIR
 
 from jaxlt.errors import UserError, nearest
 from jaxlt.metrics.statistics import Statistics, answers, check_pairs, ratio, texts
 
-_TOKENIZERS = ("13a", "intl", "zh", "char", "none", "ja-mecab", "ko-mecab")
+TOKENIZERS = ("13a", "intl", "zh", "char", "none", "ja-mecab", "ko-mecab", "flores200")
 _SMOOTHING = ("exp", "floor", "add-k", "none")
+_FLORES = ("models", "flores200sacrebleuspm")  # where sacrebleu keeps the model, in its folder
+_FLORES_FROM = "https://tinyurl.com/flores200sacrebleuspm"
+# Scripts without spaces between words; Chinese has sacrebleu's own tokenizer.
+_CHINESE = ("zho", "zh", "cmn", "yue", "wuu", "hak", "nan", "lzh")
+_UNSPACED = ("tha", "th", "lao", "lo", "khm", "km", "mya", "my", "bod", "bo", "dzo", "dz")
+_UNSPACED_SCRIPTS = ("Thai", "Laoo", "Khmr", "Mymr", "Tibt")
+_MECAB = {"jpn": ("ja-mecab", "char"), "kor": ("ko-mecab", "13a")}  # else, without its package
+
+
+def tokenizer_of(language: str) -> str:
+    """Returns the tokenizer of BLEU for a language's code (`zho_Hans`, `zho`, `zh`).
+
+    Chinese has `zh`; Japanese and Korean sacrebleu's own (sacrebleu[ja], sacrebleu[ko]), or where
+    that is not installed characters and 13a; Thai, Lao, Khmer, Burmese and Tibetan characters; all
+    others 13a. What was taken is in the score's signature.
+    """
+    first, *more = language.replace("-", "_").split("_")
+    code = {"ja": "jpn", "ko": "kor"}.get(first.lower(), first.lower())
+    script = next((part for part in more if len(part) == 4), "")  # not the region of zh_TW
+    if script in ("Hans", "Hant") or (code in _CHINESE and script in ("", "Hani")):
+        return "zh"
+    if code in _MECAB:
+        wanted, instead = _MECAB[code]
+        return wanted if _is_there(wanted) else instead
+    return "char" if code in _UNSPACED or script in _UNSPACED_SCRIPTS else "13a"
+
+
+@functools.cache
+def _is_there(tokenizer: str) -> bool:
+    try:
+        BLEU(tokenize=tokenizer)
+    except (ImportError, RuntimeError):
+        return False
+    return True
 
 
 def bleu(
@@ -28,7 +66,8 @@ def bleu(
 ) -> Statistics:
     """Returns sacrebleu's BLEU; its signature, precisions and lengths are in the details.
 
-    `13a` parts words at spaces: text without them wants `zh`, `ja-mecab` or `char`, or spbleu.
+    `13a` parts words at spaces: text without them wants `zh`, `ja-mecab` or `char` (tokenizer_of
+    knows which), or pieces: `flores200`, whose model sacrebleu keeps, or any with spbleu.
     """
     return _bleu_statistics(_bleu(tokenize, lowercase, smooth), predictions, references)
 
@@ -102,13 +141,20 @@ def length_ratio(
 
 
 def _bleu(tokenize: str, lowercase: bool, smooth: str) -> BLEU:
-    if tokenize not in _TOKENIZERS:
+    if tokenize not in TOKENIZERS:
         if tokenize in BLEU.TOKENIZERS:
             raise UserError(
                 f"BLEU with the tokenizer {tokenize!r} is the metric 'spbleu' here, with "
                 "model= the path of its SentencePiece model: nothing is downloaded."
             )
-        _unknown("tokenizer of BLEU", tokenize, _TOKENIZERS)
+        _unknown("tokenizer of BLEU", tokenize, TOKENIZERS)
+    model = Path(SACREBLEU_DIR, *_FLORES)
+    if tokenize == "flores200" and not model.is_file():
+        raise UserError(
+            f"The tokenizer 'flores200' of BLEU is a SentencePiece model, which is not at "
+            f"'{model}', and nothing is downloaded here: put it there (it is at {_FLORES_FROM}), "
+            "or use the metric 'spbleu' with model= its path."
+        )
     if smooth not in _SMOOTHING:
         _unknown("smoothing of BLEU", smooth, _SMOOTHING)
     try:

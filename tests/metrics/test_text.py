@@ -123,7 +123,8 @@ def test_empty_outputs_score_nothing() -> None:
     ("settings", "says"),
     [
         ({"tokenize": "13"}, "Did you mean '13a'"),
-        ({"tokenize": "flores200"}, "spbleu"),
+        ({"tokenize": "flores101"}, "spbleu"),
+        ({"tokenize": "flores200"}, "nothing is downloaded"),
         ({"smooth": "expo"}, "Did you mean 'exp'"),
     ],
 )
@@ -147,3 +148,41 @@ def test_many_sums_at_once_are_each_alone() -> None:
     assert both[1] == pytest.approx(
         BLEU(smooth_method="add-k").corpus_score(SYSTEM[:4], [REFERENCES[:4]]).score
     )
+
+
+@pytest.mark.parametrize(
+    ("language", "tokenizer"),
+    [
+        *((name, "zh") for name in ("zho_Hans", "zho_Hant", "yue_Hant", "zh", "zh_TW", "cmn")),
+        *((name, "char") for name in ("tha_Thai", "th", "lao_Laoo", "khm", "mya_Mymr", "bod_Tibt")),
+        *((name, "13a") for name in ("swh_Latn", "eng", "nan_Latn", "hin_Deva", "")),
+    ],
+)
+def test_the_tokenizer_of_a_language(language, tokenizer) -> None:
+    assert text.tokenizer_of(language) == tokenizer
+
+
+@pytest.mark.parametrize(("name", "instead"), [("ja", "char"), ("ko", "13a")])
+def test_the_tokenizer_of_a_language_that_wants_a_package(name, instead) -> None:
+    """sacrebleu's own where its package is installed; a score says which it was."""
+    taken = text.tokenizer_of({"ja": "jpn_Jpan", "ko": "kor_Hang"}[name])
+    try:
+        BLEU(tokenize=f"{name}-mecab")
+        assert taken == f"{name}-mecab"
+    except RuntimeError:
+        assert taken == instead
+    made = text.bleu(["東京に行く"], ["東京へ行く"], tokenize=taken)
+    assert f"tok:{taken}" in made.details["signature"]
+
+
+def test_flores200_where_its_model_is_there(pieces, tmp_path, monkeypatch) -> None:
+    """sacrebleu's tokenizer reads a model that lies where it would download it to."""
+    from sacrebleu.tokenizers import tokenizer_spm
+
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "flores200sacrebleuspm").write_bytes(pieces.read_bytes())
+    for module in (text, tokenizer_spm):
+        monkeypatch.setattr(module, "SACREBLEU_DIR", str(tmp_path))
+    made = text.bleu(SYSTEM, REFERENCES, tokenize="flores200")
+    assert "tok:flores200" in made.details["signature"]
+    assert made.total() == pytest.approx(text.spbleu(SYSTEM, REFERENCES, model=pieces).total())
