@@ -1,18 +1,20 @@
 """Corpora in a folder: which files belong together, their language and their split, by file name.
 
-    find(("ud/",), CONLLU)      # Corpus('en_ewt', 'eng_Latn', {'train': (...), 'test': (...)}), ...
+    find(("ud/",), CONLLU, "treebank")  # Corpus('en_ewt', 'eng_Latn', {'train': (...), ...}), ...
 
-A name is `<language>_<anything>-<split>.<ending>`: en_ewt-train.conllu.gz, eng_Latn.txt.gz,
-sib200_dev.tsv. Codes are brought to one form, as the languages table has it; one that is unknown
+Files are named as the collections of jaxlt.data.layouts publish them, or
+`<language>_<anything>-<split>.<ending>`: en_ewt-train.conllu.gz, eng_Latn.txt.gz, sib200_dev.tsv.
+Codes are brought to one form, as the languages table has it; one that is unknown
 there is kept as it stands, and can be reported with the nearest (`Codes.report`).
 """
 
+import functools
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
 
-from jaxlt.data import files
+from jaxlt.data import files, layouts
 from jaxlt.data.languages import LanguageTable, parse, same_language
 from jaxlt.data.readers import tables
 from jaxlt.data.readers.problems import Problems
@@ -24,11 +26,9 @@ LINES = tuple(f".txt{pack}" for pack in ("", *files.PACKED))
 TABLES = tables.ENDINGS
 ALL = (*CONLLU, *IOB2, *LINES, *TABLES)
 
-_SPLITS = {"train": "train", "test": "test", "dev": "validation", "valid": "validation"}
-_SPLITS["validation"] = "validation"
-_SPLIT = re.compile(rf"(?:^|[-_.])({'|'.join(_SPLITS)})$")
-_CODE = re.compile(r"[A-Za-z]{2,3}(?:[-_](?:[A-Z][a-z]{3}|[A-Z]{2}))?(?![^_-])")
+_log = logging.getLogger(__name__)
 _PLAIN = re.compile(r"[a-z]{2,3}(?:[-_][A-Z][a-z]{3})?")
+_REGION = re.compile(r"[-_][A-Z]{2}$")
 _WHOLE = re.compile(r"[a-z]{2,3}_[A-Z][a-z]{3}")
 
 
@@ -72,10 +72,9 @@ class Codes:
             + ". A table of your own can name them."
         )
 
-    def of_name(self, name: str) -> str:
-        """Returns the language that a file's name begins with, or "" for none."""
-        match = _CODE.match(name)
-        return self.of(match[0]) if match else ""
+    def of_place(self, place: layouts.Place) -> str:
+        """Returns the language that a file's name says, or "" for none."""
+        return self.of(place.language) if place.language else ""
 
 
 def check_twins(names: Mapping[str, Sequence[str]]) -> None:
@@ -97,53 +96,71 @@ def check_twins(names: Mapping[str, Sequence[str]]) -> None:
             )
 
 
-def stem(path: str) -> tuple[str, str]:
-    """Returns (name without ending and split, split or "") of a path."""
-    name = PurePosixPath(path).name
-    ending = max((e for e in ALL if name.endswith(e)), key=len, default="")
-    name = name.removesuffix(ending)
-    match = _SPLIT.search(name)
-    return (name[: match.start()], _SPLITS[match[1]]) if match else (name, "")
+def walk(sources: Sequence[str], endings: Sequence[str], holds: str | None = None) -> list[str]:
+    """Returns all files with these endings, in folders at any depth, as paths or by pattern.
 
+    With `holds`, those of published collections of it ("": of any) are among them, whatever their
+    endings; what is left out of a collection (layouts.Place) is not.
+    """
 
-def walk(sources: Sequence[str], endings: Sequence[str]) -> list[str]:
-    """Returns all files with these endings, in folders at any depth, as paths or by pattern."""
+    out: dict[str, int] = {}
+
+    def wanted(path: str) -> bool:
+        place = None if holds is None else layouts.published(path, holds)
+        if place and place.left_out:
+            out[place.left_out] = out.get(place.left_out, 0) + 1
+        return not place.left_out if place else path.endswith(tuple(endings))
+
     found: list[str] = []
     for source in sources:
         if files.exists(source):
-            found += _below(source, tuple(endings))
+            found += filter(wanted, _below(source))
         elif any(c in source for c in "*?["):
-            found += [p for p in files.matches(source) if p.endswith(tuple(endings))]
+            found += filter(wanted, files.matches(source))
         else:
             raise UserError(files.missing(source))
+    for why, count in out.items():
+        if not found:
+            raise UserError(f"{', '.join(sources)}: jaxlt does not read {why}.")
+        _tell(f"{count} files of {', '.join(sources)} are left out: {why}.")
     return list(dict.fromkeys(found))
 
 
-def _below(path: str, endings: tuple[str, ...]) -> list[str]:
+@functools.cache  # once a run, however often the folder is walked
+def _tell(what: str) -> None:
+    _log.warning("%s", what)
+
+
+def _below(path: str) -> list[str]:
     if not files.is_folder(path):
-        return [path] if path.endswith(endings) else []
-    return [p for inner in files.listing(path) for p in _below(inner, endings)]
+        return [path]
+    return [p for inner in files.listing(path) for p in _below(inner)]
 
 
 def find(
     sources: Sequence[str],
     endings: Sequence[str],
+    holds: str,
     names: Sequence[str] = (),
     codes: Codes | None = None,
 ) -> tuple[Corpus, ...]:
-    """Returns the corpora of sources, sorted by name; `names` keeps those, and demands them."""
+    """Returns the corpora of sources, sorted by name; `names` keeps those, and demands them.
+
+    holds: what they are, as jaxlt.data.layouts says it of published collections.
+    """
     codes = codes or Codes()
-    by_name: dict[str, dict[str, list[str]]] = {}
-    for path in walk(sources, endings):
-        name, split = stem(path)
-        by_name.setdefault(name, {}).setdefault(split, []).append(path)
-    for name, splits in by_name.items():
-        for paths in splits.values():
-            if len(paths) > 1:
-                raise UserError(
-                    f"The corpus '{name}' is there more than once: {', '.join(sorted(paths))}. "
-                    "Read these folders one by one."
-                )
+    by_name: dict[str, dict[str, dict[str, str]]] = {}  # split -> part of it -> path
+    places: dict[str, layouts.Place] = {}
+    for path in walk(sources, endings, holds):
+        place = layouts.place(path, holds)
+        parts = by_name.setdefault(place.corpus, {}).setdefault(place.split, {})
+        if place.part in parts:
+            raise UserError(
+                f"The corpus '{place.corpus}' is there more than once: "
+                f"{', '.join(sorted((parts[place.part], path)))}. Read these folders one by one."
+            )
+        parts[place.part] = path
+        places[place.corpus] = place
     for name in names:
         if name not in by_name:
             raise UserError(
@@ -152,9 +169,96 @@ def find(
     if not by_name:
         raise UserError(f"There is no {' or '.join(endings)} file in {', '.join(sources)}.")
     return tuple(
-        Corpus(name, codes.of_name(name), {s: tuple(p) for s, p in by_name[name].items()})
+        Corpus(
+            name,
+            codes.of_place(places[name]),
+            {split: tuple(parts[p] for p in sorted(parts)) for split, parts in found.items()},
+        )
         for name in sorted(names or by_name)
+        for found in [by_name[name]]
     )
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Files whose lines say the same: `paths` by language; `split` is "" where names say none."""
+
+    split: str
+    paths: Mapping[str, str] = field(hash=False)
+
+
+def aligned(sources: Sequence[str], codes: Codes | None = None) -> tuple[Aligned, ...]:
+    """Returns the groups of line-aligned files: a corpus's split, in two or more languages.
+
+    Of two texts in one language (eng and eng-GB of NTREX) the one whose name says no region has
+    the language's code, and the other keeps its own.
+    """
+    codes = codes or Codes()
+    groups: dict[tuple[str, str], dict[str, str]] = {}
+    for path in walk(sources, LINES, "aligned"):
+        place = layouts.place(path, "aligned")
+        if not place.language:
+            continue
+        group = groups.setdefault((place.corpus if place.holds else "", place.split), {})
+        if place.language in group:
+            raise UserError(
+                f"Two files are the '{place.language}' of the parallel text: "
+                f"{group[place.language]}, {path}. Keep one, or read their folders one by one."
+            )
+        group[place.language] = path
+    found = []
+    for (_, split), group in sorted(groups.items()):
+        paths: dict[str, str] = {}
+        for raw in sorted(group, key=lambda raw: (_REGION.search(raw) is not None, raw)):
+            code = codes.of(raw)
+            paths[raw.replace("-", "_") if code in paths else code] = group[raw]
+        if len(paths) > 1:
+            found.append(Aligned(split, paths))
+    return tuple(found)
+
+
+def table_files(sources: Sequence[str], kind: str) -> tuple[str, ...]:
+    """Returns the tables of a kind in sources; of published ones that are there twice, the first.
+
+    XNLI has each as .tsv and as .jsonl. Files that hold the same otherwise are a UserError; those
+    of collections of another kind are left aside.
+    """
+    endings = (*TABLES, *tables.SQUAD) if kind == "questions" else TABLES
+    kept: dict[tuple[str, str, str], str] = {}
+    own: list[str] = []
+    for path in walk(sources, endings, kind):
+        place = layouts.published(path, kind)
+        if place is None:
+            others = (other for other in ("questions", "pairs") if other != kind)
+            if not any(layouts.published(path, other) for other in others):
+                own.append(path)
+            continue
+        key = (place.corpus, place.split, "" if place.language_in_ids else place.language)
+        twins = [
+            p for k, p in kept.items() if k[:2] == key[:2] and (k == key or "" in (k[2], key[2]))
+        ]
+        if twins and not _copies(twins[0], path):
+            raise UserError(
+                f"'{twins[0]}' and '{path}' both hold the split '{place.split}' of "
+                f"'{place.corpus}': name one of them."
+            )
+        if not twins or _rank(path) < _rank(twins[0]):
+            kept[key] = path
+    if not own and not kept:
+        raise UserError(f"There is no table in {', '.join(sources)}.")
+    return tuple(sorted([*own, *kept.values()]) if kept else own)
+
+
+def _rank(path: str) -> int:
+    return next(i for i, e in enumerate((*TABLES, *tables.SQUAD)) if path.endswith(e))
+
+
+def _copies(one: str, other: str) -> bool:
+    """Says whether two paths differ in their endings alone."""
+    stems = {
+        path.rpartition(".")[0].removesuffix(".tsv").removesuffix(".jsonl") for path in (one, other)
+    }
+    return len(stems) == 1
 
 
 def own_keys(path: str) -> dict[str, str]:
@@ -180,6 +284,6 @@ def kind_of(path: str) -> str:
         return tables.read(path)[0]
     names = [name for name in tables.header(path) if name != "id"]
     codes = Codes()
-    if len(names) > 1 and all(_WHOLE.fullmatch(name) and codes.of_name(name) for name in names):
+    if len(names) > 1 and all(_WHOLE.fullmatch(name) and codes.of(name) for name in names):
         return "wide"
     return tables.layout_of(tables.header(path), path).kind

@@ -118,6 +118,11 @@ def is_folder(path: str) -> bool:
     return bool(_gfile().isdir(path)) if is_remote(path) else os.path.isdir(path)
 
 
+def absolute(path: str) -> str:
+    """Returns a path from its root on, with '/' between its parts."""
+    return path if is_remote(path) else os.path.abspath(path).replace(os.sep, "/")
+
+
 def listing(folder: str) -> list[str]:
     """Returns the paths of what lies in a folder, sorted, hidden files left out."""
     names = _gfile().listdir(folder) if is_remote(folder) else os.listdir(folder)

@@ -131,7 +131,7 @@ def lines(
     """
     problems = problems or Problems()
     some = False
-    plain = not only and path.endswith(tuple(e for e in TEXT if e.startswith(".txt")) + PAIRS)
+    plain = not only and not path.endswith(tuple(e for e in TEXT if not e.startswith(".txt")))
     for item in _plain(path, problems) if plain else _column(path, problems, only):
         some = True
         yield item

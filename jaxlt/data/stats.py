@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxlt.data import corpora, files, sources
+from jaxlt.data import corpora, files, layouts, sources
 from jaxlt.data.batches import digest
 from jaxlt.data.readers import bitext, conllu, iob2, tables
 from jaxlt.data.readers.problems import Bad, Problems
@@ -46,13 +46,13 @@ def count(paths: Sequence[str], memory: Path, bad: Bad = "strict") -> tuple[list
     found: list[Count] = []
     notes: list[str] = []
     codes, keys = corpora.Codes(), functools.cache(corpora.own_keys)
-    for path in corpora.walk(paths, tuple(dict.fromkeys(_ENDINGS))):
+    for path in corpora.walk(paths, tuple(dict.fromkeys(_ENDINGS)), holds=""):
         kind = _kind(path)
         if not kind:
             notes.append(f"{path}: its columns fit no kind of table known here")
             continue
-        name, split = corpora.stem(path)
-        own = codes.of_name(name)
+        place = layouts.place(path, "aligned" if kind == "text" else kind)
+        name, split, own = place.corpus, place.split, codes.of_place(place)
         problems = Problems(bad)
         for language, said, items, tokens, size in _remembered(path, kind, memory, problems):
             known = keys(path) if kind == "texts" else {}
@@ -70,13 +70,18 @@ def count(paths: Sequence[str], memory: Path, bad: Bad = "strict") -> tuple[list
 
 def _kind(path: str) -> str:
     """Returns what a file holds, "" for a table of unknown columns."""
+    place = layouts.published(path)
+    if place and place.holds == "aligned":
+        return "text"
+    if place and place.holds == "entities" and iob2.holds_tags(path):
+        return "entities"
     for kind, endings in (("treebank", corpora.CONLLU), ("entities", corpora.IOB2)):
         if path.endswith(endings):
             return kind
     if path.endswith(corpora.LINES):
         return "text"
     try:
-        return corpora.kind_of(path)
+        return corpora.kind_of(path) if path.endswith((*corpora.TABLES, *tables.SQUAD)) else ""
     except UserError:
         return "text" if path.endswith(sources.TEXT) and _has_text(path) else ""
 

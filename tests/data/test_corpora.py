@@ -3,7 +3,8 @@
 import pytest
 
 from jaxlt.data import corpora
-from jaxlt.data.corpora import CONLLU, Codes, find, kind_of, own_keys, stem
+from jaxlt.data.corpora import CONLLU, Codes, find, kind_of, own_keys
+from jaxlt.data.layouts import place
 from jaxlt.errors import UserError
 
 
@@ -19,29 +20,30 @@ from jaxlt.errors import UserError
     ],
 )
 def test_names_say_language_and_split(path, name, split, language):
-    assert stem(path) == (name, split)
-    assert Codes().of_name(name) == language
+    said = place(path)
+    assert (said.corpus, said.split) == (name, split)
+    assert Codes().of_place(said) == language
 
 
 def test_files_of_one_name_are_one_corpus(tmp_path):
     for name in ("ud/en_ewt-train.conllu", "ud/en_ewt-test.conllu.gz", "pud/de_pud-test.conllu"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
-    found = find((str(tmp_path),), CONLLU)
+    found = find((str(tmp_path),), CONLLU, "treebank")
     assert [(c.name, c.language, sorted(c.paths)) for c in found] == [
         ("de_pud", "deu_Latn", ["test"]),
         ("en_ewt", "eng_Latn", ["test", "train"]),
     ]
-    assert [c.name for c in find((str(tmp_path / "*" / "*.gz"),), CONLLU)] == ["en_ewt"]
+    assert [c.name for c in find((str(tmp_path / "*" / "*.gz"),), CONLLU, "treebank")] == ["en_ewt"]
     with pytest.raises(UserError, match=r"no corpus 'en_ewd'.*Did you mean 'en_ewt'"):
-        find((str(tmp_path),), CONLLU, ("en_ewd",))
+        find((str(tmp_path),), CONLLU, "treebank", ("en_ewd",))
     (tmp_path / "pud" / "en_ewt-test.conllu").write_text("x")
     with pytest.raises(UserError, match="'en_ewt' is there more than once"):
-        find((str(tmp_path),), CONLLU)
+        find((str(tmp_path),), CONLLU, "treebank")
     with pytest.raises(UserError, match=r"There is no \.iob2"):
-        find((str(tmp_path),), corpora.IOB2)
+        find((str(tmp_path),), corpora.IOB2, "entities")
     with pytest.raises(UserError, match="no file or folder"):
-        find((str(tmp_path / "none"),), CONLLU)
+        find((str(tmp_path / "none"),), CONLLU, "treebank")
 
 
 def test_unknown_codes_are_reported_with_the_nearest():

@@ -3,20 +3,24 @@
     for sentence in iob2.read("en_ewt-test.iob2.gz"):
         sentence.tokens, sentence.tags, sentence.spans()    # (start, end, label)
 
-A line that begins with '#' and has no tab is a comment (a token may be '#'). An I- that continues
-nothing is repaired to B- (`orphans='repair'`), refused ('refuse'), or left as it is ('keep').
+A space may stand for the tab, as in MasakhaNER, and a token begin with its language, as in WikiANN
+(`en:Paris`, in the folder `en`), which is taken off. A line that begins with '#' and is no token
+with its tag is a comment (a token may be '#'). An I- that continues nothing is repaired to B-
+(`orphans='repair'`), refused ('refuse'), or left as it is ('keep').
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Literal, NamedTuple, get_args
 
-from jaxlt.data import files
+from jaxlt.data import files, layouts
 from jaxlt.data.readers.lines import Raw, check_field, raw_lines, text_lines
 from jaxlt.data.readers.problems import Problems
 from jaxlt.errors import UserError, nearest
 
 Orphans = Literal["repair", "refuse", "keep"]
+_FIRST_LINES = 20  # of a file, by which it is known
 
 
 class Span(NamedTuple):
@@ -64,11 +68,36 @@ def read(
 ) -> Iterator[Tagged]:
     """Yields the sentences of a file; one with a malformed line is a problem, and left out."""
     problems = problems or Problems()
-    return parse(raw_lines(path, problems), path, problems, orphans)
+    return parse(raw_lines(path, problems), path, problems, orphans, _folder_mark(path))
 
 
-def parse(lines: Raw, path: str, problems: Problems, orphans: Orphans) -> Iterator[Tagged]:
-    """Yields the sentences of numbered lines; `path` names them in messages."""
+def _folder_mark(path: str) -> str:
+    """Returns what WikiANN writes before each token of a file, "" for a file of no such layout."""
+    if not layouts.published(path, "entities"):
+        return ""
+    return f"{PurePosixPath(files.absolute(path)).parent.name}:"
+
+
+def holds_tags(path: str) -> bool:
+    """Says whether a file is of tokens with their tags, by its first lines."""
+    skipped, seen = Problems("skip"), 0
+    for _, line in text_lines(raw_lines(path, skipped), path, skipped):
+        if line.strip() and not _comment(line):
+            if _fault(*_columns(line), "O", "keep"):
+                return False
+            seen += 1
+        if seen == _FIRST_LINES:
+            break
+    return bool(seen)
+
+
+def parse(
+    lines: Raw, path: str, problems: Problems, orphans: Orphans, mark: str = ""
+) -> Iterator[Tagged]:
+    """Yields the sentences of numbered lines; `path` names them in messages.
+
+    mark: what stands before all tokens, or before none, and is taken off.
+    """
     known = get_args(Orphans)
     if orphans not in known:
         raise UserError(
@@ -77,17 +106,26 @@ def parse(lines: Raw, path: str, problems: Problems, orphans: Orphans) -> Iterat
         )
     block: list[tuple[int, str]] = []
     broken = problems.count
+    first = True
     for number, line in text_lines(lines, path, problems):
         if line and not line.isspace():
+            if first and not line.startswith(mark):
+                mark = ""
+            first = False
             block.append((number, line))
             continue
-        yield from _sentence(block, path, problems, orphans, problems.count > broken)
+        yield from _sentence(block, path, problems, orphans, problems.count > broken, mark)
         block, broken = [], problems.count
-    yield from _sentence(block, path, problems, orphans, problems.count > broken)
+    yield from _sentence(block, path, problems, orphans, problems.count > broken, mark)
 
 
 def _sentence(
-    block: list[tuple[int, str]], path: str, problems: Problems, orphans: Orphans, broken: bool
+    block: list[tuple[int, str]],
+    path: str,
+    problems: Problems,
+    orphans: Orphans,
+    broken: bool,
+    mark: str,
 ) -> Iterator[Tagged]:
     tokens: list[str] = []
     tags: list[str] = []
@@ -95,17 +133,21 @@ def _sentence(
     if broken:  # a line of it was no text
         return
     for number, line in block:
-        if line.startswith("#") and "\t" not in line and not tokens:
+        if not tokens and _comment(line):
             comments.append(line)
             continue
-        token, tab, tag = line.partition("\t")
-        fault = _fault(token, tab, tag, tags[-1] if tags else "O", orphans)
+        token, gap, tag = _columns(line)
+        fault = _fault(token, gap, tag, tags[-1] if tags else "O", orphans)
+        if not fault and not token.startswith(mark):
+            fault = f"the token '{token[:40]}' lacks '{mark}', with which the file's others begin."
+        if not fault and token == mark:
+            fault = f"there is no token after '{mark}'."
         if fault:
             problems.at(path, number, fault)
             return
         if orphans == "repair" and _orphan(tag, tags[-1] if tags else "O"):
             tag = "B" + tag[1:]
-        tokens.append(token)
+        tokens.append(token.removeprefix(mark))
         tags.append(tag)
     if tokens:
         yield Tagged(tuple(tokens), tuple(tags), tuple(comments))
@@ -113,10 +155,32 @@ def _sentence(
         problems.at(path, block[0][0], "comments without a sentence.")
 
 
+def _comment(line: str) -> bool:
+    if not line.startswith("#") or "\t" in line:
+        return False
+    return bool(_fault(*_columns(line), "O", "keep"))
+
+
+def _columns(line: str) -> tuple[str, str, str]:
+    """Returns (token, what parts them, tag); without a tab, a space parts two fields."""
+    token, tab, tag = line.partition("\t")
+    if tab:
+        return token, tab, tag
+    fields = line.split(" ")
+    while len(fields) > 2 and not fields[-1]:  # MasakhaNER has spaces at the ends of some lines
+        fields.pop()
+    if len(fields) == 2:
+        return fields[0], " ", fields[1]
+    return line, "", ""
+
+
 def _fault(token: str, tab: str, tag: str, before: str, orphans: Orphans) -> str:
     """Returns what is wrong with a line, or ""."""
     if not tab or "\t" in tag:
-        return f"{1 + bool(tab) + tag.count(chr(9))} columns, expected token<TAB>tag."
+        columns = 1 + bool(tab) + tag.count(chr(9))
+        if not tab and " " in token:
+            columns = len(token.split())
+        return f"{columns} columns, expected token<TAB>tag."
     if not token:
         return "the token is empty."
     if tag != "O" and (tag[:2] not in ("B-", "I-") or not tag[2:].strip()):

@@ -40,9 +40,9 @@ class Problems:
         if len(self.first) < _SHOWN:
             self.first.append(message)
 
-    def at(self, path: str, line: int, what: str) -> None:
-        """Adds what is wrong in a line of a file."""
-        self.add(f"'{path}', line {line}: {what}")
+    def at(self, path: str, line: int, what: str, unit: str = "line") -> None:
+        """Adds what is wrong in a line of a file, or in another numbered part of it."""
+        self.add(f"'{path}', {unit} {line}: {what}")
 
     def summary(self) -> str:
         """Returns what was left out, or "" where nothing was."""

@@ -1,4 +1,4 @@
-"""Tables with a row a record: TSV with a header line and no quoting, JSON lines, parquet.
+"""Tables with a row a record: TSV (with a header line, no quoting), JSON lines, parquet, SQuAD's.
 
     kind, records = tables.read("sib200_test.tsv.gz")       # 'labelled', Labelled(...), ...
     tables.write("copy.jsonl.zst", records)
@@ -15,8 +15,8 @@ from dataclasses import astuple, dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
-from jaxlt.data import files
-from jaxlt.data.readers import questions
+from jaxlt.data import files, layouts
+from jaxlt.data.readers import questions, squad
 from jaxlt.data.readers.lines import check_field, raw_lines, text_lines
 from jaxlt.data.readers.problems import Problems
 from jaxlt.data.readers.questions import Question
@@ -24,6 +24,7 @@ from jaxlt.errors import UserError, nearest
 
 ENDINGS = tuple(f"{kind}{pack}" for kind in (".tsv", ".jsonl") for pack in ("", *files.PACKED))
 ENDINGS = (*ENDINGS, ".parquet")
+SQUAD = tuple(f".json{pack}" for pack in ("", *files.PACKED))
 _MARKS = re.compile(r"(\[X\]|\[Y\])")
 
 
@@ -106,13 +107,15 @@ class Layout(NamedTuple):
     """The columns of a kind of table, in the order of the record's fields.
 
     A column "=x" is the same in every row and not in the file; "a|0" and "a|1" are the halves of
-    a column that joins them with a hyphen; a file may do without those of `lacking`.
+    a column that joins them with a hyphen; a file may do without those of `lacking`. `called` are
+    values that it writes otherwise than the others of its kind.
     """
 
     kind: str
     record: type[Record]
     columns: tuple[str, ...]
     lacking: tuple[str, ...] = ()
+    called: tuple[tuple[str, str], ...] = ()
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -125,7 +128,10 @@ class Layout(NamedTuple):
         if self.record is Question:
             return questions.build(row)
         record: Callable[..., Record] = self.record
-        return record(*(_value(column, row) for column in self.columns))
+        values = (_value(column, row) for column in self.columns)
+        if self.called:
+            values = (dict(self.called).get(value, value) for value in values)
+        return record(*values)
 
     def row(self, record: Record) -> dict[str, str]:
         """Returns what a record has in the columns of its first layout."""
@@ -165,6 +171,13 @@ LAYOUTS = (
         ("language", "pairID", "sentence1", "sentence2", "gold_label", "split"),
         ("split",),
     ),
+    Layout(
+        "pairs",
+        Inference,
+        ("lang", "id", "premise", "hypo", "label", "split"),
+        ("id", "split"),
+        (("contradictory", "contradiction"),),
+    ),
     Layout("questions", Question, questions.COLUMNS, ("id", "answer_start", "split")),
     Layout(
         "questions",
@@ -191,9 +204,12 @@ def layout_of(columns: Iterable[str], path: str) -> Layout:
 
 
 def read(path: str, problems: Problems | None = None) -> tuple[str, Iterator[Record]]:
-    """Returns the kind of a table, and its records as a stream."""
+    """Returns the kind of a table, and its records as a stream.
+
+    Where its rows do not say their language, a published collection's layout does.
+    """
     problems = problems or Problems()
-    stream = rows(path, problems)
+    stream = _told(rows(path, problems), path)
     first = next(stream, None)
     if first is None:
         layout = layout_of(header(path) if ".tsv" in path else (), path)
@@ -202,13 +218,37 @@ def read(path: str, problems: Problems | None = None) -> tuple[str, Iterator[Rec
     return layout.kind, _records(chain([first], stream), layout, path, problems)
 
 
+def _told(
+    stream: Iterator[tuple[int, dict[str, str]]], path: str
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yields rows with the language that their file's name says, or that their ids begin with."""
+    place = layouts.published(path, "questions") or layouts.published(path, "pairs")
+    if path.endswith(SQUAD):
+        place = place or layouts.place(path)
+        if not (place.language or place.language_in_ids):
+            raise UserError(
+                f"'{path}' does not say the language of its questions: let its name begin with "
+                "its code, as in fra_Latn_fquad-train.json."
+            )
+    if place is None:
+        yield from stream
+        return
+    for number, row in stream:
+        if place.language_in_ids:
+            row["lang"] = row["id"].partition("-")[0]
+        elif place.language and not {"lang", "language"} & set(row):
+            row["lang"] = place.language
+        yield number, row
+
+
 def _records(
     stream: Iterable[tuple[int, Mapping[str, str]]], layout: Layout, path: str, problems: Problems
 ) -> Iterator[Record]:
+    unit = "question" if path.endswith(SQUAD) else "line"
     for number, row in stream:
         fault = _fault(row, layout)
         if fault:
-            problems.at(path, number, fault)
+            problems.at(path, number, fault, unit)
         else:
             yield layout.build(row)
 
@@ -250,6 +290,8 @@ def rows(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields (line or row number from 1, text by column) of a table of any columns."""
     if path.endswith(".parquet"):
         return _parquet(path, problems)
+    if path.endswith(SQUAD):
+        return squad.rows(path, problems)
     if path.endswith(tuple(e for e in ENDINGS if e.startswith(".jsonl"))):
         return _jsonl(path, problems)
     return _tsv(path, problems)

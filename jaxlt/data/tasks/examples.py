@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import seqio
 import tensorflow as tf
 
-from jaxlt.data import corpora, files
+from jaxlt.data import corpora, files, layouts
 from jaxlt.data.readers import tables
 from jaxlt.data.readers.problems import Bad, Problems
 from jaxlt.data.splits import NAMES, Split, remembered
@@ -20,6 +21,7 @@ from jaxlt.errors import UserError
 if TYPE_CHECKING:
     from jaxlt.data.config import DataConfig
 
+_UNNAMABLE = re.compile(r"[^\w.:#]")  # what seqio lets no task's name have: my-corpus, en-GB
 _log = logging.getLogger(__name__)
 
 
@@ -44,12 +46,12 @@ def register(
     """
     if not streams:
         raise UserError(f"There is nothing in the sources of '{mixture}' to make a task of.")
-    names = [f"{mixture}.{stream.name}" for stream in streams]
+    names = [f"{mixture}.{_UNNAMABLE.sub('_', stream.name)}" for stream in streams]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(
             f"Two tasks would be named '{twice[0]}': the sources have one language under two "
-            "codes. Give it one code."
+            "codes, or two corpora whose names differ in their dashes alone. Give it one code."
         )
     for name, stream in zip(names, streams, strict=True):
         _register_one(name, stream, config, list(recipe))
@@ -112,8 +114,8 @@ def file_streams(
                 "or -test."
             )
 
-        paths = tuple(p for split in sorted(corpus.paths) for p in corpus.paths[split])
         splits = tuple(name for name in NAMES if name in corpus.paths)
+        paths = tuple(p for split in sorted(splits) for p in corpus.paths[split])
         language = corpus.language or corpus.name
         examples = functools.partial(read, corpus, forms)
         more = functools.partial(read, corpus, marked) if marked else None
@@ -138,39 +140,61 @@ class TableSource:
         bad: Bad = "strict",
     ):
         self.kind, self.bad = kind, bad
-        self.paths = tuple(corpora.walk(sources, corpora.TABLES))
-        if not self.paths:
-            raise UserError(f"There is no table in {', '.join(sources)}.")
+        self.paths = corpora.table_files(sources, kind)
+        self.published: set[str] = set()  # once `languages` has looked
         folder = config.cache_root / "splits"
         self.split = remembered(folder, mixture, split or Split(validation=config.held_out))
 
-    def records(self, problems: Problems) -> Iterator[tuple[str, Any]]:
-        """Yields (split that the row or its file says, or "", record) of all files."""
-        for path in self.paths:
-            kind, found = tables.read(path, problems)
-            if kind != self.kind:
-                raise UserError(f"'{path}' is a table of {kind}, not of {self.kind}.")
-            said = corpora.stem(path)[1]
-            for record in found:
-                yield _SPLIT_COLUMN.get(getattr(record, "split", ""), said), record
+    def records(
+        self, problems: Problems, split: str = "", languages: Sequence[str] = ()
+    ) -> Iterator[tuple[str, Any]]:
+        """Yields (split that the row or its file says, or "", record) of all files.
 
-    def of(self, split: str, key: Callable[[Any], str]) -> Iterator[Any]:
-        """Yields the records of a split."""
+        Files that say another split or language than those asked for are not opened.
+        """
+        for path in self.paths:
+            place = layouts.published(path, self.kind)
+            if place and split and split != place.split:
+                continue
+            if place and place.language and languages and place.language not in languages:
+                continue
+            yield from self._of_file(path, problems)
+
+    def _of_file(self, path: str, problems: Problems) -> Iterator[tuple[str, Any]]:
+        kind, found = tables.read(path, problems)
+        if kind != self.kind:
+            raise UserError(f"'{path}' is a table of {kind}, not of {self.kind}.")
+        said = layouts.place(path, self.kind).split
+        for record in found:
+            yield _SPLIT_COLUMN.get(getattr(record, "split", ""), said), record
+
+    def of(
+        self, split: str, key: Callable[[Any], str], languages: Sequence[str] = ()
+    ) -> Iterator[Any]:
+        """Yields the records of a split; with `languages`, some of others are left out."""
         with Problems(self.bad) as problems:
-            for said, record in self.records(problems):
+            for said, record in self.records(problems, split, languages):
                 if (said or self.split.of(key(record).encode())) == split:
                     yield record
 
     def languages(self, column: Callable[[Any], str]) -> list[str]:
         """Returns what a column holds, sorted, by one pass over the files.
 
-        Where no row can be read, a UserError says what is wrong with the first.
+        Published files whose name says their language are not opened; `published` are then the
+        languages of collections. Where no row can be read, a UserError says what is wrong with the
+        first.
         """
         problems = Problems("skip")
-        found = sorted({column(record) for _, record in self.records(problems)})
+        found: set[str] = set()
+        for path in self.paths:
+            place = layouts.published(path, self.kind)
+            here = {place.language} if place and place.language else set()
+            here = here or {column(record) for _, record in self._of_file(path, problems)}
+            found.update(here)
+            self.published.update(here if place else ())
         if problems.count and not found:
             raise UserError(problems.first[0])
-        return found
+        return sorted(found)
 
     @property
     def recipe(self) -> list[Any]:

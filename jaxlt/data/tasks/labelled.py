@@ -59,7 +59,7 @@ def _treebanks(
         return map(form, conllu.read(path, problems, trees))
 
     codes = corpora.Codes()
-    found = corpora.find(sources, corpora.CONLLU, names, codes)
+    found = corpora.find(sources, corpora.CONLLU, "treebank", names, codes)
     warn_unknown(mixture, codes)
     return register(mixture, file_streams(found, forms, bad), config, [form.__name__, bad])
 
@@ -81,7 +81,7 @@ def register_entities(
         return map(text_forms.entity_tags, iob2.read(path, problems, orphans))
 
     codes = corpora.Codes()
-    found = corpora.find(sources, corpora.IOB2, names, codes)
+    found = corpora.find(sources, corpora.IOB2, "entities", names, codes)
     warn_unknown(mixture, codes)
     streams = file_streams(found, forms, bad, marked)
     return register(mixture, streams, config, ["entities", orphans, bad])
@@ -154,15 +154,20 @@ def _by_language(
 ) -> str:
     """Registers a task a language of a table; `forms` makes of a record what a split has of it."""
     codes = corpora.Codes()
+    written: dict[tuple[str, str], list[str]] = {}
+    for own in table.languages(lambda record: record.language):
+        # Collections have their own codes: MLQA's `ar` and TyDi's `arabic` are one language.
+        alone = "" if own in table.published else own
+        written.setdefault((codes.of(own), alone), []).append(own)
     streams = []
-    for code in table.languages(lambda record: record.language):
+    for (code, _), own_codes in written.items():
 
-        def examples(name: str, code: str = code) -> Iterator[Form]:
-            for record in table.of(name, key):
-                if record.language == code:
+        def examples(name: str, own_codes: list[str] = own_codes) -> Iterator[Form]:
+            for record in table.of(name, key, own_codes):
+                if record.language in own_codes:
                     yield from forms(record, name)
 
-        streams.append(Stream(codes.of(code), examples, table.paths))
+        streams.append(Stream(code, examples, table.paths))
     warn_unknown(mixture, codes)
     kind = "topics" if table.kind == "labelled" else table.kind
     return register(mixture, streams, config, [kind, table.recipe, table.bad])

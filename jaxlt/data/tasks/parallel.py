@@ -10,7 +10,8 @@ the tag of the target language, DataConfig.tag. What belongs together (a verse, 
 one split in all languages.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import seqio
@@ -40,18 +41,20 @@ def register_translation(
 ) -> str:
     """Registers a task for each direction; returns the mixture.
 
-    Sources are a folder of line-aligned files (`ids` a file with the id of every line), a TSV file
-    with a column a language, tables of (language, id, text), or tables of pairs. Without `pairs`
-    all directions are meant, or with a `pivot` those from and to it.
+    Sources are line-aligned files (`ids` a file with the id of every line), as a folder of one file
+    a language or as FLORES, NTREX and Tatoeba are published, whose splits are kept; a TSV file with
+    a column a language, tables of (language, id, text), or tables of pairs. Without `pairs` all
+    directions are meant, or with a `pivot` those from and to it.
     """
-    paths = corpora.walk(sources, (*corpora.TABLES, *corpora.LINES))
-    if any(p.endswith(corpora.LINES) for p in paths):
-        by_code, read = _aligned(sources, ids)
-    elif paths and corpora.kind_of(paths[0]) == "bitext":
+    lines = corpora.walk(sources, corpora.LINES, "aligned")
+    tabled = corpora.walk(sources, corpora.TABLES)
+    if lines:
+        texts = _aligned(sources, ids)
+    elif tabled and corpora.kind_of(tabled[0]) == "bitext":
         return _pairs(mixture, sources, config, "bitext", pairs, split, bad)
     else:
-        by_code, read = _columns(paths)
-    wanted = _directions(sorted(by_code), pivot, pairs)
+        texts = _columns(tabled)
+    wanted = _directions(texts, pivot, pairs)
     drawn = remembered(
         config.cache_root / "splits", mixture, split or Split(validation=config.held_out)
     )
@@ -60,72 +63,98 @@ def register_translation(
 
         def examples(name: str, source: str = source, target: str = target) -> Iterator[Form]:
             with Problems(bad) as problems:
-                for item in read((by_code[source], by_code[target]), problems):
-                    before, after = (item.get(by_code[code]) for code in (source, target))
-                    if before and after and drawn.of(item.id.encode()) == name:
-                        yield text_forms.translation(before, after, target, config.tag)
+                for text in texts:
+                    if not {source, target} <= set(text.files) or text.split not in ("", name):
+                        continue
+                    for item in text.read(source, target, problems):
+                        before, after = item.get(source), item.get(target)
+                        said = text.split or drawn.of(item.id.encode())
+                        if before and after and said == name:
+                            yield text_forms.translation(before, after, target, config.tag)
 
-        used = tuple(dict.fromkeys(_files_of(paths, by_code, (source, target))))
-        extra = (ids,) if ids else ()
-        streams.append(Stream(f"{source}:{target}", examples, (*used, *extra)))
+        both = (text for text in texts if {source, target} <= set(text.files))
+        used = (f for text in both for f in (text.files[source], text.files[target], *text.more))
+        streams.append(Stream(f"{source}:{target}", examples, tuple(dict.fromkeys(used))))
     recipe = ["translation", drawn.validation, drawn.test, drawn.seed, config.tag, bad]
     return register(mixture, streams, config, recipe)
 
 
-Read = Callable[[tuple[str, str], Problems], Iterable[bitext.Parallel]]
+@dataclass(frozen=True)
+class _Texts:
+    """Texts that say the same: the file of each language, and how two of them are read.
+
+    split: what the files' names say, "" where it is drawn. more: what is read beside them.
+    """
+
+    files: Mapping[str, str]
+    read: Callable[[str, str, Problems], Iterable[bitext.Parallel]]
+    split: str = ""
+    more: tuple[str, ...] = ()
 
 
-def _aligned(sources: Sequence[str], ids: str | None) -> tuple[dict[str, str], Read]:
-    found = {
-        c.language: c.paths[""][0]
-        for c in corpora.find(sources, corpora.LINES)
-        if c.language and "" in c.paths
-    }
+def _aligned(sources: Sequence[str], ids: str | None) -> list[_Texts]:
+    """Returns the groups of line-aligned files; `ids` are those of files that say no split."""
 
-    def read(names: tuple[str, str], problems: Problems) -> Iterator[bitext.Parallel]:
-        return bitext.aligned({name: name for name in names}, problems, ids)
+    def texts(group: corpora.Aligned) -> _Texts:
+        own = None if group.split else ids
 
-    return found, read
+        def read(source: str, target: str, problems: Problems) -> Iterator[bitext.Parallel]:
+            paths = {name: group.paths[name] for name in (source, target)}
+            return bitext.aligned(paths, problems, own)
+
+        return _Texts(group.paths, read, group.split, (own,) if own else ())
+
+    return [texts(group) for group in corpora.aligned(sources)]
 
 
-def _columns(paths: Sequence[str]) -> tuple[dict[str, str], Read]:
+def _columns(paths: Sequence[str]) -> list[_Texts]:
     if len(paths) != 1:
         raise UserError(f"Parallel text is one table or one folder of files, not {len(paths)}.")
     path, codes = paths[0], corpora.Codes()
-    if corpora.kind_of(path) == "wide":
-        names = [name for name in tables.header(path) if name != "id"]
-        return {codes.of(name): name for name in names}, lambda _, p: bitext.wide(path, p)
-    seen = {getattr(r, "language", "") for r in tables.read(path, Problems("skip"))[1]}
+    wide = corpora.kind_of(path) == "wide"
+    if wide:
+        own = {codes.of(name): name for name in tables.header(path) if name != "id"}
+    else:
+        records = tables.read(path, Problems("skip"))[1]
+        own = {codes.of(name): name for name in {getattr(r, "language", "") for r in records}}
+    known = {name: code for code, name in own.items()}
 
-    def read(names: tuple[str, str], problems: Problems) -> Iterator[bitext.Parallel]:
-        _, records = tables.read(path, problems)
-        return bitext.joined(r for r in records if getattr(r, "language", "") in names)
+    def read(source: str, target: str, problems: Problems) -> Iterator[bitext.Parallel]:
+        names = (own[source], own[target])
+        if wide:
+            items = bitext.wide(path, problems)
+        else:
+            records = tables.read(path, problems)[1]
+            items = bitext.joined(r for r in records if getattr(r, "language", "") in names)
+        for item in items:
+            yield bitext.Parallel(
+                item.id, tuple((known[n], t) for n, t in item.texts if n in names)
+            )
 
-    return {codes.of(name): name for name in seen}, read
-
-
-def _files_of(
-    paths: Sequence[str], by_code: dict[str, str], codes: tuple[str, str]
-) -> Iterator[str]:
-    for code in codes:
-        yield by_code[code] if by_code[code] in paths else paths[0]
+    return [_Texts(dict.fromkeys(own, path), read)]
 
 
 def _directions(
-    codes: Sequence[str], pivot: str | None, pairs: Sequence[str]
+    texts: Sequence[_Texts], pivot: str | None, pairs: Sequence[str]
 ) -> list[tuple[str, str]]:
     """Returns the (source, target) that are meant, or raises UserError for a language not there."""
-    named = [pair.partition(":")[::2] for pair in pairs]
+    codes = sorted({code for text in texts for code in text.files})
+    there = {(a, b) for text in texts for a in text.files for b in text.files if a != b}
+    named = [(pair.partition(":")[0], pair.partition(":")[2]) for pair in pairs]
     for code in [code for pair in named for code in pair] + ([pivot] if pivot else []):
         if code not in codes:
             raise UserError(
                 f"There is no text of language '{code}' among the parallel ones; a direction is "
                 f"named source:target.{nearest(code, codes)}"
             )
-    if named:
-        return [(a, b) for a, b in named]
-    every = [(a, b) for a in codes for b in codes if a != b]
-    return [pair for pair in every if pivot is None or pivot in pair]
+    for a, b in named:
+        if (a, b) not in there:
+            beside = [code for code in codes if (a, code) in there]
+            raise UserError(
+                f"No text is there both in '{a}' and in '{b}'; beside '{a}' there are "
+                f"{', '.join(beside)}."
+            )
+    return named or [pair for pair in sorted(there) if pivot is None or pivot in pair]
 
 
 def register_words(
