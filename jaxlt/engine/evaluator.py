@@ -58,8 +58,7 @@ class LossEvaluator:
         """
         languages = self._source.languages
         totals: dict[str, np.ndarray] = {}
-        feed = Feed(self._source, program.spec.mesh, 0, self._batches)
-        try:
+        with Feed(self._source, program.spec.mesh, 0, self._batches) as feed:
             for _, batch, _ in feed:
                 out: dict[str, Any] = jax.device_get(program.evaluate(dict(params), batch))
                 out["rows"] = out["row_weight"] > 0  # those that fill the last batch are none
@@ -68,8 +67,6 @@ class LossEvaluator:
                         continue
                     sums = totals.setdefault(key, np.zeros(len(languages)))
                     np.add.at(sums, out["language"], rows.astype(np.float64))
-        finally:
-            feed.close()
         return totals
 
 

@@ -46,7 +46,10 @@ def read_batch(
 
 
 class Feed:
-    """Iterates (step, batch, languages) over [start, stop); `waited_s` sums the waiting."""
+    """Iterates (step, batch, languages) over [start, stop); `waited_s` sums the waiting.
+
+    A context manager, whose thread ends with its block.
+    """
 
     def __init__(
         self,
@@ -89,6 +92,12 @@ class Feed:
             self._offer(None)
         except BaseException as err:  # handed to the loop, which raises it where the user looks
             self._offer(err)
+
+    def __enter__(self) -> "Feed":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, jax.Array], np.ndarray]]:
         while True:

@@ -203,19 +203,27 @@ def train(
     check_job(job, data, checkpoints, program.spec.mesh)
     say = reporter or Reporter(workdir.path, job.train.steps)
 
-    # --- where we are -----------------------------------------------------------------------------
-    preemption = Preemption()  # from here on SIGTERM means: save after the step in hand
-    begin = functools.partial(start, modules=modules) if checkpoints.latest() is None else restore
-    state, position = begin(job, program, data, checkpoints, base, say, vocabulary)
-    say.start(position.step, flops_of(job, program, data), tokens_a_step(data))
+    # What is opened from here on is closed, last first, however the run ends.
+    with contextlib.ExitStack() as opened:
+        opened.callback(say.close)
 
-    # --- the loop ---------------------------------------------------------------------------------
-    ended = _over(position, job)  # a run that ended may be started again: it ends again
-    feed = _feed(job, program, data, position.step, job.train.steps if ended is None else 0)
-    seen = TokenCounter(data.languages, position.language_tokens)
-    bank_pace = pace(job, program, data.languages)
-    watch = Watch(job, checkpoints, say, position.skipped_steps)
-    with _winding_up(checkpoints, feed, preemption, say), recorder.over(feed):
+        # --- where we are -------------------------------------------------------------------------
+        preemption = opened.enter_context(Preemption())  # SIGTERM: save after the step in hand
+        begin = (
+            functools.partial(start, modules=modules) if checkpoints.latest() is None else restore
+        )
+        state, position = begin(job, program, data, checkpoints, base, say, vocabulary)
+        say.start(position.step, flops_of(job, program, data), tokens_a_step(data))
+
+        # --- the loop -----------------------------------------------------------------------------
+        ended = _over(position, job)  # a run that ended may be started again: it ends again
+        stop = job.train.steps if ended is None else 0
+        feed = opened.enter_context(_feed(job, program, data, position.step, stop))
+        seen = TokenCounter(data.languages, position.language_tokens)
+        bank_pace = pace(job, program, data.languages)
+        watch = Watch(job, checkpoints, say, position.skipped_steps)
+        opened.enter_context(_last_save(checkpoints))
+        opened.enter_context(recorder.over(feed))
         for step, batch, languages in feed:
             rate = learning_rate(job.schedule, step)
             hyper = Hyper(jnp.float32(rate), jnp.uint32(job.train.seed), **bank_pace)
@@ -256,20 +264,14 @@ def _feed(job: Job, program: Program, data: BatchSource, step: int, stop: int) -
 
 
 @contextlib.contextmanager
-def _winding_up(
-    checkpoints: Checkpoints, feed: Feed, preemption: Preemption, say: Reporter
-) -> Iterator[None]:
-    """Ends well or badly: the last save is complete or given up before the handlers go."""
+def _last_save(checkpoints: Checkpoints) -> Iterator[None]:
+    """Ends well or badly: the last save is complete, or given up, before all else is closed."""
     try:
         yield
         checkpoints.close()
     except BaseException:
         checkpoints.abandon()
         raise
-    finally:
-        feed.close()
-        preemption.release()
-        say.close()
 
 
 def _over(position: Position, job: Job) -> str | None:

@@ -11,7 +11,8 @@ from jax.experimental import multihost_utils
 class Preemption:
     """Listens for SIGTERM from its making to `release`; asked(step) says whether it came.
 
-    On several hosts the runtime agrees on a step that all of them reach: they save the same.
+    A context manager: however its block ends, what was there before is put back. On several hosts
+    the runtime agrees on a step that all of them reach: they save the same.
     """
 
     def __init__(self) -> None:
@@ -22,6 +23,12 @@ class Preemption:
         )
         if self._installed:
             self._before = signal.signal(signal.SIGTERM, lambda *_: self._asked.set())
+
+    def __enter__(self) -> "Preemption":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
 
     def asked(self, step: int) -> bool:
         """True once the run should save and stop after `step`."""

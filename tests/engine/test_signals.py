@@ -8,6 +8,9 @@ import pytest
 
 from jaxlt.engine.checkpoint import Checkpoints
 from jaxlt.engine.signals import Preemption
+from jaxlt.errors import UserError
+from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.site import plug
 from tests.engine import jobs
 
 
@@ -63,3 +66,37 @@ def test_a_run_that_is_asked_to_go_saves_and_goes_on_later(tmp_path, heard, quic
     jobs.assert_identical(jobs.content(result), jobs.content(whole))
     os.kill(os.getpid(), signal.SIGTERM)
     assert heard == [signal.SIGTERM]
+
+
+class Gone:
+    """A backbone whose files cannot be read."""
+
+    @property
+    def origin(self):
+        return {"path": "gone", "format": "arrays"}
+
+    @property
+    def shapes(self):
+        raise UserError("gone is not there")
+
+
+BANKS = {"plugs": (plug(Bottleneck, "lang", key="source", routes=3),)}
+
+
+@pytest.mark.parametrize(
+    ("train", "base"),
+    [
+        ({}, Gone()),
+        ({"cycle": ("zz",)}, None),
+        ({"trainable": ("modules/.*",), "route_rates": (("zz", 2.0),)}, None),
+    ],
+    ids=["start", "feed", "pace"],
+)
+def test_what_fails_before_the_first_step_leaves_no_handler_and_no_thread(
+    tmp_path, heard, train, base
+):
+    with pytest.raises(UserError, match=r"zz|gone"):
+        jobs.run(jobs.job(model=BANKS, **train), tmp_path, base=base)
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert heard == [signal.SIGTERM]
+    assert not [t for t in threading.enumerate() if t.name == "jaxlt-feed"]
