@@ -95,11 +95,23 @@ def add_gin_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def load_run(args: argparse.Namespace, fallbacks: Mapping[str, Any] | None = None) -> "RunConfig":
-    """Returns the run that the gin flags describe."""
-    from jaxlt.config import load
+def load_run(
+    args: argparse.Namespace,
+    fallbacks: Mapping[str, Any] | None = None,
+    folder: str | None = None,
+) -> "RunConfig":
+    """Returns the run that the gin flags describe; one that is in its folder reads data as it did.
 
-    return load(args.gin_file, args.gin_overrides, args.gin_search_paths, fallbacks)
+    folder: where the run is, if not where its config says.
+    """
+    from jaxlt.config import load, recorded
+
+    given = args.gin_file, args.gin_overrides, args.gin_search_paths
+    run = load(*given, fallbacks)
+    behind = recorded.behind(folder or run.workdir)
+    if behind.get("DataConfig.revision", run.data.revision) == run.data.revision:
+        return run
+    return load(*given, {**behind, **(fallbacks or {})})
 
 
 def overview() -> str:

@@ -86,7 +86,7 @@ def farewell(run: "RunConfig", result: "Result", seconds: float) -> str:
 
 def train(run: "RunConfig", profiled: "Steps | None" = None) -> "Result":
     """Opens everything that a run names, and trains it. profiled: steps to trace."""
-    from jaxlt.config import config_hash, operative_config
+    from jaxlt.config import config_hash, operative_config, recorded
     from jaxlt.engine import loop
     from jaxlt.engine.checkpoint import Checkpoints
     from jaxlt.engine.logging import Reporter
@@ -97,7 +97,8 @@ def train(run: "RunConfig", profiled: "Steps | None" = None) -> "Result":
     begun = Checkpoints(run.workdir).latest() is not None
     harmless = HARMLESS if begun else ("*",)
     text = operative_config(run)
-    with Workdir.open(run.workdir, text, hash_, harmless=harmless) as workdir:
+    opened = Workdir.open(run.workdir, text, hash_, harmless=harmless, younger=recorded.younger)
+    with opened as workdir:
         # A run under way needs its base again only for what is frozen.
         needed = not begun or loop.program_of(run).layout.frozen
         base, vocabulary, inventory, data = session.open_all(run, bool(needed))

@@ -112,7 +112,7 @@ def load(args: argparse.Namespace) -> "RunConfig":
             "`jaxlt train` makes one (WORKDIR), with the run's config.gin in it."
         )
     args.gin_file = [str((folder / "config.gin").absolute()), *args.gin_file]
-    return dataclasses.replace(load_run(args), workdir=str(folder))
+    return dataclasses.replace(load_run(args, folder=str(folder)), workdir=str(folder))
 
 
 def languages_of(config: "DataConfig") -> tuple[str, ...]:

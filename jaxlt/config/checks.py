@@ -147,7 +147,7 @@ def _unused(
     for name in PARTS:  # `run` comes first
         built |= set(PARTS[name].values()) if name in built else set()
     for s in statements:
-        if s.kind != "binding":
+        if s.kind != "binding" or s.fallback:
             continue
         entry = lookup(s.selector, entries)
         if s.scope and s.scope not in scopes:

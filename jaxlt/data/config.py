@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from jaxlt.data import files, sources, splits, task_config, translation
+from jaxlt.data import files, revisions, sources, splits, task_config, translation
 from jaxlt.data.labelling import Long
 from jaxlt.data.marked import shape_of
 from jaxlt.data.readers.problems import Bad
@@ -101,6 +101,7 @@ class DataConfig:
     text: TextConfig = AS_IT_IS  # normalisation, scripts, glosses; noise in training
     cache_dir: str | None = None  # None: $JAXLT_CACHE or ~/.cache/jaxlt
     transfer: TransferConfig | None = None  # whose examples train, stop training and are scored
+    revision: int = revisions.LATEST  # rules of rows; a run that began by others keeps them
 
     def __post_init__(self) -> None:
         given = (self.sources,) if isinstance(self.sources, str) else tuple(self.sources)
@@ -125,6 +126,7 @@ class DataConfig:
                     f"DataConfig.{field} is a share in [0, 1), not {getattr(self, field)}."
                 )
         Split(self.held_out, self.held_out_test)
+        revisions.rules_of(self.revision)
         if self.tasks:
             paired = self.paired or self.objective == "heads"
             task_config.check(self.tasks, bool(self.sources), paired, self.objective)
@@ -197,6 +199,11 @@ class DataConfig:
             )
         if self.text != AS_IT_IS:
             raise UserError("TextConfig changes running text, and heads label words as they are.")
+
+    @property
+    def rules(self) -> revisions.Rules:
+        """The rules by which rows are made."""
+        return revisions.rules_of(self.revision)
 
     @property
     def paired(self) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxlt.data import corpora, rates, sources, translation
+from jaxlt.data import corpora, rates, revisions, sources, translation
 from jaxlt.data.batches import digest
 from jaxlt.data.config import DataConfig
 from jaxlt.data.denoisers import Denoisers, PrefixLM
@@ -339,9 +339,13 @@ def _identity(config: DataConfig, texts: list[Text], vocabulary: Vocabulary) -> 
     """Returns all but seeds and rates that decides the rows, for the fingerprint."""
     shape = ("inputs_length", "targets_length", "batch_size", "objective", "noise_density")
     more = {"modes": config.modes} if config.objective == "ul2" else {}
-    return more | {
-        "texts": {t.name: t.key for t in texts},
-        "languages": _ids(config, texts),
-        "vocabulary": vocabulary.fingerprint,
-        **{name: getattr(config, name) for name in (*shape, "mean_span")},
-    }
+    return (
+        more
+        | revisions.identity(config.revision)
+        | {
+            "texts": {t.name: t.key for t in texts},
+            "languages": _ids(config, texts),
+            "vocabulary": vocabulary.fingerprint,
+            **{name: getattr(config, name) for name in (*shape, "mean_span")},
+        }
+    )

@@ -15,7 +15,7 @@ import platform
 import re
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import IO
 
 from etils import epath
@@ -71,12 +71,14 @@ class Workdir:
         config_hash: str,
         resume: bool = True,
         harmless: Iterable[str] = HARMLESS,
+        younger: Callable[[str], str | None] = lambda binding: None,
     ) -> "Workdir":
         """Makes or reopens a workdir, locks it for the life of this process, saves the config.
 
         `config_text` holds all bindings in gin's syntax. A workdir of another config, or of any
         config where `resume` is False, is a UserError; differences that match a pattern of
-        `harmless` are allowed. All processes call this; the primary one does the work.
+        `harmless` are allowed. `younger` says what a binding that the stored config does not have
+        was to it, if that is known. All processes call this; the primary one does the work.
         """
         folder = epath.Path(path)
         if is_local(folder):
@@ -86,7 +88,8 @@ class Workdir:
         def work() -> None:
             lock = _claim(folder)
             try:
-                changed = _compare(folder, config_text, config_hash, resume, tuple(harmless))
+                allowed = tuple(harmless)
+                changed = _compare(folder, config_text, config_hash, resume, allowed, younger)
                 _write(folder / "config.gin", config_text)
                 facts = {"config_hash": config_hash, "versions": versions()}
                 _write(folder / "versions.json", json.dumps(facts, indent=2) + "\n")
@@ -157,7 +160,12 @@ def _put_in(value: str, macros: dict[str, str]) -> str:
 
 
 def _compare(
-    folder: epath.Path, text: str, config_hash: str, resume: bool, harmless: tuple[str, ...]
+    folder: epath.Path,
+    text: str,
+    config_hash: str,
+    resume: bool,
+    harmless: tuple[str, ...],
+    younger: Callable[[str], str | None],
 ) -> dict[str, str]:
     """Returns the harmless differences to the stored config; raises UserError at any other."""
     stored = folder / "config.gin"
@@ -174,7 +182,8 @@ def _compare(
     old, new = bindings(stored.read_text()), bindings(text)
     changed, wrong = {}, []
     for name in sorted(old.keys() | new.keys()):
-        before, now = old.get(name, "(not set)"), new.get(name, "(not set)")
+        before = old.get(name) or younger(name) or "(not set)"
+        now = new.get(name, "(not set)")
         if before == now:
             continue
         if any(fnmatch.fnmatchcase(name, pattern) for pattern in harmless):

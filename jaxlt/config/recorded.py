@@ -1,0 +1,55 @@
+"""Folders of runs that another version of jaxlt wrote: what they could not say yet.
+
+A config.gin holds all settings that there were when it was written. A setting that is younger has
+its default in such a run; the few that it would read other data by have the value that makes the
+run what it was: those stand behind the gin files that resume or open it.
+"""
+
+import dataclasses
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+from jaxlt.config.build import TABLE, load_object
+
+_FIRST: dict[str, Any] = {"DataConfig.revision": 1}  # where a config.gin says nothing of these
+_REVISION = "DataConfig.revision"
+
+
+def behind(folder: str) -> dict[str, Any]:
+    """Returns the bindings that stand behind the gin files of a run in this folder.
+
+    They are those by which the run in it reads its data; none where there is no run.
+    """
+    from etils import epath
+
+    path = (epath.Path if "://" in folder else Path)(folder).expanduser() / "config.gin"
+    if not path.is_file():
+        return {}
+    said = _said(path.read_text(encoding="utf-8"), _REVISION)
+    return _FIRST if said is None else {_REVISION: int(said)}
+
+
+def _said(text: str, name: str) -> str | None:
+    """Returns the value of a binding in gin text, that of its macro where it is one; else None."""
+    found = re.search(rf"(?m)^{re.escape(name)} = (\S+)\s*$", text)
+    if found is None:
+        return None
+    return _said(text, found[1][1:]) if found[1].startswith("%") else found[1]
+
+
+def younger(binding: str) -> str | None:
+    """Returns the value, as gin writes it, of a binding that a stored config does not have.
+
+    None for one that has no default, or is of no thing of ours.
+    """
+    name, _, field = binding.rpartition("/")[2].rpartition(".")
+    if f"{name}.{field}" in _FIRST:
+        return repr(_FIRST[f"{name}.{field}"])
+    if name not in TABLE:
+        return None
+    parameter = inspect.signature(load_object(TABLE[name])).parameters.get(field)
+    if parameter is None or parameter.default in (inspect.Parameter.empty, dataclasses.MISSING):
+        return None
+    return repr(parameter.default)

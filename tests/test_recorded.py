@@ -1,0 +1,67 @@
+"""A run's folder that an older version wrote is resumed and opened as the run that it was."""
+
+import argparse
+import re
+
+import pytest
+
+from jaxlt import config
+from jaxlt.commands.main import load_run
+from jaxlt.config import recorded
+from jaxlt.engine.workdir import HARMLESS, Workdir
+from jaxlt.errors import UserError
+
+FILES = ["models/tiny.gin", "runs/pretrain.gin", "tiny.gin"]
+YOUNG = r"(?m)^.*DataConfig\.revision = .*\n"
+
+
+def arguments(*overrides):
+    return argparse.Namespace(
+        gin_file=FILES, gin_overrides=["TEXT=texts", *overrides], gin_search_paths=[]
+    )
+
+
+@pytest.fixture
+def old(tmp_path):
+    """The folder of a run whose config.gin knows no revision."""
+    run = config.load(FILES, ["TEXT=texts", f"WORKDIR={tmp_path}"])
+    text, count = re.subn(YOUNG, "", config.operative_config(run))
+    assert count == 2  # the evaluation's, too
+    (tmp_path / "config.gin").write_text(text)
+    return tmp_path
+
+
+def test_a_new_run_reads_by_the_latest_rules(tmp_path):
+    run = load_run(arguments(f"WORKDIR={tmp_path / 'new'}"))
+    assert run.data.revision == run.eval_data.revision == 2
+    assert recorded.behind(str(tmp_path / "new")) == {}
+
+
+def test_a_run_without_a_revision_keeps_its_first_and_may_be_resumed(old):
+    run = load_run(arguments(f"WORKDIR={old}"))
+    assert run.data.revision == run.eval_data.revision == 1
+    text = config.operative_config(run)
+    with Workdir.open(old, text, "new", harmless=HARMLESS, younger=recorded.younger) as workdir:
+        assert workdir.changed == {}
+    assert "\nDataConfig.revision = 1\n" in (old / "config.gin").read_text()
+    assert load_run(arguments(f"WORKDIR={old}")).data.revision == 1  # and once more
+
+
+def test_another_revision_is_another_config(old):
+    run = load_run(arguments(f"WORKDIR={old}", "DataConfig.revision=2"))
+    with pytest.raises(UserError, match=r"DataConfig.revision: 1 -> 2"):
+        Workdir.open(old, config.operative_config(run), "new", younger=recorded.younger)
+
+
+def test_a_younger_setting_has_its_default_in_an_old_run():
+    assert recorded.younger("eval/DataConfig.revision") == "1"
+    assert recorded.younger("TrainConfig.accumulate") == "1"
+    assert recorded.younger("plug.routes") == "0"
+    assert recorded.younger("OptimizerConfig.name") == "'adafactor'"
+    assert recorded.younger("run.workdir") is None  # required
+    assert recorded.younger("users.own.thing") is None
+
+
+def test_a_revision_that_is_not_there_is_refused():
+    with pytest.raises(UserError, match="revision is from 1 to 2, not 3"):
+        load_run(arguments("WORKDIR=nowhere", "DataConfig.revision=3"))
