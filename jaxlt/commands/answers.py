@@ -7,11 +7,13 @@ A kind of task says how its answers are read and by which metrics they are judge
 """
 
 import dataclasses
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxlt.commands.judging import Judging
 from jaxlt.commands.own_tokens import own_tokens
 from jaxlt.data import text_forms
 from jaxlt.errors import UserError
@@ -29,11 +31,11 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """An example of a task, with what the model answered."""
+    """An example of a task as its files have it, with what the model answered."""
 
     task: str  # 'tagging.en_ewt', or the objective of a run without tasks
     language: str  # of the target
-    inputs: str
+    inputs: str  # these two before any vocabulary
     target: str
     answer: str
     source: str = ""  # language of the inputs
@@ -42,12 +44,20 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """A score of one task in one language."""
+    """A score of one task in one language, of translation in one direction."""
 
     task: str
-    language: str
+    language: str  # of the targets
     metric: str
     score: Score
+    source: str = ""  # language of the inputs
+
+    @property
+    def direction(self) -> str:
+        """Its language, or both where they differ."""
+        if self.source in ("", self.language):
+            return self.language
+        return f"{self.source} > {self.language}"
 
 
 def _tags(example: Example) -> tuple[Any, Any]:
@@ -68,8 +78,15 @@ def _plain(example: Example) -> tuple[Any, Any]:
     return example.answer, example.target
 
 
+def _class(example: Example) -> tuple[Any, Any]:
+    """A class is a symbol: how its name is spelled after a vocabulary's normaliser is no matter."""
+    said = (" ".join(text.split()) for text in (example.answer, example.target))
+    answer, target = (unicodedata.normalize("NFKC", text) for text in said)
+    return answer, target
+
+
 _TEXT = (_plain, ("chrf++", "bleu", "length_ratio"))
-_CLASS = (_plain, ("accuracy", "macro_f1"))
+_CLASS = (_class, ("accuracy", "macro_f1"))
 _WORDS = (_tags, ("accuracy",))
 _TREES = (_arcs, ("uas", "las", "clas"))
 _NAMES = (_plain, ("entity_f1",))
@@ -106,6 +123,20 @@ def kinds_of(config: "DataConfig") -> dict[str, str]:
     return {task.label: task.kind for task in config.tasks} or {config.objective: config.objective}
 
 
+def asked(source: "EvaluationBatches", vocabulary: "Vocabulary", objective: str) -> list[Example]:
+    """Returns the examples of a pass, not answered yet, in their order.
+
+    A vocabulary's normaliser changes texts (full-width punctuation, for one), and an answer is held
+    against what was there: texts are the files' own where the data can read them anew.
+    """
+    found = []
+    for (text, *ids), form in zip(source.examples(), source.forms(), strict=True):
+        task = text.task.rpartition(".")[0] or objective
+        inputs, target = form or map(vocabulary.decode, ids)
+        found.append(Example(task, text.target, inputs, target, "", text.source))
+    return found
+
+
 def decode_examples(
     predictor: "Predictor",
     source: "EvaluationBatches",
@@ -122,20 +153,20 @@ def decode_examples(
 ) -> tuple[list[Example], int]:
     """Answers every example of a pass; returns them, and how many inputs were cut to fit.
 
+    Inputs and targets are texts that no vocabulary has touched, where the data has such.
+
     constraint: what answers may be, where they are not free; `kinds` then says of which tasks each
     word has a label. own_text: a folder of text by language, whose tokens alone answers may have.
     """
     from jaxlt.engine.decoding_config import EOS
 
-    rows, languages, targets, known, cut = [], [], [], [], 0
-    for text, inputs, target in source.examples():
+    rows, languages, targets, cut = [], [], [], 0
+    known = asked(source, vocabulary, objective)
+    for text, inputs, _ in source.examples():
         cut += len(inputs) >= inputs_length
         rows.append([*inputs[: inputs_length - 1], EOS])
         languages.append(source.languages.index(text.source))
         targets.append(source.languages.index(text.target))
-        task = text.task.rpartition(".")[0] or objective
-        texts = vocabulary.decode(inputs), vocabulary.decode(target)
-        known.append(Example(task, text.target, *texts, "", text.source))
     given = _given(constraint, known, kinds or {})
     if own_text is not None:
         if "trie" in given:
@@ -182,21 +213,29 @@ def _by_question(group: Sequence[Example]) -> list[tuple[Any, Any]]:
 
 
 def score_examples(
-    examples: Sequence[Example], kinds: Mapping[str, str], seed: int = 0
+    examples: Sequence[Example],
+    kinds: Mapping[str, str],
+    seed: int = 0,
+    judging: Judging | None = None,
 ) -> Iterator[Judged]:
-    """Yields each score of each task and language, in the order of their first examples."""
-    groups: dict[tuple[str, str], list[Example]] = {}
+    """Yields each score of each task and direction, in the order of their first examples.
+
+    Examples of a task belong together where both their languages are the same.
+    """
+    rules = judging or Judging()
+    groups: dict[tuple[str, str, str], list[Example]] = {}
     for example in examples:
-        groups.setdefault((example.task, example.language), []).append(example)
-    for (task, language), group in groups.items():
+        key = example.task, example.source or example.language, example.language
+        groups.setdefault(key, []).append(example)
+    for (task, source, language), group in groups.items():
         read, metrics = KINDS[kinds[task.partition(".")[0]]]
-        spans = "answer_f1" in metrics
-        pairs = _by_question(group) if spans else map(read, group)
-        answers, targets = zip(*pairs, strict=True)
-        settings: dict[str, Any] = {"language": language} if spans else {}
+        asked = "answer_f1" in metrics
+        answers, targets = zip(*(_by_question(group) if asked else map(read, group)), strict=True)
         for metric in metrics:
-            found = score(metric, answers, targets, seed=seed, **settings)
-            yield Judged(task, language, metric, found)
+            own = rules.settings(metric, task, language) if asked or metrics == _TEXT[1] else {}
+            found = score(rules.metric(metric), answers, targets, seed=seed, **own)
+            yield Judged(task, language, rules.metric(metric), found, source)
         if all(example.tags[0] for example in group):  # then they have places, as conlleval wants
             right, given = zip(*([tags.split() for tags in e.tags] for e in group), strict=True)
-            yield Judged(task, language, "span_f1", score("span_f1", given, right, seed=seed))
+            found = score("span_f1", given, right, seed=seed)
+            yield Judged(task, language, "span_f1", found, source)

@@ -67,12 +67,13 @@ def open_identifier(examples: Sequence[Example], folder: str | None, tag: str) -
 
 
 def wrong_language(examples: Sequence[Example], identifier: Identifier) -> Iterator[Judged]:
-    """Yields the wrong-language rate of each task and language that the identifier knows."""
-    groups: dict[tuple[str, str], list[Example]] = {}
+    """Yields the wrong-language rate of each task and direction into what the identifier knows."""
+    groups: dict[tuple[str, str, str], list[Example]] = {}
     for example in examples:
         if example.language in identifier.model.languages:
-            groups.setdefault((example.task, example.language), []).append(example)
-    for (task, language), group in groups.items():
+            key = example.task, example.source or example.language, example.language
+            groups.setdefault(key, []).append(example)
+    for (task, source, language), group in groups.items():
         answers = [example.answer for example in group]
         found = score(
             "wrong_language", answers, [language] * len(group), identify=identifier.model.predict
@@ -83,6 +84,7 @@ def wrong_language(examples: Sequence[Example], identifier: Identifier) -> Itera
             language,
             "wrong_language",
             dataclasses.replace(found, details={**found.details, **more}),
+            source,
         )
 
 

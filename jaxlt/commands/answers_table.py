@@ -1,5 +1,10 @@
-"""The scores of answers as rows of results.jsonl and as tables: languages as rows, in groups."""
+"""The scores of answers as rows of results.jsonl and as tables: languages as rows, in groups.
 
+A score of translation is of one direction; its means are over targets (each the mean over its
+sources), into each target and from each source.
+"""
+
+from collections.abc import Iterable
 from typing import Any
 
 from jaxlt.commands.answers import Judged
@@ -17,6 +22,7 @@ def _row(one: Judged) -> dict[str, Any]:
     return {
         "task": one.task,
         "language": one.language,
+        "source_language": one.source or one.language,
         "metric": one.metric,
         "value": found.value,
         "n": found.n,
@@ -26,20 +32,38 @@ def _row(one: Judged) -> dict[str, Any]:
 
 
 def _by_metric(judged: list[Judged]) -> dict[tuple[str, str], dict[str, Judged]]:
-    """Scores by (kind of task, metric) and then by task and language."""
+    """Scores by (kind of task, metric) and then by task and direction."""
     out: dict[tuple[str, str], dict[str, Judged]] = {}
     for one in judged:
         kind = one.task.partition(".")[0]
-        out.setdefault((kind, one.metric), {})[f"{one.task} {one.language}"] = one
+        out.setdefault((kind, one.metric), {})[f"{one.task} {one.direction}"] = one
     return out
 
 
 def _averages(scores: dict[str, Judged], groups: Groups) -> dict[str, Mean]:
-    """Means over languages; where a language has several corpora, over these first."""
-    by_language: dict[str, list[float]] = {}
+    """Means over target languages; of one, over its sources (and over a source's corpora) first."""
+    found: dict[str, dict[str, list[float]]] = {}
     for one in scores.values():
-        by_language.setdefault(one.language, []).append(one.score.value)
-    return groups.means({language: sum(v) / len(v) for language, v in by_language.items()})
+        by_source = found.setdefault(one.language, {})
+        by_source.setdefault(one.source, []).append(one.score.value)
+    each = {name: _mean(map(_mean, of.values())) for name, of in found.items()}
+    return groups.means(each) | _by_end(found)
+
+
+def _mean(values: Iterable[float]) -> float:
+    each = list(values)
+    return sum(each) / len(each)
+
+
+def _by_end(found: dict[str, dict[str, list[float]]]) -> dict[str, Mean]:
+    """The means into each target of several sources, and from each source of several targets."""
+    ends: dict[str, list[float]] = {}
+    for target, by_source in found.items():
+        for source, values in by_source.items():
+            if source not in ("", target):
+                ends.setdefault(f"into {target}", []).append(_mean(values))
+                ends.setdefault(f"from {source}", []).append(_mean(values))
+    return {name: Mean(_mean(v), len(v)) for name, v in sorted(ends.items()) if len(v) > 1}
 
 
 def _means(judged: list[Judged], groups: Groups) -> list[dict[str, Any]]:
@@ -103,9 +127,8 @@ def _table(scores: dict[str, dict[str, Judged]], groups: Groups, intervals: bool
             for line in sorted(k for k, one in lines.items() if one.language == language):
                 cells = [_shown(found.get(line), intervals) for found in scores.values()]
                 first = lines[line]
-                table.add_row(
-                    Text(first.task), Text(f"{language}{mark}"), f"{first.score.n:,}", *cells
-                )
+                where = Text(f"{first.direction}{mark}")
+                table.add_row(Text(first.task), where, f"{first.score.n:,}", *cells)
         if key and len(languages) > 1:
             mean_row(key)
     inner = {key for key, _ in sections}

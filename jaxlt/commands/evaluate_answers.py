@@ -10,6 +10,7 @@ from jaxlt.commands import (
     answers_language,
     answers_table,
     constraints,
+    judging,
     language_groups,
     session,
     trained,
@@ -53,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the language identifier that tells how often answers are in a wrong language (`jaxlt "
         "data lid train`); for translation one is trained on the references where none is named",
     )
+    judging.add_arguments(group)
     group.add_argument(
         "--own_tokens",
         metavar="FOLDER",
@@ -84,13 +86,14 @@ def evaluate(
     groups = language_groups.open_groups(run, source.languages, args)
     if args.lid not in (None, "none"):
         lid.load(args.lid)  # before time is spent on answers
+    rules = judging.judging_of(args, kinds_of(run.data))
     if heads:
         constraints.check_none(args)
         examples = label_examples(run, predictor, source, vocabulary, split)
     else:
         examples = _decoded(run, predictor, source, vocabulary, args)
     saved = save(run, predictor, examples, split)
-    rows = judge(run, examples, kinds_of(run.data), groups, args.lid)
+    rows = judge(run, examples, kinds_of(run.data), groups, args.lid, rules)
     trained.say(f"The answers are in {saved}")
     return [row | {"own_tokens": args.own_tokens} for row in rows] if args.own_tokens else rows
 
@@ -131,14 +134,15 @@ def judge(
     kinds: dict[str, str],
     groups: language_groups.Groups,
     identifier: str | None = None,
+    rules: judging.Judging | None = None,
 ) -> list[dict[str, Any]]:
     """Scores answers and shows the table; returns the rows of results.jsonl.
 
-    identifier: of languages, as --lid says it.
+    identifier: of languages, as --lid says it. rules: by which answers are judged.
     """
     from jaxlt.engine import distributed
 
-    judged = list(score_examples(examples, kinds))
+    judged = list(score_examples(examples, kinds, judging=rules))
     judged += _wrong_language(run, examples, kinds, identifier)
     if distributed.is_primary():
         answers_table.show(judged, groups)
@@ -187,7 +191,7 @@ def judge_saved(args: argparse.Namespace) -> None:
                 "(--workdir)."
             )
     groups = language_groups.open_groups(run, {e.language for e in examples}, args)
-    judge(run, examples, kinds, groups, args.lid)
+    judge(run, examples, kinds, groups, args.lid, judging.judging_of(args, kinds))
 
 
 def read(path: Path) -> list[Example]:

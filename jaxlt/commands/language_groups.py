@@ -94,7 +94,9 @@ class Groups:
 
 
 def title(key: str) -> str:
-    """Returns how a table calls the mean of a group."""
+    """Returns how a table calls the mean of a group, or of what goes into or from a language."""
+    if key.startswith(("into ", "from ")):
+        return f"mean {key}"
     return TITLES.get(key) or f"mean of {_family(key)}"
 
 

@@ -31,7 +31,7 @@ from jaxlt.data.packed import PackedBatches
 from jaxlt.data.prepared import Prepared, language_column
 from jaxlt.data.text_noise import TextNoise
 from jaxlt.data.token_cache import VERSION, open_or_build
-from jaxlt.data.transfer import Choice
+from jaxlt.data.transfer import Choice, Open
 from jaxlt.data.views import EvaluationBatches, MixtureBatches, Rows, Text
 from jaxlt.data.vocabularies import (
     Vocabulary,
@@ -75,11 +75,7 @@ def open_mixture(
     vocabulary = open_vocabulary(config.vocabulary_config)
     objective = build_objective(config, vocabulary, inventory)
     opened = functools.partial(_open_texts, vocabulary=vocabulary, objective=objective)
-    if config.transfer:
-        choice = Choice.of(config)
-        config, (texts, own_rates) = choice.config, choice.training(split or config.split, opened)
-    else:
-        texts, own_rates = opened(config, split or config.split)
+    config, texts, own_rates = _training(config, split or config.split, opened)
     for text in texts:
         if not text.windows(objective, partial=False):
             raise UserError(
@@ -123,6 +119,24 @@ def open_mixture(
         shuffle=config.shuffle,
         fingerprint=digest(said),
     )
+
+
+def _training(
+    config: DataConfig, split: str, opened: Open
+) -> tuple[DataConfig, list[Text], dict[str, float]]:
+    """Returns (the config with its languages, what trains, the rates that a mixture brings)."""
+    if not config.transfer:
+        return config, *opened(config, split)
+    choice = Choice.of(config)
+    return choice.config, *choice.training(split, opened)
+
+
+def training_texts(config: DataConfig, inventory: Inventory = NOTHING) -> list[Text]:
+    """Returns what a config trains on: of few_shot the examples that are drawn of a target."""
+    vocabulary = open_vocabulary(config.vocabulary_config)
+    objective = build_objective(config, vocabulary, inventory)
+    opened = functools.partial(_open_texts, vocabulary=vocabulary, objective=objective)
+    return _training(config, config.split, opened)[1]
 
 
 def training_examples(config: DataConfig) -> Iterator[tuple[str, Marked]]:
@@ -286,7 +300,8 @@ def _open_texts(
         root = config.cache_root / "tokens"
         cache = open_or_build(root, language, split, key, vocabulary.size, features, examples)
         ends = translation.ends_of(language) if config.objective == "translation" else None
-        texts.append(Text(language, key, cache, ends))
+        forms = functools.partial(text.forms, split) if config.paired else None
+        texts.append(Text(language, key, cache, ends, forms=forms))
     return texts, {}
 
 

@@ -19,6 +19,7 @@ from jaxlt.data import files, sources, translation
 from jaxlt.data.language_column import LanguageColumn
 from jaxlt.data.readers.problems import Problems
 from jaxlt.data.splits import Split, remembered
+from jaxlt.data.text_forms import Form
 from jaxlt.data.text_settings import Change
 from jaxlt.data.vocabularies import Vocabulary
 
@@ -73,6 +74,11 @@ class Prepared:
             for path, drawn in zip(self._paths, self._drawn, strict=True):
                 for inputs, targets in self._raw_pairs(path, split, drawn, problems):
                     yield mark + changed(inputs, change), changed(targets, other)
+
+    def forms(self, split: str) -> Iterator[Form]:
+        """Yields the pairs of a split as texts."""
+        for inputs, targets in self.pairs(split):
+            yield inputs.decode("utf-8"), targets.decode("utf-8")
 
     def _raw_pairs(
         self, path: str, split: str, drawn: Split, problems: Problems

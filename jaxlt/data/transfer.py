@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from jaxlt.data.batches import digest, mixed, permute
-from jaxlt.data.labelling import NUMBER
 from jaxlt.data.splits import Nothing
 from jaxlt.data.views import Text, word_of
 from jaxlt.errors import UserError, nearest
@@ -272,7 +271,7 @@ class _Shot:
     def text_of(self, index: np.ndarray) -> Text:
         """The text cut to some of its examples, with a key of its own."""
         key = digest([self.text.key, "examples", index.tolist()])
-        return replace(self.text, key=key, cache=self.text.cache.chosen(index))
+        return self.text.cut(index, key)
 
 
 def _named(config: "DataConfig") -> Named:
@@ -347,7 +346,7 @@ def _translated(config: "DataConfig") -> "DataConfig":
 
 
 def _drawn(group: str, texts: Sequence[Text], split: str, transfer: TransferConfig) -> list[_Shot]:
-    numbers = [_numbers(t) for t in texts]
+    numbers = [t.numbers() for t in texts]
     counts = [len(np.unique(own)) for own in numbers]
     first, last = transfer.draw * transfer.k, (transfer.draw + 1) * transfer.k
     if last > sum(counts):
@@ -367,12 +366,6 @@ def _drawn(group: str, texts: Sequence[Text], split: str, transfer: TransferConf
         if len(own):
             shots.append(_Shot(text, np.flatnonzero(np.isin(of, own)), split))
     return shots
-
-
-def _numbers(text: Text) -> np.ndarray:
-    """The number of the example that each row [n] is of: heads may read a long one in parts."""
-    column = text.cache.columns.get(NUMBER)
-    return np.arange(text.cache.examples) if column is None else np.array(column.tokens)
 
 
 def _open(config: "DataConfig", split: str, names: Sequence[str], open_texts: Open) -> Opened:

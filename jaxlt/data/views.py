@@ -2,8 +2,8 @@
 
 import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -11,7 +11,11 @@ import numpy as np
 from jaxlt.data.batches import Schedule, Spec, mixed, permute, uniforms
 from jaxlt.data.labelling import NUMBER
 from jaxlt.data.objectives import Objective
+from jaxlt.data.text_forms import Form
 from jaxlt.data.token_cache import TokenCache
+from jaxlt.errors import UserError
+
+Forms = Callable[[], Iterable[Form] | None]
 
 
 @dataclass(frozen=True)
@@ -19,7 +23,10 @@ class Text:
     """The tokens of one language's split; `key` is the digest of all that decided them.
 
     Where inputs and targets are of different languages, `language` names the pair and `ends` both.
-    Where a mixture has several tasks of a language, `task` tells them apart.
+    Where a mixture has several tasks of a language, `task` tells them apart. `forms()` reads the
+    examples of the split anew, as texts that no vocabulary has touched (of entities for heads: the
+    tokens and their tags); None where there are none. `chosen` are the numbers of those that the
+    text is cut to, if it is.
     """
 
     language: str
@@ -27,6 +34,8 @@ class Text:
     cache: TokenCache
     ends: tuple[str, str] | None = None
     task: str = ""
+    forms: Forms | None = field(default=None, compare=False, repr=False)
+    chosen: tuple[int, ...] | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -48,6 +57,40 @@ class Text:
         """What mixing rates count: tokens of text, or examples where a row is an example."""
         running = [*self.cache.columns] == ["targets"]
         return self.cache.tokens() if running else self.cache.examples
+
+    def numbers(self) -> np.ndarray:
+        """Returns the number of the example, among those of its split, that each row [n] is of.
+
+        Heads may read a long example in several rows.
+        """
+        if NUMBER in self.cache.columns:
+            return np.array(self.cache.columns[NUMBER].tokens)
+        return np.arange(self.cache.examples) if self.chosen is None else np.array(self.chosen)
+
+    def cut(self, rows: np.ndarray, key: str) -> "Text":
+        """Returns the text of some rows alone, under a key of its own."""
+        chosen = tuple(self.numbers()[rows].tolist())
+        return replace(self, key=key, cache=self.cache.chosen(rows), chosen=chosen)
+
+    def read_forms(self, most: int | None = None) -> Iterator[tuple[int, Form]]:
+        """Yields (number, (inputs, targets)) of the text's examples, of the first `most` of them.
+
+        Nothing where the text has no such forms.
+        """
+        wanted = set(np.unique(self.numbers())[:most].tolist())
+        found = self.forms() if self.forms and wanted else None
+        if found is None:
+            return
+        last = max(wanted)
+        for number, form in enumerate(found):
+            if number in wanted:
+                yield number, form
+            if number == last:
+                return
+        raise UserError(
+            f"The files of '{self.name}' have fewer examples than when they were tokenised: they "
+            "were changed meanwhile. Start the same command again."
+        )
 
     def windows(self, objective: Objective, partial: bool) -> int:
         """Returns how many rows the text gives.
@@ -287,11 +330,24 @@ class EvaluationBatches:
             text = self._make.texts[which]
             yield text, *(text.cache.columns[name].whole(index) for name in ("inputs", "targets"))
 
+    def forms(self) -> list[Form | None]:
+        """Returns (inputs, targets) of every row as texts that no vocabulary has touched.
+
+        They come in the order of `examples`; None where the data has none.
+        """
+        found: list[Form | None] = [None] * self.num_rows
+        for which, text in enumerate(self._make.texts):
+            rows = np.flatnonzero(self._text == which)
+            numbers = text.numbers()[self._index[rows]]
+            by_number = dict(text.read_forms(int(self._index[rows].max()) + 1)) if len(rows) else {}
+            for row, number in zip(rows, numbers, strict=True):
+                found[row] = by_number.get(int(number))
+        return found
+
     def numbers(self) -> Iterator[tuple[Text, list[int]]]:
         """Yields each text with the numbers of the examples that its rows are of; of heads."""
         for which, text in enumerate(self._make.texts):
-            rows = np.sort(self._index[self._text == which])
-            yield text, np.unique(text.cache.columns[NUMBER].tokens[rows]).tolist()
+            yield text, np.unique(text.numbers()[self._index[self._text == which]]).tolist()
 
     def rows(self, step: int, start: int, stop: int) -> dict[str, np.ndarray]:
         """Returns rows [start, stop) of batch `step` of the pass."""

@@ -1,11 +1,15 @@
 """Answers to a task's examples: read as the task writes them, scored by language, saved."""
 
 import json
+import types
 
 import pytest
 
 import jaxlt
 from jaxlt.commands.answers import KINDS, Example, score_examples
+from jaxlt.commands.answers_table import rows
+from jaxlt.commands.judging import judging_of
+from jaxlt.commands.language_groups import Groups
 from jaxlt.commands.main import main
 from jaxlt.data.task_config import Kind
 from jaxlt.errors import UserError
@@ -68,6 +72,60 @@ def test_text_and_facts():
     found = judged("translation", ("swh_Latn", "<2swh> hello", "habari yako", "habari yako"))
     assert found["swh_Latn", "chrf++"].value == pytest.approx(100)
     assert judged("facts", ("eng_Latn", "q", "Paris", "paris"))["eng_Latn", "p@1"].value == 1
+
+
+def test_a_score_of_translation_is_of_one_direction():
+    """Two sources of a target are two scores, whose mean the target has."""
+    texts = [("a small house", "nyumba ndogo sana"), ("the big river", "mto mkubwa sana")]
+    made = [
+        Example(
+            "translation", "swh_Latn", text, right, right if source == "eng_Latn" else "", source
+        )
+        for source in ("eng_Latn", "deu_Latn")
+        for text, right in texts
+    ]
+    made.append(Example("translation", "deu_Latn", "a", "ein Haus", "ein Haus", "eng_Latn"))
+    found = list(score_examples(made, {"translation": "translation"}))
+    chrf = {(j.source, j.language): j.score for j in found if j.metric == "chrf++"}
+    assert chrf["eng_Latn", "swh_Latn"].value == pytest.approx(100)
+    assert chrf["deu_Latn", "swh_Latn"].value == 0 and chrf["deu_Latn", "swh_Latn"].n == 2
+    out = {
+        (r.get("source_language"), r["language"]): r["value"]
+        for r in rows(found, Groups())
+        if r["metric"] == "chrf++"
+    }
+    assert out["eng_Latn", "swh_Latn"] == pytest.approx(100) and out["deu_Latn", "swh_Latn"] == 0
+    assert out[None, "into swh_Latn"] == pytest.approx(50)
+    assert out[None, "from eng_Latn"] == pytest.approx(100)
+    assert out[None, "all"] == pytest.approx(75)  # of targets, each over its sources
+
+
+def test_answers_are_judged_by_the_rules_that_are_asked_for():
+    kinds = {"mlqa": "questions", "qa": "questions", "translation": "translation"}
+    made = [
+        Example("mlqa", "zho_Hans", "q", "北京", "北京市", "zho_Hans"),
+        Example("qa", "deu_Latn", "q", "Dom", "der Dom", "deu_Latn"),
+        Example("translation", "zho_Hans", "q", "我们都去北京", "我们去北京吗", "eng_Latn"),
+    ]
+
+    def of(**said):
+        rules = judging_of(types.SimpleNamespace(**said), kinds)
+        return {(j.task, j.metric): j.score for j in score_examples(made, kinds, judging=rules)}
+
+    plain = of()
+    assert plain["mlqa", "answer_f1"].details == {"normalisation": "mlqa"}  # by its name
+    assert plain["qa", "exact_match"].value == 1  # by its language, as in MLQA
+    assert "tok:zh" in plain["translation", "bleu"].details["signature"]
+    asked = of(questions_like="mlqa=xquad,qa=tydi", bleu_tokenizer="char")
+    assert asked["mlqa", "answer_f1"].value == 0 and asked["qa", "exact_match"].value == 0
+    assert "tok:char" in asked["translation", "bleu"].details["signature"]
+    for said, why in (
+        ({"questions_like": "qa=squat"}, "Did you mean 'squad'"),
+        ({"questions_like": "q=squad"}, "Did you mean 'qa'"),
+        ({"bleu_tokenizer": "no.model"}, "cannot be read"),
+    ):
+        with pytest.raises(UserError, match=why):
+            of(**said)
 
 
 def test_the_best_of_several_right_answers_counts():

@@ -76,7 +76,9 @@ def _register_one(name: str, stream: Stream, config: "DataConfig", recipe: list[
 
     replace_task(
         name,
-        source=IdentifiedSource(dataset, identity, stream.splits, stream.marked or stream.examples),
+        source=IdentifiedSource(
+            dataset, identity, stream.splits, stream.marked or stream.examples, stream.examples
+        ),
         preprocessors=[
             seqio.preprocessors.tokenize,
             seqio.CacheDatasetPlaceholder(),

@@ -17,6 +17,7 @@ from jaxlt.data.objectives import Objective
 from jaxlt.data.splits import Nothing
 from jaxlt.data.tasks import configured
 from jaxlt.data.tasks.text import FAULTS, IdentifiedSource
+from jaxlt.data.text_forms import Form
 from jaxlt.data.token_cache import VERSION, Example, open_or_build
 from jaxlt.data.views import Text
 from jaxlt.data.vocabularies import EOS, Vocabulary
@@ -93,7 +94,28 @@ def _open(
     )
     language = task.name.rpartition(".")[2]
     source, colon, target = language.partition(":")
-    return Text(language, key, cache, (source, target) if colon else None, name)
+    ends = (source, target) if colon else None
+    return Text(language, key, cache, ends, name, functools.partial(_forms, task, split))
+
+
+def _forms(task: seqio.Task, split: str) -> Iterator[Form] | None:
+    """Reads a task's examples as texts: its source's own, or what its tokenize kept of them."""
+    if isinstance(task.source, IdentifiedSource):
+        return iter(task.source.forms(split)) if task.source.forms else None
+    made = task.preprocess_precache(task.source.get_dataset(split=split, shuffle=False), seed=0)
+    texts = [made.element_spec.get(name) for name in _KEPT]
+    if not all(t is not None and t.dtype == tf.string and t.shape.rank == 0 for t in texts):
+        return None
+
+    def decoded() -> Iterator[Form]:
+        for example in _precached(task, split):
+            inputs, targets = (example[name].decode("utf-8") for name in _KEPT)
+            yield inputs, targets
+
+    return decoded()
+
+
+_KEPT = ("inputs_pretokenized", "targets_pretokenized")
 
 
 def _open_labels(
@@ -122,7 +144,7 @@ def _open_labels(
     root = config.cache_root / "tokens"
     features = (*labels.features, NUMBER)
     cache = open_or_build(root, task.name, split, key, _INT32, features, rows)
-    return Text(language, key, cache, None, name)
+    return Text(language, key, cache, None, name, functools.partial(task.source.marked, split))
 
 
 def _marked(
@@ -222,11 +244,16 @@ def _check(task: seqio.Task, split: str, vocabulary: Vocabulary, features: tuple
 
 
 def _examples(task: seqio.Task, split: str, features: tuple[str, ...]) -> Iterator[Example]:
+    for example in _precached(task, split):
+        yield {name: _without_eos(np.asarray(example[name])) for name in features}
+
+
+def _precached(task: seqio.Task, split: str) -> Iterator[dict[str, Any]]:
+    """Yields what a task's preprocessors make of its examples before its cache."""
     dataset = task.source.get_dataset(split=split, shuffle=False)
     FAULTS.clear()
     try:
-        for example in task.preprocess_precache(dataset, seed=0).as_numpy_iterator():
-            yield {name: _without_eos(np.asarray(example[name])) for name in features}
+        yield from task.preprocess_precache(dataset, seed=0).as_numpy_iterator()
     except tf.errors.OpError:
         if FAULTS:
             raise FAULTS.pop() from None

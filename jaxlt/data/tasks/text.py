@@ -14,6 +14,7 @@ import tensorflow as tf
 from jaxlt.data import sources
 from jaxlt.data.prepared import Prepared
 from jaxlt.data.tasks.preprocessors import Corrupt, text_example
+from jaxlt.data.text_forms import Form
 from jaxlt.data.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 
@@ -54,11 +55,12 @@ class IdentifiedSource(seqio.FunctionDataSource):
         dataset: Callable[..., tf.data.Dataset],
         identity: Callable[[], Any],
         splits: Sequence[str] = ("train", "validation"),
-        marked: Callable[[str], Iterable[tuple[str, str]]] | None = None,
+        marked: Callable[[str], Iterable[Form]] | None = None,
+        forms: Callable[[str], Iterable[Form]] | None = None,
     ):
-        """marked: split -> (inputs, targets) for heads, where it is not text without such."""
+        """forms: split -> (inputs, targets), where it is no running text; marked: for heads."""
         super().__init__(dataset, splits=splits)
-        self.identity, self.marked = identity, marked
+        self.identity, self.marked, self.forms = identity, marked, forms
 
 
 def register_text_task(name: str, paths: Sequence[str], config: "DataConfig") -> seqio.Task:

@@ -1,0 +1,91 @@
+"""By which rules answers are judged: the tokenizer of BLEU, the benchmark of questions.
+
+judging = judging_of(args, kinds)                  # --bleu_tokenizer, --questions_like
+judging.metric("bleu")                             # 'bleu', or 'spbleu' over a given model
+judging.settings("bleu", "translation", "zho_Hans")      # {"tokenize": "zh"}
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jaxlt.errors import UserError, nearest
+from jaxlt.metrics import questions, text
+from jaxlt.metrics.scores import statistics
+
+
+@dataclasses.dataclass(frozen=True)
+class Judging:
+    """Rules of judging: `tokenizer` of BLEU (None: that of the target language; a path: of a
+    SentencePiece model), and the benchmark whose `questions` those of each task are, by its name.
+    """
+
+    tokenizer: str | None = None
+    questions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def _pieces(self) -> bool:
+        return self.tokenizer is not None and self.tokenizer not in text.TOKENIZERS
+
+    def metric(self, name: str) -> str:
+        """Returns the name of a metric under these rules."""
+        return "spbleu" if name == "bleu" and self._pieces else name
+
+    def settings(self, name: str, task: str, language: str) -> dict[str, Any]:
+        """Returns the settings of a metric for a task ('questions.mlqa') and target language."""
+        if name == "bleu" and self._pieces:
+            return {"model": self.tokenizer}
+        if name in ("bleu", "length_ratio"):
+            own = None if self._pieces else self.tokenizer
+            return {"tokenize": own or text.tokenizer_of(language)}
+        if name in ("exact_match", "answer_f1"):
+            return {"language": language, "benchmark": self.benchmark(task)}
+        return {}
+
+    def benchmark(self, task: str) -> str | None:
+        """Returns the benchmark whose rules a task's questions have: what was said, or its name."""
+        label = task.partition(".")[0]
+        own = label if label in questions.BENCHMARKS else None
+        return self.questions.get(label, self.questions.get("", own))
+
+
+def add_arguments(parser: Any) -> None:
+    """Adds the flags of these rules to a parser or a group of its flags."""
+    parser.add_argument(
+        "--bleu_tokenizer",
+        metavar="NAME|FILE",
+        help=f"of BLEU, for every language: {', '.join(text.TOKENIZERS)}, or a SentencePiece model "
+        "(else the target language's own: zh, ja-mecab, char, 13a)",
+    )
+    parser.add_argument(
+        "--questions_like",
+        metavar="BENCHMARK",
+        help=f"by whose rules questions are normalised: {', '.join(questions.BENCHMARKS)}; for "
+        "several tasks name=BENCHMARK,... (else a task named as a benchmark has its rules, and "
+        "others MLQA's for their language)",
+    )
+
+
+def judging_of(args: argparse.Namespace, kinds: Mapping[str, str]) -> Judging:
+    """Returns the rules that the flags give, or raises UserError before anything is answered."""
+    tokenizer = getattr(args, "bleu_tokenizer", None)
+    found = Judging(tokenizer, _benchmarks(getattr(args, "questions_like", None), kinds))
+    if tokenizer is not None:
+        statistics(found.metric("bleu"), ["a"], ["a"], **found.settings("bleu", "", ""))
+    return found
+
+
+def _benchmarks(said: str | None, kinds: Mapping[str, str]) -> dict[str, str]:
+    found = {}
+    asked = [name for name, kind in kinds.items() if kind.endswith("questions")]
+    for item in (said or "").split(",") if said else ():
+        name, equals, benchmark = item.rpartition("=")
+        if equals and name not in asked:
+            raise UserError(
+                f"--questions_like names '{name}', which is no task of questions of this run "
+                f"({', '.join(asked) or 'it has none'}).{nearest(name, asked)}"
+            )
+        questions.check(benchmark, "eng")
+        found[name] = benchmark
+    return found
