@@ -40,9 +40,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Trains what the gin flags describe."""
     from jaxlt.commands.main import load_run
+
+    run = load_run(args)  # before anything heavy is imported: what is wrong here is said at once
     from jaxlt.engine.profiling import parse_steps
 
-    run = load_run(args)
     steps = None if args.profile is None else parse_steps(args.profile)
     session.start_jax(args)
     if args.dry_run:

@@ -24,12 +24,14 @@ from jaxlt.errors import UserError
 if TYPE_CHECKING:
     from jaxlt.data.config import DataConfig
     from jaxlt.data.synth.families import FactoryConfig
-    from jaxlt.engine.checkpoint import CheckpointConfig
-    from jaxlt.engine.loop import TrainConfig
-    from jaxlt.engine.losses import LossConfig
-    from jaxlt.engine.optimizers import OptimizerConfig
-    from jaxlt.engine.partitioning import MeshConfig
-    from jaxlt.engine.schedules import ScheduleConfig
+    from jaxlt.engine.config import (
+        CheckpointConfig,
+        LossConfig,
+        MeshConfig,
+        OptimizerConfig,
+        ScheduleConfig,
+        TrainConfig,
+    )
     from jaxlt.models.config import BiLSTMConfig, T5Config
 
 __all__ = [

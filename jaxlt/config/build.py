@@ -27,20 +27,20 @@ TABLE = {
     "ParserConfig": "jaxlt.models.head_config:ParserConfig",
     "ClassifierConfig": "jaxlt.models.head_config:ClassifierConfig",
     "SpanConfig": "jaxlt.models.head_config:SpanConfig",
-    "plug": "jaxlt.modules.site:plug",
-    "delta": "jaxlt.modules.deltas:delta",
+    "plug": "jaxlt.modules.config:plug",
+    "delta": "jaxlt.modules.config:delta",
     "DataConfig": "jaxlt.data.config:DataConfig",
     "TaskConfig": "jaxlt.data.task_config:TaskConfig",
     "TextConfig": "jaxlt.data.text_settings:TextConfig",
     "TransferConfig": "jaxlt.data.transfer:TransferConfig",
-    "TrainConfig": "jaxlt.engine.loop:TrainConfig",
-    "CompilerConfig": "jaxlt.engine.compilation:CompilerConfig",
-    "OptimizerConfig": "jaxlt.engine.optimizers:OptimizerConfig",
-    "ScheduleConfig": "jaxlt.engine.schedules:ScheduleConfig",
-    "LossConfig": "jaxlt.engine.losses:LossConfig",
-    "MeshConfig": "jaxlt.engine.partitioning:MeshConfig",
+    "TrainConfig": "jaxlt.engine.config:TrainConfig",
+    "CompilerConfig": "jaxlt.engine.config:CompilerConfig",
+    "OptimizerConfig": "jaxlt.engine.config:OptimizerConfig",
+    "ScheduleConfig": "jaxlt.engine.config:ScheduleConfig",
+    "LossConfig": "jaxlt.engine.config:LossConfig",
+    "MeshConfig": "jaxlt.engine.config:MeshConfig",
     "DecodingConfig": "jaxlt.engine.decoding_config:DecodingConfig",
-    "CheckpointConfig": "jaxlt.engine.checkpoint:CheckpointConfig",
+    "CheckpointConfig": "jaxlt.engine.config:CheckpointConfig",
     "FactoryConfig": "jaxlt.data.synth.families:FactoryConfig",
     "Family": "jaxlt.data.synth.families:Family",
 }
@@ -104,6 +104,7 @@ class Session:
 
     bindings: dict[tuple[str, str, str], Statement]  # (scope, entry name, arg) -> last statement
     macros: dict[str, Statement]
+    with_methods: bool = True  # False: plugs stay unbuilt, whose classes bring jax
     problems: list[str] = dataclasses.field(default_factory=list)
     missing: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -285,6 +286,8 @@ def _prepare_plug(
         given.setdefault("name", scopes[-1])
     if "method" not in given:
         return given, hints
+    if not session.with_methods:
+        return {**{n: v for n, v in given.items() if n in hints}, "method": FAILED}, hints
     place = session.place(session.binding(scopes, "plug", "method"))
     method = given["method"]
     path = getattr(method, "names_class", None)
@@ -305,9 +308,9 @@ def _prepare_plug(
     base = load_object("jaxlt.modules.site:Method")
     if not (isinstance(method, type) and issubclass(method, base)):
         return {**given, "method": method}, hints  # the type check says what is wrong
-    common = {f.name for f in dataclasses.fields(base)}
+    settings: set[str] = method.own_settings()  # type: ignore[attr-defined]
     types = typing.get_type_hints(method)
-    own = {f.name: types[f.name] for f in dataclasses.fields(method) if f.name not in common}
+    own = {name: types[name] for name in sorted(settings)}
     for arg in sorted(set(given) - set(hints) - set(own)):
         at = session.place(session.binding(scopes, "plug", arg))
         session.problems.append(
@@ -321,8 +324,11 @@ def _prepare_plug(
 def build_whole(session: Session, name: str = "run") -> Any:
     """Builds a run, or what else has that gin name, from what is bound.
 
-    Raises UserError with all that is missing or wrong.
+    Raises UserError with all that is missing or wrong. It is built without its plugs' methods
+    first: what is wrong elsewhere is then said before jax is imported.
     """
+    if session.with_methods and any(name == "plug" for _, name, _ in session.bindings):
+        build_whole(dataclasses.replace(session, with_methods=False), name)
     global _SESSION
     _SESSION = session
     try:

@@ -9,7 +9,7 @@ from jaxlt.errors import UserError
 
 _NAMES = {path: name for name, path in TABLE.items()}
 # Made by functions, each under a scope of its own name.
-_SCOPED = {"jaxlt.modules.site:Plug": "plug", "jaxlt.modules.deltas:Delta": "delta"}
+_SCOPED = {"jaxlt.modules.config:Plug": "plug", "jaxlt.modules.config:Delta": "delta"}
 _METHOD_NAMES = {path: name for name, path in METHODS.items()}
 
 
@@ -41,7 +41,7 @@ def _emit(value: Any, scope: str, lines: list[str]) -> str:
     if path in _SCOPED:
         own = re.sub(r"^(?=\d)|\W", "_", value.name)  # a scope has to be an identifier
         gin_name, scope = _SCOPED[path], f"{scope}/{own}" if scope else own
-    if path == "jaxlt.modules.site:Plug":
+    if path == "jaxlt.modules.config:Plug":
         settings |= dict(settings.pop("settings"))
         method = _path(value.method)
         settings["method"] = _METHOD_NAMES.get(method, method)

@@ -8,6 +8,7 @@ Nothing is remembered between calls: the generator passed in decides. Edits are 
 letters with their marks, so no vowel sign of an abugida is left without its consonant.
 """
 
+import functools
 import re
 import unicodedata
 from collections import Counter
@@ -43,6 +44,12 @@ def alphabet_of(lines: Iterable[str], cover: float = 0.999) -> str:
     return "".join(kept)
 
 
+@functools.cache
+def _clusters() -> re.Pattern[str]:
+    """A character with the marks on it; made when it is needed, from a walk over all of Unicode."""
+    return re.compile(f"[\\s\\S][{mark_class()}{JOINERS}]*")
+
+
 def _is_letter(char: str) -> bool:
     return unicodedata.category(char)[0] == "L"
 
@@ -75,7 +82,6 @@ class CharacterNoise:
         if len(letters) < 2 and {"insert", "replace"} & set(edits):
             raise UserError("The alphabet of character noise has fewer than two letters.")
         self._letters, self._share, self._edits = letters, (low, high), tuple(edits)
-        self._clusters = re.compile(f"[\\s\\S][{mark_class()}{JOINERS}]*")
 
     def __call__(self, text: str, generator: np.random.Generator) -> str:
         """Returns a noisy text; all white space stays as it is."""
@@ -96,7 +102,7 @@ class CharacterNoise:
 
     def _edited(self, word: str, draw: list[float]) -> str:
         """Makes the edit that draw[0] chooses, or the first after it that the word allows."""
-        clusters = list(word) if word.isascii() else self._clusters.findall(word)
+        clusters = list(word) if word.isascii() else _clusters().findall(word)
         places = [i for i, cluster in enumerate(clusters) if cluster[0].isalpha()]
         if not places:
             return word

@@ -7,7 +7,6 @@
 """
 
 import contextlib
-import dataclasses
 import errno
 import math
 from collections.abc import Mapping
@@ -19,34 +18,13 @@ from jaxlt.engine import checkpoint_store as store
 from jaxlt.engine import checkpoint_tree as ct
 from jaxlt.engine import distributed
 from jaxlt.engine.checkpoint_fit import explain
+from jaxlt.engine.config import CheckpointConfig
 from jaxlt.errors import UserError, nearest
 
 __all__ = ["CheckpointConfig", "Checkpoints", "explain"]
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FULL_TEXTS = (*(f"[os_error_code='{code}']" for code in _FULL), "No space left on device")
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckpointConfig:
-    """When to save, and which checkpoints stay."""
-
-    every: int = 1000  # steps
-    keep: int = 3  # the newest ones
-    keep_best: int = 1  # and the best ones by `best_metric`
-    best_metric: str | None = None  # a name among the metrics of an evaluation
-    best_mode: str = "min"
-
-    def __post_init__(self) -> None:
-        for field, least in (("every", 1), ("keep", 1), ("keep_best", 0)):
-            if getattr(self, field) < least:
-                raise UserError(
-                    f"CheckpointConfig.{field} is at least {least}, not {getattr(self, field)}."
-                )
-        if self.best_mode not in ("min", "max"):
-            raise UserError(
-                f"CheckpointConfig.best_mode is 'min' or 'max', not '{self.best_mode}'."
-            )
 
 
 class Checkpoints:

@@ -17,23 +17,7 @@ from jaxlt.engine.step import Program
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import ModelConfig
 
-CLOCKS = ("auto", "own", "run")
 SPARE = 8  # so many languages may join before a step is compiled anew
-
-
-def check_clock(clock: str, rates: Sequence[tuple[str, float]]) -> None:
-    """Raises UserError for a TrainConfig.route_clock or route_rates that mean nothing."""
-    if clock not in CLOCKS:
-        raise UserError(
-            f"TrainConfig.route_clock is '{clock}'; it must be one of {', '.join(CLOCKS)}."
-            f"{nearest(clock, CLOCKS)}"
-        )
-    for language, factor in rates:
-        if not (np.isfinite(factor) and factor >= 0):
-            raise UserError(
-                f"TrainConfig.route_rates gives '{language}' the factor {factor}; it must be "
-                "finite and 0 or more."
-            )
 
 
 def spare(model: ModelConfig, languages: Sequence[str]) -> int | None:

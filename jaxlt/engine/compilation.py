@@ -1,7 +1,6 @@
 """How programs are compiled here: with which options, kept on disk, memory given back at once."""
 
 import ctypes
-import dataclasses
 import functools
 import os
 import sys
@@ -12,79 +11,25 @@ import jax
 import jax.numpy as jnp
 
 from jaxlt.engine import heap
+from jaxlt.engine.config import KNOWN, CompilerConfig, Option
 from jaxlt.errors import UserError, nearest
 
-Option = tuple[str, bool | int | float | str]  # XLA's name of it, and its value
-# Names to compare a misspelt one with: the compiler itself names none.
-KNOWN = (
-    "xla_enable_async_all_gather",
-    "xla_gpu_all_gather_combine_threshold_bytes",
-    "xla_gpu_all_reduce_combine_threshold_bytes",
-    "xla_gpu_autotune_level",
-    "xla_gpu_deterministic_ops",
-    "xla_gpu_enable_command_buffer",
-    "xla_gpu_enable_highest_priority_async_stream",
-    "xla_gpu_enable_latency_hiding_scheduler",
-    "xla_gpu_enable_triton_gemm",
-    "xla_gpu_enable_while_loop_unrolling",
-    "xla_gpu_memory_limit_slop_factor",
-    "xla_gpu_reduce_scatter_combine_threshold_bytes",
-    "xla_latency_hiding_scheduler_rerun",
-    "xla_tpu_data_parallel_opt_different_sized_ops",
-    "xla_tpu_decompose_all_gather_einsum",
-    "xla_tpu_decompose_einsum_reduce_scatter",
-    "xla_tpu_enable_async_collective_fusion",
-    "xla_tpu_enable_async_collective_fusion_fuse_all_gather",
-    "xla_tpu_enable_async_collective_fusion_multiple_steps",
-    "xla_tpu_enable_data_parallel_all_reduce_opt",
-    "xla_tpu_enable_latency_hiding_scheduler",
-    "xla_tpu_overlap_compute_collective_tc",
-    "xla_tpu_scoped_vmem_limit_kib",
-)
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 _ready = False
 
 
-@dataclasses.dataclass(frozen=True)
-class CompilerConfig:
-    """Options of the compiler for training and evaluation steps, by platform.
+def options_of(config: CompilerConfig, devices: Any) -> tuple[Option, ...]:
+    """The compiler's options for these devices (an array or sequence of them, there or not).
 
-    Pairs of XLA's name of an option, without dashes, and its value:
-    tpu = [('xla_tpu_enable_latency_hiding_scheduler', True)]. Those of other platforms are not
-    looked at, so that one configuration serves several.
+    Raises UserError for what their compiler does not take.
     """
-
-    cpu: tuple[Option, ...] = ()
-    gpu: tuple[Option, ...] = ()
-    tpu: tuple[Option, ...] = ()
-
-    def __post_init__(self) -> None:
-        for field in ("cpu", "gpu", "tpu"):
-            names = [name for name, _ in getattr(self, field)]
-            for name in names:
-                if not name.startswith("xla_"):
-                    raise UserError(
-                        f"CompilerConfig.{field} names the option '{name}': XLA's begin with "
-                        f"'xla_' (no dashes).{nearest(name.lstrip('-'), KNOWN)}"
-                    )
-                if names.count(name) > 1:
-                    raise UserError(f"CompilerConfig.{field} gives '{name}' more than once.")
-
-    def of(self, devices: Any) -> tuple[Option, ...]:
-        """The options for these devices (an array or sequence of them, there or not).
-
-        Raises UserError for what their compiler does not take.
-        """
-        found = list(getattr(devices, "flat", devices))
-        own = [d for d in found if d.process_index == jax.process_index()]
-        device = (own or found)[0]
-        options = getattr(self, device.platform, ())
-        if options:
-            _try(options, device)
-        return options
-
-
-USUAL = CompilerConfig()
+    found = list(getattr(devices, "flat", devices))
+    own = [d for d in found if d.process_index == jax.process_index()]
+    device = (own or found)[0]
+    options = getattr(config, device.platform, ())
+    if options:
+        _try(options, device)
+    return options
 
 
 @functools.lru_cache(maxsize=64)

@@ -20,98 +20,35 @@ from jax.sharding import Mesh
 
 from jaxlt.data.batches import BatchSource
 from jaxlt.engine import distributed
-from jaxlt.engine.checkpoint import CheckpointConfig, Checkpoints
-from jaxlt.engine.clocks import check_clock, pace, spare
-from jaxlt.engine.compilation import USUAL, CompilerConfig
+from jaxlt.engine.checkpoint import Checkpoints
+from jaxlt.engine.clocks import pace, spare
+from jaxlt.engine.compilation import options_of
+from jaxlt.engine.config import (
+    CheckpointConfig,
+    LossConfig,
+    MeshConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainConfig,
+)
 from jaxlt.engine.counters import TokenCounter
 from jaxlt.engine.evaluator import Evaluator
 from jaxlt.engine.feed import Feed
 from jaxlt.engine.flops import step_flops, tokens_of
 from jaxlt.engine.logging import Reporter
-from jaxlt.engine.losses import LossConfig
-from jaxlt.engine.optimizers import OptimizerConfig
-from jaxlt.engine.partitioning import MeshConfig, check_batch, make_mesh
+from jaxlt.engine.partitioning import check_batch, make_mesh
 from jaxlt.engine.profiling import UNTRACED, Recorder
 from jaxlt.engine.resume import ModuleValues, Position, restore, rows_at_once, save, start
-from jaxlt.engine.schedules import ScheduleConfig, learning_rate
+from jaxlt.engine.schedules import learning_rate
 from jaxlt.engine.signals import Preemption
 from jaxlt.engine.state import BaseSource, TrainState
 from jaxlt.engine.step import Hyper, Program, StepSpec, build
 from jaxlt.engine.workdir import Workdir
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import ModelConfig
-from jaxlt.modules.child_tuning import check_keep
 from jaxlt.modules.routing import FIELDS, cycled
 
 GIVE_UP = 100  # steps skipped in a row after which skipping is no help
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    """What a run does, beside its model and its data.
-
-    trainable, frozen: regexes over whole parameter names ('modules/.*', 'params/encoder/.*').
-    frozen_dtype: store the frozen part in this dtype, whose gradients then flow in it too. 'int8'
-        is for the backbone's matrices (see jaxlt.modules.int8); all else then stays float32.
-    accumulate: split a batch in so many parts, one after the other.
-    rows_per_device: split it in as many parts as it takes for a device to have no more rows of one,
-        on however many devices. A run that goes on with fewer devices does so by itself, with the
-        rows that a device had when it began; the batch, and what is learnt, stay the same.
-    patience: stop after so many evaluations without a better `CheckpointConfig.best_metric`.
-    epochs: stop after so many passes over the data, and at `steps` at the latest; eval_epochs:
-    evaluate and save after every so many. `in_steps` turns both into steps.
-    route_clock: what the learning rate of a bank's slot follows: 'run' (the run's steps), or 'own'
-        (the steps that the slot itself has taken, so that many languages' modules in one run move
-        as each would in a run of its own; ScheduleConfig's steps are then those of one language).
-        'auto' is 'own' where banks alone train, and 'run' where anything else trains with them.
-        Step counts, moments and clipping are each slot's own in any case.
-    route_rates: (language, factor) pairs: the learning rate of a language's slots is multiplied.
-    cycle: languages whose modules take turns under what trains (a task module), whatever the rows'
-        own language; by 'step', or by 'row' within each (TLR). Evaluation goes by the rows' own.
-    on_nan: 'stop', or 'skip' the step. max_loss: a loss above it counts as exploded, and is met
-    likewise.
-    compiler: options of XLA's compiler, by platform.
-    child_tuning: every step keeps each entry of the gradients with this probability, and divides
-    it by it (ChildTuning F).
-    """
-
-    steps: int
-    seed: int = 0
-    accumulate: int = 1
-    rows_per_device: int | None = None
-    trainable: tuple[str, ...] = (".*",)
-    frozen: tuple[str, ...] = ()
-    frozen_dtype: str | None = None
-    log_every: int = 10
-    eval_every: int = 0
-    patience: int = 0
-    on_nan: str = "stop"
-    max_loss: float | None = None
-    epochs: float | None = None
-    eval_epochs: float | None = None
-    child_tuning: float | None = None
-    route_clock: str = "auto"
-    route_rates: tuple[tuple[str, float], ...] = ()
-    cycle: tuple[str, ...] = ()
-    cycle_by: str = "step"
-    compiler: CompilerConfig = USUAL
-
-    def __post_init__(self) -> None:
-        if self.on_nan not in ("stop", "skip"):
-            raise UserError(f"TrainConfig.on_nan is 'stop' or 'skip', not '{self.on_nan}'.")
-        check_clock(self.route_clock, self.route_rates)
-        for field in ("steps", "accumulate", "log_every"):
-            if getattr(self, field) < 1:
-                raise UserError(f"TrainConfig.{field} is at least 1, not {getattr(self, field)}.")
-        for field in ("epochs", "eval_epochs"):
-            value = getattr(self, field)
-            if value is not None and not value > 0:
-                raise UserError(f"TrainConfig.{field} is above 0, not {value}.")
-        if self.rows_per_device is not None and self.rows_per_device < 1:
-            raise UserError(
-                f"TrainConfig.rows_per_device is at least 1, not {self.rows_per_device}."
-            )
-        check_keep(self.child_tuning, "TrainConfig.child_tuning")
 
 
 class Job(Protocol):
@@ -173,7 +110,7 @@ def program_of(
             max_loss=job.train.max_loss if job.train.on_nan == "skip" else None,
             languages=languages,
             child_tuning=job.train.child_tuning,
-            compiler_options=job.train.compiler.of(mesh.devices),
+            compiler_options=options_of(job.train.compiler, mesh.devices),
         )
     )
 

@@ -22,55 +22,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.engine.config import LossConfig
+from jaxlt.errors import UserError
 from jaxlt.modules.weight_product import weight_product
 
 Array = jax.Array
-NORMALIZERS = ("tokens", "languages", "sequences", "none")
-
-
-@dataclasses.dataclass(frozen=True)
-class LossConfig:
-    """How the loss is computed and normalised.
-
-    z_loss: weight of log(Z)^2, which keeps the logits near zero.
-    label_smoothing: probability taken from the target and spread over the other V - 1 entries.
-    normalize: the summed loss is divided by the sum of weights ('tokens'), by the rows of the batch
-        ('sequences'), by nothing ('none'), or by a constant, as T5 did (mT5: 1024 * 229). With
-        'languages' each language's loss is divided by its own sum of weights, and those are added
-        up: modules of many languages in one run then get the gradients of a run of their own. The
-        loss that is reported is then the mean over languages.
-    chunk_bytes: float32 logits of a device larger than this are computed in chunks of at most this
-        size (one position of each row at the least).
-    """
-
-    z_loss: float = 1e-4
-    label_smoothing: float = 0.0
-    normalize: str | float = "tokens"
-    chunk_bytes: int = 2**28
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise UserError(
-                f"LossConfig.label_smoothing is {self.label_smoothing}; it must be at least 0 and "
-                "below 1."
-            )
-        if not self.z_loss >= 0.0:
-            raise UserError(f"LossConfig.z_loss is {self.z_loss}; it must be 0 or more.")
-        if self.chunk_bytes <= 0:
-            raise UserError(
-                f"LossConfig.chunk_bytes is {self.chunk_bytes}; it must be a positive number."
-            )
-        if isinstance(self.normalize, str):
-            if self.normalize not in NORMALIZERS:
-                raise UserError(
-                    f"LossConfig.normalize is '{self.normalize}'; it must be one of "
-                    f"{', '.join(NORMALIZERS)}, or a number.{nearest(self.normalize, NORMALIZERS)}"
-                )
-        elif not (math.isfinite(self.normalize) and self.normalize > 0):
-            raise UserError(
-                f"LossConfig.normalize is {self.normalize}; a constant must be positive."
-            )
 
 
 def normalizer(config: LossConfig, weights: Array, batch_rows: int) -> Array:

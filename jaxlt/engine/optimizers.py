@@ -11,8 +11,6 @@ with a tuple of logical axes for each array, to shard the state at its birth; si
 themselves, walk both with `jax.tree.map(lambda leaf, axes: ..., state, logical)`, the state first.
 """
 
-import dataclasses
-import math
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -23,80 +21,12 @@ import optax
 
 from jaxlt.engine import adafactor
 from jaxlt.engine.adafactor import STACKED_AXES, Axes
+from jaxlt.engine.config import OptimizerConfig
 from jaxlt.errors import UserError, nearest
 
 Array = jax.Array
 Params = dict[str, Array]
 State = dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
-    """Which optimizer, and its settings; each optimizer reads those that it has.
-
-    b1, b2, eps: Adam's family; lion takes b1 and b2 (its authors use 0.9 and 0.99), rmsprop b2 and
-        eps, adagrad eps.
-    momentum: sgd's.
-    decay_rate, clip_threshold, eps1, eps2, parameter_scale, min_factored, step_offset: adafactor's,
-        with T5X's defaults (see jaxlt.engine.adafactor).
-    weight_decay: learning rate x weight_decay x parameter is subtracted each step, apart from the
-        gradient. Norm scales and biases (one dimension, stacked axes aside) are left out, and so
-        are the names that a regular expression of weight_decay_exclude matches in full.
-    clip_norm: gradients are scaled down to this global norm before anything else. In a bank each
-        slot has a norm of its own, and what no route picks among has one (jaxlt.engine.routes).
-    state_dtype: dtype of the first moments (Adam's mu, momentum). Second moments stay float32: in
-        bfloat16 a decay of 0.999 would be rounded away.
-    """
-
-    name: str = "adafactor"
-    b1: float = 0.9
-    b2: float = 0.999
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    decay_rate: float = 0.8
-    clip_threshold: float | None = 1.0
-    eps1: float = 1e-30
-    eps2: float = 1e-3
-    parameter_scale: bool = True
-    min_factored: int = 128
-    clip_norm: float | None = None
-    momentum: float = 0.9
-    step_offset: int = 0
-    weight_decay_exclude: tuple[str, ...] = ()
-    state_dtype: str = "float32"
-
-    def __post_init__(self) -> None:
-        if self.name not in OPTIMIZERS:
-            raise UserError(
-                f"OptimizerConfig.name is '{self.name}'; it must be one of {', '.join(OPTIMIZERS)}."
-                f"{nearest(str(self.name), OPTIMIZERS)}"
-            )
-        for field in ("b1", "b2", "momentum"):
-            if not 0.0 <= getattr(self, field) < 1.0:
-                raise UserError(
-                    f"OptimizerConfig.{field} is {getattr(self, field)}; it must be at least 0 "
-                    "and below 1."
-                )
-        for field in ("clip_norm", "clip_threshold"):
-            value = getattr(self, field)
-            if value is not None and not value > 0:
-                raise UserError(
-                    f"OptimizerConfig.{field} is {value}; it must be positive, or None."
-                )
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise UserError(
-                f"OptimizerConfig.weight_decay is {self.weight_decay}; it must be 0 or more."
-            )
-        if self.name == "adam" and self.weight_decay:
-            raise UserError(
-                f"OptimizerConfig.weight_decay is {self.weight_decay}, but OptimizerConfig.name is "
-                "'adam', which has none. Use 'adamw'."
-            )
-        if self.state_dtype not in STATE_DTYPES:
-            raise UserError(
-                f"OptimizerConfig.state_dtype is '{self.state_dtype}'; it must be one of "
-                f"{', '.join(STATE_DTYPES)}.{nearest(str(self.state_dtype), STATE_DTYPES)}"
-            )
 
 
 class Optimizer(NamedTuple):
@@ -112,7 +42,6 @@ class Optimizer(NamedTuple):
     state_axes: Callable[[Params], Any]
 
 
-STATE_DTYPES = ("float32", "bfloat16")
 FIRST_MOMENTS = ("mu", "trace")
 
 # Each gives the direction of descent without the learning rate; its state is one named tuple.
@@ -128,7 +57,6 @@ DIRECTIONS: dict[str, Callable[[OptimizerConfig], optax.GradientTransformation]]
     "adagrad": lambda c: optax.scale_by_rss(eps=c.eps),
     "rmsprop": lambda c: optax.scale_by_rms(c.b2, c.eps),
 }
-OPTIMIZERS = ("adafactor", *DIRECTIONS)
 
 
 def global_norm(grads: Mapping[str, Array]) -> Array:

@@ -5,7 +5,6 @@ A mesh has four named axes: `replica` (copies across slices, over the slow netwo
 Parameters name their axes logically ('embed', 'mlp', ...); rules map those names to mesh axes.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,73 +14,9 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxlt.engine.config import AXES, BATCH_AXES, MeshConfig, Rules
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.manual import Groups, Manual, halves
-
-AXES = ("replica", "data", "fsdp", "tensor")
-BATCH_AXES = ("replica", "data", "fsdp")
-COLLECTIVES = ("auto", "compiler", "hand")
-
-Rules = tuple[tuple[str, str | tuple[str, ...] | None], ...]
-
-DEFAULT_RULES: Rules = (
-    ("batch", BATCH_AXES),
-    ("lookup", ("replica", "data")),  # rows of embeddings as they come out of a table over fsdp
-    ("vocab", "tensor"),
-    ("mlp", "tensor"),
-    ("heads", "tensor"),
-    ("embed", "fsdp"),  # parameters' model axis; activations' is 'embed_act'
-    ("embed_act", None),
-    ("length", None),
-    ("layers", None),
-    ("routes", None),
-    ("members", None),
-    ("bottleneck", None),
-    ("norm", None),
-    ("relpos_heads", None),
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class MeshConfig:
-    """Devices along each axis; one of them may be -1: all that are left.
-
-    collectives: who gathers the weights that `fsdp` shares out, and scatters their gradients. The
-        'compiler' from shardings alone, or each layer by 'hand' (jaxlt.models.manual), which takes
-        scanned and recomputed layers and a `tensor` axis of 1; 'auto' is by hand where that can be,
-        on TPUs: there compilers send gradients as all-reduces, at twice the bytes.
-    """
-
-    replica: int = 1
-    data: int = -1
-    fsdp: int = 1
-    tensor: int = 1
-    rules: Rules = DEFAULT_RULES
-    collectives: str = "auto"
-
-    def __post_init__(self) -> None:
-        if self.collectives not in COLLECTIVES:
-            raise UserError(
-                f"MeshConfig.collectives is '{self.collectives}'; it must be one of "
-                f"{', '.join(COLLECTIVES)}.{nearest(self.collectives, COLLECTIVES)}"
-            )
-        sizes = self.sizes()
-        if sum(s == -1 for s in sizes) > 1 or any(s < 1 and s != -1 for s in sizes):
-            raise UserError(
-                f"MeshConfig axes are positive, and one at most is -1 (the rest): got "
-                f"{', '.join(f'{a} = {s}' for a, s in zip(AXES, sizes, strict=True))}."
-            )
-        for logical, target in self.rules:
-            for axis in (target,) if isinstance(target, str) else target or ():
-                if axis not in AXES:
-                    raise UserError(
-                        f"MeshConfig.rules maps '{logical}' to '{axis}', which is no mesh axis "
-                        f"({', '.join(AXES)}).{nearest(axis, AXES)}"
-                    )
-
-    def sizes(self) -> tuple[int, int, int, int]:
-        """The four sizes, in the order of AXES."""
-        return (self.replica, self.data, self.fsdp, self.tensor)
 
 
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:

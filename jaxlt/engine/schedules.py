@@ -14,90 +14,14 @@ followed there. Either way runs with different schedules share one compilation.
 All but rsqrt rise linearly from 0 over warmup_steps.
 """
 
-import dataclasses
-import math
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlt.errors import UserError, nearest
-
-SCHEDULES = ("constant", "rsqrt", "linear", "cosine", "wsd")
-
-
-@dataclasses.dataclass(frozen=True)
-class ScheduleConfig:
-    """How the learning rate moves.
-
-    total_steps: the step at which linear, cosine and wsd have come down; there they stay. 'run' is
-        the last step of the run, however that is said, and the warm-up takes half of it at most
-        (`jaxlt.commands.session.in_steps`).
-    decay_steps: how long the way down takes. Needed by wsd (which ends it at total_steps); for
-        linear and cosine it counts from the end of the warm-up, in place of total_steps.
-    final_scale: the last learning rate as a part of learning_rate.
-    """
-
-    name: str = "constant"
-    learning_rate: float = 1e-3
-    warmup_steps: int = 0
-    total_steps: int | Literal["run"] | None = None
-    decay_steps: int | None = None
-    final_scale: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.name not in SCHEDULES:
-            raise UserError(
-                f"ScheduleConfig.name is '{self.name}'; it must be one of {', '.join(SCHEDULES)}."
-                f"{nearest(str(self.name), SCHEDULES)}"
-            )
-        if not (math.isfinite(self.learning_rate) and self.learning_rate >= 0):
-            raise UserError(
-                f"ScheduleConfig.learning_rate is {self.learning_rate}; it must be finite and 0 or "
-                "more."
-            )
-        if self.warmup_steps < 0:
-            raise UserError(
-                f"ScheduleConfig.warmup_steps is {self.warmup_steps}; it must be 0 or more."
-            )
-        if not 0 <= self.final_scale <= 1:
-            raise UserError(
-                f"ScheduleConfig.final_scale is {self.final_scale}; it is a part of learning_rate "
-                "and must lie between 0 and 1."
-            )
-        for field in ("total_steps", "decay_steps"):
-            value = getattr(self, field)
-            if value is not None and value != "run" and value <= 0:
-                raise UserError(f"ScheduleConfig.{field} is {value}; it must be positive, or None.")
-        if self.name in ("linear", "cosine", "wsd"):
-            self._check_decay()
-
-    def _check_decay(self) -> None:
-        """Raises if the warm-up and the way down do not fit into the steps."""
-        if self.name == "wsd":
-            missing = [f for f in ("total_steps", "decay_steps") if getattr(self, f) is None]
-            if missing:
-                raise UserError(
-                    f"ScheduleConfig.{missing[0]} is not set, and the schedule 'wsd' needs it: the "
-                    "learning rate comes down over the last decay_steps before total_steps."
-                )
-        elif self.total_steps is None and self.decay_steps is None:
-            raise UserError(
-                f"ScheduleConfig.total_steps is not set, and the schedule '{self.name}' needs it "
-                "(or ScheduleConfig.decay_steps) to know where the learning rate has come down."
-            )
-        if self.total_steps in (None, "run"):
-            return
-        assert isinstance(self.total_steps, int)
-        needed = self.warmup_steps + (self.decay_steps or 1)
-        if needed > self.total_steps:
-            raise UserError(
-                f"ScheduleConfig.total_steps is {self.total_steps}, too few for "
-                f"ScheduleConfig.warmup_steps={self.warmup_steps} and a way down of "
-                f"{self.decay_steps or 1} steps (ScheduleConfig.decay_steps); at least {needed} "
-                "are needed."
-            )
+from jaxlt.engine.config import ScheduleConfig
+from jaxlt.errors import UserError
 
 
 def _decay_span(config: ScheduleConfig) -> tuple[int, int]:

@@ -3,12 +3,12 @@
 import dataclasses
 from typing import ClassVar
 
-import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
 
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.head_config import HeadConfig, check_heads
-from jaxlt.modules.deltas import Delta
-from jaxlt.modules.site import Plug
+from jaxlt.modules.config import Delta, Plug
 
 REMAT = ("none", "full", "dots", "dots_all")
 _CHOICES = {
@@ -19,6 +19,11 @@ _CHOICES = {
     "remat": REMAT,
     "attention": ("auto", "plain", "fused"),
 }
+
+
+def _dtype(name: str) -> np.dtype:
+    """The dtype of that name; numpy has no bfloat16 of its own."""
+    return np.dtype(getattr(ml_dtypes, name, name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +93,9 @@ class T5Config:
             )
 
     @property
-    def compute_dtype(self) -> jnp.dtype:
+    def compute_dtype(self) -> np.dtype:
         """The dtype of activations."""
-        return jnp.dtype(self.dtype)
+        return _dtype(self.dtype)
 
     def layers_of(self, stack: str) -> int:
         """Number of layers of 'encoder' or 'decoder'."""
@@ -156,9 +161,9 @@ class BiLSTMConfig:
         check_heads(self.heads, "BiLSTMConfig")
 
     @property
-    def compute_dtype(self) -> jnp.dtype:
+    def compute_dtype(self) -> np.dtype:
         """The dtype of activations; the cells' memory is float32."""
-        return jnp.dtype(self.dtype)
+        return _dtype(self.dtype)
 
     @property
     def width(self) -> int:

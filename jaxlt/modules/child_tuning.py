@@ -12,16 +12,9 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from jaxlt.errors import UserError
 from jaxlt.modules.units import uniform
 
 Arrays = dict[str, jax.Array]
-
-
-def check_keep(keep: float | None, setting: str) -> None:
-    """Raises UserError unless `keep` is a probability above 0, or None."""
-    if keep is not None and not 0.0 < keep <= 1.0:
-        raise UserError(f"{setting} is {keep}; it must be above 0 and at most 1, or None.")
 
 
 def masked(grads: Mapping[str, jax.Array], keep: float, key: jax.Array) -> Arrays:

@@ -8,7 +8,6 @@ and without plugs.
 """
 
 import dataclasses
-import fnmatch
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
@@ -19,6 +18,8 @@ import jax.numpy as jnp
 
 from jaxlt.errors import UserError, nearest
 from jaxlt.modules.boxed import boxed
+from jaxlt.modules.config import Plug
+from jaxlt.modules.config import plug as plug
 from jaxlt.modules.products import routed_matmul
 from jaxlt.modules.routing import ALL, Ids, Route, select
 from jaxlt.modules.weight_product import weight_product
@@ -181,105 +182,15 @@ class Method(nn.Module):
             )
         return ids[self.key]
 
+    @classmethod
+    def own_settings(cls) -> set[str]:
+        """Names of the method's fields beyond those that every method has."""
+        common = {f.name for f in dataclasses.fields(Method)}
+        return {f.name for f in dataclasses.fields(cls)} - common
+
     def __call__(self, y: Any, x: Any = None, ids: Ids | None = None) -> Any:
         """Returns y, added to or changed."""
         raise TypeError(f"{type(self).__name__} has to define __call__(y, x, ids).")
-
-
-@dataclasses.dataclass(frozen=True)
-class Plug:
-    """A method and the sites it plugs into.
-
-    `sites` are patterns over places such as 'encoder/mlp_out' or 'decoder/self_attention/query':
-    a bare name matches that site everywhere, 'encoder/*' and the like match by path. `layers` are
-    those it works in (None: all), `leave_out` those it does not; negative numbers count from the
-    end of a stack. Plugs in a row with one name in `parallel` all take what came before them, and
-    their changes are added up; otherwise each takes what the one before it gave.
-    """
-
-    name: str
-    method: type[Method]
-    sites: tuple[str, ...] = ("mlp_out",)
-    stacks: tuple[str, ...] = ("encoder", "decoder")
-    key: str | None = None
-    routes: int = 0
-    settings: tuple[tuple[str, Any], ...] = ()
-    layers: tuple[int, ...] | None = None
-    leave_out: tuple[int, ...] = ()
-    parallel: str | None = None
-    routing: str = "auto"
-
-    def works_in(self, layer: int, count: int) -> bool:
-        """Says whether the plug works in a layer of a stack of `count`."""
-        chosen = range(count) if self.layers is None else [n % count for n in self.layers]
-        return layer in chosen and layer not in [n % count for n in self.leave_out]
-
-    def working_layers(self, count: int) -> list[int]:
-        """Returns the layers of a stack of `count` in which the plug works."""
-        return [i for i in range(count) if self.works_in(i, count)]
-
-    def matches(self, place: str) -> bool:
-        """Says whether this plug belongs at `place` ('encoder/mlp_out')."""
-        stack, _, rest = place.partition("/")
-        return stack in self.stacks and any(
-            fnmatch.fnmatchcase(candidate, pattern)
-            for pattern in self.sites
-            for candidate in (place, rest, rest.rsplit("/", 1)[-1])
-        )
-
-
-def plug(
-    method: type[Method],
-    name: str,
-    *,
-    sites: Iterable[str] | str | None = None,
-    stacks: Iterable[str] | str = ("encoder", "decoder"),
-    key: str | None = None,
-    routes: int = 0,
-    layers: Iterable[int] | None = None,
-    leave_out: Iterable[int] = (),
-    parallel: str | None = None,
-    routing: str = "auto",
-    **settings: Any,
-) -> Plug:
-    """Makes a Plug: `plug(Bottleneck, "lang", reduction_factor=16, key="source", routes=8)`.
-
-    Where it goes defaults to the method's own `places`; `settings` are the method's own fields.
-    """
-    own = {f.name for f in dataclasses.fields(method)} - {
-        f.name for f in dataclasses.fields(Method)
-    }
-    for setting in settings:
-        if setting not in own:
-            raise UserError(
-                f"{method.__name__} has no setting '{setting}' (it has: {', '.join(sorted(own))})."
-                + nearest(setting, own)
-            )
-    if routes and key is None:
-        key = "source"
-    if key is not None and not routes:
-        raise UserError(f"Plug '{name}' routes by '{key}' but has routes = 0: say how many slots.")
-    if parallel and method.lengthens:
-        raise UserError(
-            f"Plug '{name}' ({method.__name__}) adds positions, and changes of different lengths "
-            f"cannot be added up: it cannot stand in parallel (plug.parallel = '{parallel}')."
-        )
-    sites = getattr(method, "places", ("mlp_out",)) if sites is None else sites
-    as_tuple = lambda value: (value,) if isinstance(value, str) else tuple(value)  # noqa: E731
-    frozen = tuple(sorted((k, tuple(v) if isinstance(v, list) else v) for k, v in settings.items()))
-    return Plug(
-        name,
-        method,
-        as_tuple(sites),
-        as_tuple(stacks),
-        key,
-        routes,
-        frozen,
-        layers=None if layers is None else tuple(layers),
-        leave_out=tuple(leave_out),
-        parallel=parallel,
-        routing=routing,
-    )
 
 
 class Site(nn.Module):

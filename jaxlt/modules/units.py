@@ -1,36 +1,16 @@
-"""Names and random draws of stacked leaves, such that scanned layers equal unrolled ones.
-
-A scanned leaf '.../layers/mlp/wo/kernel' [L, ...] stands for the leaves '.../layers_0/...',
-'.../layers_1/...' of an unrolled model; the *stacked name* of all of them is the scanned one.
-"""
+"""Stacked leaves and random draws by name, such that scanned layers equal unrolled ones."""
 
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-_LAYER = re.compile(r"(^|/)layers_(\d+)(?=/)")
+from jaxlt.modules.layer_names import members
+
 _SCANNED = re.compile(r"(^|/)layers(?=/)")
-
-
-def stacked_name(name: str) -> tuple[str, int | None]:
-    """('a/layers_3/b') -> ('a/layers/b', 3); a name that is no unrolled layer's -> (name, None)."""
-    found = _LAYER.search(name)
-    if not found:
-        return name, None
-    return _LAYER.sub(r"\g<1>layers", name, count=1), int(found.group(2))
-
-
-def members(names: Iterable[str]) -> dict[str, list[str]]:
-    """Stacked name -> the names of its layers in order, or the one name itself."""
-    groups: dict[str, list[tuple[int, str]]] = {}
-    for name in names:
-        stacked, layer = stacked_name(name)
-        groups.setdefault(stacked, []).append((-1 if layer is None else layer, name))
-    return {stacked: [n for _, n in sorted(found)] for stacked, found in groups.items()}
 
 
 def stacked(flat: Mapping[str, Any]) -> dict[str, Any]:

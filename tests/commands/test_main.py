@@ -138,3 +138,32 @@ def test_logs_of_the_libraries_are_silenced(verb, monkeypatch):
     cli.main(["train"])
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "3"
     assert os.environ["GRPC_VERBOSITY"] == "DEBUG"  # the user's own choice stands
+
+
+WRONG = """
+import sys, time
+from jaxlt.commands.main import main
+sizes = ["--gin_file=models/byt5_small.gin"]
+for argv in (
+    ["runs/pretrain.gin", "TEXTT=x", "WORKDIR=w"],
+    ["runs/pretrain.gin", "WORKDIR=w"],
+    ["runs/pretrain.gin", "TEXT=x", "WORKDIR=w", "OptimizerConfig.name='adamx'"],
+    ["runs/adapt.gin", "modules/mad_x.gin", "TEXT=x", "WORKDIR=w"],
+):
+    flags = ["--gin_file=" + a if a.endswith(".gin") else "--gin." + a for a in argv]
+    assert main(["train", *sizes, *flags]) == 2
+heavy = ("jax", "flax", "optax", "orbax", "tensorflow", "seqio", "tensorstore")
+print([name for name in heavy if name in sys.modules], time.process_time())
+"""
+
+
+def test_what_is_wrong_in_a_configuration_is_said_before_anything_heavy_is_imported():
+    """The README's first errors; four of them cost less than `import jax` does."""
+    out = subprocess.run([sys.executable, "-c", WRONG], capture_output=True, text=True, check=True)
+    for said in ("Did you mean", "--gin.TEXT=VALUE", "name is 'adamx'", "--gin.INIT_FROM="):
+        assert said in " ".join(out.stderr.split())
+    heavy, _, seconds = out.stdout.rpartition(" ")
+    assert heavy == "[]"
+    bare = "import time, jax; print(time.process_time())"
+    jax = subprocess.run([sys.executable, "-c", bare], capture_output=True, text=True, check=True)
+    assert float(seconds) < float(jax.stdout)

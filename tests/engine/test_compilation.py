@@ -91,8 +91,8 @@ OPTION = ("xla_gpu_enable_latency_hiding_scheduler", True)  # CPUs take it, and 
 
 def test_options_are_those_of_the_platform():
     given = compilation.CompilerConfig(cpu=(OPTION,), tpu=(("xla_tpu_anything", 1),))
-    assert given.of(jax.devices()) == (OPTION,)
-    assert compilation.USUAL.of(np.array(jax.devices())) == ()
+    assert compilation.options_of(given, jax.devices()) == (OPTION,)
+    assert compilation.options_of(compilation.CompilerConfig(), np.array(jax.devices())) == ()
 
 
 def test_options_of_every_kind_of_value_are_taken():
@@ -102,7 +102,7 @@ def test_options_of_every_kind_of_value_are_taken():
         ("xla_gpu_graph_min_graph_size", 1),
         ("xla_cpu_fast_math_honor_nans", False),
     )
-    assert compilation.CompilerConfig(cpu=values).of(jax.devices()) == values
+    assert compilation.options_of(compilation.CompilerConfig(cpu=values), jax.devices()) == values
 
 
 @pytest.mark.parametrize(
@@ -122,9 +122,9 @@ def test_the_compiler_refuses_what_it_does_not_know():
     with pytest.raises(
         UserError, match=r"CompilerConfig.cpu = .*No such compile option: 'xla_gpu_"
     ):
-        wrong.of(jax.devices())
+        compilation.options_of(wrong, jax.devices())
     with pytest.raises(UserError, match="Did you mean 'xla_gpu_enable_latency_hiding_scheduler'"):
-        wrong.of(jax.devices())
+        compilation.options_of(wrong, jax.devices())
 
 
 def test_steps_are_compiled_with_them(monkeypatch):
@@ -151,7 +151,10 @@ def test_the_shipped_options_are_known_names(name):
     options = getattr(run.train.compiler, name)
     assert options and {option for option, _ in options} <= set(compilation.KNOWN)
     if name == "gpu":  # all platforms' compilers share their names, but for TPUs
-        assert compilation.CompilerConfig(cpu=options).of(jax.devices()) == options
+        assert (
+            compilation.options_of(compilation.CompilerConfig(cpu=options), jax.devices())
+            == options
+        )
     assert program_of(dataclasses.replace(jobs.job(), train=run.train)).spec.compiler_options == ()
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import optax
 import pytest
 
+from jaxlt.engine.config import OPTIMIZERS, OptimizerConfig
 from jaxlt.engine.optimizers import (
-    OPTIMIZERS,
-    OptimizerConfig,
+    DIRECTIONS,
     clip_by_norm,
     decayed_names,
     global_norm,
@@ -50,7 +50,7 @@ OPTAX = {
 
 
 def test_every_name_has_a_reference():
-    assert set(OPTAX) | {"adafactor"} == set(OPTIMIZERS)
+    assert set(OPTAX) | {"adafactor"} == set(OPTIMIZERS) == {"adafactor", *DIRECTIONS}
 
 
 @pytest.mark.parametrize("name", sorted(OPTAX))

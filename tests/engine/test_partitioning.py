@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
+from jaxlt.engine.config import DEFAULT_RULES, MeshConfig
 from jaxlt.engine.partitioning import (
-    DEFAULT_RULES,
-    MeshConfig,
     batch_parts,
     batch_shards,
     check_batch,

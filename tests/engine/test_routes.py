@@ -11,10 +11,10 @@ import pytest
 from jaxlt.data.batches import ArrayBatches
 from jaxlt.engine.aot import abstract_batch, compile_train
 from jaxlt.engine.clocks import pace, spare
+from jaxlt.engine.config import DEFAULT_RULES, MeshConfig
 from jaxlt.engine.loop import TrainConfig, program_of
 from jaxlt.engine.losses import LossConfig
 from jaxlt.engine.optimizers import OptimizerConfig
-from jaxlt.engine.partitioning import DEFAULT_RULES, MeshConfig
 from jaxlt.engine.routes import slots_of_batch
 from jaxlt.engine.schedules import ScheduleConfig, learning_rate, numbers_of
 from jaxlt.engine.step import Hyper, build

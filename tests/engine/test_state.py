@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxlt.engine import state as engine_state
-from jaxlt.engine.partitioning import DEFAULT_RULES, MeshConfig
+from jaxlt.engine.config import DEFAULT_RULES, MeshConfig
 from jaxlt.engine.state import base_fingerprint, make_layout, make_state, partition
 from jaxlt.engine.step import build
 from jaxlt.errors import UserError

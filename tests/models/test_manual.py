@@ -10,8 +10,9 @@ from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
 from jaxlt.engine.aot import abstract_batch, compile_train
+from jaxlt.engine.config import DEFAULT_RULES, MeshConfig
 from jaxlt.engine.optimizers import OptimizerConfig
-from jaxlt.engine.partitioning import DEFAULT_RULES, MeshConfig, _in_halves
+from jaxlt.engine.partitioning import _in_halves
 from jaxlt.engine.step import build, manual_of
 from jaxlt.errors import UserError
 from jaxlt.models.manual import Manual, gather, halves, scatter

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlt.engine.config import TrainConfig
 from jaxlt.errors import UserError
-from jaxlt.modules.child_tuning import add_squares, check_keep, masked
+from jaxlt.modules.child_tuning import add_squares, masked
 
 
 def test_kept_entries_are_divided_by_their_share():
@@ -42,6 +43,6 @@ def test_squares_add_up_in_float32():
 @pytest.mark.parametrize("keep", [0.0, -1.0, 1.5])
 def test_a_share_is_a_share(keep):
     with pytest.raises(UserError, match=r"TrainConfig\.child_tuning is"):
-        check_keep(keep, "TrainConfig.child_tuning")
-    check_keep(None, "x")
-    check_keep(0.3, "x")
+        TrainConfig(1, child_tuning=keep)
+    TrainConfig(1)
+    TrainConfig(1, child_tuning=0.3)

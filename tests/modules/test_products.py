@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxlt.engine.partitioning import DEFAULT_RULES, MeshConfig, make_mesh
+from jaxlt.engine.config import DEFAULT_RULES, MeshConfig
+from jaxlt.engine.partitioning import make_mesh
 from jaxlt.engine.step import mesh_context
 from jaxlt.errors import UserError
 from jaxlt.modules import products
