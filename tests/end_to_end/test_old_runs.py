@@ -1,0 +1,91 @@
+"""Runs and modules made before Results had types: they open, and go on bit for bit.
+
+tests/fixtures/old_runs/make.py made them, by the commit that it names.
+"""
+
+import json
+import shutil
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.fixtures.old_runs import make
+
+FOLDER = REPOSITORY / "tests" / "fixtures" / "old_runs"
+REFERENCES = json.loads((FOLDER / "references.json").read_text())
+CLOSE = 1e-5  # relative: other processors add in another order
+
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
+
+@pytest.fixture(scope="module")
+def old(tmp_path_factory: pytest.TempPathFactory):
+    """A copy of the folder, with its runs and library."""
+    folder = tmp_path_factory.mktemp("old")
+    for name in ("text", "pairs"):
+        shutil.copytree(FOLDER / name, folder / name)
+    with tarfile.open(FOLDER / make.ARCHIVE) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def there(old: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch):
+    """Paths of old configurations are relative to their folder."""
+    monkeypatch.chdir(old)
+    monkeypatch.setenv("JAXLT_CACHE", str(old / "cache"))
+
+
+@pytest.mark.parametrize("name", make.RUNS)
+def test_the_configuration_is_read_and_gives_the_same_batches(name):
+    assert make.batches_of(name) == REFERENCES[name]["batches"]
+
+
+def test_the_library_has_the_same_modules():
+    from jaxlt.modules.library import find
+
+    found = {saved.name: make.digest(saved.tensors()) for saved in find(make.LIBRARY)}
+    assert found == {name: known["values"] for name, known in REFERENCES["library"].items()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "masked",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("pretrained", "bank", "heads", "packed")
+        ),
+    ],
+)
+def test_a_run_goes_on_as_it_did(name, tmp_path, capsys):
+    from jaxlt.commands.main import main
+
+    copy = tmp_path / name
+    shutil.copytree(Path("runs", name), copy)
+    where = (f"--gin_file={copy}/config.gin", f"--gin.run.workdir='{copy}'")
+    more = ("--gin.TrainConfig.eval_every=0", f"--gin.TrainConfig.steps={make.END}")
+    assert main(["train", *where, *more]) == 0, capsys.readouterr().err
+    found = make.told_after(copy)
+    assert found["losses"] == pytest.approx(REFERENCES[name]["losses"], rel=CLOSE)
+    known = REFERENCES[name]["evaluation"]
+    assert {n: found["evaluation"][n] for n in known} == pytest.approx(known, rel=CLOSE)
+
+
+@pytest.mark.slow
+def test_a_run_scores_as_it_did_with_modules_of_the_library_too():
+    from jaxlt.commands.main import main
+
+    asked = [("bank", (), REFERENCES["bank"]["scores"])]
+    for name, known in REFERENCES["library"].items():
+        language = name.partition("/")[2]
+        flags = (f"--modules=lang={language}", f"--library={make.LIBRARY}")
+        asked.append(("pretrained", (*flags, f"--languages={language}"), known["scores"]))
+    for run, flags, known in asked:
+        before = len(make.rows_of(Path("runs", run), "results.jsonl"))
+        assert main(["eval", f"--workdir=runs/{run}", *flags]) == 0
+        rows = make.rows_of(Path("runs", run), "results.jsonl")[before:]
+        found = {f"{row['metric']}/{row['language']}": row["value"] for row in rows}
+        assert found == pytest.approx(known, rel=CLOSE)
