@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from jaxlt.config import recorded
 from tests.conftest import REPOSITORY
 from tests.fixtures.old_runs import make
 
@@ -38,9 +39,14 @@ def there(old: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pyte
     monkeypatch.setenv("JAXLT_CACHE", str(old / "cache"))
 
 
-@pytest.mark.parametrize("name", make.RUNS)
+@pytest.mark.parametrize(
+    "name",
+    [n if n != "heads" else pytest.param(n, marks=pytest.mark.slow) for n in make.RUNS],
+)
 def test_the_configuration_is_read_and_gives_the_same_batches(name):
-    assert make.batches_of(name) == REFERENCES[name]["batches"]
+    run = make.run_of(name, fallbacks=recorded.behind(f"runs/{name}"))
+    assert run.workdir == f"runs/{name}"
+    assert make.batches_of(run) == REFERENCES[name]["batches"]
 
 
 def test_the_library_has_the_same_modules():
