@@ -7,6 +7,7 @@ import pytest
 
 from jaxlt import config
 from jaxlt.commands.main import Parser, _take_overrides, add_gin_arguments
+from jaxlt.commands.session import hardly_learns
 
 ROOT = config.shipped_configs()
 FILES = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.gin"))
@@ -142,3 +143,8 @@ def test_recipes_are_t5s():
         assert tuned.loss.normalize == constant
         assert tuned.schedule.name == "constant" and tuned.schedule.learning_rate == 1e-3
         assert tuned.model.dropout == 0.1 and tuned.optimizer.name == "adafactor"
+
+
+def test_no_launch_command_hardly_learns():
+    """Adafactor and T5's constant are for whole backbones; what starts at zero takes AdamW."""
+    assert not {name: said for name in FILES if (said := hardly_learns(run_of(command(name)[2:])))}

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import logging
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from jaxlt.data.vocabularies import Vocabulary
     from jaxlt.engine.compose import Composed
     from jaxlt.engine.state import BaseSource
+
+_log = logging.getLogger(__name__)
 
 
 class Measured(Protocol):
@@ -150,6 +153,8 @@ def open_all(run: "RunConfig", with_base: bool) -> Opened:
     from jaxlt.data.mixtures import open_mixture
     from jaxlt.engine import distributed
 
+    for text in hardly_learns(run):
+        _log.warning("%s", text)
     error: UserError | None = None
     try:
         base = base_of(run) if with_base else None
@@ -159,6 +164,26 @@ def open_all(run: "RunConfig", with_base: bool) -> Opened:
         error = caught
     distributed.agree(error, "Opening what the run reads")
     return Opened(base, vocabulary, inventory, data)
+
+
+def hardly_learns(run: "RunConfig") -> list[str]:
+    """What in a run's optimizer and loss does not go with what it trains, in sentences."""
+    name, constant = run.optimizer.name, run.loss.normalize
+    found = []
+    if not isinstance(constant, str) and (name != "adafactor" or run.model.heads):
+        what = "a model with heads" if name == "adafactor" else f"'{name}'"
+        found.append(
+            f"LossConfig.normalize = {constant:g} is a constant for text to text under Adafactor, "
+            f"and makes the gradients of {what} too small: set it to 'tokens'."
+        )
+    alone = all(p.startswith(("modules/", "deltas/")) for p in run.train.trainable)
+    if alone and name == "adafactor" and run.optimizer.parameter_scale:
+        found.append(
+            "OptimizerConfig.name = 'adafactor' moves a parameter by a share of its size, and what "
+            f"trains here ({', '.join(run.train.trainable)}) starts at zero: append "
+            "--gin_file=runs/adamw.gin."
+        )
+    return found
 
 
 def vocabulary_of(run: "RunConfig", base: "BaseSource | None") -> "Vocabulary":

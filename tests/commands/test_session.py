@@ -45,3 +45,32 @@ def test_a_schedule_ends_with_its_run_and_is_warm_by_then():
 def test_epochs_are_above_zero():
     with pytest.raises(UserError, match=r"TrainConfig\.epochs is above 0"):
         TrainConfig(10, epochs=0.0)
+
+
+@pytest.mark.parametrize(
+    ("files", "given", "said"),
+    [
+        (
+            ("models/byt5_small.gin", "runs/heads.gin", "heads/tagging.gin"),
+            ("LossConfig.normalize=193536",),
+            "193536",
+        ),
+        (("models/byt5_small.gin", "runs/finetune.gin"), ("OptimizerConfig.name=lion",), "193536"),
+        (
+            ("models/byt5_small.gin", "runs/finetune.gin", "modules/lora.gin"),
+            ("TrainConfig.trainable=['modules/.*']",),
+            "--gin_file=runs/adamw.gin",
+        ),
+        (("models/byt5_small.gin", "runs/finetune.gin"), (), ""),
+        (("models/byt5_small.gin", "runs/heads.gin", "heads/tagging.gin"), (), ""),
+        (
+            ("models/byt5_small.gin", "runs/finetune.gin", "modules/lora.gin", "runs/adamw.gin"),
+            ("TrainConfig.trainable=['modules/.*']",),
+            "",
+        ),
+    ],
+)
+def test_an_optimizer_that_hardly_moves_what_trains_is_said(files, given, said):
+    run = config.load(files, ["TEXT=x", "WORKDIR=w", "INIT_FROM=x", *given])
+    found = session.hardly_learns(run)
+    assert len(found) == bool(said) and said in " ".join(found)
