@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlt.engine.batch_checks import check_routes, slots_of
 from jaxlt.errors import UserError
 from jaxlt.models.config import T5Config
 from jaxlt.models.encoder import model_of
@@ -38,6 +39,7 @@ def capture(
     pair (k, v), each [L, B, K, H, d]. Padding is in it, as are soft prompts, which stand in front.
     """
     sites = tuple(sites)
+    check_routes(batch, slots_of(config))
     found = _capture(config, sites, dict(params), dict(batch))
     if not found:
         known = ", ".join(" ".join(SITES).split())

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlt.engine.batch_checks import check_routes, slots_of
 from jaxlt.engine.decoding_config import EOS, DecodingConfig
 from jaxlt.engine.decoding_search import Decoded, Given, beam_search, walk
 from jaxlt.engine.decoding_steps import Stepper
@@ -114,6 +115,7 @@ def check(
     trie: Trie | None,
 ) -> None:
     """Raises UserError for what cannot be decoded."""
+    check_routes(batch, slots_of(config))
     if config.is_encoder:
         raise UserError(
             "Decoding needs a decoder, and T5Config.decoder_layers is 0 (an encoder alone)."

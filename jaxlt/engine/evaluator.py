@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from jaxlt.data.batches import BatchSource
+from jaxlt.engine.batch_checks import slots_of
 from jaxlt.engine.feed import Feed
 from jaxlt.engine.step import Program
 
@@ -56,9 +57,9 @@ class LossEvaluator:
         row_nll (nats), row_correct, row_weight (target tokens), rows, and target_bytes where the
         batches have it.
         """
-        languages = self._source.languages
+        languages, slots = self._source.languages, slots_of(program.spec.model)
         totals: dict[str, np.ndarray] = {}
-        with Feed(self._source, program.spec.mesh, 0, self._batches) as feed:
+        with Feed(self._source, program.spec.mesh, 0, self._batches, slots=slots) as feed:
             for _, batch, _ in feed:
                 out: dict[str, Any] = jax.device_get(program.evaluate(dict(params), batch))
                 out["rows"] = out["row_weight"] > 0  # those that fill the last batch are none

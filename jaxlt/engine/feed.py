@@ -16,8 +16,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxlt.data.batches import BatchSource
+from jaxlt.engine.batch_checks import check_fields
 from jaxlt.engine.partitioning import local_rows, place_rows
-from jaxlt.modules.routing import CYCLE, check_indices
+from jaxlt.modules.routing import CYCLE
 
 Cycle = Callable[[int, np.ndarray], np.ndarray]  # (step, rows [n]) -> slots [n], as `cycled` does
 
@@ -29,16 +30,17 @@ def read_batch(
     slots: Mapping[str, int] | None = None,
     cycle: Cycle | None = None,
 ) -> tuple[dict[str, jax.Array], Any]:
-    """Returns the global batch of a step as sharded arrays, and this host's `language` ids."""
+    """Returns the global batch of a step as sharded arrays, and this host's `language` ids.
+
+    slots: those behind each field that routes; a number beyond them is a UserError.
+    """
     parts = []
     for start, stop in local_rows(source.batch_size, mesh):
         fields = dict(source.rows(step, start, stop))
         fields["row"] = np.arange(start, stop, dtype=np.int32)
         if cycle is not None:
             fields[CYCLE] = cycle(step, fields["row"])
-        for name, capacity in (slots or {}).items():
-            if name in fields:
-                check_indices(fields[name], capacity, f"Step {step}: the batch's {name}")
+        check_fields(fields, slots or {}, f"Step {step}: ")
         parts.append((start, fields))
     batch = place_rows(parts, source.batch_size, mesh)
     languages = [f["language"] for _, f in parts if "language" in f]

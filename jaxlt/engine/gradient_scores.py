@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlt.data.batches import BatchSource
+from jaxlt.engine.batch_checks import slots_of
 from jaxlt.engine.feed import Feed
 from jaxlt.engine.losses import normalizer
 from jaxlt.engine.state import Flat
@@ -49,11 +50,10 @@ def mean_squared_gradients(
     total: Flat = {
         n: jax.device_put(jnp.zeros(v.shape, jnp.float32), places[n]) for n, v in part.items()
     }
-    feed = Feed(data, spec.mesh, 0, steps)
-    try:
-        with mesh_context(spec.mesh, spec.rules):
-            for _, batch, _ in feed:
-                total = add(total, part, rest, batch)
-    finally:
-        feed.close()
+    with (
+        mesh_context(spec.mesh, spec.rules),
+        Feed(data, spec.mesh, 0, steps, slots=slots_of(spec.model)) as feed,
+    ):
+        for _, batch, _ in feed:
+            total = add(total, part, rest, batch)
     return {n: v / steps for n, v in total.items()}

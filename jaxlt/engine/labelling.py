@@ -19,6 +19,7 @@ import numpy as np
 
 from jaxlt.data.labelling import Labels, Piece, TooLong
 from jaxlt.data.marked import Marked
+from jaxlt.engine.batch_checks import check_fields, slots_of
 from jaxlt.engine.partitioning import batch_shards, place_rows
 from jaxlt.engine.predictor import Predictor, widths
 from jaxlt.engine.step import StepSpec, mesh_context
@@ -145,6 +146,7 @@ def _trimmed(
 def _outputs(predictor: Predictor, head: str, batch: Mapping[str, np.ndarray]) -> Any:
     """What a head says of host rows [B, ...], on the devices; more rows make B one of few sizes."""
     spec = predictor.program.spec
+    check_fields(batch, slots_of(spec.model))
     rows, shards = len(batch["head"]), batch_shards(spec.mesh)
     whole = shards
     while whole < rows:

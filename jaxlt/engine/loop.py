@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 
 from jaxlt.data.batches import BatchSource
 from jaxlt.engine import distributed
+from jaxlt.engine.batch_checks import slots_of
 from jaxlt.engine.checkpoint import Checkpoints
 from jaxlt.engine.clocks import pace, spare
 from jaxlt.engine.compilation import options_of
@@ -46,7 +47,7 @@ from jaxlt.engine.step import Hyper, Program, StepSpec, build
 from jaxlt.engine.workdir import Workdir
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import ModelConfig
-from jaxlt.modules.routing import FIELDS, cycled
+from jaxlt.modules.routing import cycled
 
 GIVE_UP = 100  # steps skipped in a row after which skipping is no help
 
@@ -349,21 +350,6 @@ def check_languages(model: ModelConfig, data: BatchSource) -> None:
                 f"languages ({', '.join(data.languages)}): a row's language would have no slot. "
                 f"Set its routes to {len(data.languages)} or more."
             )
-
-
-def slots_of(model: ModelConfig, languages: int | None = None) -> dict[str, int]:
-    """Slots behind each batch field that routes: a number beyond them would be clamped unseen.
-
-    languages: the most that a step is compiled for.
-    """
-    slots: dict[str, int] = {}
-    for plug in model.plugs:
-        if plug.routes and plug.key in FIELDS:
-            field, size = FIELDS[plug.key], plug.routes
-            if languages is not None and plug.key != "task":
-                size = min(size, languages)
-            slots[field] = min(size, slots.get(field, size))
-    return slots
 
 
 def tokens_a_step(data: BatchSource) -> int:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlt.engine.loop import slots_of
+from jaxlt.engine.batch_checks import slots_of
 from jaxlt.engine.state import make_state
 from jaxlt.engine.step import Hyper, Program, mesh_context
 from jaxlt.models.config import BiLSTMConfig

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from etils import epath
 
+from jaxlt.engine.batch_checks import check_fields, slots_of
 from jaxlt.engine.checkpoint import Checkpoints
 from jaxlt.engine.compose import Composed
 from jaxlt.engine.decoding import Decoded, decode
@@ -100,6 +101,7 @@ class Predictor:
 
         batch: host arrays [B, ...], any B; the fields of training.
         """
+        check_fields(batch, slots_of(self.config))
         mesh = self.program.spec.mesh
         rows = len(batch["encoder_input_tokens"])
         whole = -(-rows // batch_shards(mesh)) * batch_shards(mesh)

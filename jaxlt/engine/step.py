@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh
 
+from jaxlt.engine.batch_checks import check_routes, slots_of
 from jaxlt.engine.compilation import Option
 from jaxlt.engine.losses import LossConfig, by_language, cross_entropy, normalizer
 from jaxlt.engine.optimizers import OptimizerConfig, global_norm
@@ -101,7 +102,11 @@ class Program:
         return new.replace(frozen=state.frozen), metrics
 
     def evaluate(self, params: Flat, batch: Batch) -> Metrics:
-        """Sums a row, without dropout: row_nll, row_correct, row_weight, language, ...; [B]."""
+        """Sums a row, without dropout: row_nll, row_correct, row_weight, language, ...; [B].
+
+        A language or task that has no slot is a UserError.
+        """
+        check_routes(batch, slots_of(self.spec.model))
         with mesh_context(self.spec.mesh, self.spec.rules):
             return self.evaluated(params, batch)
 

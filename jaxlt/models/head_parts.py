@@ -102,20 +102,21 @@ def token_mask(batch: Mapping[str, jax.Array]) -> jax.Array:
     return batch[read_field(batch)] > 0
 
 
-def check_words(batch: Mapping[str, np.ndarray]) -> None:
+def check_words(batch: Mapping[str, np.ndarray], where: str = "") -> None:
     """Raises UserError, on the host, for words that begin after the end of their row's tokens.
 
-    A gather would clamp them in silence.
+    A gather would clamp them in silence. Rows without tokens only fill a batch, and weigh nothing.
+    where: begins the message.
     """
     if "word_first" not in batch:
         return
     first, lengths = batch["word_first"], (batch["encoder_input_tokens"] > 0).sum(1)
-    bad = np.argwhere(first >= lengths[:, None])
+    bad = np.argwhere((first >= lengths[:, None]) & (lengths[:, None] > 0))
     if len(bad):
         row, word = (int(i) for i in bad[0])
         raise UserError(
-            f"Row {row}: word {word + 1} begins at token {int(first[row, word])}, but the row has "
-            f"{int(lengths[row])} tokens. Raise the inputs' length, or split the sentence."
+            f"{where}Row {row}: word {word + 1} begins at token {int(first[row, word])}, but the "
+            f"row has {int(lengths[row])} tokens. Raise the inputs' length, or split the sentence."
         )
 
 

@@ -55,6 +55,8 @@ def test_words_past_the_end_of_the_tokens_are_an_error():
     batch["encoder_input_tokens"][1, 3] = 0
     with pytest.raises(UserError, match="Row 1: word 1 begins at token 3, but the row has 3"):
         check_words(batch)
+    batch["encoder_input_tokens"][1] = 0  # the row only fills the batch
+    check_words(batch)
 
 
 def test_label_terms_leave_unknown_labels_out():
