@@ -105,10 +105,10 @@ def _run_of(path: epath.Path) -> "RunConfig | None":
 
 def content_hash(backbone: Backbone) -> tuple[str, dict[str, int]]:
     """Reads every tensor once: (the content hash of checkpoints and results, bytes by dtype)."""
-    from jaxlt.engine.fingerprint import fingerprint
+    from jaxlt.engine.fingerprint import fingerprint_of
 
     tensors = Tensors(backbone.base, list(backbone.shapes))
-    return fingerprint(tensors, masked_head=False), tensors.dtypes
+    return fingerprint_of(tensors).whole, tensors.dtypes
 
 
 def check_plain_t5(backbone: Backbone, what: str) -> None:

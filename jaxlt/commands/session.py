@@ -130,7 +130,7 @@ def composed(run: "RunConfig", languages: tuple[str, ...]) -> "Composed | None":
             f"run.modules = {list(run.modules)} names modules of a library, and none is given: "
             "set run.library (or --library) to its folder."
         )
-    return compose(run.model, parse_choices(run.modules), run.library, languages)
+    return compose(run.model, parse_choices(run.modules), run.library, languages, run.force_modules)
 
 
 def base_of(run: "RunConfig") -> "BaseSource | None":

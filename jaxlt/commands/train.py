@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import functools
 import shlex
 import sys
 import time
@@ -14,11 +13,11 @@ from jaxlt.errors import SAVED, UserError
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
     from jaxlt.data.inventory import Inventory
+    from jaxlt.engine.compose import Composed
     from jaxlt.engine.evaluator import LossEvaluator
     from jaxlt.engine.logging import Reporter
     from jaxlt.engine.loop import Result
     from jaxlt.engine.profiling import Recorder, Steps
-    from jaxlt.engine.resume import ModuleValues
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -141,7 +140,7 @@ def recorder_of(run: "RunConfig", steps: "Steps | None", reporter: "Reporter") -
     return Recorder(mine, folder, profile_table.lines_of, reporter)
 
 
-def module_values(run: "RunConfig", languages: tuple[str, ...]) -> "ModuleValues | None":
+def module_values(run: "RunConfig", languages: tuple[str, ...]) -> "Composed | None":
     """What the run's plugs start from, where a library says it."""
     composed = session.composed(run, languages)
     if composed is None:
@@ -156,7 +155,7 @@ def module_values(run: "RunConfig", languages: tuple[str, ...]) -> "ModuleValues
                     f"({p.method.__name__}, {routes}): give its modules/*.gin, with these routes."
                 )
         raise UserError("run.modules takes plugs out ('none'): leave them out of the gin files.")
-    return functools.partial(composed.values, force=run.force_modules)
+    return composed
 
 
 def evaluators(

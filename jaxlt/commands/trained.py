@@ -169,10 +169,15 @@ def _with_modules(
         model=predictor.config,
         modules=tuple(args.modules.split(",")),
         library=args.library or run.library,
+        force_modules=run.force_modules or args.force_modules,
     )
     composed = session.composed(run, predictor.languages)
     assert composed is not None
-    return recomposed(predictor, run, composed, run.force_modules or args.force_modules)
+    base = predictor.backbone()
+    made = recomposed(predictor, run, composed, base)
+    for line in composed.told(base):
+        say(line)
+    return made
 
 
 def _program(run: "RunConfig", args: argparse.Namespace) -> "Program":

@@ -4,6 +4,7 @@
     composed = compose(model, choices, "library", languages)
     composed.model                         # the plugs, with those that the model did not have
     composed.values(fingerprint)           # {flat name: array}, checked against the backbone
+    composed.told(fingerprint)             # a line a plug: which modules, from where, of what
 
 A choice is NAME=MODULE; NAME=A+B plugs several in and averages what they give; NAME=* fills a bank
 with the modules that are named by the run's languages; NAME=none takes a plug out. Where NAME is a
@@ -19,6 +20,7 @@ from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import T5Config
 from jaxlt.models.init import describe
 from jaxlt.models.layout import stack, unstack
+from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.fusion import bank_of
 from jaxlt.modules.library import Saved, open_module
 from jaxlt.modules.routing import ALL
@@ -50,15 +52,35 @@ def parse_choices(text: str | Sequence[str]) -> Choices:
 
 @dataclasses.dataclass(frozen=True)
 class Composed:
-    """A model with modules of a library in it; `slots` says which fills which slot of a plug."""
+    """A model with modules of a library in it; `slots` says which fills which slot of a plug.
+
+    force: modules may have been trained on another backbone.
+    """
 
     model: T5Config
     slots: Mapping[str, tuple[Saved, ...]]
+    force: bool = False
 
-    def values(self, base: str, force: bool = False) -> dict[str, np.ndarray]:
+    def told(self, base: Fingerprint) -> list[str]:
+        """Says of each plug which modules it holds, where they lie, and what they were trained on.
+
+        base: fingerprint of the backbone that `values` were asked for.
+        """
+        lines = []
+        for name, found in self.slots.items():
+            origins: dict[str, list[str]] = {}
+            for saved in found:
+                origins.setdefault(saved.origin(base), []).append(saved.name)
+            for origin, names in origins.items():
+                lines.append(
+                    f"Plug '{name}' holds {_brief(names)} of {found[0].library}, {origin}."
+                )
+        return lines
+
+    def values(self, base: Fingerprint) -> dict[str, np.ndarray]:
         """Returns the values of the plugs that the library fills, by the model's flat names.
 
-        base: fingerprint of the backbone; another than a module's own is refused unless `force`.
+        base: fingerprint of the backbone; another than a module's own is refused unless forced.
         """
         leaves = describe(dataclasses.replace(self.model, scan_layers=True))
         out: dict[str, np.ndarray] = {}
@@ -66,13 +88,13 @@ class Composed:
             if p.name not in self.slots:
                 continue
             if inner := inner_of(p, self.slots[p.name]):
-                out |= self._members(p, inner, base, force)
+                out |= self._members(p, inner, base)
                 continue
             mine = {n: leaf for n, leaf in leaves.items() if owner(n) == p.name}
             one = {n: _without_routes(leaf.shape, leaf.axes) for n, leaf in mine.items()}
             found = []
             for saved in self.slots[p.name]:
-                saved.check(p, base, force)
+                saved.check(p, base, self.force)
                 found.append(saved.values_for(p, one))
             for name, leaf in mine.items():
                 parts = [values[name] for values in found]
@@ -85,13 +107,13 @@ class Composed:
                 out[name] = bank
         return out if self.model.scan_layers else unstack(out)
 
-    def _members(self, p: Plug, inner: Plug, base: str, force: bool) -> dict[str, np.ndarray]:
+    def _members(self, p: Plug, inner: Plug, base: Fingerprint) -> dict[str, np.ndarray]:
         """Values of the modules that a fusion or ensemble joins; its own weights are not in it."""
         alone = dataclasses.replace(self.model, plugs=(inner,), scan_layers=True)
         shapes = {n: leaf.shape for n, leaf in describe(alone).items() if owner(n) == inner.name}
         found = []
         for saved in self.slots[p.name]:
-            saved.check(inner, base, force)
+            saved.check(inner, base, self.force)
             found.append(saved.values_for(inner, shapes))
         return {n: np.asarray(v) for n, v in bank_of(p.name, inner.name, found).items()}
 
@@ -108,16 +130,26 @@ def inner_of(p: Plug, found: Sequence[Saved]) -> Plug | None:
     return dataclasses.replace(inner, **same)
 
 
+def _brief(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
+
+
 def _without_routes(shape: tuple[int, ...], axes: tuple[str | None, ...]) -> tuple[int, ...]:
     return tuple(n for n, axis in zip(shape, axes, strict=True) if axis != "routes")
 
 
 def compose(
-    model: T5Config, choices: Choices, library: str, languages: Sequence[str] = ()
+    model: T5Config,
+    choices: Choices,
+    library: str,
+    languages: Sequence[str] = (),
+    force: bool = False,
 ) -> Composed:
     """Plugs the chosen modules in: in the place of a plug of that name, or else behind the others.
 
     languages: names by the ids that routes go by; a bank ('lang=*') is filled for each of them.
+    force: whatever backbone they were trained on.
     """
     plugs = {p.name: p for p in model.plugs}
     slots: dict[str, tuple[Saved, ...]] = {}
@@ -149,7 +181,7 @@ def compose(
         else:
             plugs[name] = found[0].plug_as(name, routes, key)
         slots[name] = found
-    return Composed(dataclasses.replace(model, plugs=tuple(plugs.values())), slots)
+    return Composed(dataclasses.replace(model, plugs=tuple(plugs.values())), slots, force)
 
 
 def _bank(

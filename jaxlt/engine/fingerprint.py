@@ -5,6 +5,9 @@ the values rounded to bfloat16, each mixed with its position, added modulo 2^32.
 has no order, so any sharding gives the same lanes; rounding makes float32 and bfloat16 copies of
 one backbone agree, and what is held in int8 brings the lanes of what it was rounded from. The host
 then hashes names, shapes and lanes. Nothing is gathered.
+
+    fingerprint(params)      # of all that is given
+    fingerprint_of(params)   # of a backbone and of each of its stacks
 """
 
 import functools
@@ -17,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlt.models.layout import is_scanned, layer_name
+from jaxlt.modules.fingerprints import STACKS, Fingerprint
 from jaxlt.modules.int8 import Int8
 
 _SALTS = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)
@@ -46,18 +50,40 @@ def lanes_of(value: jax.Array, layered: bool) -> jax.Array:
     return jnp.stack(sums, axis=-1)
 
 
-def fingerprint(params: Mapping[str, Any], masked_head: bool = True) -> str:
+def fingerprint(params: Mapping[str, Any]) -> str:
     """Flat parameters (scanned or unrolled, any sharding, float dtype) -> 32 hex digits.
 
     Names are taken without a leading 'params/', so that the engine's flat trees can be passed.
-    Without `masked_head` an encoder's head for masked words is left out: it is the objective's,
-    and modules fit the encoder with it and without.
     """
-    lanes: dict[str, tuple[tuple[int, ...], np.ndarray]] = {}
-    for full, value in params.items():
+    return _digest(_lanes(params))
+
+
+def fingerprint_of(params: Mapping[str, Any]) -> Fingerprint:
+    """A backbone's parameters, as `fingerprint` takes them -> its hash and those of its stacks.
+
+    An encoder's head for masked words is left out: it is the objective's, and modules fit the
+    encoder with it and without. The token embeddings belong to each stack.
+    """
+    lanes = _lanes(params, leave_out="mlm_head/")
+    parts = {}
+    for stack in STACKS:
+        if any(name.startswith(f"{stack}/") for name in lanes):
+            own = (f"{stack}/", "token_embedder/")
+            parts[stack] = _digest({n: lane for n, lane in lanes.items() if n.startswith(own)})
+    return Fingerprint(_digest(lanes), parts)
+
+
+_Lanes = dict[str, tuple[tuple[int, ...], np.ndarray]]  # by canonical names: shape and lanes
+
+
+def _lanes(params: Mapping[str, Any], leave_out: str | None = None) -> _Lanes:
+    """leave_out: what names begin with that do not count."""
+    lanes: _Lanes = {}
+    for full in params:
         name = full.removeprefix("params/")
-        if not masked_head and name.startswith("mlm_head/"):
+        if leave_out and name.startswith(leave_out):
             continue
+        value = params[full]
         layered = is_scanned(name)
         content = value.content if isinstance(value, Int8) else lanes_of(value, layered)
         found = np.asarray(content)
@@ -66,6 +92,10 @@ def fingerprint(params: Mapping[str, Any], masked_head: bool = True) -> str:
                 lanes[layer_name(name, i)] = (tuple(value.shape[1:]), found[i])
         else:
             lanes[name] = (tuple(value.shape), found)
+    return lanes
+
+
+def _digest(lanes: _Lanes) -> str:
     digest = hashlib.sha256()
     for name in sorted(lanes):
         shape, lane = lanes[name]

@@ -24,6 +24,7 @@ from jaxlt.engine.batch_checks import slots_of
 from jaxlt.engine.checkpoint import Checkpoints
 from jaxlt.engine.clocks import pace, spare
 from jaxlt.engine.compilation import options_of
+from jaxlt.engine.compose import Composed
 from jaxlt.engine.config import (
     CheckpointConfig,
     LossConfig,
@@ -39,7 +40,7 @@ from jaxlt.engine.flops import step_flops, tokens_of
 from jaxlt.engine.logging import Reporter
 from jaxlt.engine.partitioning import check_batch, make_mesh
 from jaxlt.engine.profiling import UNTRACED, Recorder
-from jaxlt.engine.resume import ModuleValues, Position, restore, rows_at_once, save, start
+from jaxlt.engine.resume import Position, restore, rows_at_once, save, start
 from jaxlt.engine.schedules import learning_rate
 from jaxlt.engine.signals import Preemption
 from jaxlt.engine.state import BaseSource, TrainState
@@ -126,14 +127,14 @@ def train(
     reporter: Reporter | None = None,
     vocabulary: str = "",
     devices: Sequence[jax.Device] | None = None,
-    modules: ModuleValues | None = None,
+    modules: Composed | None = None,
     recorder: Recorder = UNTRACED,
 ) -> Result:
     """Trains from the newest complete checkpoint of `workdir`, or from the start.
 
     vocabulary: a fingerprint that checkpoints carry, so that a later run cannot take another.
     devices: those that the mesh is laid over; all of them unless given. recorder: traces steps.
-    modules: from the backbone's fingerprint to the values that modules start from, by flat names.
+    modules: what a library fills the model's plugs with at the start.
     """
     # --- shapes, shardings, compiled step ---------------------------------------------------------
     checkpoints = Checkpoints(workdir.path, job.checkpoint)

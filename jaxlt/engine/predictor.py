@@ -22,7 +22,7 @@ from jaxlt.engine.compose import Composed
 from jaxlt.engine.decoding import Decoded, decode
 from jaxlt.engine.decoding_config import EOS, DecodingConfig
 from jaxlt.engine.decoding_trie import Trie
-from jaxlt.engine.fingerprint import fingerprint
+from jaxlt.engine.fingerprint import fingerprint_of
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.partitioning import batch_shards, place_rows
 from jaxlt.engine.resume import frozen_part, position_of
@@ -31,6 +31,7 @@ from jaxlt.engine.step import Program, mesh_context
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import ModelConfig, T5Config
 from jaxlt.modules.deltas import check_start
+from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.routing import FIELDS, check_indices
 
 _NARROWEST = 16
@@ -57,9 +58,14 @@ class Predictor:
     step: int
     seed: int
     languages: tuple[str, ...]  # names by the ids that routes go by; () where none are known
-    base_fingerprint: str
+    start: Fingerprint  # of the backbone as the run found it
     vocabulary: str = ""  # fingerprint of the vocabulary it was trained with, where known
     evaluation: dict[str, float] = dataclasses.field(default_factory=dict)  # the run's last
+
+    @property
+    def base_fingerprint(self) -> str:
+        """Of the whole backbone as the run found it."""
+        return self.start.whole
 
     @property
     def config(self) -> ModelConfig:
@@ -81,10 +87,9 @@ class Predictor:
         """Whether a plug goes by 'source', 'target' or 'task'."""
         return any(plug.routes and plug.key == key for plug in self.config.plugs)
 
-    def backbone(self) -> str:
+    def backbone(self) -> Fingerprint:
         """Fingerprint of the backbone as it is here: a run may have trained it."""
-        mine = {n: v for n, v in self.params.items() if n.startswith("params/")}
-        return fingerprint(mine, masked_head=False)
+        return fingerprint_of({n: v for n, v in self.params.items() if n.startswith("params/")})
 
     def language_id(self, name: str) -> int:
         """Returns the id of a language; an unknown one is a UserError."""
@@ -292,7 +297,7 @@ def open_predictor(
         position.step,
         position.seed,
         position.languages,
-        position.base_fingerprint,
+        position.backbone,
         position.vocabulary,
         position.evaluation,
     )
@@ -302,19 +307,18 @@ def _at_start(job: Any, program: Program, base: BaseSource | None) -> Predictor:
     layout = program.layout
     params = load_base(layout, base, job.model.is_encoder) if base is not None else {}
     params |= draw_params(layout, [n for n in layout.leaves if n not in params], job.train.seed)
-    made = Predictor(program, params, 0, job.train.seed, (), "")
-    check_start(job.model.deltas, made.backbone())
-    return dataclasses.replace(made, base_fingerprint=made.backbone())
+    made = Predictor(program, params, 0, job.train.seed, (), Fingerprint(""))
+    made = dataclasses.replace(made, start=made.backbone())
+    check_start(job.model.deltas, made.base_fingerprint)
+    return made
 
 
-def recomposed(
-    predictor: Predictor, job: Any, composed: Composed, force: bool = False
-) -> Predictor:
+def recomposed(predictor: Predictor, job: Any, composed: Composed, base: Fingerprint) -> Predictor:
     """The same backbone with other modules: those of a library, and what is kept of its own.
 
-    job: the run's configs; of these the model is that of `composed`.
+    job: the run's configs; of these the model is that of `composed`. base: of the backbone.
     """
-    values = composed.values(predictor.backbone(), force)
+    values = composed.values(base)
     everything = dataclasses.replace(job.train, trainable=(".*",), frozen=(), frozen_dtype=None)
     program = program_of(dataclasses.replace(job, model=composed.model, train=everything))
     layout = program.layout

@@ -8,7 +8,7 @@ was drawn, from `workdir/base`, written once.
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxlt.data.batches import BatchSource
 from jaxlt.engine.checkpoint import Checkpoints
+from jaxlt.engine.compose import Composed
 from jaxlt.engine.fingerprint import fingerprint
 from jaxlt.engine.partitioning import batch_parts, batch_shards, replicated
 from jaxlt.engine.state import (
@@ -34,9 +35,7 @@ from jaxlt.engine.step import Program
 from jaxlt.errors import UserError
 from jaxlt.modules.delta_files import INDICES, VALUES, Stored
 from jaxlt.modules.deltas import check_start
-
-# From the backbone's fingerprint to values by flat names (see jaxlt.engine.compose).
-ModuleValues = Callable[[str], Mapping[str, np.ndarray]]
+from jaxlt.modules.fingerprints import Fingerprint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +60,12 @@ class Position:
     deltas_fingerprint: str = ""  # of the deltas that are read from files and stay as they are
     devices: int = 0  # that it was on
     rows_per_device: int = 0  # that a device had at once when the run began
+    base_parts: dict[str, str] = dataclasses.field(default_factory=dict)  # fingerprints by stack
+
+    @property
+    def backbone(self) -> Fingerprint:
+        """The backbone as the run found it."""
+        return Fingerprint(self.base_fingerprint, self.base_parts)
 
     def after_evaluation(
         self, metrics: dict[str, float], value: float | None, mode: str
@@ -102,7 +107,7 @@ def start(
     base: BaseSource | None,
     say: Any,
     vocabulary: str = "",
-    modules: ModuleValues | None = None,
+    modules: Composed | None = None,
 ) -> tuple[TrainState, Position]:
     """Makes the state at step 0, and writes down what a resumption could not find again."""
     layout = program.layout
@@ -116,13 +121,17 @@ def start(
         loss_scaling=program.loss_scaling,
         on_drawn=drawn.extend,
     )
-    check_start(job.model.deltas, base_fingerprint(state))
+    backbone, given = base_fingerprint(state), set[str]()
+    check_start(job.model.deltas, backbone.whole)
     if modules is not None:
-        state = _with_modules(state, layout, modules(base_fingerprint(state)))
+        values = modules.values(backbone)
+        state, given = _with_modules(state, layout, values), set(values)
+        for line in modules.told(backbone):
+            say.note(line)
     if base is None:
         drawn = list(layout.leaves)
-    elif drawn:
-        say.note(f"Not in {base.origin['path']}, drawn from the seed: {_brief(drawn)}.")
+    elif anew := [name for name in drawn if name not in given]:
+        say.note(f"Not in {base.origin['path']}, drawn from the seed: {_brief(anew)}.")
     files = set(deltas_on_file(layout))
     kept = {n: state.frozen[n] for n in drawn if n in state.frozen and n not in files}
     checkpoints.forget_base()  # of a start that came to no checkpoint, perhaps with another config
@@ -134,7 +143,8 @@ def start(
         data_fingerprint=data.fingerprint,
         languages=tuple(data.languages),
         base_origin=dict(base.origin) if base is not None else {"format": "drawn from the seed"},
-        base_fingerprint=base_fingerprint(state),
+        base_fingerprint=backbone.whole,
+        base_parts=dict(backbone.parts),
         frozen_fingerprint=_frozen_fingerprint(state),
         vocabulary=vocabulary,
         deltas_fingerprint=fingerprint({n: state.frozen[n] for n in files}) if files else "",

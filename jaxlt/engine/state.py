@@ -18,13 +18,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxlt.engine.adafactor import UNUSED
 from jaxlt.engine.checkpoint_fit import explain
-from jaxlt.engine.fingerprint import fingerprint, lanes_of
+from jaxlt.engine.fingerprint import fingerprint_of, lanes_of
 from jaxlt.engine.partitioning import Rules, replicated, shardings_for, spec_for
 from jaxlt.engine.routes import RoutedOptimizer
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import BiLSTMConfig, T5Config
 from jaxlt.models.init import Leaf, describe, draw
 from jaxlt.models.layout import is_scanned, layer_name, split_layer
+from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.int8 import Int8, is_rounded, parts_of, reduced_axis, rounded
 
 Flat = dict[str, Any]
@@ -398,8 +399,8 @@ def new_loss_scale(mesh: Mesh) -> LossScale:
     return LossScale(put(jnp.float32(2.0**15)), put(jnp.int32(0)))
 
 
-def base_fingerprint(state: TrainState) -> str:
-    """Content hash of the backbone in a state (`params`, not `modules` nor heads)."""
+def base_fingerprint(state: TrainState) -> Fingerprint:
+    """Content hashes of the backbone in a state (`params`, not `modules` nor heads)."""
     flat = {**state.frozen, **state.trainable}
     mine = {n: v for n, v in flat.items() if n.startswith("params/")}
-    return fingerprint(mine, masked_head=False)
+    return fingerprint_of(mine)

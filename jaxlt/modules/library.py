@@ -1,12 +1,16 @@
 """A library of modules: each alone in a folder, as safetensors beside a JSON that says what it is.
 
-    save(folder, "lang/swh_Latn", plug, flat, slot=3, axes=axes, base=fingerprint)
+    save(folder, "lang/swh_Latn", plug, flat, slot=3, axes=axes, base=Fingerprint(...))
     find(folder)                                  # what there is
     saved = open_module(folder, "lang/swh_Latn")  # its record; saved.tensors() reads the values
     saved.values_for(plug, leaves)                # the values, by the names of another model
 
 Values are kept by stacked names ([L, ...]), the layers that the plug works in alone, with '*' where
-a model has the plug's name; so a module fits any run, scanned or not, under any name.
+a model has the plug's name; so a module fits any run, scanned or not, under any name. That of an
+encoder-decoder serves its encoder alone as well, without what it has in the decoder.
+
+Records of format 1 have the hash of the whole backbone alone, and say neither `parallel` nor the
+settings that a plug left to its method.
 """
 
 import dataclasses
@@ -22,11 +26,12 @@ from typing import Any
 import numpy as np
 
 from jaxlt.errors import UserError, nearest
+from jaxlt.modules.fingerprints import STACKS, Fingerprint
 from jaxlt.modules.site import Method, Plug, owner, plug
 
-FORMAT = 1
+FORMAT, READ = 2, (1, 2)
 TENSORS, RECORD = "module.safetensors", "module.json"
-_PLUG = "*"
+_PLUG, _DECODER = "*", "decoder/"
 _NEW, _OLD = ".part", ".old"  # endings while one takes the place of another
 
 Shapes = Mapping[str, tuple[int, ...]]  # flat stacked names, 'modules/...', to shapes
@@ -34,17 +39,44 @@ Shapes = Mapping[str, tuple[int, ...]]  # flat stacked names, 'modules/...', to 
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """A module of a library. `base` is the fingerprint of the backbone that it was trained on."""
+    """A module of a library.
+
+    base, base_parts: fingerprint of the backbone that it was trained on, and of its stacks.
+    """
 
     path: Path
     name: str
     method: str  # 'jaxlt.modules.bottleneck:Bottleneck'
-    plug: Mapping[str, Any]  # sites, stacks, settings, layers, leave_out
+    plug: Mapping[str, Any]  # sites, stacks, layers, leave_out, parallel, settings, defaults
     sizes: Mapping[str, tuple[int, ...]]
     base: str
     language: str | None = None
     metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
     training: str = ""  # the gin text that it was trained with
+    base_parts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def backbone(self) -> Fingerprint:
+        """What it was trained on."""
+        return Fingerprint(self.base, self.base_parts)
+
+    @property
+    def library(self) -> Path:
+        """The folder of the library that it is in."""
+        return self.path.parents[self.name.count("/")]
+
+    def origin(self, base: Fingerprint) -> str:
+        """Says what it was trained on, seen from a backbone: 'trained on this backbone (...)'."""
+        mine = self.backbone
+        if mine.whole == base.whole:
+            return f"trained on this backbone ({base.whole})"
+        for part, content in base.parts.items():
+            if content == mine.whole:
+                return f"trained on the {part} of this backbone ({content})"
+        for part, content in mine.parts.items():
+            if content == base.whole:
+                return f"trained on the backbone ({mine.whole}) whose {part} this is ({content})"
+        return f"trained on another backbone ({mine.whole}) than this one ({base.whole})"
 
     @property
     def parameters(self) -> int:
@@ -70,34 +102,52 @@ class Saved:
         """Says whether the module is of a plug's own method."""
         return self.method == _path_of(other.method)
 
-    def check(self, other: Plug, base: str, force: bool = False) -> None:
+    def check(self, other: Plug, base: Fingerprint, force: bool = False) -> None:
         """Raises UserError where a plug of a run, or its backbone, is not what this one needs."""
-        mine = self.plug_as(other.name)
-        for field in ("method", "settings", "stacks", "sites"):
-            here, there = getattr(mine, field), getattr(other, field)
-            if field == "settings":
-                here, there = dict(here), dict(there)
-            if here != there:
-                raise UserError(
-                    f"The module '{self.name}' ({self.path}) does not fit plug '{other.name}': its "
-                    f"{field} is {_shown(here)}, the plug's is {_shown(there)}. Plug it as it was "
-                    "trained, or train another."
-                )
-        if self.base != base and not force:
+        mine, theirs = _meaning(self.plug_as(other.name)), _meaning(other)
+        # Of a model without a decoder nobody asks what a plug would do there.
+        mine["stacks"] = _of(mine["stacks"], _of(self.backbone.stacks, base.stacks))
+        theirs["stacks"] = _of(theirs["stacks"], base.stacks)
+        for field, here in mine.items():
+            if here != theirs[field] and field in ("method", *self.plug):
+                raise self._other_plug(other, field, here, theirs[field])
+        if not force and not self.backbone.fits(base):
             raise UserError(
                 f"The module '{self.name}' ({self.path}) was trained on another backbone: the "
-                f"fingerprint of its own is {self.base}, of this one {base}. Give the backbone "
-                "it was trained on, or force it (run.force_modules = True, --force_modules) if "
-                "you know why it should work all the same."
+                f"fingerprint of its own is {self.base}, of this one {base.whole}."
+                f"{self._hint(base)} Give the backbone it was trained on, or force it "
+                "(run.force_modules = True, --force_modules) if you know why it should work all "
+                "the same."
             )
+
+    def _other_plug(self, other: Plug, field: str, mine: Any, theirs: Any) -> UserError:
+        if field == "settings":
+            unlike = [n for n in mine if mine[n] != theirs.get(n)]
+            mine, theirs = ({n: found.get(n) for n in unlike} for found in (mine, theirs))
+        return UserError(
+            f"The module '{self.name}' ({self.path}) does not fit plug '{other.name}': its "
+            f"{field} is {_shown(mine)}, the plug's is {_shown(theirs)}. Plug it as it was "
+            "trained, or train another."
+        )
+
+    def _hint(self, base: Fingerprint) -> str:
+        if self.base_parts or base.stacks != STACKS[:1]:
+            return ""
+        return (
+            " It was saved when the encoder of an encoder-decoder had no fingerprint of its own: "
+            "if that is what this one is, save it again (jaxlt modules save)."
+        )
 
     def values_for(self, other: Plug, shapes: Shapes) -> dict[str, np.ndarray]:
         """Returns the values of one slot by the model's stacked names; layers left out are zero.
 
-        shapes: the leaves of the plug, without a routes axis.
+        shapes: the leaves of the plug, without a routes axis; where none is in a decoder, what the
+        module has there is left out.
         """
         found = self.tensors()
         wanted = {n: _stored(n, other.name) for n in shapes if owner(n) == other.name}
+        if not any(stored.startswith(_DECODER) for stored in wanted.values()):
+            found = {n: v for n, v in found.items() if not n.startswith(_DECODER)}
         if set(wanted.values()) != set(found):
             odd = sorted(set(wanted.values()) ^ set(found))[0]
             whose = "the module" if odd in found else "the plug"
@@ -105,11 +155,13 @@ class Saved:
                 f"The module '{self.name}' ({self.path}) and plug '{other.name}' differ in their "
                 f"weights: only {whose} has '{odd}'. They sit in backbones of another kind."
             )
-        out = {}
+        out, mine = {}, self.plug_as(other.name)
         for name, stored in wanted.items():
             shape, value = tuple(shapes[name]), found[stored]
             if "/layers/" in name:
-                layers = other.working_layers(shape[0])
+                layers, own = other.working_layers(shape[0]), mine.working_layers(shape[0])
+                if own != layers:
+                    raise self._other_plug(other, "layers", own, layers)
                 if value.shape != (len(layers), *shape[1:]):
                     raise self._misfit(stored, value.shape, (len(layers), *shape[1:]))
                 whole = np.zeros(shape, value.dtype)
@@ -125,6 +177,30 @@ class Saved:
             f"The module '{self.name}' ({self.path}) has another size: '{name}' is {list(have)}, "
             f"and this backbone asks for {list(want)}."
         )
+
+
+def _meaning(p: Plug) -> dict[str, Any]:
+    """What decides what a plug computes; its layers can be compared where a stack's are known."""
+    fields = {f: getattr(p, f) for f in ("method", "stacks", "sites", "parallel")}
+    return fields | {"settings": _settings(p)}
+
+
+def _settings(p: Plug) -> dict[str, Any]:
+    """All settings of a plug's method, those of an inner plug likewise."""
+    every = _defaults(p) | dict(p.settings)
+    inner = {n: v for n, v in every.items() if isinstance(v, Plug)}
+    whole = {n: tuple(sorted(_settings(v).items())) for n, v in inner.items()}
+    return every | {n: dataclasses.replace(v, settings=whole[n]) for n, v in inner.items()}
+
+
+def _defaults(p: Plug) -> dict[str, Any]:
+    """The settings that a plug leaves to its method."""
+    kept = {f.name for f in dataclasses.fields(Method)} | {name for name, _ in p.settings}
+    return {f.name: f.default for f in dataclasses.fields(p.method) if f.name not in kept}
+
+
+def _of(some: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
+    return tuple(stack for stack in some if stack in wanted)
 
 
 def _shown(value: Any) -> str:
@@ -153,11 +229,12 @@ def _record_of(p: Plug) -> dict[str, Any]:
         else value
         for name, value in p.settings
     }
-    shape = {f: getattr(p, f) for f in ("sites", "stacks", "layers", "leave_out")}
+    shape = {f: getattr(p, f) for f in ("sites", "stacks", "layers", "leave_out", "parallel")}
     return {
         "method": f"{p.method.__module__}:{p.method.__qualname__}",
         **shape,
         "settings": settings,
+        "defaults": _defaults(p),  # another version of jaxlt may have others
     }
 
 
@@ -167,6 +244,7 @@ def _plug_from(
     """The plug that `_record_of` describes."""
     said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
     method, given = _method(said.pop("method"), where), said.pop("settings")
+    given = said.pop("defaults", {}) | given
     settings: dict[str, Any] = {}
     for setting, value in given.items():
         if isinstance(value, Mapping) and "@plug" in value:
@@ -200,7 +278,7 @@ def save(
     slot: int | None = None,
     *,
     axes: Mapping[str, tuple[str | None, ...]],
-    base: str,
+    base: Fingerprint,
     language: str | None = None,
     metrics: Mapping[str, float] | None = None,
     training: str = "",
@@ -230,10 +308,11 @@ def save(
         described.pop("method"),
         described,
         {n: tuple(v.shape) for n, v in values.items()},
-        base,
+        base.whole,
         language,
         dict(metrics or {}),
         training,
+        dict(base.parts),
     )
     record = dataclasses.asdict(saved) | {"format": FORMAT}
     del record["path"]
@@ -256,7 +335,7 @@ def _read(path: Path, name: str) -> Saved:
     where = path / RECORD
     try:
         record = json.loads(where.read_text(encoding="utf-8"))
-        if record.pop("format") != FORMAT:
+        if record.pop("format") not in READ:
             raise UserError(f"'{where}' was written by another version of jaxlt: save it again.")
         record["sizes"] = {n: tuple(s) for n, s in record["sizes"].items()}
         return Saved(path, **record | {"name": name})

@@ -11,11 +11,13 @@ from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import make_context
 from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.fusion import Fusion
 from jaxlt.modules.library import save
 from jaxlt.modules.site import plug
 from tests.conftest import make_batch, make_config, random_params
 
+BASE = Fingerprint("b")
 LANGUAGES = ("aa", "bb", "cc")
 LANG = plug(Bottleneck, "lang", reduction_factor=4, key="source", routes=4)
 TASK = plug(Bottleneck, "task", reduction_factor=8, source="residual")
@@ -29,8 +31,8 @@ def library(tmp_path):
     flat = random_params(config)
     stacked, axes = stacked_modules(config, flat)
     for slot, language in enumerate(LANGUAGES):
-        save(tmp_path, f"lang/{language}", LANG, stacked, slot, axes=axes, base="b")
-    save(tmp_path, "task/pos", TASK, stacked, axes=axes, base="b")
+        save(tmp_path, f"lang/{language}", LANG, stacked, slot, axes=axes, base=BASE)
+    save(tmp_path, "task/pos", TASK, stacked, axes=axes, base=BASE)
     return tmp_path, config, flat
 
 
@@ -41,7 +43,7 @@ def logits(config, flat, batch=BATCH):
 def composed_logits(choices, library, start, flat, batch=BATCH):
     made = compose(start, parse_choices(choices), str(library), LANGUAGES)
     kept = {n: v for n, v in flat.items() if n.startswith("params/")}
-    return made, logits(made.model, kept | made.values("b"), batch)
+    return made, logits(made.model, kept | made.values(BASE), batch)
 
 
 def close(a, b):
@@ -132,7 +134,7 @@ def test_what_a_fusion_joins(library):
     start = make_config(plugs=(fused,))
     fresh = random_params(start)
     made = compose(start, parse_choices("fused=lang/aa+lang/cc"), str(folder))
-    values = made.values("b")
+    values = made.values(BASE)
     assert made.model == start
     for name, value in values.items():
         bank = flat[name.replace("/fused/member/", "/lang/")]
@@ -140,7 +142,7 @@ def test_what_a_fusion_joins(library):
     assert {n for n in fresh if "/member/" in n} == set(values)
     assert np.isfinite(logits(start, fresh | values)).all()
     stacked, axes = stacked_modules(start, fresh | values)
-    save(folder, "fused", fused, stacked, axes=axes, base="b")
+    save(folder, "fused", fused, stacked, axes=axes, base=BASE)
     _, found = composed_logits("fused=fused", folder, make_config(), fresh)
     close(found, logits(start, fresh | values))
     with pytest.raises(UserError, match="joins 2 modules"):

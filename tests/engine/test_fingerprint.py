@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxlt.engine.fingerprint import fingerprint
+from jaxlt.engine.fingerprint import fingerprint, fingerprint_of
 from jaxlt.engine.partitioning import MeshConfig, make_mesh
 from jaxlt.models.layout import unstack
 
@@ -102,3 +102,17 @@ def test_names_and_shapes_count(known):
     reshaped = tree()
     reshaped[NAME] = reshaped[NAME].reshape(3, 8, 16)
     assert fingerprint(reshaped) != known
+
+
+def test_an_encoder_alone_is_the_encoder_of_the_whole(known):
+    encoder = tree()
+    decoder = {n.replace("encoder/", "decoder/"): v for n, v in tree(1).items() if "encoder/" in n}
+    whole, alone = fingerprint_of(encoder | decoder), fingerprint_of(encoder)
+    assert (alone.whole, dict(alone.parts)) == (known, {"encoder": known})
+    assert whole.whole == fingerprint(encoder | decoder)
+    assert whole.parts["encoder"] == known and len({whole.whole, *whole.parts.values()}) == 3
+    assert whole.fits(alone) and alone.fits(whole) and whole.fits(whole)
+    head = {"params/mlm_head/kernel": np.ones((16, 40), np.float32)}
+    assert fingerprint_of(encoder | head) == alone
+    other = fingerprint_of(tree(1) | decoder)
+    assert not other.fits(whole) and not other.fits(alone) and not alone.fits(other)

@@ -25,6 +25,7 @@ from jaxlt.models.init import describe, unflatten
 from jaxlt.models.layers import make_context
 from jaxlt.models.trees import is_tree
 from jaxlt.modules.bottleneck import Pfeiffer
+from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.site import plug
 from tests.engine import jobs
 
@@ -74,7 +75,7 @@ def predictor_of(model, devices=1, **mesh):
         for n, leaf in describe(model).items()
     }
     placed = {n: jax.device_put(params[n], program.layout.shardings[n]) for n in params}
-    return Predictor(program, placed, 0, 0, ("aa", "bb"), "")
+    return Predictor(program, placed, 0, 0, ("aa", "bb"), Fingerprint(""))
 
 
 def encoder(**more):

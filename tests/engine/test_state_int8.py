@@ -22,6 +22,7 @@ from jaxlt.models.config import BiLSTMConfig
 from jaxlt.models.layout import unstack
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.deltas import delta
+from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.int8 import Int8, dense
 from jaxlt.modules.lora import LoRA
 from jaxlt.modules.site import plug
@@ -216,7 +217,7 @@ def test_a_model_is_opened_and_scored_as_it_was_trained(tmp_path):
     predictor = open_predictor(
         given, program_of(given, jax.devices()[:1]), tmp_path, base=Source(BASE)
     )
-    assert predictor.backbone() == fingerprint(BASE)
+    assert predictor.backbone().whole == fingerprint(BASE)
     batch = place_batch(done.program, BATCH)
     expected = done.program.evaluate({**done.state.frozen, **done.state.trainable}, batch)
     found = predictor.program.evaluate(predictor.params, batch)
@@ -255,8 +256,8 @@ def test_it_decodes_and_merges_as_the_floats_it_stands_for():
     modules = {n: jnp.asarray(v) for n, v in random_params(config).items() if n not in BASE}
     held = started(rounded).frozen | modules
     sides = [
-        Predictor(rounded, held, 0, 0, (), ""),
-        Predictor(plain, {n: dense(v) for n, v in held.items()}, 0, 0, (), ""),
+        Predictor(rounded, held, 0, 0, (), Fingerprint("")),
+        Predictor(plain, {n: dense(v) for n, v in held.items()}, 0, 0, (), Fingerprint("")),
     ]
     rows = [np.array([5, 9, 30, 1], np.int32), np.array([7, 1], np.int32)]
     found, expected = (side.decode_tokens(rows, 6) for side in sides)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxlt.engine.aot import abstract_batch, compile_train
-from jaxlt.engine.fingerprint import fingerprint
+from jaxlt.engine.fingerprint import fingerprint, fingerprint_of
 from jaxlt.engine.losses import LossConfig
 from jaxlt.engine.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig
@@ -196,7 +196,8 @@ def test_modules_train_beneath_heads_and_a_frozen_backbone_and_absent_languages_
         np.testing.assert_array_equal(np.asarray(value), flat[name])
     plain = params_of(dataclasses.replace(model, heads=(), plugs=()))
     assert plain.keys() - state.frozen.keys() == {"params/mlm_head/kernel"}
-    assert base_fingerprint(state) == fingerprint(plain, masked_head=False) != fingerprint(plain)
+    assert base_fingerprint(state) == fingerprint_of(plain)
+    assert fingerprint_of(plain).whole != fingerprint(plain)
 
 
 def test_heads_drop_out_where_the_backbone_does_not():

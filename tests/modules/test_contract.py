@@ -21,6 +21,7 @@ from jaxlt.models.layout import unstack
 from jaxlt.modules.bitfit import BitFit
 from jaxlt.modules.bottleneck import Bottleneck, Parallel, Pfeiffer
 from jaxlt.modules.ensemble import Ensemble
+from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.fusion import Fusion
 from jaxlt.modules.ia3 import IA3
 from jaxlt.modules.interventions import Ablate, MeanShift, Project
@@ -90,6 +91,7 @@ METHODS = [
     Row("ablate", Ablate, {}, slow=True),
 ]
 SLOTS = 4
+BASE = Fingerprint("b")
 PRESENT = (0, 1, 3)  # slot 2 is in no batch
 BATCH = make_batch(8) | {"language": np.array([0, 3, 1, 0, 3, 3, 1, 0], np.int32)}
 WEIGHT = np.random.default_rng(3).normal(size=(8, 7, 40)).astype(np.float32)
@@ -261,9 +263,9 @@ def test_save_and_load(case, run, whole, tmp_path):
     names = [f"mine/{slot}" for slot in range(SLOTS)] if case.routed else ["mine/alone"]
     for slot, name in enumerate(names):
         flat = {n: case.flat[n] for n in case.modules}
-        save(tmp_path, name, p, flat, slot if case.routed else None, axes=axes, base="b")
+        save(tmp_path, name, p, flat, slot if case.routed else None, axes=axes, base=BASE)
     saved = tuple(open_module(tmp_path, name) for name in names)
-    again = case.flat | Composed(case.config, {"mine": saved}).values("b")
+    again = case.flat | Composed(case.config, {"mine": saved}).values(BASE)
     np.testing.assert_array_equal(run(again, BATCH, WEIGHT)[0], whole[0])
 
 
