@@ -17,6 +17,7 @@ import numpy as np
 
 from jaxlt.data import text_forms
 from jaxlt.data.readers.iob2 import Span, Tagged
+from jaxlt.data.words import check_words
 from jaxlt.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Model:
         **settings: Any,
     ) -> list[tuple[str, ...]]:
         """Parts of speech: word lists in, a tuple of as many tags out for each."""
-        given = list(sentences)
+        given = _sentences(sentences)
         return self._tag(given, *self._how(len(given), language, target, settings))
 
     def parse(
@@ -64,7 +65,7 @@ class Model:
         **settings: Any,
     ) -> list[tuple[tuple[int, ...], tuple[str, ...]]]:
         """Dependency trees: word lists in, (heads, relations) out for each; 0 is the root."""
-        given = list(sentences)
+        given = _sentences(sentences)
         return self._parse(given, *self._how(len(given), language, target, settings))
 
     def entities(
@@ -75,14 +76,14 @@ class Model:
         **settings: Any,
     ) -> list[tuple[Span, ...]]:
         """Named entities: word lists in, (start, end, label) of each entity out for each."""
-        given = list(sentences)
+        given = _sentences(sentences)
         return self._entities(given, *self._how(len(given), language, target, settings))
 
     def classify(
         self, texts: Iterable[str], language: Names = None, target: Names = None, **settings: Any
     ) -> list[Any]:
         """Texts in, the name of each one's class out."""
-        given = list(texts)
+        given = _texts(texts)
         routes, how = self._how(len(given), language, target, settings)
         return _best(self._classify(given, routes, how), how)
 
@@ -94,7 +95,7 @@ class Model:
         **settings: Any,
     ) -> list[Any]:
         """(premise, hypothesis) in, the name of each pair's class out."""
-        given = list(pairs)
+        given = _twos(pairs, "(premise, hypothesis)")
         routes, how = self._how(len(given), language, target, settings)
         return _best(self._pairs(given, routes, how), how)
 
@@ -106,7 +107,7 @@ class Model:
         **settings: Any,
     ) -> list[Any]:
         """(question, context) in, the text of each answer out."""
-        given = list(questions)
+        given = _twos(questions, "(question, context)")
         routes, how = self._how(len(given), language, target, settings)
         return _best(self._answer(given, routes, how), how)
 
@@ -114,7 +115,7 @@ class Model:
         self, texts: Iterable[str], target: Names, language: Names = None, **settings: Any
     ) -> list[Any]:
         """Texts in, their translations into `target` out, by the tag that the run trained with."""
-        given = list(texts)
+        given = _texts(texts)
         if target is None:
             raise UserError("Translation is into a language: give its name as `target`.")
         routes, how = self._how(len(given), language, target, settings)
@@ -128,7 +129,7 @@ class Model:
         self, texts: Iterable[str], language: Names = None, target: Names = None, **settings: Any
     ) -> list[Any]:
         """Texts in as they stand, what the model writes out; greedy unless told otherwise."""
-        given = list(texts)
+        given = _texts(texts)
         routes, how = self._how(len(given), language, target, settings)
         return _best(self._write(given, routes, how), how)
 
@@ -136,7 +137,7 @@ class Model:
         self, pairs: Iterable[tuple[str, str]], language: Names = None, target: Names = None
     ) -> list[float]:
         """Log-probability (nats) of each target text given its input."""
-        given = list(pairs)
+        given = _twos(pairs, "(input, target)")
         routes, _ = self._how(len(given), language, target, {})
         out: list[float] = []
         for start in range(0, len(given), _ROWS):
@@ -279,6 +280,12 @@ class Model:
         """The model as one that writes text."""
         from jaxlt.commands.infer_asking import Asker, codec_of
 
+        if self._heads:
+            heads = ", ".join(head.name for head in self.predictor.config.heads)
+            raise UserError(
+                f"This model writes no text: it has heads that label ({heads}). Ask it for what "
+                "they answer (--task; tag, parse, entities, classify, pairs or answer in Python)."
+            )
         return Asker(self.run, self.predictor, codec_of(self.run, self.vocabulary))
 
     @functools.cached_property
@@ -339,6 +346,39 @@ class Model:
         languages = self.predictor.languages
         code = name if name in languages else _code_of(name)
         return code if code in languages else name
+
+
+def _sentences(given: Iterable[Words]) -> list[Words]:
+    """Sentences as they were given, each checked to be a list of words."""
+    if isinstance(given, str):
+        check_words(given, "What is asked")
+    sentences = list(given)
+    for i, sentence in enumerate(sentences):
+        check_words(sentence, f"Sentence {i}")
+    return sentences
+
+
+def _texts(given: Iterable[str]) -> list[str]:
+    """Texts as they were given, each checked to be one."""
+    if isinstance(given, str):
+        raise UserError(f"Texts are a list, also of one: give [{given[:60]!r}].")
+    texts = list(given)
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise UserError(f"Text {i} is no text but {text!r:.60}.")
+    return texts
+
+
+def _twos(given: Iterable[tuple[str, str]], what: str) -> list[tuple[str, str]]:
+    """Pairs of texts as they were given, each checked to be one."""
+    pairs = [] if isinstance(given, str) else list(given)
+    for i, pair in enumerate(pairs):
+        two = not isinstance(pair, str) and [type(text) for text in pair] == [str, str]
+        if not two:
+            raise UserError(f"Pair {i} is of two texts, {what}, not {pair!r:.60}.")
+    if isinstance(given, str):
+        raise UserError(f"What is asked is a list of pairs, {what}, not the text {given[:60]!r}.")
+    return pairs
 
 
 def as_tree(

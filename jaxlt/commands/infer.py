@@ -8,10 +8,12 @@
 
 Order and bytes stay as they are; --task says what is filled in: UPOS (tag), HEAD and DEPREL (parse)
 of CoNLL-U, the tags of IOB2 (entities), a new column or field of tables. Plain text is a text a
-line, and an answer a line: a newline in it is shown as \\n, an empty line stays empty. Decoding is
-greedy unless flags say otherwise. A span-corruption model reads and writes its sentinels as
-<extra_id_0>, <extra_id_1>, ... With --output, what is there is kept in FILE.part until all is;
---resume goes on after a kill.
+line, and an answer a line: a newline in it is shown as \\n, an empty line stays empty. Where words
+are asked about, a line is a sentence, split at spaces and punctuation (of Han, Hiragana, Thai, Lao,
+Khmer and Myanmar every character is a word), and comes out as CoNLL-U (tag, parse) or IOB2
+(entities) with a comment that says so. Decoding is greedy unless flags say otherwise. A
+span-corruption model reads and writes its sentinels as <extra_id_0>, <extra_id_1>, ... With
+--output, what is there is kept in FILE.part until all is; --resume goes on after a kill.
 """
 
 import argparse
@@ -26,9 +28,12 @@ from jaxlt.commands import constraints, session, trained
 from jaxlt.commands.infer_formats import (
     FORMATS,
     TASKS,
+    TEXTS,
     WORDS,
     Format,
     Record,
+    Running,
+    format_for,
     format_of,
     nothing,
 )
@@ -76,8 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--task",
         metavar="A,B",
-        help=f"what is filled in, of {', '.join(TASKS)} (text: generate; else what the run was "
-        "trained for)",
+        help=f"what is filled in, of {', '.join(TASKS)} (what the run was trained for; of text "
+        "where the model writes text, generate)",
     )
     group.add_argument("--column", metavar="NAME", help="of the answers in a table (the task's)")
     group.add_argument(
@@ -129,7 +134,7 @@ def main(args: argparse.Namespace) -> int:
         return 0
     run = trained.load(args)
     name = args.format or format_of(args.input)
-    form = FORMATS[name](tasks_of(run, name, args), args.column)
+    form = format_for(name, tasks_of(run, name, args), args.column)
     session.start_jax(args)
     from jaxlt.api import Model
     from jaxlt.engine import distributed
@@ -165,9 +170,8 @@ def tasks_of(run: "RunConfig", name: str, args: argparse.Namespace) -> tuple[str
                 raise UserError(
                     f"--task={task} is nothing that {name} has a place for: give some of "
                     f"{', '.join(can)}.{nearest(task, can)}"
-                    + (" Words are in CoNLL-U, IOB2 or tables." if name == "text" else "")
                 )
-    elif name == "text":
+    elif name == "text" and not run.model.heads:
         tasks = ("translate" if args.target else "generate",)
     else:
         kinds = [str(task.kind) for task in run.data.tasks] or [str(run.data.objective)]
@@ -178,7 +182,8 @@ def tasks_of(run: "RunConfig", name: str, args: argparse.Namespace) -> tuple[str
                 f"What is to be filled in? Give --task, some of {', '.join(can)}: the run was "
                 f"trained for {', '.join(kinds)}."
             )
-    if len(tasks) > 1 and (args.column or name == "text"):
+    one_line = name == "text" and not set(TEXTS).isdisjoint(tasks)
+    if len(tasks) > 1 and (args.column or one_line):
         what = "--column names the answers" if args.column else "A line of text has room"
         raise UserError(f"{what} of one task, and --task={args.task} are {len(tasks)}.")
     if args.column and name not in ("tsv", "jsonl"):
@@ -261,7 +266,19 @@ def infer(
             advance(lines.done)
     if not output.records:
         raise UserError(f"'{lines.name}' is empty: there is nothing to decode.")
+    if isinstance(form, Running):
+        report_words(form)
     report(model, how)
+
+
+def report_words(form: Running) -> None:
+    """Says that running text was split into words, and where that was done without knowing them."""
+    trained.say("The text's lines were taken for sentences, and split at spaces and punctuation.")
+    if form.unparted:
+        trained.say(
+            f"It is partly in {', '.join(sorted(form.unparted))}, which parts no words: every "
+            "character was taken for one. Better give CoNLL-U or IOB2 of a tool for the language."
+        )
 
 
 def answer(

@@ -4,7 +4,8 @@ for record in Conllu(("tag",)).records(lines, "in.conllu"):
     record.asked["tag"]                              # the words, as jaxlt.api's method takes them
     format.render(record, {"tag": ("NOUN", "VERB")})     # the record's bytes, UPOS filled in
 
-A record is written as it was read, byte for byte, but for what is filled in.
+A record is written as it was read, byte for byte, but for what is filled in; running text whose
+words are asked about becomes CoNLL-U or IOB2.
 """
 
 import json
@@ -12,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
+from jaxlt.data import files, layouts, words
 from jaxlt.data.readers import conllu, iob2
 from jaxlt.data.readers.lines import MARK, control, not_utf8
 from jaxlt.data.readers.problems import Problems
@@ -75,7 +77,7 @@ class Format:
 class Text(Format):
     """A text a line; the answer is a line. An empty line stays empty."""
 
-    can = TEXTS
+    can = (*TEXTS, *WORDS)  # words: as `Running`
     several = False
 
     def records(self, lines: Lines, path: str) -> Iterator[Record]:
@@ -86,13 +88,61 @@ class Text(Format):
                 text = (raw.removeprefix(MARK) if number == 1 else raw).decode().rstrip("\r\n")
             except UnicodeDecodeError as error:
                 raise UserError(f"{place}: {not_utf8(error)}") from None
-            asked = {task: text for task in self.tasks} if text else {}
-            yield Record(f"{text}\n".encode(), place, asked, filled=bool(text))
+            asked = self._asked(text)
+            yield Record(f"{text}\n".encode(), place, asked, filled=bool(asked))
+
+    def _asked(self, text: str) -> dict[str, Any]:
+        """What is asked of a line."""
+        return {task: text for task in self.tasks} if text else {}
 
     def render(self, record: Record, answers: Mapping[str, Any]) -> bytes:
         """Returns the answer as a line."""
         (answer,) = answers.values()
         return (answer.replace("\r", "\\r").replace("\n", "\\n") + "\n").encode()
+
+
+class Running(Text):
+    """A sentence a line, whose words are asked about: what is written is CoNLL-U, or IOB2.
+
+    Its words are those of jaxlt.data.words, as a comment of each sentence says.
+    """
+
+    def __init__(self, tasks: Sequence[str], column: str | None = None):
+        super().__init__(tasks, column)
+        if "entities" in tasks and len(tasks) > 1:
+            raise UserError(
+                "Entities of running text are written as IOB2, tags and trees as CoNLL-U: ask for "
+                f"them one by one (--task=entities), not for {', '.join(tasks)}."
+            )
+        self.unparted: set[str] = set()  # scripts whose every character was taken for a word
+
+    def _asked(self, text: str) -> dict[str, Any]:
+        found = tuple(word.form for word in words.split(text))
+        self.unparted.update(words.unparted(text))
+        return dict.fromkeys(self.tasks, found) if found else {}
+
+    def render(self, record: Record, answers: Mapping[str, Any]) -> bytes:
+        """Returns the sentence's words with their answers, and how they came to be."""
+        text = record.raw.decode().rstrip("\n")
+        found = words.split(text)
+        forms, count = tuple(word.form for word in found), len(found)
+        how = f"# words = {words.rule(text)}"
+        if "entities" in answers:
+            tags = iob2.tags_of(answers["entities"], count)
+            lines = (
+                f"{form}\t{_one_word(tag).decode()}" for form, tag in zip(forms, tags, strict=True)
+            )
+            return "\n".join((how, *lines, "", "")).encode()
+        nothing = ("_",) * count
+        heads, relations = answers.get("parse", ((conllu.NO_HEAD,) * count, nothing))
+        columns = (answers.get("tag", nothing), relations)
+        tags, relations = (tuple(_one_word(v).decode() for v in values) for values in columns)
+        misc = tuple("_" if word.spaced else "SpaceAfter=No" for word in found)
+        said = (how, "# text = " + " ".join(text.split()))
+        sentence = conllu.Sentence(
+            forms, nothing, tags, nothing, nothing, tuple(heads), relations, nothing, misc, said
+        )
+        return conllu.render(sentence).encode()
 
 
 class Blocks(Format):
@@ -152,12 +202,13 @@ class Conllu(Blocks):
 
 
 class Iob2(Blocks):
-    """`token<TAB>tag` a line: the tags are filled in."""
+    """`token<TAB>tag` a line, or tokens alone: the tags are filled in."""
 
     can = ("entities",)
 
     def _read(self, block: Lines, path: str) -> Iterator[tuple[tuple[str, ...], str]]:
-        for sentence in iob2.parse(block, path, Problems(), "keep"):
+        mark = iob2.folder_mark(path)
+        for sentence in iob2.parse(block, path, Problems(), "keep", mark, untagged=True):
             yield sentence.tokens, ""
 
     def render(self, record: Record, answers: Mapping[str, Any]) -> bytes:
@@ -165,11 +216,16 @@ class Iob2(Blocks):
         tags = iob2.tags_of(answers["entities"], len(record.asked["entities"]))
         out, word = [], 0
         for line in record.raw.splitlines(keepends=True):
-            token, tab, tag = line.partition(b"\t")
-            if tab:
-                tag = _one_word(tags[word]) + tag[len(tag.rstrip(b"\r\n")) :]
-                word += 1
-            out.append(token + tab + tag)
+            body = line.rstrip(b"\r\n")
+            text = body.removeprefix(MARK).decode()
+            if not text.strip() or (not word and iob2.is_comment(text, untagged=True)):
+                out.append(line)
+                continue
+            token, gap, _ = iob2.columns(text)
+            tag = (gap or "\t").encode() + _one_word(tags[word])
+            word += 1
+            start = MARK if body.startswith(MARK) else b""
+            out.append(start + token.encode() + tag + line[len(body) :])
         return b"".join(out)
 
 
@@ -306,12 +362,18 @@ FORMATS: Mapping[str, type[Format]] = {
 }
 
 
-def format_of(path: str) -> str:
-    """Returns the name of the format that a path's ending says, 'text' where it says none."""
-    from jaxlt.data.files import PACKED
+def format_for(name: str, tasks: Sequence[str], column: str | None = None) -> Format:
+    """Returns the format of a name that has a place for these tasks."""
+    running = name == "text" and not set(WORDS).isdisjoint(tasks)
+    return (Running if running else FORMATS[name])(tasks, column)
 
+
+def format_of(path: str) -> str:
+    """Returns the name of the format that a path says, 'text' where it says none."""
+    if path != "-" and layouts.published(path, "entities") and files.exists(path):
+        return "iob2" if iob2.holds_tags(path) else "text"
     plain = path
-    for packed in PACKED:
+    for packed in files.PACKED:
         plain = plain.removesuffix(packed)
     ending = plain.rpartition(".")[2]
     return ending if ending in FORMATS else "text"

@@ -253,6 +253,18 @@ def test_a_real_treebank_filled_in(task_flags, start_model, shared_data, tmp_pat
     assert [s.upos for s in sentences] == tags
 
 
+def test_running_text_is_split_into_words(task_flags, start_model, tmp_path, capsys):
+    path = tmp_path / "in.txt"
+    path.write_text("Ada's dog.\n\nไป\n")
+    assert cli.main(asked(task_flags, path, "--task=tag", "--labels=NOUN,X")) == 0
+    shown = capsys.readouterr()
+    rows = [line.split("\t") for line in shown.out.splitlines() if "\t" in line]
+    tags = start_model.tag([["Ada's", "dog", "."], ["ไป"]], labels=["NOUN", "X"], batch_size=4)
+    assert [row[1] for row in rows] == ["Ada's", "dog", ".", "ไป"]
+    assert [row[3] for row in rows] == [*tags[0], *tags[1]]
+    assert "split at spaces and punctuation" in shown.err and "partly in Thai" in shown.err
+
+
 def test_parses_are_trees(task_flags, tmp_path, capsys):
     from jaxlt.data.readers import conllu
 
@@ -336,7 +348,8 @@ def test_modules_that_go_by_the_language_of_the_answer(task_flags, tmp_path, cap
 @pytest.mark.parametrize(
     ("name", "content", "more", "message"),
     [
-        ("in.txt", "a\n", ["--task=tag"], "nothing that text has a place for"),
+        ("in.txt", "a\n", ["--task=pairs"], "nothing that text has a place for"),
+        ("in.txt", "a\n", ["--task=tag,generate"], "has room of one task, and"),
         ("in.txt", "a\n", ["--task=translat"], "Did you mean 'translate'"),
         ("in.txt", "a\n", ["--task=translate"], "says no language to translate into"),
         ("in.conllu", sentence("a"), ["--task=tag,pairs"], "pairs is nothing that conllu has"),

@@ -79,6 +79,28 @@ def test_trees_entities_and_scores(start_model):
     assert one < 0 > two and many[::2] == pytest.approx([one] * 20, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("method", "given", "message"),
+    [
+        (
+            "tag",
+            ["The dog barks ."],
+            r"Sentence 0 is the text 'The dog.*\['The', 'dog', 'barks', '.'\]",
+        ),
+        ("parse", "The dog", "What is asked is the text 'The dog'"),
+        ("entities", [["a"], [""]], "Sentence 1 has '' for a word"),
+        ("classify", "one", r"a list, also of one: give \['one'\]"),
+        ("generate", [["a", "b"]], r"Text 0 is no text but \['a', 'b'\]"),
+        ("pairs", ["ab"], r"Pair 0 is of two texts, \(premise, hypothesis\), not 'ab'"),
+        ("answer", "Who?", "a list of pairs, .question, context., not the text"),
+        ("score", [("a", "b", "c")], "Pair 0 is of two texts"),
+    ],
+)
+def test_a_text_is_no_list_of_words_nor_of_texts(start_model, method, given, message):
+    with pytest.raises(UserError, match=message):
+        getattr(start_model, method)(given)
+
+
 def test_what_does_not_fit_is_never_cut_in_silence(start_model):
     text = "x" * 200
     for call, names in (

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from jaxlt.commands.infer_formats import FORMATS, Record, format_of, nothing
+from jaxlt.commands.infer_formats import FORMATS, Record, format_for, format_of, nothing
 from jaxlt.data import files
 from jaxlt.data.readers import conllu, iob2
 from jaxlt.data.readers.iob2 import Span
@@ -188,7 +188,68 @@ def test_a_file_without_blank_lines_is_no_sentence():
             next(iter(made.records(lines, "in")))
 
 
-def test_endings():
+def test_tokens_alone_and_as_entity_collections_have_them():
+    spans = {"entities": (Span(0, 1, "PER"),)}
+    for data, out in (
+        (b"# id = 1\nAda\nx\r\n", b"# id = 1\nAda\tB-PER\nx\tO\r\n"),
+        (b"#\n_\t_\nx\t\n\n", b"#\tB-PER\n_\tO\nx\tO\n\n"),
+        (b"Ada O\nx B-LOC \n", b"Ada B-PER\nx O\n"),
+        (b"\xef\xbb\xbfAda", b"\xef\xbb\xbfAda\tB-PER"),
+    ):
+        made, found = records("iob2", data, "entities")
+        assert filled(made, found, spans) == out
+    made, found = records("iob2", b"sw:Ada\tO\n", "entities", path="wikiann/sw/test")
+    assert found[0].asked == {"entities": ("Ada",)}
+    assert filled(made, found, spans) == b"sw:Ada\tB-PER\n"
+
+
+def test_running_text_becomes_sentences_of_words():
+    lines = list(enumerate("Ada's dog, Bo.\r\n\nไป\n".encode().splitlines(keepends=True), 1))
+    made = format_for("text", ("tag", "parse"))
+    found = list(made.records(lines, "in"))
+    assert [r.asked.get("tag") for r in found] == [("Ada's", "dog", ",", "Bo", "."), None, ("ไป",)]
+    one = {"tag": ("A", "B C", "D", "E", "F"), "parse": ((2, 0, 2, 2, 2), tuple("abcde"))}
+    out = filled(made, found, one, {"tag": ("V",), "parse": ((0,), ("root",))})
+    first, second = conllu.parse(enumerate(out.splitlines(True), 1), "out", Problems())
+    assert (first.forms, first.heads) == (found[0].asked["tag"], one["parse"][0])
+    assert first.upos[1] == "B_C" and first.misc == (
+        "_",
+        "SpaceAfter=No",
+        "_",
+        "SpaceAfter=No",
+        "_",
+    )
+    assert first.comment("text") == "Ada's dog, Bo."
+    assert first.comment("words") == "split at spaces and punctuation by jaxlt"
+    assert second.comment("words").endswith("every character of Thai alone")
+    assert made.unparted == {"Thai"}
+    made = format_for("text", ("tag",))
+    (sentence,) = conllu.parse(
+        enumerate(made.render(found[0], {"tag": one["tag"]}).splitlines(True), 1),
+        "x",
+        Problems(),
+        trees=False,
+    )
+    assert sentence.heads == (conllu.NO_HEAD,) * 5
+    made = format_for("text", ("entities",))
+    found = list(made.records(lines[:1], "in"))
+    tagged = iob2.parse(
+        enumerate(made.render(found[0], {"entities": (Span(3, 4, "X"),)}).splitlines(True), 1),
+        "x",
+        Problems(),
+        "refuse",
+    )
+    assert [(t.tokens, t.tags[3]) for t in tagged] == [(found[0].asked["entities"], "B-X")]
+    with pytest.raises(UserError, match="written as IOB2, tags and trees as CoNLL-U"):
+        format_for("text", ("entities", "tag"))
+
+
+def test_endings(tmp_path):
+    (tmp_path / "amh").mkdir()
+    (tmp_path / "amh" / "test.txt").write_text("a O\n")
+    assert format_of(str(tmp_path / "amh" / "test.txt")) == "iob2"
+    (tmp_path / "amh" / "test.txt").write_text("a text\n")
+    assert format_of(str(tmp_path / "amh" / "test.txt")) == "text"
     assert format_of("a/b.conllu.gz") == "conllu" and format_of("x.jsonl.zst") == "jsonl"
     assert format_of("x.iob2") == "iob2" and format_of("x.tsv") == "tsv"
     assert format_of("-") == format_of("in.txt") == format_of("in") == "text"

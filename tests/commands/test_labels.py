@@ -1,11 +1,12 @@
 """Heads and tasks of a run that do not go together, and the names that a run keeps."""
 
+import argparse
 import dataclasses
 
 import pytest
 
 from jaxlt import config
-from jaxlt.commands import labels, session
+from jaxlt.commands import infer, labels, session
 from jaxlt.data import inventory
 from jaxlt.errors import UserError
 from tests.data.head_files import write_treebanks
@@ -27,6 +28,15 @@ def treebanks(tmp_path_factory):
 def run_of(*more, files=("heads/tagging.gin",), model=HEADS[:1], text="texts", workdir="w"):
     given = [f"TEXT='{text}'", f"WORKDIR='{workdir}'", *more]
     return config.load([*model, *HEADS[1:], *files], given)
+
+
+def test_running_text_is_asked_what_heads_answer():
+    asked = argparse.Namespace(task=None, target=None, column=None)
+    assert infer.tasks_of(run_of(), "text", asked) == ("tag",)
+    assert infer.tasks_of(run_of(files=("heads/entities.gin",)), "text", asked) == ("entities",)
+    assert infer.tasks_of(run_of(files=("heads/topics.gin",)), "text", asked) == ("classify",)
+    with pytest.raises(UserError, match="some of classify, translate, generate, tag, parse, entit"):
+        infer.tasks_of(run_of(files=("heads/pairs.gin",)), "text", asked)
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,16 @@ def test_a_recipe_trains_and_is_evaluated(command, corpora, tmp_path, recipe):
     names = inventory.read(tmp_path / inventory.NAME)
     assert set(names.labels) == {recipe}
     assert kinds_in(tmp_path) == {f"heads {recipe}", "params encoder", "params token_embedder"}
+    if recipe == "entities":
+        text = tmp_path / "in.txt"
+        text.write_text("Ada met Bo.\n")
+        status, out, errors = command(["infer", f"--workdir={tmp_path}", str(text)])
+        assert status == 0, errors
+        assert [line.split("\t")[0] for line in out.split("\n")[1:5]] == ["Ada", "met", "Bo", "."]
+        status, _, errors = command(
+            ["infer", f"--workdir={tmp_path}", "--task=generate", str(text)]
+        )
+        assert status == 2 and "heads that label (entities)" in " ".join(errors.split())
 
 
 def kinds_in(workdir):

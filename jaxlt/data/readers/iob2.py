@@ -68,10 +68,10 @@ def read(
 ) -> Iterator[Tagged]:
     """Yields the sentences of a file; one with a malformed line is a problem, and left out."""
     problems = problems or Problems()
-    return parse(raw_lines(path, problems), path, problems, orphans, _folder_mark(path))
+    return parse(raw_lines(path, problems), path, problems, orphans, folder_mark(path))
 
 
-def _folder_mark(path: str) -> str:
+def folder_mark(path: str) -> str:
     """Returns what WikiANN writes before each token of a file, "" for a file of no such layout."""
     if not layouts.published(path, "entities"):
         return ""
@@ -82,8 +82,8 @@ def holds_tags(path: str) -> bool:
     """Says whether a file is of tokens with their tags, by its first lines."""
     skipped, seen = Problems("skip"), 0
     for _, line in text_lines(raw_lines(path, skipped), path, skipped):
-        if line.strip() and not _comment(line):
-            if _fault(*_columns(line), "O", "keep"):
+        if line.strip() and not is_comment(line):
+            if _fault(*columns(line), "O", "keep"):
                 return False
             seen += 1
         if seen == _FIRST_LINES:
@@ -92,11 +92,17 @@ def holds_tags(path: str) -> bool:
 
 
 def parse(
-    lines: Raw, path: str, problems: Problems, orphans: Orphans, mark: str = ""
+    lines: Raw,
+    path: str,
+    problems: Problems,
+    orphans: Orphans,
+    mark: str = "",
+    untagged: bool = False,
 ) -> Iterator[Tagged]:
     """Yields the sentences of numbered lines; `path` names them in messages.
 
-    mark: what stands before all tokens, or before none, and is taken off.
+    mark: what stands before all tokens, or before none, and is taken off. untagged: all of a
+    sentence's lines may be a token alone, or with an empty tag or `_`; its tags are then O.
     """
     known = get_args(Orphans)
     if orphans not in known:
@@ -109,14 +115,16 @@ def parse(
     first = True
     for number, line in text_lines(lines, path, problems):
         if line and not line.isspace():
-            if first and not line.startswith(mark):
-                mark = ""
-            first = False
+            if first and not is_comment(line, untagged):
+                mark = mark if line.startswith(mark) else ""
+                first = False
             block.append((number, line))
             continue
-        yield from _sentence(block, path, problems, orphans, problems.count > broken, mark)
+        if problems.count == broken:  # no line of it was no text
+            yield from _sentence(block, path, problems, orphans, mark, untagged)
         block, broken = [], problems.count
-    yield from _sentence(block, path, problems, orphans, problems.count > broken, mark)
+    if problems.count == broken:
+        yield from _sentence(block, path, problems, orphans, mark, untagged)
 
 
 def _sentence(
@@ -124,19 +132,22 @@ def _sentence(
     path: str,
     problems: Problems,
     orphans: Orphans,
-    broken: bool,
     mark: str,
+    untagged: bool,
 ) -> Iterator[Tagged]:
     tokens: list[str] = []
     tags: list[str] = []
     comments: list[str] = []
-    if broken:  # a line of it was no text
-        return
+    bare = False  # of tokens alone
     for number, line in block:
-        if not tokens and _comment(line):
+        if not tokens and is_comment(line, untagged):
             comments.append(line)
             continue
-        token, gap, tag = _columns(line)
+        token, gap, tag = columns(line)
+        blank = tag.strip() in ("", "_") and " " not in token
+        bare = blank and untagged if not tokens else bare
+        if bare and blank:
+            gap, tag = "\t", "O"
         fault = _fault(token, gap, tag, tags[-1] if tags else "O", orphans)
         if not fault and not token.startswith(mark):
             fault = f"the token '{token[:40]}' lacks '{mark}', with which the file's others begin."
@@ -155,13 +166,14 @@ def _sentence(
         problems.at(path, block[0][0], "comments without a sentence.")
 
 
-def _comment(line: str) -> bool:
-    if not line.startswith("#") or "\t" in line:
+def is_comment(line: str, untagged: bool = False) -> bool:
+    """Says whether a line before the first token is a comment; `untagged` is that of `parse`."""
+    if not line.startswith("#") or "\t" in line or (untagged and " " not in line):
         return False
-    return bool(_fault(*_columns(line), "O", "keep"))
+    return bool(_fault(*columns(line), "O", "keep"))
 
 
-def _columns(line: str) -> tuple[str, str, str]:
+def columns(line: str) -> tuple[str, str, str]:
     """Returns (token, what parts them, tag); without a tab, a space parts two fields."""
     token, tab, tag = line.partition("\t")
     if tab:
