@@ -8,7 +8,7 @@ import pytest
 import jaxlt
 
 ROOT = Path(jaxlt.__file__).parent
-# A room may import from these; `errors` and the version are everybody's.
+# A room may import from these; `errors`, `progress` and the version are everybody's.
 ARROWS = {
     "commands": {"config", "convert", "data", "engine", "metrics", "models", "modules"},
     "config": {"data", "engine", "models", "modules"},

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxlt import progress
 from jaxlt.commands.judging import Judging
 from jaxlt.commands.own_tokens import own_tokens
 from jaxlt.data import text_forms
@@ -172,15 +173,17 @@ def decode_examples(
         if "trie" in given:
             raise UserError("--own_tokens and labels both say what answers may be: give one.")
         given |= own_tokens(own_text, [one.language for one in known], vocabulary)
-    decoded = predictor.decode_tokens(
-        [np.asarray(row, np.int32) for row in rows],
-        constraint.length(given, length) if constraint else length,
-        batch_size=batch_size,
-        languages=languages,
-        targets=targets,
-        decoding=decoding,
-        **given,
-    )
+    with progress.doing("Decoding answers", len(rows)):
+        progress.detail("compiling")
+        decoded = predictor.decode_tokens(
+            [np.asarray(row, np.int32) for row in rows],
+            constraint.length(given, length) if constraint else length,
+            batch_size=batch_size,
+            languages=languages,
+            targets=targets,
+            decoding=decoding,
+            **given,
+        )
     said = (vocabulary.decode(ids) for ids in decoded)
     answers = (constraint.named(answer) if constraint else answer for answer in said)
     pairs = zip(known, answers, strict=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from jaxlt import progress
 from jaxlt.commands import evaluate_answers, labels, language_groups, session, trained
 from jaxlt.commands.language_groups import Groups
 from jaxlt.errors import UserError, nearest
@@ -71,7 +72,8 @@ def main(args: argparse.Namespace) -> int:
 
     predictor, vocabulary = trained.open_model(run, args)
     names = tuple(n for n in (args.languages or "").split(",") if n)
-    source, split = open_data(run, predictor, args.split, names, args.limit)
+    with progress.doing("Opening the data"):
+        source, split = open_data(run, predictor, args.split, names, args.limit)
     if args.answers:
         found = evaluate_answers.evaluate(run, predictor, vocabulary, source, split, args)
         rows = [common_of(run, predictor) | row for row in found]
@@ -156,7 +158,9 @@ def evaluate(predictor: "Predictor", source: "EvaluationBatches") -> list[Score]
     """Scores a pass: a Score a language, then 'all' text as one, then the 'mean' of languages."""
     from jaxlt.engine.evaluator import LossEvaluator
 
-    totals = LossEvaluator(source).totals(predictor.program, predictor.params)
+    with progress.doing("Evaluating", source.num_batches):
+        progress.detail("compiling")
+        totals = LossEvaluator(source).totals(predictor.program, predictor.params)
     present = [i for i in range(len(source.languages)) if totals["rows"][i]]
     zeros = np.zeros(len(source.languages))
     sums = {**totals, "target_bytes": totals.get("target_bytes", zeros)}

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxlt import progress
 from jaxlt.commands import (
     answers_language,
     answers_table,
@@ -89,7 +90,10 @@ def evaluate(
     rules = judging.judging_of(args, kinds_of(run.data))
     if heads:
         constraints.check_none(args)
-        examples = label_examples(run, predictor, source, vocabulary, split)
+        asked = sum(len(numbers) for _, numbers in source.numbers())
+        with progress.doing("Labelling examples", asked):
+            progress.detail("compiling")
+            examples = label_examples(run, predictor, source, vocabulary, split)
     else:
         examples = _decoded(run, predictor, source, vocabulary, args)
     saved = save(run, predictor, examples, split)
@@ -142,8 +146,9 @@ def judge(
     """
     from jaxlt.engine import distributed
 
-    judged = list(score_examples(examples, kinds, judging=rules))
-    judged += _wrong_language(run, examples, kinds, identifier)
+    with progress.doing("Judging the answers"):
+        judged = list(score_examples(examples, kinds, judging=rules))
+        judged += _wrong_language(run, examples, kinds, identifier)
     if distributed.is_primary():
         answers_table.show(judged, groups)
     return answers_table.rows(judged, groups)

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import jaxlt
+from jaxlt import progress
 from jaxlt.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -265,6 +266,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if debug:
             raise
         status = report(error)
+    finally:
+        progress.speak(False)
     if _hosts() is not None:
         _hosts().leave(status)
     return status

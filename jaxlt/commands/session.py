@@ -51,6 +51,7 @@ def add_machine_arguments(parser: argparse.ArgumentParser) -> None:
 
 def start_jax(args: argparse.Namespace) -> None:
     """Joins the other processes and sets compilation up; before anything touches a device."""
+    from jaxlt import progress
     from jaxlt.commands.main import report
     from jaxlt.engine import compilation, distributed
 
@@ -63,6 +64,7 @@ def start_jax(args: argparse.Namespace) -> None:
         args.lost_after_s,
         on_end=report,
     )
+    progress.speak(distributed.is_primary() and not getattr(args, "json", False))
 
 
 def open_base(path: str) -> "BaseSource":
@@ -149,6 +151,7 @@ class Opened(NamedTuple):
 
 def open_all(run: "RunConfig", with_base: bool) -> Opened:
     """Opens all that a training run reads; where one process fails, all of them hear of it."""
+    from jaxlt import progress
     from jaxlt.commands import labels
     from jaxlt.data.mixtures import open_mixture
     from jaxlt.engine import distributed
@@ -157,9 +160,10 @@ def open_all(run: "RunConfig", with_base: bool) -> Opened:
         _log.warning("%s", text)
     error: UserError | None = None
     try:
-        base = base_of(run) if with_base else None
-        vocabulary, inventory = vocabulary_of(run, base), labels.inventory_of(run, anew=True)
-        data = open_mixture(run.data, inventory=inventory)
+        with progress.doing("Opening what the run reads"):
+            base = base_of(run) if with_base else None
+            vocabulary, inventory = vocabulary_of(run, base), labels.inventory_of(run, anew=True)
+            data = open_mixture(run.data, inventory=inventory)
     except UserError as caught:
         error = caught
     distributed.agree(error, "Opening what the run reads")

@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from jaxlt import progress
 from jaxlt.commands import labels, profile_table, session
 from jaxlt.errors import SAVED, UserError
 
@@ -61,8 +62,6 @@ def main(args: argparse.Namespace) -> int:
 
 def farewell(run: "RunConfig", result: "Result", seconds: float) -> str:
     """The last line: how it ended, what was saved where, how long it took, how to go on."""
-    from jaxlt.engine.logging import duration
-
     checkpoints, step = result.checkpoints, result.position.step
     latest = checkpoints.latest()
     saved = "" if latest is None else f" Saved: {checkpoints.path(latest)}"
@@ -81,7 +80,7 @@ def farewell(run: "RunConfig", result: "Result", seconds: float) -> str:
         how = f"Stopped at step {step}, after {bad} evaluations without a better one"
     else:
         how = f"Done: {step:,} steps"
-    return f"{how}, in {duration(seconds)}.{saved}"
+    return f"{how}, in {progress.duration(seconds)}.{saved}"
 
 
 def train(run: "RunConfig", profiled: "Steps | None" = None) -> "Result":
@@ -171,5 +170,6 @@ def evaluators(
     if run.eval_data is None:
         return []
     config = dataclasses.replace(run.eval_data, languages=languages)
-    held_out = open_evaluation(config, config.split, inventory=inventory)
+    with progress.doing("Opening the evaluation's data"):
+        held_out = open_evaluation(config, config.split, inventory=inventory)
     return [LossEvaluator(held_out, "eval")]

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxlt import progress
 from jaxlt.commands import constraints, session
 from jaxlt.errors import UserError, nearest
 
@@ -141,9 +142,10 @@ def open_model(run: "RunConfig", args: argparse.Namespace) -> "tuple[Predictor, 
 
     program = _program(run, args)
     needed = bool(program.layout.frozen) or args.step == 0
-    base = session.base_of(run) if needed else None
-    vocabulary = session.vocabulary_of(run, base)
-    predictor = open_predictor(run, program, run.workdir, args.step, base)
+    with progress.doing("Opening the model"):
+        base = session.base_of(run) if needed else None
+        vocabulary = session.vocabulary_of(run, base)
+        predictor = open_predictor(run, program, run.workdir, args.step, base)
     if predictor.vocabulary not in ("", vocabulary.fingerprint):
         raise UserError(
             f"DataConfig.vocabulary = '{run.data.vocabulary}' is not the vocabulary that "

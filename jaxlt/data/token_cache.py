@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxlt import progress
 from jaxlt.errors import UserError
 
 _log = logging.getLogger(__name__)
@@ -112,6 +113,7 @@ def open_or_build(
         root.mkdir(parents=True, exist_ok=True)
         _sweep(root)
         part.mkdir()
+        progress.detail(f"tokenising {name}")
         _write(part, {"name": name, "split": split, "key": key}, size, features, examples())
         try:
             os.rename(part, folder)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from jaxlt import progress
 from jaxlt.data.batches import BatchSource
 from jaxlt.engine.batch_checks import slots_of
 from jaxlt.engine.feed import Feed
@@ -68,6 +69,7 @@ class LossEvaluator:
                         continue
                     sums = totals.setdefault(key, np.zeros(len(languages)))
                     np.add.at(sums, out["language"], rows.astype(np.float64))
+                progress.advance(1)
         return totals
 
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlt import progress
 from jaxlt.data.labelling import Labels, Piece, TooLong
 from jaxlt.data.marked import Marked
 from jaxlt.engine.batch_checks import check_fields, slots_of
@@ -93,6 +94,7 @@ def label(
         found = _group(predictor, labels, head, names, group, ids)
         for one, answer in zip(group, found, strict=True):
             out[one.place] = answer
+        progress.advance(len(group))
     return out
 
 

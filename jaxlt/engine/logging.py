@@ -22,11 +22,20 @@ from typing import IO, Any
 import jax
 from etils import epath
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
+from jaxlt import progress
 from jaxlt.engine import distributed
 from jaxlt.engine.checkpoint_store import is_local
 from jaxlt.engine.metrics_file import MetricsFile
+from jaxlt.progress import duration
 
 # Dense bf16 FLOP/s of one device, as its maker gives them; by a part of jax's `device_kind`,
 # the more special names first.
@@ -80,6 +89,7 @@ class Reporter:
         self._task = TaskID(0)
         self._metrics: MetricsFile | None = None
         self._board: Any = None
+        self._compiling = contextlib.ExitStack()
 
     def start(
         self, step: int, model_flops: float | None = None, tokens_per_step: float = 0
@@ -99,6 +109,7 @@ class Reporter:
                 self._board = self._open_board(self._workdir, step)
         if self._console.is_terminal:
             self._progress = self._open_bar(step)
+        self._compiling.enter_context(self.busy("compiling the first step"))
 
     def __enter__(self) -> "Reporter":
         return self
@@ -110,6 +121,7 @@ class Reporter:
         """Notes that `step` was dispatched. The first one starts the clock, so that compiling it
         is in no rate."""
         if self._mark is None:
+            self._compiling.close()
             self._mark = (step, time.monotonic())
         if self._progress is not None:
             self._progress.update(self._task, completed=step)
@@ -155,6 +167,19 @@ class Reporter:
             self._console.print(text, markup=False)
 
     @contextlib.contextmanager
+    def busy(self, what: str) -> Iterator[None]:
+        """Says what goes on inside, where it is no step: on the bar, or on lines with the time."""
+        if self._progress is None:
+            with progress.doing(what[0].upper() + what[1:]):
+                yield
+            return
+        before = self._progress.tasks[self._task].fields["stats"]
+        self._progress.update(self._task, stats=what)
+        yield
+        if self._progress is not None:
+            self._progress.update(self._task, stats=before)
+
+    @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
         """Keeps what happens inside (an evaluation, waiting for a checkpoint) out of the rates."""
         began = time.monotonic()
@@ -166,6 +191,7 @@ class Reporter:
 
     def close(self) -> None:
         """Takes the bar away and closes the files."""
+        self._compiling.close()
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
@@ -208,13 +234,12 @@ class Reporter:
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
+            TimeElapsedColumn(),
             TextColumn("{task.fields[stats]}", markup=False),
             console=self._console,
             refresh_per_second=2,
         )
-        self._task = progress.add_task(
-            "step", total=self._total, completed=start_step, stats="compiling the first step"
-        )
+        self._task = progress.add_task("step", total=self._total, completed=start_step, stats="")
         progress.start()
         return progress
 
@@ -262,15 +287,3 @@ def evaluation_texts(values: Mapping[str, float]) -> list[str]:
             each[half:-half] = [f"... ({len(each) - 2 * half} more) ..."]
         texts.append(f"{group} by language: {', '.join(each)}")
     return texts
-
-
-def duration(seconds: float) -> str:
-    """'2d 03h', '1h 05m', '4m 10s' or '9s'."""
-    total = round(seconds)
-    days, hours = divmod(total // 3600, 24)
-    minutes, rest = divmod(total % 3600, 60)
-    if days:
-        return f"{days}d {hours:02d}h"
-    if hours:
-        return f"{hours}h {minutes:02d}m"
-    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"

@@ -151,7 +151,8 @@ def train(
         begin = (
             functools.partial(start, modules=modules) if checkpoints.latest() is None else restore
         )
-        state, position = begin(job, program, data, checkpoints, base, say, vocabulary)
+        with say.busy("preparing the parameters"):
+            state, position = begin(job, program, data, checkpoints, base, say, vocabulary)
         say.start(position.step, flops_of(job, program, data), tokens_a_step(data))
 
         # --- the loop -----------------------------------------------------------------------------
@@ -310,8 +311,9 @@ def evaluate(
     """Runs the evaluators; returns the position with best and patience brought up to date."""
     params = {**state.frozen, **state.trainable}
     metrics: dict[str, float] = {}
-    for evaluator in evaluators:
-        metrics |= {f"{evaluator.name}/{k}": v for k, v in evaluator(program, params).items()}
+    with say.busy("evaluating"):
+        for evaluator in evaluators:
+            metrics |= {f"{evaluator.name}/{k}": v for k, v in evaluator(program, params).items()}
     say.evaluation(position.step, metrics)
     config = job.checkpoint
     if config.best_metric is None:

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from etils import epath
 
+from jaxlt import progress
 from jaxlt.engine.batch_checks import check_fields, slots_of
 from jaxlt.engine.checkpoint import Checkpoints
 from jaxlt.engine.compose import Composed
@@ -183,6 +184,7 @@ class Predictor:
             found = self._decoded(model, fields, how, trie)
             for r, i in enumerate(chosen):
                 out[i] = _ended(found.tokens[r], found.scores[r])
+            progress.advance(len(chosen))
         return out
 
     def _decoded(

@@ -1,0 +1,143 @@
+"""What takes long says so: a bar with the time on a terminal, sparse lines elsewhere, on stderr.
+
+    with progress.doing("Decoding answers", total=len(rows)):
+        for batch in ...:
+            ...
+            progress.advance(len(batch))      # wherever the work is done
+
+Nothing is shown before `speak(True)`, which the command line says in the process that speaks for
+all; libraries and notebooks stay silent. One thing is shown at a time: what is done inside of
+another counts as a part of it.
+"""
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import IO, Any
+
+_LINES = (10.0, 30.0, 60.0, 120.0)  # seconds after which a line is written where there is no bar,
+_EVERY = 300.0  # and how often after these
+_WORTH = 5.0  # what took so many seconds leaves a line on a terminal
+
+_speaking = False
+_shown: "_Doing | None" = None
+
+
+def speak(on: bool) -> None:
+    """From now on says what is going on, or is silent."""
+    global _speaking
+    _speaking = on
+
+
+@contextlib.contextmanager
+def doing(what: str, total: int | None = None, stream: IO[str] | None = None) -> Iterator[None]:
+    """Says, while it lasts, that `what` is being done; `total` is what `advance` counts up to."""
+    global _shown
+    if not _speaking or _shown is not None:
+        yield
+        return
+    _shown = _Doing(what, total, stream or sys.stderr)
+    try:
+        with _shown.on_screen():
+            yield
+    finally:
+        _shown = None
+
+
+def advance(count: int) -> None:
+    """Counts so many more as done, if anything is shown."""
+    if _shown is not None:
+        _shown.done += count
+        _shown.detail = ""
+
+
+def detail(text: str) -> None:
+    """Says which part is in hand ('swh_Latn'), if anything is shown."""
+    if _shown is not None:
+        _shown.detail = text
+
+
+def duration(seconds: float) -> str:
+    """'2d 03h', '1h 05m', '4m 10s' or '9s'."""
+    total = round(seconds)
+    days, hours = divmod(total // 3600, 24)
+    minutes, rest = divmod(total % 3600, 60)
+    if days:
+        return f"{days}d {hours:02d}h"
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
+
+
+class _Doing:
+    """One thing that takes its time."""
+
+    def __init__(self, what: str, total: int | None, stream: IO[str]) -> None:
+        self.what, self.total, self.done, self.detail = what, total, 0, ""
+        self._stream, self._began, self._said = stream, time.monotonic(), False
+
+    @contextlib.contextmanager
+    def on_screen(self) -> Iterator[None]:
+        """Shows it while it lasts."""
+        ended = threading.Event()
+        bar = self._bar() if self._stream.isatty() else None
+        worker = threading.Thread(target=self._watch, args=(ended, bar), daemon=True)
+        worker.start()
+        try:
+            yield
+            self._said |= bar is not None and self.seconds > _WORTH
+        except BaseException:
+            self._said = False  # the error is what there is to say
+            raise
+        finally:
+            ended.set()
+            worker.join()
+            if bar is not None:
+                bar.stop()
+            if self._said:
+                self._write(f"{self.what}: {duration(self.seconds)}")
+
+    @property
+    def seconds(self) -> float:
+        """For how long it has gone on."""
+        return time.monotonic() - self._began
+
+    def text(self) -> str:
+        """How far it is, in a line."""
+        parts = [self.what + (f" ({self.detail})" if self.detail else "")]
+        if self.total:
+            parts.append(f"{min(self.done, self.total):,} of {self.total:,}")
+        parts.append(duration(self.seconds))
+        if self.total and 0 < self.done < self.total:
+            parts.append(f"{duration(self.seconds * (self.total / self.done - 1))} left")
+        return "  ".join(parts)
+
+    def _watch(self, ended: threading.Event, bar: Any) -> None:
+        """Keeps the bar up to date, or writes a line when one is due."""
+        due = iter(_LINES)
+        at = next(due) if bar is None else 0.0
+        while not ended.wait(0.25 if bar is not None else max(0.0, at - self.seconds)):
+            if bar is not None:
+                bar.update(bar.task_ids[0], completed=self.done, description=self.text())
+                continue
+            self._write(self.text())
+            self._said = True
+            at = next(due, at + _EVERY)
+
+    def _bar(self) -> Any:
+        """A started bar: it pulses where nothing is counted."""
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        columns = BarColumn(bar_width=24), TextColumn("{task.description}", markup=False)
+        console = Console(file=self._stream, highlight=False)
+        bar = Progress(*columns, console=console, transient=True, refresh_per_second=4)
+        bar.add_task(self.text(), total=self.total)
+        bar.start()
+        return bar
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):  # nobody reads it any more
+            print(text, file=self._stream, flush=True)
