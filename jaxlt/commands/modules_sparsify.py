@@ -79,16 +79,19 @@ def write(run: "RunConfig", args: argparse.Namespace) -> str:
     from jaxlt.modules import delta_files
     from jaxlt.modules.delta_files import INDICES, VALUES
     from jaxlt.modules.deltas import changes, delta
+    from jaxlt.modules.fingerprints import Fingerprint
     from jaxlt.modules.magnitude import random_scores, sparsify
 
     predictor, _ = trained.open_model(run, args)
     if run.model.deltas:
         item = chosen_delta(run, args.delta)
         made = changes(predictor.params, item)
-        start = item.start or predictor.base_fingerprint
+        start = predictor.start
+        if item.start:  # a file's, which may have come from another run
+            start = Fingerprint(item.start, dict(item.start_parts))
     else:
         item = delta(args.delta or "tuned")
-        made, start = _difference(run, predictor, item)
+        made, start = _difference(run, predictor, item), predictor.start
     sizes = {n: v.size for n, v in made.items() if n.endswith(VALUES)}
     total = sum(sizes.values())
     count = args.count if args.share is None else max(1, round(args.share * total))
@@ -104,9 +107,8 @@ def write(run: "RunConfig", args: argparse.Namespace) -> str:
         "by": args.by,
         "count": str(kept),
         "maskable": str(total),
-        "start": start,
         "step": str(predictor.step),
-    }
+    } | delta_files.start_of(start)
     distributed.on_primary(
         lambda: delta_files.save(args.out, arrays, facts), f"Writing '{args.out}'"
     )
@@ -126,10 +128,8 @@ def chosen_delta(run: "RunConfig", name: str | None) -> "Delta":
     return deltas[name or next(iter(deltas))]
 
 
-def _difference(
-    run: "RunConfig", predictor: "Predictor", item: "Delta"
-) -> tuple[dict[str, Any], str]:
-    """What a run without deltas changed in its backbone: arrays, and the backbone's hash."""
+def _difference(run: "RunConfig", predictor: "Predictor", item: "Delta") -> dict[str, Any]:
+    """What a run without deltas changed in its backbone."""
     from jaxlt.engine.state import load_base
     from jaxlt.modules.delta_files import VALUES
     from jaxlt.modules.units import stacked
@@ -144,8 +144,7 @@ def _difference(
         )
     before = load_base(layout, base, run.model.is_encoder, names)
     changed = {n: predictor.params[n] - v for n, v in before.items()}
-    arrays = {n + VALUES: v for n, v in stacked(changed).items()}
-    return arrays, predictor.base_fingerprint
+    return {n + VALUES: v for n, v in stacked(changed).items()}
 
 
 def _gradients(run: "RunConfig", predictor: "Predictor", item: "Delta") -> dict[str, Any]:

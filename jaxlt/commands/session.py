@@ -180,11 +180,12 @@ def hardly_learns(run: "RunConfig") -> list[str]:
             f"LossConfig.normalize = {constant:g} is a constant for text to text under Adafactor, "
             f"and makes the gradients of {what} too small: set it to 'tokens'."
         )
-    alone = all(p.startswith(("modules/", "deltas/")) for p in run.train.trainable)
-    if alone and name == "adafactor" and run.optimizer.parameter_scale:
+    trainable, frozen = run.train.trainable, run.train.frozen
+    parts = all(p.startswith(("modules/", "deltas/")) for p in trainable) or "params/.*" in frozen
+    if parts and name == "adafactor" and run.optimizer.parameter_scale:
         found.append(
             "OptimizerConfig.name = 'adafactor' moves a parameter by a share of its size, and what "
-            f"trains here ({', '.join(run.train.trainable)}) starts at zero: append "
+            f"trains here beside a frozen backbone ({', '.join(trainable)}) starts at zero: append "
             "--gin_file=runs/adamw.gin."
         )
     return found

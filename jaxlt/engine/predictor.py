@@ -311,7 +311,7 @@ def _at_start(job: Any, program: Program, base: BaseSource | None) -> Predictor:
     params |= draw_params(layout, [n for n in layout.leaves if n not in params], job.train.seed)
     made = Predictor(program, params, 0, job.train.seed, (), Fingerprint(""))
     made = dataclasses.replace(made, start=made.backbone())
-    check_start(job.model.deltas, made.base_fingerprint)
+    check_start(job.model.deltas, made.start)
     return made
 
 

@@ -122,7 +122,7 @@ def start(
         on_drawn=drawn.extend,
     )
     backbone, given = base_fingerprint(state), set[str]()
-    check_start(job.model.deltas, backbone.whole)
+    check_start(job.model.deltas, backbone)
     if modules is not None:
         values = modules.values(backbone)
         state, given = _with_modules(state, layout, values), set(values)
@@ -300,7 +300,7 @@ def frozen_part(
     if not layout.frozen:
         return {}
     held = load_base(layout, base, job.model.is_encoder, layout.frozen) if base is not None else {}
-    check_start(job.model.deltas, position.base_fingerprint)
+    check_start(job.model.deltas, position.backbone)
     held |= draw_params(layout, deltas_on_file(layout), job.train.seed)
     missing = [n for n in layout.frozen if n not in held]
     if base is None and "path" in position.base_origin:

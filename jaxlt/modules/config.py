@@ -24,6 +24,7 @@ else:
 PREFIX = "deltas/"
 KINDS = ("dense", "sparse", "diff")
 # Norms stay as they are, and so do the logits; the input embedding may change.
+_DECODER = "params/decoder/"
 NORMS_AND_LOGITS = r"params/(.*norm.*|.*logits_dense.*|.*mlm_head.*)"
 
 
@@ -130,7 +131,7 @@ class Delta:
         given, those and no others change. A sparse delta has to have it.
     file: where mask or values start from; read once, at the start of a run.
     start: content hash of the backbone that the file was made on; '' where it is unknown, or where
-        any will do.
+        any will do. start_parts: those of its stacks, where they are known.
     scale: the delta counts so many times: -1 takes away what was learnt.
     l1: weight of the sum of |values| over the number of the backbone's parameters, in the loss.
     l0: weight of the expected number of open gates, in the loss (diff).
@@ -146,6 +147,7 @@ class Delta:
     scale: float = 1.0
     l1: float = 0.0
     l0: float = 1.25e-7
+    start_parts: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w+", self.name):
@@ -183,11 +185,16 @@ class Delta:
         )
 
     def targets(self, names: Iterable[str]) -> list[str]:
-        """The parameters that it changes, among `names`; by patterns, or those of `counts`."""
+        """The parameters that it changes, among `names`; by patterns, or those of `counts`.
+
+        Of what was made on an encoder-decoder, an encoder alone takes its own.
+        """
         names = [n for n in names if n.startswith("params/")]
         if self.counts:
             known = members(names)
             wanted = [param for param, _ in self.counts]
+            if not any(n.startswith(_DECODER) for n in names):
+                wanted = [param for param in wanted if not param.startswith(_DECODER)]
             for param in wanted:
                 if param not in known:
                     where = f" ('{self.file}')" if self.file else ""
@@ -225,6 +232,7 @@ def delta(
     scale: float = 1.0,
     l1: float = 0.0,
     l0: float = 1.25e-7,
+    start_parts: tuple[tuple[str, str], ...] = (),
 ) -> Delta:
     """Makes a Delta; kind, counts and start come from `file` where there is one.
 
@@ -241,7 +249,9 @@ def delta(
                 "numbers of entries). Leave kind and counts to the file, or give the right file."
             )
         kind, counts = kind_there, counts_there
-        start = facts.get("start", "") if start is None else start
+        if start is None:
+            start, start_parts = facts.get("start", ""), delta_files.parts_in(facts)
     kind = kind or ("dense" if file is None else "sparse")
     made = (tuple(params), tuple(leave_out), kind, tuple((p, int(k)) for p, k in counts))
-    return Delta(name, *made, file, start or "", scale, l1, l0)
+    given = tuple((stack, text) for stack, text in start_parts)
+    return Delta(name, *made, file, start or "", scale, l1, l0, given)

@@ -18,8 +18,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from jaxlt.errors import UserError
+from jaxlt.modules.fingerprints import Fingerprint
 
 INDICES, VALUES = "/indices", "/values"
+_START = "start_"  # and a stack: a fact's name
 Arrays = dict[str, np.ndarray]
 
 
@@ -53,6 +55,17 @@ def peek(path: str | Path) -> tuple[dict[str, tuple[int, ...]], dict[str, str]]:
         names = list(file.keys())
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in names}
         return shapes, dict(file.metadata() or {})
+
+
+def start_of(backbone: Fingerprint) -> dict[str, str]:
+    """Facts about the backbone that a delta is made on."""
+    return {"start": backbone.whole} | {f"{_START}{k}": v for k, v in backbone.parts.items()}
+
+
+def parts_in(facts: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """Of a file's facts the content hashes of the backbone's stacks: ((stack, hash), ...)."""
+    found = {k.removeprefix(_START): v for k, v in facts.items() if k.startswith(_START)}
+    return tuple(sorted(found.items()))
 
 
 def kind_and_counts(

@@ -27,6 +27,7 @@ from jaxlt.modules import diff_pruning
 from jaxlt.modules.config import PREFIX, Delta
 from jaxlt.modules.config import delta as delta
 from jaxlt.modules.delta_files import INDICES, VALUES, Stored
+from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.int8 import dense
 from jaxlt.modules.layer_names import members, stacked_name
 from jaxlt.modules.units import stacked
@@ -176,13 +177,16 @@ def changes(flat: Mapping[str, Any], item: Delta) -> Flat:
     return {p + VALUES: v for p, v in stacked(values).items()}
 
 
-def check_start(deltas: Iterable[Delta], fingerprint: str) -> None:
-    """Raises UserError where a delta's file was made on another backbone than this one."""
+def check_start(deltas: Iterable[Delta], backbone: Fingerprint) -> None:
+    """Raises UserError where a delta's file was made on another backbone than this one.
+
+    One made on an encoder-decoder fits the encoder alone, and the other way round.
+    """
     for item in deltas:
-        if item.start and item.start != fingerprint:
+        if item.start and not Fingerprint(item.start, dict(item.start_parts)).fits(backbone):
             raise UserError(
                 f"Delta '{item.name}' ('{item.file}') was made on another backbone (content hash "
-                f"{item.start}) than the one this run starts from ({fingerprint}): theta + delta "
-                "means something only where theta is the same. Give the INIT_FROM it was made on, "
-                "or set delta.start = '' to add it all the same."
+                f"{item.start}) than the one this run starts from ({backbone.whole}): theta + "
+                "delta means something only where theta is the same. Give the INIT_FROM it was "
+                "made on, or set delta.start = '' to add it all the same."
             )

@@ -10,6 +10,7 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxlt import config as configs
+from jaxlt.engine.fingerprint import fingerprint_of
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.partitioning import MeshConfig, make_mesh
 from jaxlt.engine.predictor import open_predictor
@@ -19,7 +20,7 @@ from jaxlt.models.init import describe, draw, initialise
 from jaxlt.models.layout import stack, unstack
 from jaxlt.modules import delta_files
 from jaxlt.modules.delta_files import INDICES, VALUES
-from jaxlt.modules.deltas import Delta, applied, changes, delta, penalty
+from jaxlt.modules.deltas import Delta, applied, changes, check_start, delta, penalty
 from jaxlt.modules.magnitude import largest, random_scores, sparsify
 from tests.conftest import (
     hyper,
@@ -433,6 +434,34 @@ def test_a_delta_of_another_model_or_backbone_is_refused(tmp_path):
     for wrong in ({"name": "a/b"}, {"name": "x", "kind": "thin"}, {"name": "x", "l1": -1.0}):
         with pytest.raises(UserError):
             Delta(**wrong)
+
+
+def test_an_encoder_alone_takes_its_own_of_what_was_made_on_an_encoder_decoder(tmp_path):
+    path = str(tmp_path / "both.safetensors")
+    decoder = WO.replace("encoder", "decoder")
+    entries = np.arange(3, dtype=np.int32)
+    made = {n + INDICES: entries for n in (WO, decoder)}
+    made |= {n + VALUES: np.ones(3, np.float32) for n in (WO, decoder)}
+    whole = full_params(make_config())
+    backbone = fingerprint_of(whole)
+    delta_files.save(path, made, delta_files.start_of(backbone))
+    item = delta("lang", file=path)
+    assert item.targets(describe(make_config())) == [decoder, WO]
+    alone = make_config(decoder_layers=0, deltas=(item,))
+    flat = full_params(alone)
+    changed = {n for n, v in applied(flat, alone.deltas).items() if not np.array_equal(v, flat[n])}
+    assert changed == {WO}
+
+    encoder = fingerprint_of({n: v for n, v in whole.items() if "/decoder/" not in n})
+    for found in (backbone, encoder):
+        check_start([item], found)
+    other = fingerprint_of({n: v + 1 for n, v in whole.items() if "/decoder/" not in n})
+    with pytest.raises(UserError, match="another backbone"):
+        check_start([item], other)
+    unknown = dataclasses.replace(item, start_parts=())  # as files were before
+    check_start([unknown], backbone)
+    with pytest.raises(UserError, match="another backbone"):
+        check_start([unknown], encoder)
 
 
 def test_a_dense_file_is_a_task_vector_for_either_layout(tmp_path):
