@@ -5,7 +5,7 @@ import dataclasses
 import shlex
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jaxlt import progress
 from jaxlt.commands import labels, profile_table, session
@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry_run",
         action="store_true",
-        help="print shapes, counts, sharding and a memory estimate, and stop",
+        help="open all that the run opens, as far as its first batch, print shapes, counts, "
+        "sharding and a memory estimate, and stop",
     )
     parser.add_argument(
         "--profile",
@@ -48,8 +49,12 @@ def main(args: argparse.Namespace) -> int:
     session.start_jax(args)
     if args.dry_run:
         from jaxlt.commands.plan import show
+        from jaxlt.engine import distributed
 
+        lines = rehearse(run)
         show(run)
+        if distributed.is_primary():
+            print("", *lines, sep="\n")
         return 0
     began = time.monotonic()
     result = train(run, steps)
@@ -85,19 +90,13 @@ def farewell(run: "RunConfig", result: "Result", seconds: float) -> str:
 
 def train(run: "RunConfig", profiled: "Steps | None" = None) -> "Result":
     """Opens everything that a run names, and trains it. profiled: steps to trace."""
-    from jaxlt.config import config_hash, operative_config, recorded
     from jaxlt.engine import loop
     from jaxlt.engine.checkpoint import Checkpoints
     from jaxlt.engine.logging import Reporter
-    from jaxlt.engine.workdir import HARMLESS, Workdir
+    from jaxlt.engine.workdir import Workdir
 
-    hash_ = config_hash(run)
-    # A workdir is bound to its config by what was learnt in it, not by a start that failed.
     begun = Checkpoints(run.workdir).latest() is not None
-    harmless = HARMLESS if begun else ("*",)
-    text = operative_config(run)
-    opened = Workdir.open(run.workdir, text, hash_, harmless=harmless, younger=recorded.younger)
-    with opened as workdir:
+    with Workdir.open(run.workdir, **_bound_to(run, begun)) as workdir:
         # A run under way needs its base again only for what is frozen.
         needed = not begun or loop.program_of(run).layout.frozen
         base, vocabulary, inventory, data = session.open_all(run, bool(needed))
@@ -122,6 +121,66 @@ def train(run: "RunConfig", profiled: "Steps | None" = None) -> "Result":
             recorder=recorder,
         )
     return result
+
+
+def _bound_to(run: "RunConfig", begun: bool) -> dict[str, Any]:
+    """The config that a workdir is bound to, and what of it may change.
+
+    It is bound by what was learnt in it, not by a start that failed.
+    """
+    from jaxlt.config import config_hash, operative_config, recorded
+    from jaxlt.engine.workdir import HARMLESS
+
+    return {
+        "config_text": operative_config(run),
+        "config_hash": config_hash(run),
+        "harmless": HARMLESS if begun else ("*",),
+        "younger": recorded.younger,
+    }
+
+
+def rehearse(run: "RunConfig") -> list[str]:
+    """Opens what a run opens, as far as its first batch; returns lines on what was found.
+
+    Nothing is written into the run's folder (tokens go to the data's cache, as the run's own do).
+    Of a base and of a checkpoint to go on from, names, shapes and position are looked at, and no
+    values; so whether modules of a library were trained on this backbone is left to the run.
+    """
+    from jaxlt.engine import loop
+    from jaxlt.engine.batch_checks import check_fields, slots_of
+    from jaxlt.engine.checkpoint import Checkpoints
+    from jaxlt.engine.clocks import spare
+    from jaxlt.engine.resume import check_position, position_of, rows_at_once
+    from jaxlt.engine.state import load_base
+    from jaxlt.engine.workdir import Workdir
+    from jaxlt.modules.fingerprints import Fingerprint
+
+    checkpoints = Checkpoints(run.workdir, run.checkpoint)
+    latest = checkpoints.latest()
+    Workdir.check(run.workdir, **_bound_to(run, latest is not None))
+    needed = latest is None or loop.program_of(run).layout.frozen
+    base, vocabulary, inventory, data = session.open_all(run, bool(needed))
+    run = session.in_steps(run, data)
+    held_out = evaluators(run, data.languages, inventory)
+    rows = rows_at_once(checkpoints)
+    program = loop.program_of(run, None, spare(run.model, data.languages), rows)
+    loop.check_job(run, data, checkpoints, program.spec.mesh)
+    lines = [data.describe()]
+    if base is not None:
+        load_base(program.layout, base, run.model.is_encoder, names=())
+        lines.append(f"INIT_FROM has what the model asks for ({base.origin['path']}).")
+    if latest is not None:
+        position = position_of(checkpoints.meta(latest))
+        check_position(run, data, checkpoints, position, vocabulary.fingerprint)
+        lines.append(f"The run would go on from step {latest}.")
+    elif module_values(run, data.languages) is not None:
+        forced = session.composed(dataclasses.replace(run, force_modules=True), data.languages)
+        assert forced is not None
+        forced.values(Fingerprint(""))
+        lines.append(f"The modules of {run.library} fit.")
+    check_fields(data.rows(0, 0, data.batch_size), slots_of(run.model, program.spec.languages))
+    read = " and the evaluation's data" if held_out else ""
+    return [*lines, f"The first batch ({data.batch_size} rows){read} could be read."]
 
 
 def recorder_of(run: "RunConfig", steps: "Steps | None", reporter: "Reporter") -> "Recorder":

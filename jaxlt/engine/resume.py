@@ -245,24 +245,7 @@ def restore(
     assert step is not None
     arrays, meta = checkpoints.restore(step, abstract_arrays(program))
     position = position_of(meta)
-    if position.seed != job.train.seed:
-        raise UserError(
-            f"{checkpoints.workdir} was trained with TrainConfig.seed = {position.seed}, not "
-            f"{job.train.seed}: give the former, or start in a new workdir."
-        )
-    if vocabulary and position.vocabulary not in ("", vocabulary):
-        raise UserError(
-            f"The vocabulary is not the one that {checkpoints.workdir} was trained with (by the "
-            "fingerprint of its content): its embeddings would mean nothing. Give the former "
-            "DataConfig.vocabulary, or start in a new workdir."
-        )
-    if position.data_fingerprint != data.fingerprint:
-        raise UserError(
-            f"The data of this run is not the data of {checkpoints.workdir} (step {step}): "
-            "mixture, files, lengths, vocabulary, batch size or DataConfig.seed differ, so the "
-            "position in it means nothing. Give the former data, or start in a new workdir with "
-            f"INIT_FROM = '{checkpoints.workdir}'."
-        )
+    check_position(job, data, checkpoints, position, vocabulary)
     frozen = frozen_part(job, program, checkpoints, base, position)
     files = deltas_on_file(program.layout)
     found = fingerprint({n: frozen[n] for n in files}) if files else ""
@@ -286,6 +269,30 @@ def restore(
             f"{data.batch_size} rows{f' in {parts} parts' if parts > 1 else ''}."
         )
     return state, dataclasses.replace(position, devices=devices)
+
+
+def check_position(
+    job: Any, data: BatchSource, checkpoints: Checkpoints, position: Position, vocabulary: str
+) -> None:
+    """Raises UserError where a saved position is of another seed, vocabulary or data."""
+    if position.seed != job.train.seed:
+        raise UserError(
+            f"{checkpoints.workdir} was trained with TrainConfig.seed = {position.seed}, not "
+            f"{job.train.seed}: give the former, or start in a new workdir."
+        )
+    if vocabulary and position.vocabulary not in ("", vocabulary):
+        raise UserError(
+            f"The vocabulary is not the one that {checkpoints.workdir} was trained with (by the "
+            "fingerprint of its content): its embeddings would mean nothing. Give the former "
+            "DataConfig.vocabulary, or start in a new workdir."
+        )
+    if position.data_fingerprint != data.fingerprint:
+        raise UserError(
+            f"The data of this run is not the data of {checkpoints.workdir} (step "
+            f"{position.step}): mixture, files, lengths, vocabulary, batch size or DataConfig.seed "
+            "differ, so the position in it means nothing. Give the former data, or start in a new "
+            f"workdir with INIT_FROM = '{checkpoints.workdir}'."
+        )
 
 
 def frozen_part(

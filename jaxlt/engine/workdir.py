@@ -101,6 +101,17 @@ class Workdir:
         distributed.on_primary(work, f"Opening the workdir '{folder}'")
         return opened[0] if opened else cls(folder, None, {})
 
+    @staticmethod
+    def check(
+        path: epath.PathLike,
+        config_text: str,
+        config_hash: str,
+        harmless: Iterable[str] = HARMLESS,
+        younger: Callable[[str], str | None] = lambda binding: None,
+    ) -> None:
+        """Raises UserError where `open` would refuse this config; makes and writes nothing."""
+        _compare(epath.Path(path), config_text, config_hash, True, tuple(harmless), younger)
+
     def close(self) -> None:
         """Gives the lock back."""
         _release(self._lock)

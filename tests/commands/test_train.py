@@ -5,15 +5,17 @@ import io
 import sys
 import types
 
+import jax.numpy as jnp
 import pytest
 
 from jaxlt.commands.main import main
 from jaxlt.commands.train import farewell, recorder_of
-from jaxlt.engine.checkpoint import CheckpointConfig
+from jaxlt.engine.checkpoint import CheckpointConfig, Checkpoints
 from jaxlt.engine.logging import Reporter
 from jaxlt.engine.profiling import Steps
 from jaxlt.engine.resume import Position
 from jaxlt.errors import UserError
+from tests.data.head_files import write_treebanks
 
 
 class Saved:
@@ -83,3 +85,62 @@ def test_steps_to_profile_are_within_the_run(tmp_path):
     recorder = recorder_of(run, Steps(18, 3), reporter)
     with recorder.over(feed):
         assert "--profile: of the steps that are left, none is to be traced" in stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def treebanks(tmp_path_factory):
+    return write_treebanks(tmp_path_factory.mktemp("ud"))
+
+
+def dry(workdir, *more):
+    """The flags of a dry run that reads treebanks."""
+    files = ("models/bilstm.gin", "runs/heads.gin", "heads/tagging.gin")
+    flags = [f"--gin_file={name}" for name in files]
+    flags += [f"--gin.BiLSTMConfig.{name}=8" for name in ("units", "word_dim", "char_units")]
+    return ["train", *flags, f"--gin.WORKDIR={workdir}", "--dry_run", *more]
+
+
+def refused(capsys, argv):
+    """The error of a command that is refused."""
+    assert main(argv) == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--gin.TEXT=nowhere",), "no file or folder 'nowhere'"),
+        (("--gin.NAMES=en_b",), "en_b"),
+        (("--gin_file=data/transfer.gin", "--gin.SOURCES=deu_Latn"), "deu_Latn"),
+        (("--gin.DataConfig.rates=[('fra_Lat', 1.0)]",), "fra_Lat"),
+    ],
+    ids=["TEXT", "NAMES", "SOURCES", "language"],
+)
+def test_a_dry_run_finds_what_a_run_would(capsys, tmp_path, treebanks, more, said):
+    argv = dry(tmp_path / "w", f"--gin.TEXT={treebanks}", *more)
+    assert said in refused(capsys, argv)
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_dry_run_reads_the_treebank(capsys, tmp_path):
+    folder = write_treebanks(tmp_path / "ud")
+    file = folder / "en_a-train.conllu"
+    file.write_text(file.read_text().replace("\t0\troot", "\tzero\troot", 1))
+    said = refused(capsys, dry(tmp_path / "w", f"--gin.TEXT={folder}", "--gin.NAMES=en_a"))
+    assert "en_a-train.conllu" in said and "zero" in said
+
+
+def test_a_dry_run_compares_the_checkpoint_with_the_model(capsys, tmp_path, run_flags):
+    base = Checkpoints(tmp_path / "base")
+    base.save_base({"params/token_embedder/embedding": jnp.zeros((8, 4))}, {})
+    argv = ["train", *run_flags(tmp_path / "w"), "--dry_run"]
+    wrong = f"--gin.run.init_from={tmp_path / 'none'}"
+    assert f"'{tmp_path / 'none'}'" in refused(capsys, [*argv, wrong])
+    unlike = f"--gin.run.init_from={base.workdir}"
+    assert "which this T5Config asks for" in refused(capsys, [*argv, unlike])
+
+
+def test_a_dry_run_looks_for_the_modules(capsys, tmp_path, run_flags):
+    argv = ["train", *run_flags(tmp_path / "w"), "--gin_file=modules/bottleneck.gin", "--dry_run"]
+    library = [f"--gin.run.library={tmp_path}", "--gin.run.modules=['task=pos']"]
+    assert "pos" in refused(capsys, [*argv, *library])

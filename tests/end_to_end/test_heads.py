@@ -173,6 +173,7 @@ def test_what_a_run_will_need_is_planned(command, corpora, tmp_path):
     status, said, errors = command(flags)
     assert status == 0, errors
     assert "heads: parsing" in said and "heads/parsing/arc_kernel" in said
+    assert "and the evaluation's data could be read." in said
     assert not (tmp_path / "w").exists()
     status, said, errors = command([*arguments(corpora, "", "parsing", verb="plan"), "--compile"])
     assert status == 0, errors
