@@ -77,6 +77,8 @@ class Bench:
         self.jaxlt("eval", f"--workdir={workdir}", "--step=best", "--answers", f"--split={split}")
         for line in (workdir / "results.jsonl").read_text("utf-8").splitlines():
             row = json.loads(line)
+            if row.get("method"):  # a baseline's
+                continue
             if row["metric"] == metric and row["language"] in LANGUAGES:  # the rest are averages
                 yield row
 

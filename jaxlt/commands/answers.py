@@ -52,6 +52,13 @@ class Judged:
     metric: str
     score: Score
     source: str = ""  # language of the inputs
+    method: str = ""  # 'baseline/copy': no model's
+    chance: float | None = None  # the score of answers that know no input
+
+    @property
+    def what(self) -> tuple[str, str, str, str]:
+        """What is measured, whoever answered."""
+        return self.task, self.source, self.language, self.metric
 
     @property
     def direction(self) -> str:

@@ -1,14 +1,16 @@
 """The scores of answers as rows of results.jsonl and as tables: languages as rows, in groups.
 
 A score of translation is of one direction; its means are over targets (each the mean over its
-sources), into each target and from each source.
+sources), into each target and from each source. Tables show all shares as percents, BLEU and chrF,
+which are percents, among them; rows keep a metric's own value, and its scale.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jaxlt.commands.answers import Judged
 from jaxlt.commands.language_groups import Groups, Mean, heading, title
+from jaxlt.metrics.scores import METRICS
 
 
 def rows(judged: list[Judged], groups: Groups) -> list[dict[str, Any]]:
@@ -28,19 +30,27 @@ def _row(one: Judged) -> dict[str, Any]:
         "n": found.n,
         "interval": None if found.low is None else [found.low, found.high],
         "details": dict(found.details),
+        "method": one.method,
+        "chance": one.chance,
+        "scale": METRICS[one.metric].scale,
     }
 
 
-def _by_metric(judged: list[Judged]) -> dict[tuple[str, str], dict[str, Judged]]:
-    """Scores by (kind of task, metric) and then by task and direction."""
-    out: dict[tuple[str, str], dict[str, Judged]] = {}
+Scores = dict[tuple[str, str], dict[str, Judged]]
+
+
+def _by_metric(judged: list[Judged], method: str = "") -> Scores:
+    """Scores of a method by (kind of task, metric) and then by task and direction."""
+    out: Scores = {}
     for one in judged:
+        if one.method != method:
+            continue
         kind = one.task.partition(".")[0]
         out.setdefault((kind, one.metric), {})[f"{one.task} {one.direction}"] = one
     return out
 
 
-def _averages(scores: dict[str, Judged], groups: Groups) -> dict[str, Mean]:
+def _averages(scores: Mapping[str, Judged], groups: Groups) -> dict[str, Mean]:
     """Means over target languages; of one, over its sources (and over a source's corpora) first."""
     found: dict[str, dict[str, list[float]]] = {}
     for one in scores.values():
@@ -68,21 +78,30 @@ def _by_end(found: dict[str, dict[str, list[float]]]) -> dict[str, Mean]:
 
 def _means(judged: list[Judged], groups: Groups) -> list[dict[str, Any]]:
     out = []
-    for (kind, metric), scores in _by_metric(judged).items():
-        for name, mean in _averages(scores, groups).items():
-            row = {"task": kind, "language": name, "metric": metric}
-            out.append(row | {"value": mean.value, "n": mean.n, "sources": list(groups.sources)})
+    for method in dict.fromkeys(one.method for one in judged):
+        for (kind, metric), scores in _by_metric(judged, method).items():
+            for name, mean in _averages(scores, groups).items():
+                row: dict[str, Any] = {"task": kind, "language": name, "metric": metric}
+                row |= {"value": mean.value, "n": mean.n, "scale": METRICS[metric].scale}
+                out.append(row | {"method": method, "sources": list(groups.sources)})
     return out
 
 
 def show(judged: list[Judged], groups: Groups) -> None:
-    """Prints a table a kind of task: languages as rows, metrics as columns, intervals beside."""
+    """Prints a table a kind of task: languages as rows, metrics as columns, intervals beside.
+
+    Baselines have lines of their own beneath those of the model.
+    """
     from rich.console import Console
 
     console = Console(highlight=False)
-    by_metric = _by_metric(judged)
-    for kind in dict.fromkeys(kind for kind, _ in by_metric):
-        scores = {metric: found for (k, metric), found in by_metric.items() if k == kind}
+    methods = list(dict.fromkeys(one.method for one in judged))
+    by_method = {method: _by_metric(judged, method) for method in methods}
+    for kind in dict.fromkeys(kind for kind, _ in by_method.get("", {})):
+        scores = {
+            method: {metric: found for (k, metric), found in of.items() if k == kind}
+            for method, of in by_method.items()
+        }
         table = _table(scores, groups)
         room, needed = console.width, _width(console, table)
         if console.is_terminal and needed > room:
@@ -98,22 +117,26 @@ def _width(console: Any, table: Any) -> int:
     return int(console.measure(table, options=console.options.update(width=1000)).maximum)
 
 
-def _table(scores: dict[str, dict[str, Judged]], groups: Groups, intervals: bool = True) -> Any:
+Lines = Mapping[str, Mapping[str, Judged]]  # of a method: by metric, and by line of the table
+Means = Mapping[str, Mapping[str, Mean]]
+
+
+def _table(by_method: Mapping[str, Lines], groups: Groups, intervals: bool = True) -> Any:
+    """The table of a kind of task: scores by method ("": the model), metric and line."""
     from rich.table import Table
     from rich.text import Text
 
+    scores = by_method[""]
     table = Table(box=None, pad_edge=False, padding=(0, 3 if intervals else 1, 0, 0))
     for name in ("task", "language"):
         table.add_column(name, overflow="fold")
     table.add_column("examples", justify="right", no_wrap=True)
     for metric in scores:
-        table.add_column(metric, justify="right", no_wrap=True)
-    means = {metric: _averages(found, groups) for metric, found in scores.items()}
-
-    def mean_row(name: str) -> None:
-        cells = [f"{m[name].value:.4g}" if name in m else "" for m in means.values()]
-        table.add_row("", Text(title(name)), "", *cells, style="bold")
-
+        table.add_column(headed(metric), justify="right", no_wrap=True)
+    means = {
+        method: {metric: _averages(of[metric], groups) for metric in scores if metric in of}
+        for method, of in by_method.items()
+    }
     lines: dict[str, Judged] = {}
     for found in scores.values():  # not every metric is measured in every language
         lines = {**found, **lines}
@@ -125,22 +148,69 @@ def _table(scores: dict[str, dict[str, Judged]], groups: Groups, intervals: bool
         for language in languages:
             mark = " (source)" if language in groups.sources else ""
             for line in sorted(k for k, one in lines.items() if one.language == language):
-                cells = [_shown(found.get(line), intervals) for found in scores.values()]
-                first = lines[line]
-                where = Text(f"{first.direction}{mark}")
-                table.add_row(Text(first.task), where, f"{first.score.n:,}", *cells)
+                _add_line(table, by_method, line, f"{lines[line].direction}{mark}", intervals)
         if key and len(languages) > 1:
-            mean_row(key)
+            _add_mean(table, means, key)
     inner = {key for key, _ in sections}
-    for name in dict.fromkeys(n for m in means.values() for n in m):
+    for name in dict.fromkeys(n for m in means[""].values() for n in m):
         if name not in inner and not name.startswith("family/"):
-            mean_row(name)
+            _add_mean(table, means, name)
     return table
+
+
+def _add_line(
+    table: Any, by_method: Mapping[str, Lines], line: str, name: str, intervals: bool
+) -> None:
+    """Adds the scores of a task and direction: the model's, and beneath them the baselines'."""
+    from rich.text import Text
+
+    for method, of in by_method.items():
+        each = [of.get(metric, {}).get(line) for metric in by_method[""]]
+        first = next(filter(None, each), None)
+        if first is None:
+            continue
+        cells = [_shown(one, intervals) for one in each]
+        if method:
+            table.add_row("", Text(_called(method)), "", *cells, style=_DIM)
+        else:
+            table.add_row(Text(first.task), Text(name), f"{first.score.n:,}", *cells)
+
+
+def _add_mean(table: Any, by_method: Mapping[str, Means], group: str) -> None:
+    """Adds the means of a group of languages, of the model and of the baselines."""
+    from rich.text import Text
+
+    for method, of in by_method.items():
+        each = {metric: of.get(metric, {}).get(group) for metric in by_method[""]}
+        cells = [percent(m, mean.value) if mean else "" for m, mean in each.items()]
+        if any(cells):
+            name = _called(method) if method else title(group)
+            table.add_row("", Text(name), "", *cells, style=_DIM if method else "bold")
+
+
+_DIM = "dim"
+
+
+def _called(method: str) -> str:
+    return f"  {method.removeprefix('baseline/')}"
+
+
+def headed(metric: str) -> str:
+    """Returns a metric's name with its unit: of 1 or of 100, all shares are shown as percents."""
+    return f"{metric} %" if METRICS[metric].scale else metric
+
+
+def percent(metric: str, value: float) -> str:
+    """Returns a score as a table shows it: a share in percents, to a tenth."""
+    scale = METRICS[metric].scale
+    return f"{100 * value / scale:.1f}" if scale else f"{value:.3g}"
 
 
 def _shown(one: Judged | None, interval: bool) -> str:
     if one is None:
         return "-"
     found = one.score
-    span = "" if found.low is None or not interval else f" [{found.low:.3g}, {found.high:.3g}]"
-    return f"{found.value:.4g}{span}"
+    if found.low is None or found.high is None or not interval:
+        return percent(one.metric, found.value)
+    bounds = f"[{percent(one.metric, found.low)}, {percent(one.metric, found.high)}]"
+    return f"{percent(one.metric, found.value)} {bounds}"

@@ -3,15 +3,18 @@
 import argparse
 import dataclasses
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxlt import progress
 from jaxlt.commands import (
+    answers_baselines,
     answers_language,
     answers_table,
     constraints,
     judging,
+    labels,
     language_groups,
     session,
     trained,
@@ -149,9 +152,32 @@ def judge(
     with progress.doing("Judging the answers"):
         judged = list(score_examples(examples, kinds, judging=rules))
         judged += _wrong_language(run, examples, kinds, identifier)
+        judged = answers_baselines.judge(_trivial(run, examples, kinds), judged, kinds, rules)
     if distributed.is_primary():
         answers_table.show(judged, groups)
+    _remark("No better than a trivial answer", answers_baselines.remarks(judged))
+    _remark("One label alone", answers_baselines.one_answer(examples, kinds))
     return answers_table.rows(judged, groups)
+
+
+def _trivial(
+    run: "RunConfig", examples: list[Example], kinds: dict[str, str]
+) -> dict[str, list[Example]]:
+    """The examples as trivial baselines answer them, and a line where these cannot learn."""
+    try:
+        inventory = labels.inventory_of(run)
+        return answers_baselines.baselines(run.data, inventory, examples, kinds)
+    except UserError as error:
+        trained.say(f"No trivial baseline is shown, for lack of the training data: {error}")
+        return {}
+
+
+def _remark(what: str, found: Iterable[str], most: int = 8) -> None:
+    """Says what is to be known of some scores, those beyond the first few by their number."""
+    each = list(found)
+    more = f"; and {len(each) - most} more" if len(each) > most else ""
+    if each:
+        trained.say(f"{what}: {'; '.join(each[:most])}{more}.")
 
 
 def _wrong_language(

@@ -41,7 +41,7 @@ def test_the_table_is_sorted_within_groups(capsys):
     firsts = [line[0] for line in table]
     assert firsts[:4] == ["task", "tagging.en_x", "tagging.en_y", "Bantu"]
     assert table[1][1:3] == ["eng_Latn", "(source)"]
-    assert "tagging.en_x eng_Latn (source) 7 0.9 [0.8, 1]" in " ".join(out.split())
+    assert "tagging.en_x eng_Latn (source) 7 90.0 [80.0, 100.0]" in " ".join(out.split())
     assert "no known family (1)" in out and "mean of families" in out
     assert "mean without the source" in out and "wrong_language" in out
     show(judged(), Groups())
@@ -54,4 +54,21 @@ def test_a_narrow_terminal_keeps_the_numbers_whole(capsys, monkeypatch):
     show(judged(), Groups(("eng_Latn",)))
     out = capsys.readouterr().out
     assert "Intervals are in results.jsonl" in " ".join(out.split())
-    assert "0.9" in out and "0.9 [" not in out and "…" not in out
+    assert "90.0" in out and "90.0 [" not in out and "…" not in out
+
+
+def test_all_shares_are_percents_and_baselines_have_lines(capsys):
+    """BLEU, of 100, and accuracy, of 1, are told on one scale; a ratio is told as it is."""
+    found = [
+        Judged(
+            "translation", "swh_Latn", metric, Score(value, 7, None, None, {}), "eng_Latn", method
+        )
+        for method, values in (("", (31.4, 0.5, 1.2)), ("baseline/copy", (2.0, 0.25, 0.9)))
+        for metric, value in zip(("bleu", "exact_match", "length_ratio"), values, strict=True)
+    ]
+    show(found, Groups())
+    lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
+    heading = "task language examples bleu % exact_match % length_ratio"
+    assert lines[0] == heading.split()
+    assert lines[1] == ["translation", "eng_Latn", ">", "swh_Latn", "7", "31.4", "50.0", "1.2"]
+    assert lines[2] == ["copy", "2.0", "25.0", "0.9"]

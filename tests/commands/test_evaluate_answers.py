@@ -40,7 +40,7 @@ def test_answers_are_judged_again_without_a_model(tiny_run, capsys):
     command = ["eval", f"--from_answers={path}"]
     assert main([*command, "--group=family"]) == 0
     out = capsys.readouterr().out
-    assert "Turkic (1)" in out and "mean of languages" in out and "0.75" in out
+    assert "Turkic (1)" in out and "mean of languages" in out and "75.0" in out
     assert len(list(results.read(tiny_run / "results.jsonl"))) == before
     assert main(["eval", f"--from_answers={path.parent / 'test.jsonl'}"]) == 2
     assert "test-4-none.jsonl" in capsys.readouterr().err
