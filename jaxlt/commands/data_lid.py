@@ -5,7 +5,8 @@
   jaxlt data lid predict lid/ lines.txt
   jaxlt data lid filter lid/ crawl/ --to=filtered/ --at_least=0.7
 
-SOURCE is a folder, file or pattern of text by language, a text a line.
+SOURCE is a folder, file or pattern of text by language, a text a line, or of anything that `jaxlt
+data stats` counts: treebanks, entities, tables of texts, pairs, questions, bitext.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxlt.data import files, lid, sources
+from jaxlt.data.items import Texts, by_language
 from jaxlt.data.languages import LanguageTable
 from jaxlt.errors import UserError
 
@@ -74,19 +76,18 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _lines(paths: Iterable[str]) -> Iterator[str]:
-    for path in paths:
-        for _, raw in sources.lines(path):
-            yield " ".join(raw.decode("utf-8").splitlines())
+def _lines(path: str) -> Iterator[str]:
+    for _, raw in sources.lines(path):
+        yield " ".join(raw.decode("utf-8").splitlines())
 
 
-def _sample(paths: Iterable[str], count: int, seed: int) -> list[str]:
+def _sample(texts: Texts, count: int, seed: int) -> list[str]:
     """Returns at most `count` lines, each as likely as any other, in the order of the files."""
     if count < 1:
         raise UserError(f"--lines is at least 1, not {count}.")
     rng = np.random.default_rng(seed)
     kept: list[tuple[int, str]] = []
-    for number, line in enumerate(_lines(paths)):
+    for number, line in enumerate(texts.lines()):
         if number < count:
             kept.append((number, line))
         elif (place := int(rng.integers(number + 1))) < count:
@@ -96,9 +97,9 @@ def _sample(paths: Iterable[str], count: int, seed: int) -> list[str]:
 
 def _train(args: argparse.Namespace) -> None:
     wanted = [name for name in args.languages.split(",") if name]
-    corpus = sources.discover(args.source, sources.TEXT, wanted)
+    corpus = by_language(args.source, wanted)
     config = lid.LidConfig(orders=args.orders, bits=args.bits, epochs=args.epochs, seed=args.seed)
-    texts = {name: _sample(paths, args.lines, args.seed) for name, paths in corpus.items()}
+    texts = {name: _sample(found, args.lines, args.seed) for name, found in corpus.items()}
     model = lid.train(texts, config)
     model.save(args.to)
     learnt = sum(len(lines) for lines in texts.values())
@@ -107,8 +108,8 @@ def _train(args: argparse.Namespace) -> None:
 
 def _evaluate(args: argparse.Namespace) -> None:
     model = lid.load(args.model)
-    corpus = sources.discover(args.source, sources.TEXT)
-    texts = {name: _sample(paths, args.lines, 0) for name, paths in corpus.items()}
+    corpus = by_language(args.source)
+    texts = {name: _sample(found, args.lines, 0) for name, found in corpus.items()}
     report = lid.evaluate(model, texts)
     table = LanguageTable.read(args.table)
     known = {name: table.find(name) for name in report.languages}
@@ -148,9 +149,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _predict(args: argparse.Namespace) -> None:
     model = lid.load(args.model)
-    given = (
-        (line.rstrip("\r\n") for line in sys.stdin) if args.file == "-" else _lines((args.file,))
-    )
+    given = (line.rstrip("\r\n") for line in sys.stdin) if args.file == "-" else _lines(args.file)
     for batch in _batched(given):
         for line, (language, share) in zip(batch, model.predict(batch), strict=True):
             print(f"{language}\t{share:.3f}\t{line}")
@@ -166,7 +165,7 @@ def _filter(args: argparse.Namespace) -> None:
     if not 0 <= args.at_least <= 1:
         raise UserError(f"--at_least is a probability from 0 to 1, not {args.at_least}.")
     model = lid.load(args.model)
-    corpus = sources.discover(args.source, sources.TEXT, ())
+    corpus = by_language(args.source)
     unknown = [name for name in corpus if name not in model.languages]
     if unknown:
         raise UserError(
@@ -174,13 +173,13 @@ def _filter(args: argparse.Namespace) -> None:
             "languages of the corpus, and with those that may have strayed into it."
         )
     out = Path(args.to).resolve()
-    for path in (p for paths in corpus.values() for p in paths):
+    for path in (path for found in corpus.values() for path in found.paths):
         if not files.is_remote(path) and out in Path(path).resolve().parents:
             raise UserError(f"'{args.to}' holds the source '{path}': give another folder.")
     table = Table("language", "lines", "kept", "dropped as", box=None, pad_edge=False)
-    for name, paths in corpus.items():
+    for name, found in corpus.items():
         counts: dict[str, int] = {}
-        kept = _kept(model, name, paths, args.at_least, counts)
+        kept = _kept(model, name, found, args.at_least, counts)
         files.write_chunks(f"{args.to.rstrip('/')}/{name}.txt", kept)
         good = counts.pop("", 0)
         others = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
@@ -190,14 +189,14 @@ def _filter(args: argparse.Namespace) -> None:
 
 
 def _kept(
-    model: lid.LidModel, language: str, paths: Iterable[str], least: float, counts: dict[str, int]
+    model: lid.LidModel, language: str, texts: Texts, least: float, counts: dict[str, int]
 ) -> Iterator[bytes]:
     """Yields the lines that are of the language; counts the others by what they seem to be.
 
     A line is kept if its own language has the probability `least`, whatever the others have.
     """
     column = model.languages.index(language)
-    for batch in _batched(_lines(paths)):
+    for batch in _batched(texts.lines()):
         shares = model.probabilities(batch)
         for line, row in zip(batch, shares, strict=True):
             if row[column] >= least:

@@ -140,15 +140,17 @@ def table(fits: "list[Fit]") -> Any:
 
     out = Table(box=None, pad_edge=False)
     out.add_column("language", overflow="fold")
-    for name in ("tokens/word", "bytes/token", "split words", "coverage", "unknown", "script"):
-        out.add_column(name, justify="left" if name == "script" else "right")
-    for f in sorted(fits, key=lambda f: (f.unknown, f.fertility)):
+    for name in ("tokens/word", "bytes/token", "split words", "coverage", "in bytes", "unknown"):
+        out.add_column(name, justify="right")
+    out.add_column("script")
+    for f in sorted(fits, key=lambda f: (f.unknown + f.in_bytes, f.fertility)):
         out.add_row(
             f.language,
             f"{f.fertility:.2f}",
             f"{f.bytes_per_token:.2f}",
             f"{f.split:.1%}",
             f"{f.coverage:.2%}",
+            f"{f.in_bytes:.2%}",
             f"{f.unknown:.2%}",
             f.script,
         )

@@ -16,7 +16,8 @@ import numpy as np
 from jaxlt import progress
 from jaxlt.commands import evaluate_answers, labels, language_groups, session, trained
 from jaxlt.commands.language_groups import Groups
-from jaxlt.errors import UserError, nearest
+from jaxlt.data.near import nearest_language
+from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
@@ -150,7 +151,7 @@ def _check_languages(wanted: tuple[str, ...], config: "DataConfig") -> None:
         if name not in known:
             raise UserError(
                 f"--languages names '{name}', which the evaluation data has not."
-                f"{nearest(name, known)} It has {', '.join(known)}."
+                f"{nearest_language(name, known)} It has {', '.join(known)}."
             )
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxlt.commands import session, trained
+from jaxlt.data.near import nearest_language
 from jaxlt.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def save_all(
         for language in (languages or ",".join(known)).split(","):
             if language not in known:
                 raise UserError(
-                    f"The run has no language '{language}'.{nearest(language, known)} Its "
+                    f"The run has no language '{language}'.{nearest_language(language, known)} Its "
                     f"languages: {', '.join(known)}."
                 )
             out.append(

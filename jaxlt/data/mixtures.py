@@ -26,6 +26,7 @@ from jaxlt.data.label_units import PieceUnits, Reader, WordUnits
 from jaxlt.data.labelling import Labels, Task
 from jaxlt.data.like_lengths import LikeEvaluationBatches, LikeMixtureBatches
 from jaxlt.data.marked import Marked, shape_of
+from jaxlt.data.near import nearest_language
 from jaxlt.data.objectives import MaskedLM, Objective, SpanCorruption, TextToText
 from jaxlt.data.packed import PackedBatches
 from jaxlt.data.prepared import Prepared, language_column
@@ -37,7 +38,7 @@ from jaxlt.data.vocabularies import (
     Vocabulary,
     open_vocabulary,
 )
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError
 
 _log = logging.getLogger(__name__)
 
@@ -325,7 +326,9 @@ def _rates(
         said = rates.by_task(said, {t.name: t.source for t in texts})
     for name in said:
         if name not in names:
-            raise UserError(f"DataConfig.rates names '{name}', unknown.{nearest(name, names)}")
+            raise UserError(
+                f"DataConfig.rates names '{name}', unknown.{nearest_language(name, names)}"
+            )
     if said:
         return rates.explicit(said, names)
     counts = np.array([t.amount for t in texts], np.float64)
@@ -345,7 +348,7 @@ def _ids(config: DataConfig, texts: list[Text]) -> tuple[str, ...]:
         if name not in names:
             raise UserError(
                 f"Language '{name}' has a rate or text but is not in "
-                f"DataConfig.languages.{nearest(name, names)}"
+                f"DataConfig.languages.{nearest_language(name, names)}"
             )
     return names
 

@@ -250,6 +250,9 @@ def script_remarks(fit: reports.Fit) -> list[str]:
             f"{fit.language}: the vocabulary knows {fit.script_coverage:.0%} of its {fit.script} "
             "letters; transliterate it, or train a vocabulary with it."
         ]
-    if fit.unknown > 0.5:
-        return [f"{fit.language}: {fit.unknown:.0%} of its text is unknown or spelled in bytes."]
+    if fit.unknown + fit.in_bytes > 0.5:
+        return [
+            f"{fit.language}: {fit.unknown:.0%} of its text is unknown, and {fit.in_bytes:.0%} "
+            "spelled in bytes."
+        ]
     return []

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxlt.data.vocabularies import Vocabulary
+from jaxlt.data.vocabularies import UNK, Vocabulary
 
 
 @dataclass(frozen=True)
 class Fit:
     """One language under one vocabulary; shares are in [0, 1].
 
-    unknown: bytes of text behind unknown pieces or a fallback to bytes. coverage: characters (by
-    how often they occur) that the vocabulary has a piece for. split: words of more than one piece.
-    script: that of most letters, and `script_coverage` the coverage of its letters alone.
+    unknown: bytes of text behind unknown pieces, which are lost. in_bytes: those that pieces of one
+    byte spell, where the vocabulary falls back on them. coverage: characters (by how often they
+    occur) that the vocabulary has a piece for. split: words of more than one piece. script: that of
+    most letters, and `script_coverage` the coverage of its letters alone.
     """
 
     language: str
@@ -27,6 +28,7 @@ class Fit:
     bytes_per_token: float
     split: float
     unknown: float
+    in_bytes: float
     coverage: float
     script: str
     script_coverage: float
@@ -36,7 +38,7 @@ def fit(
     language: str, documents: Iterable[bytes], vocabulary: Vocabulary, most: int = 1 << 20
 ) -> Fit:
     """Returns how a vocabulary fits a language's text, by its first `most` bytes."""
-    words = tokens = size = split = unknown = 0
+    words = tokens = size = split = unknown = in_bytes = 0
     letters: Counter[str] = Counter()
     for document in documents:
         text = document.decode()
@@ -44,7 +46,8 @@ def fit(
         letters.update(text)
         tokens += len(ids)
         size += len(document)
-        unknown += _unknown_bytes(ids, len(document), vocabulary)
+        lost, fallen = _strange_bytes(ids, len(document), vocabulary)
+        unknown, in_bytes = unknown + lost, in_bytes + fallen
         for word in text.split():
             words += 1
             split += len(vocabulary.encode(word)) > 1
@@ -67,6 +70,7 @@ def fit(
         bytes_per_token=size / max(tokens, 1),
         split=split / max(words, 1),
         unknown=unknown / max(size, 1),
+        in_bytes=in_bytes / max(size, 1),
         coverage=sum(letters[c] for c in known if known[c]) / max(total, 1),
         script=script,
         script_coverage=sum(letters[c] for c in own if known[c])
@@ -74,13 +78,13 @@ def fit(
     )
 
 
-def _unknown_bytes(ids: np.ndarray, size: int, vocabulary: Vocabulary) -> int:
-    """Returns the bytes of text that no piece of the vocabulary spells."""
-    known = ids[~vocabulary.unknown_ids[ids]]
-    if len(known) == len(ids):
-        return 0
-    # An unknown piece spells nothing that could be counted: it is what the known ones leave over.
-    return max(size - int(vocabulary.byte_lengths[known].sum()), 0)
+def _strange_bytes(ids: np.ndarray, size: int, vocabulary: Vocabulary) -> tuple[int, int]:
+    """Returns the bytes of text that nothing spells, and those that pieces of one byte spell."""
+    fallen = int((vocabulary.unknown_ids[ids] & (ids != UNK)).sum())
+    if not (ids == UNK).any():
+        return 0, fallen
+    # An unknown piece spells nothing that could be counted: it is what the others leave over.
+    return max(size - int(vocabulary.byte_lengths[ids[ids != UNK]].sum()), 0), fallen
 
 
 def _knows(vocabulary: Vocabulary, character: str) -> bool:

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from jaxlt.data import files
+from jaxlt.data.near import nearest_language
 from jaxlt.data.readers import tables
 from jaxlt.data.readers.lines import MARK, control, raw_lines
 from jaxlt.data.readers.problems import Problems
@@ -55,7 +56,7 @@ def discover(
             raise UserError(
                 f"There is no text of language '{language}' in {', '.join(sources)}: expected "
                 f"{' or '.join(language + e for e in endings)}, or a folder '{language}'."
-                f"{nearest(language, found)}"
+                f"{nearest_language(language, found)}"
             )
     names = languages or sorted(found)
     return {name: tuple(sorted(found[name])) for name in names}

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from jaxlt.data import files
 from jaxlt.data.gloss import Glosser, read_dictionary
+from jaxlt.data.near import nearest_language
 from jaxlt.data.noise import EDITS, CharacterNoise, Edit
 from jaxlt.data.translit import RandomMap, Uroman, read_table
 from jaxlt.data.unicode import Apostrophes, Form, Joiners, UnicodeConfig, normalised_text
@@ -194,7 +195,7 @@ class TextConfig:
                 if language not in known:
                     raise UserError(
                         f"TextConfig.{name} names '{language}', which has no text in this mixture."
-                        f"{nearest(language, known)}"
+                        f"{nearest_language(language, known)}"
                     )
 
 

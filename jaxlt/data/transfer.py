@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from jaxlt.data.batches import digest, mixed, permute
+from jaxlt.data.near import nearest_language
 from jaxlt.data.splits import Nothing
 from jaxlt.data.views import Text, word_of
 from jaxlt.errors import UserError, nearest
@@ -147,7 +148,7 @@ class Choice:
             if name not in names:
                 raise UserError(
                     f"'{name}' is a source or target of DataConfig.transfer but is not in "
-                    f"DataConfig.languages.{nearest(name, names)}"
+                    f"DataConfig.languages.{nearest_language(name, names)}"
                 )
         return cls(replace(config, languages=names), named, translated, sources, targets)
 
@@ -306,7 +307,7 @@ def _targets(transfer: TransferConfig, named: Named, translated: Named) -> tuple
             if name not in known:
                 raise UserError(
                     f"TransferConfig.{field} names '{name}', which the run's data has not."
-                    f"{nearest(name, known)} It has {_some(known)}."
+                    f"{nearest_language(name, known)} It has {_some(known)}."
                 )
     targets = transfer.targets or tuple(n for n in known if n not in transfer.sources)
     if transfer.setting == "translate_train":
@@ -383,7 +384,7 @@ def _check_rates(config: "DataConfig", texts: Sequence[Text]) -> None:
     for name in sorted(rated - known):
         raise UserError(
             f"DataConfig.rates names '{name}', which the setting '{setting}' does not train on; "
-            f"it trains on {_some(sorted({t.name for t in texts}))}.{nearest(name, known)}"
+            f"it trains on {_some(sorted({t.name for t in texts}))}.{nearest_language(name, known)}"
         )
     for text in texts if rated else ():
         if not rated & {text.name, text.source, kinds[text.name]}:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
 from jaxlt.data import sources
+from jaxlt.data.near import nearest_language
 from jaxlt.data.readers.problems import Problems
 from jaxlt.data.splits import WHOLE, Split
 from jaxlt.errors import UserError, nearest
@@ -67,7 +68,8 @@ def discover(
     for name in languages:
         if name not in known:
             raise UserError(
-                f"There is no bitext of language '{name}' in {where}.{nearest(name, known)}"
+                f"There is no bitext of language '{name}' in {where}."
+                f"{nearest_language(name, known)}"
             )
     chosen = set(languages or known)
     return {pair: found[pair] for pair in sorted(found) if set(ends_of(pair)) <= chosen}

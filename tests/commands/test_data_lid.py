@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxlt.commands.main import main
+from jaxlt.data.items import by_language
 
 WORDS = {
     "eng_Latn": "the cat sat on the mat and saw that there was nothing to eat",
@@ -67,6 +68,38 @@ def test_filter(folder: Path, tmp_path: Path, capsys) -> None:
     kept = (tmp_path / "out" / "eng_Latn.txt").read_text()
     assert kept == "the cat was there\nnothing to eat\n"
     assert "swh_Latn 1" in capsys.readouterr().out
+
+
+def test_whatever_stats_counts_is_learnt_from(tmp_path: Path, capsys) -> None:
+    files = {
+        "UD_X/en_x-ud-test.conllu": "# text = The cat.\n1\tThe" + "\t_" * 8 + "\n\n",
+        "mk/swa/test.txt": "paka B-PER\njuu O\n",
+        "xnli.dev.tsv": "language\tgold_label\tsentence1\tsentence2\tpairID\n"
+        "sw\tneutral\tA\tB\t1\n",
+        "wide.tsv": "eng_Latn\ttat_Cyrl\nthe mat\tмәче\n",
+        "flores/dev/tat_Cyrl.dev": "алма\n",
+        "text/eng_Latn.txt": "the end\n",
+        "text/made/a.txt": "xyz\n",
+        "other.tsv": "a\tb\n1\t2\n",
+    }
+    for name, text in files.items():
+        (tmp_path / "data" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / name).write_text(text)
+    given = [f"{tmp_path}/data/{name}" for name in ("UD_X", "mk", "xnli.dev.tsv", "wide.tsv")]
+    given += [f"{tmp_path}/data/{name}" for name in ("flores", "text", "other.tsv")]
+    found = {name: list(texts.lines()) for name, texts in by_language(given).items()}
+    assert found == {
+        "eng_Latn": ["The cat.", "the mat", "the end"],
+        "made": ["xyz"],
+        "swa_Latn": ["paka juu", "A", "B"],
+        "tat_Cyrl": ["мәче", "алма"],
+    }
+    assert list(by_language(given, ("swa_Latn",))) == ["swa_Latn"]
+    train = ["data", "lid", "train", *given, f"--to={tmp_path}/lid", "--bits=12"]
+    assert main([*train, "--languages=tat_Cyrl,swa_Latn"]) == 0
+    assert "2 languages, learnt from 5 lines" in capsys.readouterr().out
+    assert main([*train, "--languages=en"]) == 2
+    assert "Did you mean 'eng_Latn'?" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.parametrize(

@@ -81,11 +81,14 @@ def test_the_report_tells_a_foreign_script(folder, model, capsys):
     vocabulary = open_vocabulary(VocabularyConfig("sentencepiece", str(model)))
     english = fit("eng_Latn", (line.encode() for line in LATIN), vocabulary)
     greek = fit("ell_Grek", (line.encode() for line in GREEK), vocabulary)
-    assert english.unknown == 0 and english.coverage == english.script_coverage == 1.0
-    assert english.fertility < 4 < greek.fertility and greek.unknown > 0.8
+    assert english.unknown == english.in_bytes == 0
+    assert english.coverage == english.script_coverage == 1.0
+    assert english.fertility < 4 < greek.fertility
+    assert greek.unknown == 0 and greek.in_bytes > 0.8  # it falls back on bytes: nothing is lost
     assert greek.script == "Greek" and greek.split == 1.0
     bytes_ = fit("ell_Grek", (line.encode() for line in GREEK), open_vocabulary(VocabularyConfig()))
-    assert bytes_.bytes_per_token == 1.0 and bytes_.unknown == 0 and bytes_.coverage == 1.0
+    assert bytes_.bytes_per_token == 1.0 and bytes_.coverage == 1.0
+    assert bytes_.unknown == bytes_.in_bytes == 0
 
 
 def test_a_character_vocabulary(folder, tmp_path):
@@ -95,6 +98,8 @@ def test_a_character_vocabulary(folder, tmp_path):
     vocabulary = open_vocabulary(VocabularyConfig("sentencepiece", str(out)))
     assert len(vocabulary.encode("γάτα cat")) == 9  # a mark of the first word's start, too
     assert vocabulary.size < 80 and vocabulary.decode(vocabulary.encode("γάτα")) == "γάτα"
+    lost = fit("rus_Cyrl", ["жж cat".encode()], vocabulary)
+    assert lost.in_bytes == 0 and 0.3 < lost.unknown <= 0.5
 
 
 def test_what_cannot_be_trained_is_said(folder, tmp_path, capsys, model):

@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 import seqio
 
+from jaxlt.data.near import nearest_language
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.tasks import denoise, factory, facts, labelled, parallel
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
     from jaxlt.data.config import DataConfig
@@ -71,7 +72,7 @@ def _chosen(task: TaskConfig, own: dict[str, seqio.Task]) -> dict[str, seqio.Tas
             where = ", ".join(task.sources) or "the factory"
             raise UserError(
                 f"TaskConfig.languages names '{language}', which {where} has not."
-                f"{nearest(language, known)}"
+                f"{nearest_language(language, known)}"
             )
     wanted = set(task.languages or known)
     return {name: one for name, one in own.items() if wanted.issuperset(ends[name])}

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 import seqio
 
 from jaxlt.data import corpora, files, text_forms
+from jaxlt.data.near import nearest_language
 from jaxlt.data.readers import bitext, tables
 from jaxlt.data.readers.problems import Bad, Problems
 from jaxlt.data.splits import Split, remembered
 from jaxlt.data.tasks.examples import Stream, TableSource, register, warn_unknown
 from jaxlt.data.tasks.text import register_documents_task
 from jaxlt.data.text_forms import Form
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
     from jaxlt.data.config import DataConfig
@@ -145,7 +146,7 @@ def _directions(
         if code not in codes:
             raise UserError(
                 f"There is no text of language '{code}' among the parallel ones; a direction is "
-                f"named source:target.{nearest(code, codes)}"
+                f"named source:target.{nearest_language(code, codes)}"
             )
     for a, b in named:
         if (a, b) not in there:

@@ -13,6 +13,7 @@ from jaxlt.data import files
 from jaxlt.data.batches import digest
 from jaxlt.data.labelling import NUMBER, Labels
 from jaxlt.data.marked import Marked, marked_of
+from jaxlt.data.near import nearest_language
 from jaxlt.data.objectives import Objective
 from jaxlt.data.splits import Nothing
 from jaxlt.data.tasks import configured
@@ -52,7 +53,7 @@ def open_texts(
         if language not in tasks:
             raise UserError(
                 f"The mixture '{config.mixture}' has no language '{language}'."
-                f"{nearest(language, tasks)}"
+                f"{nearest_language(language, tasks)}"
             )
         texts.append(_open(tasks[language], config, split, vocabulary, objective.features))
     own: dict[str, float] = {}
@@ -206,7 +207,7 @@ def _chosen(tasks: Mapping[str, seqio.Task], config: "DataConfig") -> list[str]:
         if name not in known:
             raise UserError(
                 f"DataConfig.rates names '{name}', which is no task of the run, no kind and no "
-                f"language of its tasks.{nearest(name, known)}"
+                f"language of its tasks.{nearest_language(name, known)}"
             )
     rated = {name for name, _ in config.rates}
     kinds = {name: name.partition(".")[0] for name in tasks}
