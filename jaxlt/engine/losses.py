@@ -21,6 +21,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 from jaxlt.engine.config import LossConfig
 from jaxlt.errors import UserError
@@ -249,45 +250,31 @@ def with_gradients(walk: Callable[..., tuple[dict[str, Array], Any, Any]]) -> Ca
     sums), to be differentiated. `s` is what is fixed while tracing.
     """
 
-    @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+    @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
     def loss(
         s: Any, hidden: Array, kernel: Array, targets: Array, weights: Array, counted: Array
     ) -> tuple[Array, dict[str, Array]]:
         terms, _, _ = walk(s, hidden, kernel, targets, weights, (False, False))
         return sums_of(terms, weights, counted)
 
-    def forward(
-        s: Any, hidden: Any, kernel: Any, targets: Any, weights: Any, counted: Any
-    ) -> tuple[Any, Any]:
-        # Arguments come with `.perturbed`: False for what is not differentiated (a frozen kernel).
-        want = (hidden.perturbed, kernel.perturbed)
-        values = (hidden.value, kernel.value, targets.value, weights.value)
-        terms, d_hidden, d_kernel = walk(s, *values, want)
-        # Scalars that carry the dtypes of the arguments to the backward pass.
-        likes = (jnp.zeros((), hidden.value.dtype), jnp.zeros((), kernel.value.dtype))
-        saved = (d_hidden, d_kernel, terms["loss"] if weights.perturbed else None, likes)
-        return sums_of(terms, weights.value, counted.value), saved
+    def changed(s: Any, given: Any, changes: Any) -> tuple[Any, Any]:
+        # What is not differentiated (a frozen kernel) has a SymbolicZero for its change.
+        hidden, kernel, targets, weights, counted = given
+        d_hidden, d_kernel, _, d_weights, _ = (
+            None if isinstance(change, SymbolicZero) else change for change in changes
+        )
+        want = (d_hidden is not None, d_kernel is not None)
+        terms, to_hidden, to_kernel = walk(s, hidden, kernel, targets, weights, want)
+        out = sums_of(terms, weights, counted)
+        slopes = ((to_hidden, d_hidden), (to_kernel, d_kernel), (terms["loss"], d_weights))
+        change = sum(
+            (jnp.sum(slope * by.astype(jnp.float32)) for slope, by in slopes if by is not None),
+            jnp.float32(0.0),
+        )
+        return out, (change, jax.tree.map(jnp.zeros_like, out[1]))
 
-    loss.defvjp(forward, _backward, symbolic_zeros=True)
+    loss.defjvp(changed, symbolic_zeros=True)
     return loss
-
-
-def _backward(_: Any, saved: Any, cotangents: Any) -> tuple[Any, ...]:
-    d_hidden, d_kernel, d_weights, (hidden_like, kernel_like) = saved
-    scale = cotangents[0]
-    if isinstance(scale, jax.custom_derivatives.SymbolicZero):
-        return None, None, None, None, None
-
-    def scaled(gradient: Array | None, like: Array) -> Array | None:
-        return None if gradient is None else (gradient * scale).astype(like.dtype)
-
-    return (
-        scaled(d_hidden, hidden_like),
-        scaled(d_kernel, kernel_like),
-        None,
-        scaled(d_weights, scale),
-        None,
-    )
 
 
 _chunked = with_gradients(_walk)

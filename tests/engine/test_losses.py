@@ -163,6 +163,24 @@ def test_weights_are_differentiable_and_the_sums_are_not():
     assert_near(got, jax.grad(lambda w: value(losses.cross_entropy_plain, w))(weights))
 
 
+@pytest.mark.parametrize("moved", [(0,), (0, 1, 3)])
+def test_it_changes_along_a_direction_as_the_plain_form_does(moved):
+    given = list(example())
+    along = tuple(jnp.sin(1.0 + given[i]) for i in moved)
+
+    def change(form, **kw):
+        def loss(*some):
+            filled = dict(zip(moved, some, strict=True))
+            arguments = [filled.get(i, value) for i, value in enumerate(given)]
+            return form(*arguments, z_loss=1e-2, label_smoothing=0.1, **kw)[0]
+
+        at = tuple(jnp.asarray(given[i]) for i in moved)
+        return jax.jvp(loss, at, along)
+
+    got = change(losses.cross_entropy_chunked, chunk=2)
+    jax.tree.map(assert_near, got, change(losses.cross_entropy_plain))
+
+
 def products(f, *args):
     """Counts the matrix products of the optimised program and lists the largest arrays' sizes."""
     text = jax.jit(f).lower(*args).compile().as_text()

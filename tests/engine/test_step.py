@@ -11,9 +11,11 @@ from jaxlt.engine.aot import abstract_state
 from jaxlt.engine.losses import LossConfig
 from jaxlt.engine.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig
-from jaxlt.engine.step import build, mesh_context
+from jaxlt.engine.step import batch_loss, build, mesh_context
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
+from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.site import plug
 from tests.conftest import (
     hyper,
     make_batch,
@@ -273,3 +275,25 @@ def test_float16_doubles_its_scale_after_many_good_steps(half):
     nearly = state.loss_scale.replace(good_steps=put(jnp.int32(1999)), scale=put(jnp.float32(64)))
     state, _ = half.train(state.replace(loss_scale=nearly), batch, hyper())
     assert float(state.loss_scale.scale) == 128 and int(state.loss_scale.good_steps) == 0
+
+
+@pytest.mark.slow
+def test_the_training_loss_is_differentiated_forward():
+    """Of scanned and recomputed layers with modules, its logits in chunks: along any direction."""
+    plugs = (plug(Bottleneck, "lang", key="source", routes=3),)
+    model = make_config(encoder_layers=1, decoder_layers=0, plugs=plugs, remat="full")
+    spec = make_spec(model, loss=LossConfig(chunk_bytes=4000))
+    flat, batch = random_params(model), make_mlm_batch()
+    along = {n: np.cos(np.arange(v.size)).reshape(v.shape).astype(v.dtype) for n, v in flat.items()}
+    loss = lambda params: batch_loss(spec, params, batch, None)[0]  # noqa: E731
+
+    @jax.jit
+    def every_way(params, changes):
+        value, linear = jax.linearize(loss, params)
+        forward = jax.jvp(loss, (params,), (changes,))
+        again, slopes = jax.value_and_grad(loss)(params)
+        backward = sum(jnp.vdot(slopes[n], d) for n, d in changes.items())
+        return (value, linear(changes)), forward, (again, backward)
+
+    for found in (ways := every_way(flat, along)):
+        np.testing.assert_allclose(found, ways[-1], rtol=1e-4)

@@ -65,3 +65,29 @@ def test_a_batch_of_weights_by_vmap():
     np.testing.assert_allclose(
         jax.vmap(jax.grad(loss))(two), jax.vmap(jax.grad(plain))(two), rtol=1e-5
     )
+
+
+def test_it_is_differentiated_forward_and_again():
+    """By rows and weight, forward, linearised, forward over backward, and by either alone."""
+    x, w, g = arguments()
+    loss = lambda product: lambda x, w: jnp.square(jnp.tanh(product(x, w)) * g).sum()  # noqa: E731
+    mine, plain = loss(weight_product), loss(jnp.matmul)
+    given, changes = (x, w), (jnp.cos(x), jnp.sin(w))
+
+    def everything(f):
+        value, change = jax.jvp(f, given, changes)
+        again, linear = jax.linearize(f, *given)
+        slope = lambda *a: jax.grad(f, (0, 1))(*a)  # noqa: E731
+        rows = jax.jvp(lambda x: f(x, w), given[:1], changes[:1])[1]
+        weight = jax.jvp(lambda w: f(x, w), given[1:], changes[1:])[1]
+        return value, change, again, linear(*changes), rows, weight, jax.jvp(slope, given, changes)
+
+    for found, wanted in zip(*(jax.tree.leaves(everything(f)) for f in (mine, plain)), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=2e-5, atol=1e-5)
+
+
+def test_each_of_many_directions_at_once():
+    x, w, _ = arguments()
+    along = lambda d: jax.jvp(lambda w: weight_product(x, w), (w,), (d,))[1]  # noqa: E731
+    many = jnp.stack([w, jnp.sin(w)])
+    np.testing.assert_allclose(jax.vmap(along)(many), x @ many[:, None], rtol=1e-5, atol=1e-5)
