@@ -36,7 +36,12 @@ def arguments(workdir, task, *more):
     ("task", "metric", "more"),
     [
         ("tagging", "accuracy", ("--gin.EPOCHS=10",)),
-        ("parsing", "las", ("--gin.EPOCHS=20", "--gin.ARC_DIM=100", "--gin.LABEL_DIM=50")),
+        pytest.param(
+            *("parsing", "las", ("--gin.EPOCHS=20", "--gin.ARC_DIM=100", "--gin.LABEL_DIM=50")),
+            marks=pytest.mark.nightly(
+                "tests/end_to_end/test_heads.py::test_a_recipe_trains_and_is_evaluated"
+            ),
+        ),
     ],
 )
 def test_it_learns_a_made_language(shell, command, tmp_path, task, metric, more):
@@ -90,6 +95,9 @@ def whole(shell, tmp_path_factory):
     return folder
 
 
+@pytest.mark.nightly(
+    "tests/end_to_end/test_heads.py::test_a_run_goes_on_with_its_bits_and_its_names"
+)
 def test_it_goes_on_exactly(shell, whole, tmp_path):
     for steps in (5, 12):
         argv = arguments(tmp_path, "parsing", *FEW, f"--gin.TRAIN_STEPS={steps}")
@@ -98,6 +106,7 @@ def test_it_goes_on_exactly(shell, whole, tmp_path):
     assert_identical(whole / "checkpoints" / "12", tmp_path / "checkpoints" / "12")
 
 
+@pytest.mark.nightly("tests/engine/test_step_heads.py::test_eight_devices_are_as_one")
 def test_devices_share_it(shell, whole, tmp_path):
     mesh = [f"--gin.MeshConfig.{axis}=2" for axis in ("data", "fsdp", "tensor")]
     argv = arguments(tmp_path, "parsing", *FEW, "--gin.TRAIN_STEPS=12", *mesh)

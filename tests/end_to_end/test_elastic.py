@@ -22,7 +22,9 @@ from jaxlt.errors import LOST, SAVED
 from tests.end_to_end.conftest import last_step, told
 from tests.end_to_end.test_hosts import free_address
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.nightly(
+    "tests/end_to_end/test_hosts.py::test_a_host_that_is_killed_ends_the_other_which_goes_on_alone"
+)
 
 STEPS, KILLS = 60, 10  # as in elastic_host, which imports JAX with a device of its own
 

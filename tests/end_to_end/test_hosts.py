@@ -55,7 +55,18 @@ def alone(shell, tmp_path_factory):
     return workdir
 
 
-@pytest.mark.parametrize("mesh", MESHES)
+@pytest.mark.parametrize(
+    "mesh",
+    [
+        "data",
+        pytest.param(
+            "fsdp-tensor",
+            marks=pytest.mark.nightly(
+                "tests/engine/test_step.py::test_eight_devices_give_the_losses_of_one"
+            ),
+        ),
+    ],
+)
 def test_two_processes_train_as_one_device(shell, alone, tmp_path, mesh):
     processes = start_two(shell, tmp_path, *QUIET, *MESHES[mesh])
     said = [p.communicate(timeout=200) for p in processes]

@@ -29,6 +29,7 @@ def whole(shell, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.nightly("tests/end_to_end/test_kill.py::test_killed_three_times_at_random_steps")
 def test_the_same_seed_gives_the_same_bits(shell, whole, tmp_path):
     assert shell.run(shell.arguments(tmp_path, *LONG))[0] == 0
     assert_identical(tmp_path / "checkpoints" / str(STEPS), whole / "checkpoints" / str(STEPS))
