@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--task",
         metavar="A,B",
         help=f"what is filled in, of {', '.join(TASKS)} (what the run was trained for; of text "
-        "where the model writes text, generate)",
+        "where that is nothing or several, generate)",
     )
     group.add_argument("--column", metavar="NAME", help="of the answers in a table (the task's)")
     group.add_argument(
@@ -171,12 +171,14 @@ def tasks_of(run: "RunConfig", name: str, args: argparse.Namespace) -> tuple[str
                     f"--task={task} is nothing that {name} has a place for: give some of "
                     f"{', '.join(can)}.{nearest(task, can)}"
                 )
-    elif name == "text" and not run.model.heads:
-        tasks = ("translate" if args.target else "generate",)
+    elif name == "text" and args.target:
+        tasks = ("translate",)
     else:
         kinds = [str(task.kind) for task in run.data.tasks] or [str(run.data.objective)]
         found = (_TASK_OF.get(kind.removeprefix("synthetic_"), "generate") for kind in kinds)
         tasks = tuple(dict.fromkeys(task for task in found if task in can))
+        if name == "text" and not run.model.heads and (len(tasks) != 1 or "translate" in tasks):
+            tasks = ("generate",)  # lines may say themselves what is asked: `pos: a dog`
         if len(tasks) != 1:
             raise UserError(
                 f"What is to be filled in? Give --task, some of {', '.join(can)}: the run was "

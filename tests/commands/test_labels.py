@@ -37,6 +37,10 @@ def test_running_text_is_asked_what_heads_answer():
     assert infer.tasks_of(run_of(files=("heads/topics.gin",)), "text", asked) == ("classify",)
     with pytest.raises(UserError, match="some of classify, translate, generate, tag, parse, entit"):
         infer.tasks_of(run_of(files=("heads/pairs.gin",)), "text", asked)
+    for kind, task in (("tagging", "tag"), ("topics", "classify"), ("pairs", "generate")):
+        given = ["TEXT='texts'", "WORKDIR='w'", "INIT_FROM=None", f"KIND='{kind}'"]
+        files = ["models/tiny.gin", "runs/finetune.gin", "data/tasks.gin"]
+        assert infer.tasks_of(config.load(files, given), "text", asked) == (task,)
 
 
 @pytest.mark.parametrize(
