@@ -7,7 +7,6 @@ for, so that `jaxlt --help` needs neither jax nor TensorFlow. Verbs over gin fin
 
 import argparse
 import importlib
-import os
 import sys
 import textwrap
 import traceback
@@ -47,11 +46,6 @@ VERBS = {
         "jaxlt.commands.modules", False, "keep modules in a library; list, save and merge them"
     ),
     "demo": Verb("jaxlt.commands.demo", False, "learn a few small languages in minutes on a CPU"),
-}
-QUIET = {
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    "GRPC_VERBOSITY": "ERROR",
-    "ABSL_MIN_LOG_LEVEL": "2",
 }
 
 
@@ -252,8 +246,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     0: done; 2: what the user can mend; 75 and 69 (`jaxlt.errors`): start the same command again.
     On several hosts an error ends the process here, and the others with it.
     """
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
     argv = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in argv
     if debug and argv[0] == "--debug":

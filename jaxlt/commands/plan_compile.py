@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jaxlt
-from jaxlt.commands.main import QUIET
+from jaxlt import QUIET
 from jaxlt.errors import UserError
 
 if TYPE_CHECKING:

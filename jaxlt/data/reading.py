@@ -188,9 +188,11 @@ def remarks(
     lines = []
     infos = mixture.info()
     heard = {end for i in infos for end in i.languages}
-    for name in mixture.languages:
-        if name not in heard:
-            lines.append(f"{name} has an id but no data in this mixture: nothing of it is learnt.")
+    if silent := [name for name in mixture.languages if name not in heard]:
+        have, them = ("have ids", "them") if len(silent) > 1 else ("has an id", "it")
+        lines.append(
+            f"{', '.join(silent)} {have} but no data in this mixture: nothing of {them} is learnt."
+        )
     if often := _often(infos, mixture, steps):
         lines.append(often)
     share = np.mean([padding(mixture.rows(s, 0, mixture.batch_size)) for s in range(4)])

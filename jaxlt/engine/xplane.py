@@ -14,8 +14,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from jax.profiler import ProfileData
-
 from jaxlt.engine.hlo_costs import source_named
 
 _DEVICE = re.compile(r"/device:(GPU|TPU):\d+")
@@ -74,6 +72,8 @@ class Event(NamedTuple):
 
 def read_trace(path: str) -> TraceCosts:
     """path: of an '.xplane.pb' file."""
+    from jax.profiler import ProfileData  # a fifth of a second to import, and nearly no run traces
+
     with open(path, "rb") as file:
         content = file.read()
     lines = device_lines(ProfileData.from_serialized_xspace(content))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import sys
 import types
 
@@ -368,3 +369,23 @@ def test_errors_of_formats(task_flags, tmp_path, capsys, name, content, more, me
     path.write_text(content)
     assert cli.main(asked(task_flags, path, *more)) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+LOAD = """
+import sys, time, jax, flax.linen, orbax.checkpoint
+bare = time.process_time()
+import jaxlt
+model = jaxlt.load(sys.argv[1])
+model._asker, model._heads  # what answers are asked by
+heavy = ("tensorflow", "seqio", "pyarrow", "tensorboardX")
+print([name for name in heavy if name in sys.modules], time.process_time() / bare)
+"""
+
+
+def test_a_model_is_loaded_without_tensorflow_or_seqio(tiny_run):
+    """And quietly, in less than four times what importing jax, flax and orbax takes."""
+    asked = [sys.executable, "-c", LOAD, str(tiny_run)]
+    out = subprocess.run(asked, capture_output=True, text=True)
+    assert (out.returncode, out.stderr) == (0, "")
+    heavy, _, times = out.stdout.rpartition(" ")
+    assert heavy == "[]" and float(times) < 4
