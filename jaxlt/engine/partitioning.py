@@ -6,7 +6,7 @@ Parameters name their axes logically ('embed', 'mlp', ...); rules map those name
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -85,11 +85,16 @@ def _in_stages(grid: np.ndarray) -> bool:
 
 
 def manual_layers(
-    collectives: str, mesh: Mesh, specs: Mapping[str, PartitionSpec], why_not: str | None
+    collectives: str,
+    mesh: Mesh,
+    specs: Mapping[str, PartitionSpec],
+    banks: Iterable[str],
+    why_not: str | None,
 ) -> Manual | None:
     """How a step's layers are run by hand, or None where the compiler is to do it.
 
-    specs: by flat name, of every parameter. why_not: what about the model rules it out.
+    specs: by flat name, of every parameter. banks: the names of those that have slots. why_not:
+    what about the model rules it out.
     """
     if collectives == "compiler":
         return None
@@ -113,7 +118,8 @@ def manual_layers(
     # an all-reduce.
     coords = [getattr(d, "coords", None) or (0,) for d in mesh.devices.flat]
     flat = sum(len(set(along)) > 1 for along in zip(*coords, strict=True)) == 2
-    return Manual("fsdp", BATCH_AXES, inside, whole if flat else staged, staged)
+    gathers = whole if flat else staged
+    return Manual("fsdp", BATCH_AXES, inside, gathers, staged, frozenset(banks))
 
 
 def batch_shards(mesh: Mesh) -> int:

@@ -24,7 +24,7 @@ from jax.sharding import NamedSharding
 from jaxlt.engine.adafactor import UNUSED, Axes
 from jaxlt.engine.optimizers import Optimizer, OptimizerConfig, decayed_names, make_optimizer
 from jaxlt.models.config import ModelConfig
-from jaxlt.modules.routing import FIELDS, Ids, Route
+from jaxlt.modules.routing import FIELDS, Ids, Slice
 from jaxlt.modules.site import owner
 
 Array = jax.Array
@@ -108,16 +108,23 @@ def banks_of(
     )
 
 
+class Cut(NamedTuple):
+    """A bank that has been cut down to some of its slots, int32 [A]: those of Slots.chosen."""
+
+    bank: Bank
+    slots: Array
+
+
 def slots_of_batch(
     banks: tuple[Bank, ...], ids: Ids, tokens: Array, languages: int | None
-) -> tuple[dict[str, Slots], dict[str, Array]]:
-    """Finds the slots that a batch goes through: ({bank name: Slots}, {key: active slots}).
+) -> tuple[dict[str, Slots], tuple[Cut, ...]]:
+    """Finds the slots that a batch goes through: ({bank name: Slots}, the banks to be cut down).
 
     tokens [B, S]: where they are 0, a route by token counts for nothing. languages: more slots than
-    these no batch has. The active slots are what `Route.active` wants, where a bank is cut down.
+    these no batch has.
     """
     found: dict[str, Slots] = {}
-    cut: dict[str, Array] = {}
+    cuts: list[Cut] = []
     for bank in banks:
         index = ids[bank.key].index
         counts = tokens > 0 if index.shape == tokens.shape else True
@@ -127,17 +134,22 @@ def slots_of_batch(
         if bank.spread or index.ndim > 1 or most >= bank.size:
             found[bank.name] = Slots(None, hit)
             continue
-        beyond = max(b.size for b in banks if b.key == bank.key)
-        active = jnp.nonzero(hit, size=most, fill_value=beyond)[0].astype(jnp.int32)
+        active = jnp.nonzero(hit, size=most, fill_value=bank.size)[0].astype(jnp.int32)
         found[bank.name] = Slots(active, hit)
-        cut[bank.key] = active
-    return found, cut
+        cuts.append(Cut(bank, active))
+    return found, tuple(cuts)
 
 
-def cut_down(ids: Ids, active: Mapping[str, Array]) -> Ids:
-    """Tells the routes which slots their banks have been cut down to."""
-    routes: dict[str, Route] = {key: ids[key].replace(active=a) for key, a in active.items()}
-    return ids.replace(routes={**ids.routes, **routes})
+def cut_down(params: Flat, ids: Ids, cuts: tuple[Cut, ...]) -> tuple[dict[str, Any], Ids]:
+    """Tells leaves and routes of the slots that their banks have been cut down to.
+
+    Returns (params, ids): each leaf of such a bank is a Slice, whose slots its route lists.
+    """
+    out = dict(params)
+    for bank, slots in cuts:
+        out |= {name: Slice(params[name], bank.name) for name in bank.axes}
+        ids = ids.with_route(bank.key, ids[bank.key].with_part(bank.name, slots))
+    return out, ids
 
 
 def _take(array: Array, place: int, slots: Slots) -> Array:

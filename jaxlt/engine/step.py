@@ -22,7 +22,7 @@ from jaxlt.engine.compilation import Option
 from jaxlt.engine.losses import LossConfig, by_language, cross_entropy, normalizer
 from jaxlt.engine.optimizers import OptimizerConfig, global_norm
 from jaxlt.engine.partitioning import Rules, batch_parts, batch_shards, manual_layers, spec_for
-from jaxlt.engine.routes import RoutedOptimizer, Slots, banks_of, cut_down, slots_of_batch
+from jaxlt.engine.routes import Cut, RoutedOptimizer, Slots, banks_of, cut_down, slots_of_batch
 from jaxlt.engine.schedules import learning_rate
 from jaxlt.engine.shared_loss import cross_entropy_shared
 from jaxlt.engine.state import (
@@ -128,17 +128,17 @@ def batch_loss(
     params: Flat,
     batch: Batch,
     dropout_key: jax.Array | None,
-    active: Mapping[str, jax.Array] | None = None,
+    cuts: tuple[Cut, ...] = (),
 ) -> tuple[jax.Array, Metrics]:
     """Summed, not yet normalised loss of a batch, and its sums for reporting.
 
-    active: by key, the slots that banks among `params` have been cut down to.
+    cuts: the banks among `params` that have been cut down to some of their slots.
     """
     model: Any = model_of(spec.model)
     drops = spec.model.dropout or any(head.dropout for head in spec.model.heads)
     ctx = make_context(batch, dropout_key if drops else None)
-    ctx = ctx.replace(ids=cut_down(ctx.ids, active or {}))
-    variables = unflatten(applied(params, spec.model.deltas, dropout_key))
+    params, ids = cut_down(applied(params, spec.model.deltas, dropout_key), ctx.ids, cuts)
+    ctx, variables = ctx.replace(ids=ids), unflatten(params)
     if spec.model.heads:
         outputs = model.apply(variables, batch, ctx, method="outputs")
         return heads_loss(spec.model.heads, outputs, batch)
@@ -186,8 +186,10 @@ def manual_of(spec: StepSpec) -> Manual | None:
         why_not = "it takes T5Config.scan_layers and a T5Config.remat other than 'none'"
     elif any("fsdp" in (axes or ()) for name, axes in spec.rules if name in ("layers", "routes")):
         why_not = "MeshConfig.rules shares layers or routes out over fsdp"
-    specs = {n: s.spec for n, s in layout_of(spec).shardings.items()}
-    return manual_layers(spec.collectives, spec.mesh, specs, why_not)
+    layout = layout_of(spec)
+    specs = {n: s.spec for n, s in layout.shardings.items()}
+    banks = [n for n, leaf in layout.leaves.items() if "routes" in leaf.axes]
+    return manual_layers(spec.collectives, spec.mesh, specs, banks, why_not)
 
 
 def _microbatches(batch: Batch, count: int) -> Batch:
@@ -208,7 +210,7 @@ def _gradients(
     trainable: Flat,
     frozen: Flat,
     batch: Batch,
-    active: Mapping[str, jax.Array],
+    cuts: tuple[Cut, ...],
     key: jax.Array,
     scale: jax.Array,
 ) -> tuple[Flat, Metrics]:
@@ -224,7 +226,7 @@ def _gradients(
 
     def loss(params: Flat, part: Batch) -> tuple[jax.Array, Metrics]:
         with by_hand(manual):
-            total, sums = batch_loss(spec, {**frozen, **params}, part, key, active)
+            total, sums = batch_loss(spec, {**frozen, **params}, part, key, cuts)
         report = {"loss_sum": total}
         report |= {k: sums[k] for k in ("nll_sum", "z_sum", "correct_sum", "weight_sum")}
         return total * (scale / divisor), report
@@ -284,11 +286,11 @@ def _train_step(
     key = jax.random.fold_in(jax.random.key(hyper.seed), state.step)
     scaled = state.loss_scale
     scale = jnp.float32(1.0) if scaled is None else scaled.scale
-    slots, active = slots_of_batch(
+    slots, cuts = slots_of_batch(
         optimizer.banks, routes_of(batch), batch[read_field(batch)], spec.languages
     )
     old, before = optimizer.take(state.trainable, state.optimizer, slots)
-    grads, sums = _gradients(spec, old, frozen, batch, active, key, scale)
+    grads, sums = _gradients(spec, old, frozen, batch, cuts, key, scale)
     if scaled is not None:
         grads = jax.tree.map(lambda g: g / scale, grads)
     penalty = None

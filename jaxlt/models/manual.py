@@ -8,7 +8,7 @@ gathered in the compute dtype, and their gradients leave by reduce-scatter in th
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
@@ -18,6 +18,10 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec
 
+from jaxlt.modules.routing import Bank, Route, Slice, values_of
+from jaxlt.modules.site import owner
+
+OWN = "own"  # the part of a bank that a device's rows go through
 SLOTS = "slots"  # what was exchanged, for policies of what to keep for the backward pass
 TILE = 8  # rows of a TPU's tiles
 Groups = tuple[tuple[int, ...], ...] | None  # of positions along an axis; None: all of them
@@ -30,7 +34,7 @@ class Manual:
     axis: the mesh axis that weights are shared over. batch: the axes that rows are split over, this
     one included. specs: by flat name ('params/encoder/layers/mlp/wo/kernel'), how the weight lies
     on the mesh. gathers, scatters: the groups of devices along `axis` that exchange, stage by
-    stage; a gather goes through its stages backwards.
+    stage; a gather goes through its stages backwards. banks: the names of weights that have slots.
     """
 
     axis: str
@@ -38,6 +42,7 @@ class Manual:
     specs: Mapping[str, PartitionSpec]
     gathers: tuple[Groups, ...] = (None,)
     scatters: tuple[Groups, ...] = (None,)
+    banks: frozenset[str] = frozenset()
 
 
 _MANUAL: ContextVar[Manual | None] = ContextVar("manual", default=None)
@@ -120,87 +125,92 @@ def run_by_hand(
     rest: tuple[Any, ...],
     specs: tuple[Any, ...],
     dtype: Any,
-    banks: Mapping[str, tuple[str | None, int]],
+    keys: Mapping[str, str | None],
 ) -> jax.Array:
     """run(weights, whole, x, *rest) over a device's own rows.
 
     weights: {kind: nested dict of stacked weights}, whose flat names are kind/prefix/...;
     whole(weights of one layer) -> the same, gathered. x: [B, T, D]. specs: of `rest`, as shard_map
     takes them, whose second is a Context. dtype: what matrices are gathered in; None: as they are
-    stored. banks: {plug: (its key, its slots)}; of their weights a device gathers the slots that
-    its rows go through.
+    stored. keys: of each plug whose weights are banks, the route that picks among their slots; of
+    those a device gathers the slots that its rows go through.
     """
 
     def named(tree: Any, make: Callable[[str, Any], Any]) -> Any:
         return {
             kind: jax.tree_util.tree_map_with_path(
-                lambda path, leaf, kind=kind: make(_name(kind, prefix, path), leaf), part
+                lambda path, leaf, kind=kind: make(_name(kind, prefix, path), leaf),
+                part,
+                is_leaf=_is_slice,
             )
             for kind, part in tree.items()
         }
 
-    def whole(chosen: Mapping[str, Slots], layer: Any) -> Any:
-        def one(name: str, leaf: jax.Array) -> jax.Array:
-            spec = manual.specs[name]
+    def whole(wanted: Mapping[str, Wanted], layer: Any) -> Any:
+        def one(name: str, bank: Bank) -> Bank:
+            spec, leaf = manual.specs[name], values_of(bank)
             if manual.axis not in spec:
-                return leaf
+                return bank
             # Kernels, and banks of matrices, are cast before anything is done with them.
             cast = name.endswith("/kernel") or (name.startswith("modules/") and leaf.ndim > 2)
             if dtype is not None and cast and leaf.dtype == jnp.float32:
                 leaf = leaf.astype(dtype)
             dim = spec.index(manual.axis) - 1  # a layer has one axis less
-            plug = name.split("/")[-2]
-            if name.startswith("modules/") and plug in chosen and len(leaf) == chosen[plug].size:
-                return exchanged(leaf, dim, chosen[plug].wanted, manual)
-            return gathered(leaf, dim, manual)
+            mine = wanted.get(keys.get(owner(name) or "") or "") if name in manual.banks else None
+            if mine is not None and mine.slots.shape[1] < len(leaf):
+                places = mine.within(bank)
+                return Slice(exchanged(leaf, dim, places, manual), OWN)
+            leaf = gathered(leaf, dim, manual)
+            return bank.replace(values=leaf) if isinstance(bank, Slice) else leaf
 
         return named(layer, one)
 
     def local(weights: Any, x: jax.Array, bias: Any, ctx: Any, *more: Any) -> jax.Array:
-        ctx, chosen = own_slots(ctx, len(x), banks, manual)
-        return run(weights, functools.partial(whole, chosen), x, bias, ctx, *more)
+        ctx, wanted = own_slots(ctx, len(x), {key for key in keys.values() if key}, manual)
+        return run(weights, functools.partial(whole, wanted), x, bias, ctx, *more)
+
+    def laid(name: str, bank: Bank) -> Any:
+        spec = manual.specs[name]
+        return bank.replace(values=spec) if isinstance(bank, Slice) else spec
 
     rows = PartitionSpec(manual.batch)
     return jax.shard_map(
         local,
-        in_specs=(named(weights, lambda name, _: manual.specs[name]), rows, *specs),
+        in_specs=(named(weights, laid), rows, *specs),
         out_specs=rows,
         check_vma=False,
     )(weights, x, *rest)
 
 
-class Slots(NamedTuple):
-    """Which slots of a bank are wanted where."""
+class Wanted(NamedTuple):
+    """The slots of banks that the devices' rows go through."""
 
-    wanted: jax.Array  # int32 [devices, A], their places in the bank
-    size: int  # of the bank: all its slots, or those that the step has cut it down to
+    slots: jax.Array  # int32 [devices, A], filled up with numbers beyond every bank
+    parts: Mapping[str, jax.Array]  # of the route
+
+    def within(self, bank: Bank) -> jax.Array:
+        """The places of the slots in a bank as it stands, [devices, A]."""
+        return Route(self.slots, parts=self.parts).within(bank)
 
 
 def own_slots(
-    ctx: Any, rows: int, banks: Mapping[str, tuple[str | None, int]], manual: Manual
-) -> tuple[Any, dict[str, Slots]]:
-    """Cuts the routes of a device's rows down to the slots that these go through.
+    ctx: Any, rows: int, keys: Iterable[str], manual: Manual
+) -> tuple[Any, dict[str, Wanted]]:
+    """Finds the slots that a device's rows go through, by those of `keys` that route whole rows.
 
-    Returns (the Context with them, {plug: what everybody wants}) for the plugs of `banks` that are
-    routed by row, over more slots than a device has rows.
+    Returns (the Context, whose routes list the device's OWN slots as a part of banks, {key: what
+    everybody wants}).
     """
-    chosen: dict[str, Slots] = {}
-    for key in {key for key, _ in banks.values() if key}:
+    found: dict[str, Wanted] = {}
+    for key in keys:
         route = ctx.ids.routes.get(key)
         if route is None or route.index.ndim != 1 or route.weights is not None:
             continue
-        slots = {plug: count for plug, (own, count) in banks.items() if own == key}
-        sizes = {p: n if route.active is None else len(route.active) for p, n in slots.items()}
-        if rows >= min(sizes.values()):
-            continue
-        beyond = max(slots.values())  # fills up: no row goes through it
-        active = jnp.unique(route.index, size=rows, fill_value=beyond)
-        wanted = gather(active[None], 0, manual)
-        if route.active is not None:
-            wanted = jnp.searchsorted(route.active, wanted).astype(jnp.int32)
-        ctx = ctx.replace(ids=ctx.ids.with_route(key, route.replace(active=active)))
-        chosen |= {plug: Slots(wanted, size) for plug, size in sizes.items()}
-    return ctx, chosen
+        beyond = jnp.iinfo(jnp.int32).max  # fills up: no row goes through it
+        own = jnp.unique(route.index, size=rows, fill_value=beyond)
+        found[key] = Wanted(gather(own[None], 0, manual), route.parts)
+        ctx = ctx.replace(ids=ctx.ids.with_route(key, route.with_part(OWN, own)))
+    return ctx, found
 
 
 def exchanged(bank: jax.Array, dim: int, slots: jax.Array, manual: Manual) -> jax.Array:
@@ -212,6 +222,10 @@ def exchanged(bank: jax.Array, dim: int, slots: jax.Array, manual: Manual) -> ja
     wanted = wanted.reshape(*slots.shape, *bank.shape[1:])
     own = jax.lax.all_to_all(wanted, manual.axis, 0, dim + 1, tiled=True)[0]
     return checkpoint_name(own, SLOTS)
+
+
+def _is_slice(leaf: Any) -> bool:
+    return isinstance(leaf, Slice)
 
 
 def _name(kind: str, prefix: str, path: tuple[Any, ...]) -> str:

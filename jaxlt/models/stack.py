@@ -257,7 +257,7 @@ class Stack(nn.Module):
             (*specs, cross if cross is None else cross.specs(rows)),
             # Plugs that work on a weight itself do so in its own precision.
             None if any(changes_kernels(plug) for plug in cfg.plugs) else cfg.compute_dtype,
-            {plug.name: (plug.key, plug.routes) for plug in cfg.plugs if plug.routes > 1},
+            {plug.name: plug.key for plug in cfg.plugs if plug.routes > 1},
         )
 
 

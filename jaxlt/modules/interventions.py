@@ -12,7 +12,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxlt.errors import UserError, nearest
@@ -40,7 +39,7 @@ class Project(Method):
         mean = self.vector("mean", nn.initializers.zeros, width, "embed", ids)
         basis = self.parameter("basis", orthonormal, (width, self.rank), ("embed", None))
         inside = self.product(y - mean, basis, ids)
-        return mean + self.product(inside, jnp.swapaxes(basis, -1, -2), ids)
+        return mean + self.product(inside, basis, ids, transposed=True)
 
 
 class MeanShift(Method):

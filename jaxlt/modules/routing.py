@@ -16,6 +16,24 @@ from jax.sharding import PartitionSpec
 from jaxlt.errors import UserError
 
 
+class Slice(flax.struct.PyTreeNode):
+    """Some slots of a bank, in the bank's place: values [A, ...].
+
+    part: by which name a Route lists them.
+    """
+
+    values: Any
+    part: str = flax.struct.field(pytree_node=False)
+
+
+Bank = jax.Array | Slice
+
+
+def values_of(bank: Bank) -> jax.Array:
+    """Returns what a bank holds as it stands, all of it or the slots it has been cut down to."""
+    return bank.values if isinstance(bank, Slice) else bank
+
+
 class Route(flax.struct.PyTreeNode):
     """Slots of a bank for a batch.
 
@@ -23,19 +41,24 @@ class Route(flax.struct.PyTreeNode):
         [B] a slot a row; [B, T] a slot a token (packed rows); with `weights`, [B, N]: N slots a row
         whose outputs are added up with these weights.
     weights, float32: [B, N], or [L, B, N] with weights of its own for every layer; or None.
-    active, int32 [A]: where a step has cut its banks down to the slots that its batch uses, these
-        slots in rising order, the rest of the A filled with a number beyond every bank.
+    parts, {part: int32 [A]}: where banks have been cut down to the slots that the batch uses (each
+        is a `Slice` then), these slots in rising order, the rest of the A filled with a number
+        beyond every bank.
     """
 
     index: jax.Array
     weights: jax.Array | None = None
-    active: jax.Array | None = None
+    parts: Mapping[str, jax.Array] = flax.struct.field(default_factory=dict)
 
-    def in_bank(self, size: int, slots: int) -> jax.Array:
-        """Returns `index` into a bank that holds `size` of its `slots` slots."""
-        if self.active is None or size == slots:
+    def within(self, bank: Bank) -> jax.Array:
+        """Returns `index` into a bank as it stands."""
+        if not isinstance(bank, Slice):
             return self.index
-        return jnp.searchsorted(self.active, self.index).astype(jnp.int32)
+        return jnp.searchsorted(self.parts[bank.part], self.index).astype(jnp.int32)
+
+    def with_part(self, part: str, slots: jax.Array) -> "Route":
+        """Returns the same with the slots of one more part of banks."""
+        return self.replace(parts={**self.parts, part: slots})
 
     def at_layer(self, layer: jax.Array | int) -> "Route":
         """Returns the route as one layer sees it: weights [L, B, N] become that layer's [B, N]."""
@@ -46,11 +69,11 @@ class Route(flax.struct.PyTreeNode):
     def specs(self, rows: PartitionSpec) -> "Route":
         """How it lies where rows are split, in a Route's place; rows: the spec of [B, ...]."""
         whole, by_layer = PartitionSpec(), PartitionSpec(None, *rows)
-        weights, active = self.weights, self.active
+        weights = self.weights
         return self.replace(
             index=rows if self.index.ndim else whole,
             weights=weights if weights is None else rows if weights.ndim == 2 else by_layer,
-            active=active if active is None else whole,
+            parts=dict.fromkeys(self.parts, whole),
         )
 
     def spread(self) -> "Route":

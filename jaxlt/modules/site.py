@@ -21,7 +21,7 @@ from jaxlt.modules.boxed import boxed
 from jaxlt.modules.config import Plug
 from jaxlt.modules.config import plug as plug
 from jaxlt.modules.products import routed_matmul
-from jaxlt.modules.routing import ALL, Ids, Route, select
+from jaxlt.modules.routing import ALL, Bank, Ids, Route, select, values_of
 from jaxlt.modules.weight_product import weight_product
 
 SITES = (
@@ -64,10 +64,10 @@ class Method(nn.Module):
         init: Callable[..., jax.Array],
         shape: tuple[int, ...],
         axes: tuple[str | None, ...],
-    ) -> jax.Array:
+    ) -> Bank:
         """Makes (or reads) a weight as it is stored: [*shape], or [routes, *shape]; float32.
 
-        A bank may come back with fewer slots, where a step has cut it down to those it needs.
+        A bank may come back as a Slice, where a step has cut it down to the slots it needs.
         """
         if self.routes:
             shape, axes = (self.routes, *shape), ("routes", *axes)
@@ -87,8 +87,8 @@ class Method(nn.Module):
         """A weight, routed: `shape`, [B, *shape] or [B, T, *shape]; in the compute dtype."""
         bank = self.parameter(name, init, shape, axes)
         if self.routes:
-            bank = select(bank, self.slots(bank, ids))
-        return bank.astype(self.dtype)
+            return select(values_of(bank), self.slots(bank, ids)).astype(self.dtype)
+        return values_of(bank).astype(self.dtype)
 
     def vector(
         self,
@@ -114,12 +114,18 @@ class Method(nn.Module):
         """x [B, T, I] times a routed weight [I, features] -> [B, T, features]."""
         return self.product(x, self.parameter(name, init, (x.shape[-1], features), axes), ids)
 
-    def product(self, x: jax.Array, bank: jax.Array, ids: Ids | None) -> jax.Array:
-        """x [B, T, I] times a weight as it is stored, [I, O] or [R, I, O] -> [B, T, O]."""
-        bank = bank.astype(self.dtype)
+    def product(
+        self, x: jax.Array, bank: Bank, ids: Ids | None, transposed: bool = False
+    ) -> jax.Array:
+        """x [B, T, I] times a weight as it is stored, [I, O] or [R, I, O] -> [B, T, O].
+
+        transposed: the weight is [O, I] or [R, O, I].
+        """
+        weight = values_of(bank).astype(self.dtype)
+        weight = jnp.swapaxes(weight, -1, -2) if transposed else weight
         if not self.routes:
-            return weight_product(x, bank)
-        return routed_matmul(x, bank, self.slots(bank, ids), self.routing)
+            return weight_product(x, weight)
+        return routed_matmul(x, weight, self.slots(bank, ids), self.routing)
 
     def row_weight(
         self,
@@ -168,9 +174,9 @@ class Method(nn.Module):
         """
         raise TypeError(f"{cls.__name__} says it can be merged, and has no way to do it.")
 
-    def slots(self, bank: jax.Array, ids: Ids | None) -> jax.Array:
+    def slots(self, bank: Bank, ids: Ids | None) -> jax.Array:
         """Indices into a bank as it stands, [], [B] or [B, T]."""
-        return self.route(ids).in_bank(bank.shape[0], self.routes)
+        return self.route(ids).within(bank)
 
     def route(self, ids: Ids | None) -> Route:
         """Returns the route this method follows; a missing one is an error with what is there."""

@@ -13,7 +13,7 @@ from jaxlt.engine.compose import Composed
 from jaxlt.engine.decoding import stepped_logits
 from jaxlt.engine.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig
-from jaxlt.engine.step import build
+from jaxlt.engine.step import build, manual_of
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import describe, draw, unflatten
 from jaxlt.models.layers import make_context
@@ -39,6 +39,7 @@ from tests.conftest import (
     hyper,
     make_batch,
     make_config,
+    make_mlm_batch,
     make_spec,
     place_batch,
     place_state,
@@ -387,6 +388,41 @@ def test_eight_devices_equal_one(case, trained, mesh):
     if not case.routed or (mesh != "mixed" and not case.row.on_devices):
         pytest.skip("one mesh of all axes for every method, each axis alone for some")
     check_devices(case, trained, mesh)
+
+
+def by_hand(row, batch, **changes):
+    """Each device gathers the slots of its own rows: two of the three that the step has cut out."""
+    case = Case(row, routed=True)
+    config = dataclasses.replace(case.config, scan_layers=True, remat="full", **changes)
+    flat, mesh, found = random_params(config), MeshConfig(data=2, fsdp=2), []
+    for collectives in ("compiler", "hand"):
+        given = {"trainable": ("modules/.*",), "optimizer": OptimizerConfig("sgd")}
+        given |= {"languages": len(PRESENT), "collectives": collectives}
+        program = build(make_spec(config, mesh, **given))
+        assert (manual_of(program.spec) is None) == (collectives == "compiler")
+        state = place_state(program, flat)
+        state, metrics = program.train(state, place_batch(program, batch), hyper(0.01))
+        moved = {n: np.asarray(v) - flat[n] for n, v in state.trainable.items()}
+        found.append((float(metrics["loss"]), moved))
+    (loss, wanted), (other, moved) = found
+    np.testing.assert_allclose(other, loss, rtol=1e-6)
+    for name, value in wanted.items():
+        close(moved[name], value, name, 1e-4)
+
+
+QUICK = "ia3"  # its vectors are banks that are not shared out, and come whole
+
+
+def test_a_bank_by_hand_every_time():
+    (row,) = (row for row in METHODS if row.name == QUICK)
+    batch = make_mlm_batch(8) | {"language": BATCH["language"]}
+    by_hand(row, batch, decoder_layers=0, encoder_layers=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", METHODS, ids=lambda row: row.name)
+def test_by_hand_equals_the_compiler(row):
+    by_hand(row, BATCH)
 
 
 def check_devices(case, trained, mesh):
