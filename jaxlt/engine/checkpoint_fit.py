@@ -7,6 +7,7 @@ from jaxlt.engine.checkpoint_tree import Leaf, relaid, scanned_layers
 from jaxlt.errors import UserError
 from jaxlt.models import layout
 from jaxlt.modules.int8 import PARTS as INT8_PARTS
+from jaxlt.modules.site import owner
 
 Shape = tuple[int, ...]
 _HEADS = "num_heads * T5Config.head_dim"
@@ -84,8 +85,7 @@ def _strip(name: str) -> tuple[str, str]:
 
 
 def _explain_module(base: str) -> str:
-    plug = base.split("/")[-2] if "/" in base else base
-    return f"the settings, sites and routes of plug '{plug}' in T5Config.plugs"
+    return f"the settings, sites and routes of plug '{owner(base) or base}' in T5Config.plugs"
 
 
 def _explain_presence(part: str, base: str) -> str:

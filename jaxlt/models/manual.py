@@ -166,7 +166,8 @@ def run_by_hand(
         return named(layer, one)
 
     def local(weights: Any, x: jax.Array, bias: Any, ctx: Any, *more: Any) -> jax.Array:
-        ctx, wanted = own_slots(ctx, len(x), {key for key in keys.values() if key}, manual)
+        followed = sorted({key for key in keys.values() if key})  # alike on every host
+        ctx, wanted = own_slots(ctx, len(x), followed, manual)
         return run(weights, functools.partial(whole, wanted), x, bias, ctx, *more)
 
     def laid(name: str, bank: Bank) -> Any:

@@ -22,6 +22,7 @@ from jax.sharding import PartitionSpec as P
 from jaxlt.engine import checkpoint_store
 from jaxlt.engine.checkpoint import CheckpointConfig, Checkpoints
 from jaxlt.engine.checkpoint_base import CheckpointBase, is_checkpoint
+from jaxlt.engine.checkpoint_fit import explain
 from jaxlt.errors import UserError
 from jaxlt.models import layout
 
@@ -479,3 +480,10 @@ def test_a_kill_between_any_two_operations_of_a_save_loses_nothing(tmp_path):
             Checkpoints(tmp_path).restore(10, abstract(tree))
         (folder / "jaxlt.json").write_text(text)
     assert json.loads(text)["arrays"] == {"w": [[1000], "float32"]}
+
+
+def test_a_module_that_does_not_fit_names_its_plug():
+    for name in ("mlp_out/lang/down", "mlp_out/fused/member/down", "kv/seen/network/up"):
+        plug = name.split("/")[1]
+        said = explain(f"trainable/modules/encoder/layers/{name}", None, (2, 16, 4))
+        assert said == f"the settings, sites and routes of plug '{plug}' in T5Config.plugs"
