@@ -155,7 +155,7 @@ class Model:
             return self._heads.tags(sentences, routes, how)
 
         def form(words: Words) -> str:
-            return f"{self._prefix}: {text_forms.words_text(words)}"
+            return f"{self._prefix}: {text_forms.words_text(words, self._space)}"
 
         parts = self._asker.by_words(sentences, form, routes, how)
         return [
@@ -169,7 +169,7 @@ class Model:
         if self._heads:
             return self._heads.trees(sentences, routes, how)
         _check_free(how, "parse")
-        asked = [f"parse: {text_forms.words_text(words)}" for words in sentences]
+        asked = [f"parse: {text_forms.words_text(words, self._space)}" for words in sentences]
         written = self._asker.write(asked, routes, how, whole=False)
         for i, one in enumerate(written):
             if one.unfinished:
@@ -287,6 +287,11 @@ class Model:
                 "they answer (--task; tag, parse, entities, classify, pairs or answer in Python)."
             )
         return Asker(self.run, self.predictor, codec_of(self.run, self.vocabulary))
+
+    @functools.cached_property
+    def _space(self) -> str:
+        """What stood for a space within a word where the run was trained."""
+        return text_forms.space_of(self.run.data.rules)
 
     @functools.cached_property
     def _prefix(self) -> str:

@@ -27,6 +27,7 @@ def old(tmp_path):
     run = config.load(FILES, ["TEXT=texts", f"WORKDIR={tmp_path}"])
     text, count = re.subn(YOUNG, "", config.operative_config(run))
     assert count == 2  # the evaluation's, too
+    text = text.replace("DataConfig.held_out = None", "DataConfig.held_out = 0.01")
     (tmp_path / "config.gin").write_text(text)
     return tmp_path
 
@@ -40,11 +41,12 @@ def test_a_new_run_reads_by_the_latest_rules(tmp_path):
 def test_a_run_without_a_revision_keeps_its_first_and_may_be_resumed(old):
     run = load_run(arguments(f"WORKDIR={old}"))
     assert run.data.revision == run.eval_data.revision == 1
+    assert run.data.held_out == 0.01
     text = config.operative_config(run)
     with Workdir.open(old, text, "new", harmless=HARMLESS, younger=recorded.younger) as workdir:
         assert workdir.changed == {}
     assert "\nDataConfig.revision = 1\n" in (old / "config.gin").read_text()
-    assert load_run(arguments(f"WORKDIR={old}")).data.revision == 1  # and once more
+    assert load_run(arguments(f"WORKDIR={old}")) == run  # and once more
 
 
 def test_another_revision_is_another_config(old):

@@ -35,7 +35,15 @@ class Score(NamedTuple):
     bytes: int
     nll: float
     accuracy: float
-    bpb: float  # bits per byte; nan where the data has no bytes
+    bpb: float  # bits per byte; nan where the targets are no text
+    error: float = math.nan  # its standard error
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Where bits per byte lie with 95% confidence; None where too few rows say it."""
+        if not math.isfinite(self.error):
+            return None
+        return self.bpb - 1.96 * self.error, self.bpb + 1.96 * self.error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -170,10 +178,14 @@ def evaluate(predictor: "Predictor", source: "EvaluationBatches") -> list[Score]
         return each
     whole = _score("all", {k: v.sum() for k, v in sums.items()})
     means = [float(np.mean([getattr(s, m) for s in each])) for m in ("nll", "accuracy", "bpb")]
-    return [*each, whole, Score("mean", whole.rows, whole.tokens, whole.bytes, *means)]
+    error = float(np.sqrt(np.sum([s.error**2 for s in each]))) / len(each)
+    mean = Score("mean", whole.rows, whole.tokens, whole.bytes, *means)
+    return [*each, whole, mean._replace(error=error)]
 
 
 def _score(language: str, sums: dict[str, Any]) -> Score:
+    from jaxlt.engine.evaluator import bpb_error
+
     tokens, size = float(sums["row_weight"]), float(sums["target_bytes"])
     return Score(
         language,
@@ -183,6 +195,7 @@ def _score(language: str, sums: dict[str, Any]) -> Score:
         float(sums["row_nll"] / max(tokens, 1.0)),
         float(sums["row_correct"] / max(tokens, 1.0)),
         float(sums["row_nll"] / math.log(2) / size) if size else math.nan,
+        bpb_error(sums) if size else math.nan,
     )
 
 
@@ -228,10 +241,11 @@ def as_rows(
         for metric, n in counts.items():
             if n:
                 n = languages if score.language == "mean" else n
-                value = getattr(score, metric)
-                out.append(
-                    common | {"language": score.language, "metric": metric, "value": value, "n": n}
-                )
+                row = {"language": score.language, "metric": metric, "n": n}
+                row["value"] = getattr(score, metric)
+                if metric == "bpb" and score.interval:
+                    row["interval"] = list(score.interval)
+                out.append(common | row)
     for metric in ("nll", "accuracy", "bpb"):
         for name, mean in _means(scores, metric, groups).items():
             row = {"language": name, "metric": metric, "value": mean.value, "n": mean.n}
@@ -267,6 +281,8 @@ def show(
     def line(name: str, score: Score, counts: bool = True, bold: bool = False) -> None:
         numbers = [f"{n:,}" for n in (score.rows, score.tokens, score.bytes)]
         bpb = "-" if math.isnan(score.bpb) else f"{score.bpb:.4f}"
+        if score.interval:
+            bpb += f" ± {score.interval[1] - score.bpb:.4f}"
         cells = [*(numbers if counts else [""] * 3), f"{score.nll:.4f}", f"{score.accuracy:.1%}"]
         table.add_row(Text(name), *cells, bpb, style="bold" if bold else "")
 

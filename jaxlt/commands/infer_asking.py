@@ -268,5 +268,5 @@ def codec_of(run: "RunConfig", vocabulary: "Vocabulary") -> "Codec":
     if run.data.objective != "span_corruption":
         return PlainText(vocabulary)
     window = build_objective(run.data, vocabulary).window
-    trained_on = span_counts(window, run.data.noise_density, run.data.mean_span)[1]
+    trained_on = span_counts(window, run.data.noise_density, run.data.span)[1]
     return SentinelText(vocabulary, max(trained_on, 10))

@@ -13,8 +13,9 @@ from typing import Any
 
 from jaxlt.config.build import TABLE, load_object
 
-_FIRST: dict[str, Any] = {"DataConfig.revision": 1}  # where a config.gin says nothing of these
-_REVISION = "DataConfig.revision"
+_REVISION, _MADE = "DataConfig.revision", "FactoryConfig.revision"
+# Where a config.gin says nothing of these.
+_FIRST: dict[str, Any] = {_REVISION: 1, _MADE: 1, "DataConfig.held_out": 0.01}
 
 
 def behind(folder: str) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def behind(folder: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     said = _said(path.read_text(encoding="utf-8"), _REVISION)
-    return _FIRST if said is None else {_REVISION: int(said)}
+    return _FIRST if said in (None, "1") else {_REVISION: int(said), _MADE: int(said)}
 
 
 def _said(text: str, name: str) -> str | None:

@@ -11,9 +11,10 @@ import numpy as np
 from jaxlt.data import files, revisions, sources, splits, task_config, translation
 from jaxlt.data.labelling import Long
 from jaxlt.data.marked import shape_of
+from jaxlt.data.objectives import fitting_span
 from jaxlt.data.readers.problems import Bad
-from jaxlt.data.splits import Split
-from jaxlt.data.task_config import TaskConfig
+from jaxlt.data.splits import Shares
+from jaxlt.data.task_config import TRANSLATING, TaskConfig
 from jaxlt.data.text_settings import AS_IT_IS, TextConfig
 from jaxlt.data.transfer import TransferConfig
 from jaxlt.data.vocabularies import Sentinels, VocabularyConfig, vocabulary_config
@@ -55,7 +56,8 @@ class DataConfig:
     seqio.CacheDatasetPlaceholder() after its tokenize.
 
     Held-out documents are drawn by `split_seed`, and what was first drawn for a file is kept: other
-    shares or another seed are refused as long as it is remembered in the cache folder.
+    shares or another seed are refused as long as it is remembered in the cache folder. Without
+    `held_out` 1% of a language is for validation, of little text more: what makes 50 kB, up to 5%.
 
     `mixing` decides the languages' shares of rows where `rates` does not say them: 'temperature'
     (n^alpha of their tokens), 'equal', or 'unimax' (equal, but nobody beyond `max_epochs` of its
@@ -74,7 +76,7 @@ class DataConfig:
     shuffle: bool = True
     objective: ObjectiveName = "span_corruption"
     noise_density: float = 0.15  # of prefix_lm: the share that is asked for
-    mean_span: float = 3.0  # mT5 3, ByT5 20
+    mean_span: float = 3.0  # mT5 3, ByT5 20; shorter where rows are, so that they have a few spans
     modes: bool = True  # ul2: each row starts with its kind, as text: [NLU], [NLG], [S2S]
     tag: str = "<2{target}> "  # translation: before the inputs; '' for none
     both_directions: bool = True  # translation: every file serves for both
@@ -88,7 +90,7 @@ class DataConfig:
     max_epochs: float = 4.0
     unimax_steps: int | None = None
     rates: tuple[tuple[str, float], ...] = ()
-    held_out: float = 0.01  # share of documents that are the validation split
+    held_out: float | None = None  # share of documents that are the validation split; see below
     held_out_test: float = 0.0  # and the split 'test'
     split_seed: int = 0  # draws the documents that are held out
     bad: Bad = "strict"  # a malformed line stops; 'skip': left out, counted and reported
@@ -121,11 +123,11 @@ class DataConfig:
         if self.batch_size < 1:
             raise UserError(f"DataConfig.batch_size must be at least 1, not {self.batch_size}.")
         for field in ("held_out", "held_out_test"):
-            if not 0 <= getattr(self, field) < 1:
+            if not 0 <= (getattr(self, field) or 0) < 1:
                 raise UserError(
                     f"DataConfig.{field} is a share in [0, 1), not {getattr(self, field)}."
                 )
-        Split(self.held_out, self.held_out_test)
+        self.shares.split(0)
         revisions.rules_of(self.revision)
         if self.tasks:
             paired = self.paired or self.objective == "heads"
@@ -206,9 +208,26 @@ class DataConfig:
         return revisions.rules_of(self.revision)
 
     @property
+    def span(self) -> float:
+        """The mean length of spans in a row: `mean_span`, or what fits a short one."""
+        if not self.rules.spans_fit:
+            return self.mean_span
+        return fitting_span(self.inputs_length, self.noise_density, self.mean_span)
+
+    @property
     def paired(self) -> bool:
         """Whether rows are given inputs and targets, rather than made of running text."""
         return self.objective in PAIRED
+
+    @property
+    def spells_text(self) -> bool:
+        """Whether the targets are text, so that bits per byte of them mean something.
+
+        Those of a task are answers, unless it is translating.
+        """
+        if self.objective != "text_to_text" or not self.rules.bytes_of_text:
+            return self.objective != "heads"
+        return bool(self.tasks) and all(task.kind in TRANSLATING for task in self.tasks)
 
     @property
     def vocabulary_config(self) -> VocabularyConfig:
@@ -228,9 +247,14 @@ class DataConfig:
         return sources.PAIRS if self.paired else sources.TEXT
 
     @property
-    def shares(self) -> Split:
+    def shares(self) -> Shares:
         """What is held out of the documents."""
-        return Split(self.held_out, self.held_out_test, self.split_seed)
+        return Shares(self.held_out, self.held_out_test, self.split_seed)
+
+    @property
+    def said_held_out(self) -> str:
+        """`held_out` as messages say it."""
+        return "1%, more of little text" if self.held_out is None else f"{self.held_out:g}"
 
     @property
     def splits(self) -> tuple[str, ...]:

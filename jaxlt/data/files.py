@@ -58,6 +58,12 @@ def open_raw(path: str) -> Any:
     return _open_raw(path)
 
 
+def text_size(path: str) -> int:
+    """Returns how many bytes a file has, unpacked."""
+    with open_bytes(path) as file:
+        return sum(len(chunk) for chunk in iter(lambda: file.read(1 << 20), b""))
+
+
 def write_chunks(path: str, chunks: Iterable[bytes]) -> None:
     """Writes bytes to a file, packed as its ending says; it appears whole or not at all."""
     if is_remote(path):

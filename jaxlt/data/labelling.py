@@ -233,7 +233,7 @@ class Labels:
         start and stop of a piece are units of the context.
         """
         asked, context = marked.texts
-        spans = _spans(marked.label, context)
+        spans = _spans(marked, context)
         question, text = (
             self.reader.end(self.reader.of_text(asked)),
             self.reader.of_text(context, spans),
@@ -268,10 +268,16 @@ class Labels:
         )
 
 
-def _spans(answer: str, context: str) -> list[Span]:
-    """Where an answer stands in its context: first among whole words, or else within one."""
+def _spans(marked: Marked, context: str) -> list[Span]:
+    """Where an answer stands in its context: at its place; where none is said, the first there is.
+
+    That is the first among whole words, or else within one.
+    """
+    answer = marked.label
     if not answer:
         return []
+    if marked.place >= 0 and context.startswith(answer, marked.place):
+        return [(marked.place, marked.place + len(answer))]
     whole = re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", context)
     place = whole.start() if whole else context.find(answer)
     return [(place, place + len(answer))] if place >= 0 else []

@@ -38,7 +38,8 @@ class Marked:
 
     Of n `words`, `labels` [n] are tags, relations (universal ones, without what follows the colon)
     or IOB2 tags, and `heads` [n] numbers of words, 0 for the root. Else `texts` are one, or premise
-    and hypothesis, or question and context; `label` is the class, or the answer.
+    and hypothesis, or question and context; `label` is the class, or the answer, which
+    begins at the character `place` of the context, or somewhere in it (-1).
     """
 
     shape: str
@@ -47,6 +48,7 @@ class Marked:
     heads: tuple[int, ...] = ()
     texts: tuple[str, ...] = ()
     label: str = ""
+    place: int = -1
 
 
 def shape_of(kind: str) -> str:
@@ -64,9 +66,9 @@ def marked_of(kind: str, inputs: str, targets: str) -> Marked:
     shape = shape_of(kind)
     asked = inputs.partition(": ")[2]
     if shape in WORDS:
-        words = _unbroken(asked)
+        words = text_forms.words_from(asked)
         if shape != "tree":
-            labels = _unbroken(targets)
+            labels = text_forms.words_from(targets)
             if labels and len(labels) != len(words):
                 shown = asked if len(asked) <= 60 else f"{asked[:57]}..."
                 raise UserError(
@@ -84,13 +86,10 @@ def marked_of(kind: str, inputs: str, targets: str) -> Marked:
     if shape == "span":
         asked = inputs.removeprefix("question: ")
     one, _, two = asked.removeprefix(first).partition(between)
-    return Marked(shape, texts=(one, two), label=targets.strip(" "))
-
-
-def _unbroken(text: str) -> tuple[str, ...]:
-    """Returns what single spaces separate, with the spaces that do not break as others."""
-    items = text.split(" ") if text else ()
-    return tuple(item.replace(text_forms.NO_BREAK, " ") for item in items)
+    if shape == "pair":
+        return Marked(shape, texts=(one, two), label=targets.strip(" "))
+    answer, place = text_forms.answer_from(targets, two)
+    return Marked(shape, texts=(one, two), label=answer, place=place)
 
 
 def universal(relation: str) -> str:

@@ -40,6 +40,7 @@ from jaxlt.data.vocabularies import (
 )
 from jaxlt.errors import UserError
 
+LITTLE = 20_000  # bytes that are held out of a language, below which a score says little
 _log = logging.getLogger(__name__)
 
 
@@ -57,13 +58,21 @@ def build_objective(
         )
     lengths = config.inputs_length, config.targets_length
     if config.objective == "span_corruption":
-        return SpanCorruption(vocabulary, *lengths, config.noise_density, config.mean_span)
+        span = config.span
+        if span != config.mean_span:
+            _warn_once(
+                f"Spans of DataConfig.mean_span = {config.mean_span:g} are too long for rows of "
+                f"{config.inputs_length} tokens, which would have hardly one, always at their end: "
+                f"they are {span:.3g} tokens long on average."
+            )
+        return SpanCorruption(vocabulary, *lengths, config.noise_density, span)
     if config.objective == "prefix_lm":
         return PrefixLM(vocabulary, *lengths, config.noise_density)
     if config.objective == "ul2":
         return Denoisers(vocabulary, *lengths, modes=config.modes)
     if config.objective == "mlm":
-        return MaskedLM(vocabulary, config.inputs_length, config.noise_density)
+        ordinary = config.rules.random_ordinary
+        return MaskedLM(vocabulary, config.inputs_length, config.noise_density, ordinary)
     return TextToText(
         vocabulary, config.inputs_length, config.targets_length or config.inputs_length
     )
@@ -76,16 +85,16 @@ def open_mixture(
     vocabulary = open_vocabulary(config.vocabulary_config)
     objective = build_objective(config, vocabulary, inventory)
     opened = functools.partial(_open_texts, vocabulary=vocabulary, objective=objective)
-    config, texts, own_rates = _training(config, split or config.split, opened)
+    config, texts, own_rates, few = _training(config, split or config.split, opened)
     for text in texts:
         if not text.windows(objective, partial=False):
             raise UserError(
                 f"Language '{text.language}' has no text to train on in the split "
                 f"'{split or config.split}' ({text.cache.examples} documents, held_out="
-                f"{config.held_out:g}). Give it text, or leave it out of the mixture."
+                f"{config.said_held_out}). Give it text, or leave it out of the mixture."
             )
     _say_what_is_cut(config, texts, objective)
-    shares = _rates(config, texts, own_rates, objective)
+    shares = _rates(config, texts, own_rates, objective, few)
     said = _identity(config, texts, vocabulary) | {"rates": [float(r) for r in shares]}
     said |= {"seed": config.seed, "shuffle": config.shuffle}
     noise = None
@@ -105,6 +114,7 @@ def open_mixture(
             shuffle=config.shuffle,
             fingerprint=digest(said | {"packing": config.packing}),
             mixed_rows=config.packing == "mixed",
+            cycles_apart=config.rules.cycles_apart,
         )
     make = Rows(objective, texts, languages, noise)
     batches: Callable[..., MixtureBatches] = MixtureBatches
@@ -124,12 +134,15 @@ def open_mixture(
 
 def _training(
     config: DataConfig, split: str, opened: Open
-) -> tuple[DataConfig, list[Text], dict[str, float]]:
-    """Returns (the config with its languages, what trains, the rates that a mixture brings)."""
+) -> tuple[DataConfig, list[Text], dict[str, float], frozenset[str]]:
+    """Returns (the config with its languages, what trains, a mixture's own rates, few-shot names).
+
+    The last are those of texts that have TransferConfig.share together.
+    """
     if not config.transfer:
-        return config, *opened(config, split)
+        return config, *opened(config, split), frozenset()
     choice = Choice.of(config)
-    return choice.config, *choice.training(split, opened)
+    return choice.config, *choice.training(split, opened), choice.few()
 
 
 def training_texts(config: DataConfig, inventory: Inventory = NOTHING) -> list[Text]:
@@ -191,9 +204,11 @@ def open_evaluation(
         if not text.windows(objective, partial=True):
             raise UserError(
                 f"Language '{text.language}' has no text in the split '{split}' (held_out="
-                f"{config.held_out:g}): raise DataConfig.held_out, or leave the language out."
+                f"{config.said_held_out}): raise DataConfig.held_out, or leave the language out."
             )
     _say_what_is_cut(config, texts, objective)
+    if config.spells_text:
+        _say_what_is_little(texts, vocabulary, split)
     batches = LikeEvaluationBatches if config.like_lengths else EvaluationBatches
     return batches(
         objective,
@@ -202,6 +217,7 @@ def open_evaluation(
         batch_size=config.batch_size,
         limit=limit,
         fingerprint=digest(_identity(config, texts, vocabulary) | {"limit": limit}),
+        spells_text=config.spells_text,
     )
 
 
@@ -269,6 +285,23 @@ def _say_what_is_cut(config: DataConfig, texts: list[Text], objective: Objective
                 )
 
 
+def _say_what_is_little(texts: list[Text], vocabulary: Vocabulary, split: str) -> None:
+    """Warns of texts that are too small for bits per byte to say much of a language."""
+    little = []
+    for text in texts:
+        tokens = text.cache.columns["targets"].tokens
+        if len(tokens) < LITTLE:  # a token spells a byte at least, as a rule
+            size = vocabulary.byte_length(tokens)
+            little += [f"{text.name} ({size:,})"] if size < LITTLE else []
+    if little:
+        shown = ", ".join(little[:6]) + (f" and {len(little) - 6} more" if little[6:] else "")
+        _warn_once(
+            f"The split '{split}' has fewer than {LITTLE:,} bytes of {shown}: bits per byte of so "
+            "little text are uncertain (`jaxlt eval` shows their interval). Raise "
+            "DataConfig.held_out, or give it more text."
+        )
+
+
 @functools.cache
 def _warn_once(text: str) -> None:
     _log.warning("%s", text)
@@ -317,9 +350,16 @@ def _check_named(config: DataConfig) -> None:
 
 
 def _rates(
-    config: DataConfig, texts: list[Text], own: dict[str, float], objective: Objective
+    config: DataConfig,
+    texts: list[Text],
+    own: dict[str, float],
+    objective: Objective,
+    few: frozenset[str] = frozenset(),
 ) -> np.ndarray:
-    """Returns the share of rows of each text; float64 [L], summing to 1."""
+    """Returns the share of rows of each text; float64 [L], summing to 1.
+
+    Those named in `few` have TransferConfig.share of it, all alike, unless rates are said.
+    """
     said = dict(config.rates) or own
     names = [t.name for t in texts]
     if config.tasks:
@@ -331,6 +371,12 @@ def _rates(
             )
     if said:
         return rates.explicit(said, names)
+    is_few = np.array([name in few for name in names])
+    if config.transfer and is_few.any() and not is_few.all():
+        out = np.full(len(texts), config.transfer.share / is_few.sum())
+        others = [text for text in texts if text.name not in few]
+        out[~is_few] = (1 - config.transfer.share) * _rates(config, others, own, objective)
+        return out
     counts = np.array([t.amount for t in texts], np.float64)
     if config.mixing == "equal":
         return rates.equal(counts)

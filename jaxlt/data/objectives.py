@@ -20,6 +20,8 @@ from jaxlt.errors import UserError
 Draw = Callable[[np.ndarray, int], np.ndarray]
 Features = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> (tokens [R, N], lengths [R])
 
+FEW_SPANS = 3  # that a row has at least, where there are as many tokens of noise
+
 _INT, _FLOAT = np.dtype(np.int32), np.dtype(np.float32)
 
 
@@ -65,6 +67,16 @@ def raw_length(inputs_length: int, density: float, mean_span: float) -> tuple[in
     while corrupted_lengths(length + 1, density, mean_span)[0] <= inputs_length:
         length += 1
     return length, corrupted_lengths(length, density, mean_span)[1]
+
+
+def fitting_span(inputs_length: int, density: float, mean_span: float) -> float:
+    """Returns the mean span, shortened where a row of `inputs_length` has fewer than FEW_SPANS.
+
+    A row ends with noise: of one span alone nothing but the row's end would ever be asked for.
+    """
+    length = raw_length(inputs_length, density, mean_span)[0]
+    noise, spans = span_counts(length, density, mean_span)
+    return mean_span if spans >= FEW_SPANS else max(1.0, noise / FEW_SPANS)
 
 
 def noise_mask(length: int, density: float, mean_span: float, uniforms: np.ndarray) -> np.ndarray:
@@ -192,12 +204,19 @@ class SpanCorruption:
 class MaskedLM:
     """The encoder's pretraining: of 15% of tokens 80% are masked, 10% random, 10% kept; all asked.
 
-    The first sentinel stands for the mask; eos ends a row.
+    The first sentinel stands for the mask; eos ends a row. Random tokens are ordinary pieces; those
+    of the first revision (not `ordinary`) any ids of the vocabulary, sentinels among them.
     """
 
     features: tuple[str, ...] = ("targets",)
 
-    def __init__(self, vocabulary: Vocabulary, inputs_length: int, density: float = 0.15):
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        inputs_length: int,
+        density: float = 0.15,
+        ordinary: bool = True,
+    ):
         if inputs_length < 3:
             raise UserError(
                 f"inputs_length={inputs_length} is too small for masked LM: at least 3."
@@ -205,8 +224,11 @@ class MaskedLM:
         if not 0 < density < 1:
             raise UserError(f"Masked LM needs 0 < noise_density < 1, not {density}.")
         self.inputs_length, self.window = inputs_length, inputs_length - 1
-        self._density, self._vocabulary = density, vocabulary
+        self._density, self._byte_lengths = density, vocabulary.byte_lengths
         self._mask_id = vocabulary.sentinels(1)[0]
+        self._first, last = (0, 0) if ordinary else vocabulary.text_ids
+        drawn = vocabulary.ordinary_ids
+        self._drawn = drawn[drawn != self._mask_id] if ordinary else np.arange(last, dtype=np.int32)
 
     def spec(self) -> Spec:
         """Returns the shape and dtype of one row of each field."""
@@ -231,8 +253,8 @@ class MaskedLM:
         np.put_along_axis(rank, order, np.broadcast_to(np.arange(width), order.shape), axis=1)
         wanted = np.maximum(np.rint(lengths * self._density), 1)
         chosen = inside & (rank < wanted[:, None])
-        low, high = self._vocabulary.text_ids
-        random_ids = (low + uniforms[:, 2] * (high - low)).astype(np.int32)
+        first, count = self._first, len(self._drawn)
+        random_ids = self._drawn[(first + uniforms[:, 2] * (count - first)).astype(np.int64)]
         action = uniforms[:, 1]
         seen = np.where(chosen & (action < 0.8), self._mask_id, text)
         seen = np.where(chosen & (action >= 0.9), random_ids, seen)
@@ -241,7 +263,7 @@ class MaskedLM:
         inputs[:, :-1], targets[:, :-1], weights[:, :-1] = np.where(inside, seen, 0), text, chosen
         filled = np.flatnonzero(lengths > 0)
         inputs[filled, lengths[filled]] = targets[filled, lengths[filled]] = EOS
-        spelled = (self._vocabulary.byte_lengths[text] * chosen).sum(axis=1).astype(np.int32)
+        spelled = (self._byte_lengths[text] * chosen).sum(axis=1).astype(np.int32)
         return {
             "encoder_input_tokens": inputs,
             "encoder_target_tokens": targets,

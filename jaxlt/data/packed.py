@@ -15,7 +15,8 @@ class PackedBatches:
 
     A cycle holds every language at least once and in proportion to its rate (in examples): a
     language that the rates repeat comes in a new order each time. The cycle's examples are packed
-    once, at the start; each cycle's rows come in an order of their own.
+    once, at the start; each cycle's rows come in an order of their own, and (`cycles_apart`) with
+    noise of their own.
     """
 
     def __init__(
@@ -29,9 +30,11 @@ class PackedBatches:
         shuffle: bool,
         fingerprint: str,
         mixed_rows: bool,
+        cycles_apart: bool = True,
     ):
         self.batch_size, self.languages, self.fingerprint = batch_size, languages, fingerprint
         self.mixed_rows = mixed_rows  # a row may hold several languages
+        self._cycles_apart = cycles_apart
         self._make, self._rates, self._seed, self._shuffle = make, rates, seed, shuffle
         counts = np.array([t.cache.examples for t in make.texts])
         visits = np.maximum(np.rint((counts / rates).max() * rates), counts).astype(np.int64)
@@ -87,7 +90,8 @@ class PackedBatches:
         place = np.repeat(np.arange(len(parts)), [len(p) for p in parts])
         text = self._text[members]
         index = self._index[members]
-        fields = self._make.take(text, index, self._seed, "noise", members, grow=False)
+        places = np.stack([cycle[place], members], axis=1) if self._cycles_apart else members
+        fields = self._make.take(text, index, self._seed, "noise", places, grow=False)
         ids = {n: fields.pop(n) for n in ("language", "target_language") if n in fields}
         packed = join(fields, place, len(parts), ids.get("target_language", ids["language"]))
         if "target_language" in ids:  # what the encoder reads is in the other language

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxlt.data import files, sources, translation
+from jaxlt.data.batches import digest
+from jaxlt.data.groups import Groups
 from jaxlt.data.language_column import LanguageColumn
 from jaxlt.data.readers.problems import Problems
 from jaxlt.data.splits import Split, remembered
@@ -49,8 +51,28 @@ class Prepared:
     @functools.cached_property
     def _drawn(self) -> tuple[Split, ...]:
         """The split of each file: the one that it was first given."""
-        folder, wanted = self._config.cache_root / "splits", self._config.shares
-        return tuple(remembered(folder, _memory_name(path), wanted) for path in self._paths)
+        config, folder = self._config, self._config.cache_root / "splits"
+        if self._in_groups:
+            return (bitext_split(config),) * len(self._paths)
+        wanted, size = config.shares, functools.cache(self._size)
+
+        def name(path: str) -> str:
+            """By size, what is held out of a table is another share for each of its languages."""
+            by_size = wanted.validation is None and self._column(path)
+            return _memory_name(path) + (f"-{self._language}" if by_size else "")
+
+        return tuple(remembered(folder, name(path), wanted, size) for path in self._paths)
+
+    @property
+    def _in_groups(self) -> bool:
+        """Whether what translates each other is held out together, of all files."""
+        return self._config.objective == "translation" and self._config.rules.whole_groups
+
+    def _size(self) -> int:
+        """Returns how many bytes of text there are."""
+        only = [self._column.only(path, self._language) for path in self._paths]
+        every = zip(self._paths, only, strict=True)
+        return sum(len(text) for p, o in every for _, text in sources.lines(p, Problems("skip"), o))
 
     def documents(self, split: str) -> Iterator[bytes]:
         """Yields the documents of a split; what was left out is reported at the end."""
@@ -83,6 +105,10 @@ class Prepared:
     def _raw_pairs(
         self, path: str, split: str, drawn: Split, problems: Problems
     ) -> Iterator[tuple[bytes, bytes]]:
+        if self._in_groups and (drawn.validation or drawn.test):
+            mark = translation.mark_of_first(path, self._language)
+            parting = _groups(*_bitext(self._config)).under(drawn, mark)
+            return translation.pairs([path], self._language, split, parting, problems)
         if self._config.objective == "translation":
             return translation.pairs([path], self._language, split, drawn, problems)
         return sources.pairs([path], split, drawn, problems)
@@ -116,6 +142,8 @@ class Prepared:
         if config.objective == "translation":
             turned = translation.turned(self._paths, self._language)
             said.append([config.tag, self._language, turned])
+            if self._in_groups:
+                said.append(["whole groups", _bitext(config)[1]])
         elif not config.paired and any(self._column(path) for path in self._paths):
             said.append([config.language_column, self._language])
         return said
@@ -124,6 +152,42 @@ class Prepared:
 def language_column(config: "DataConfig") -> LanguageColumn:
     """Returns how a config's tables say the languages of their rows."""
     return LanguageColumn(config.language_column, config.cache_root / "languages")
+
+
+def bitext_split(config: "DataConfig") -> Split:
+    """Returns what is held out of all bitext of a config: one split, remembered by its content."""
+    read, content = _bitext(config)
+    name = f"bitext-{digest(content)[:16]}"
+
+    def size() -> int:
+        return sum(files.text_size(path) for _, path in read) // len({pair for pair, _ in read})
+
+    return remembered(config.cache_root / "splits", name, config.shares, size)
+
+
+def _bitext(config: "DataConfig") -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
+    """Returns ((pair, path)s, digests) of all bitext of a config, whichever directions it reads."""
+    found = sources.discover(config.sources, sources.PAIRS)
+    read = tuple((pair, path) for pair in sorted(found) for path in found[pair])
+    memory = config.cache_root / "digests"
+    content = (f"{pair} {files.content_digest(path, memory)}" for pair, path in read)
+    return read, tuple(sorted(content))
+
+
+@functools.lru_cache(maxsize=4)
+def _groups(read: tuple[tuple[str, str], ...], content: tuple[str, ...]) -> Groups:
+    """Returns the groups of (pair, path)s; `content` says what they hold now."""
+    del content
+
+    def pairs() -> Iterator[tuple[bytes, bytes]]:
+        for pair, path in read:
+            marks = [f"{end}\0".encode() for end in translation.ends_of(pair)]
+            for _, line in sources.lines(path, Problems("skip")):
+                texts = line.split(b"\t")
+                if len(texts) == 2:
+                    yield marks[0] + texts[0], marks[1] + texts[1]
+
+    return Groups(pairs())
 
 
 def _memory_name(path: str) -> str:

@@ -20,6 +20,17 @@ FIRST, LATEST = 1, 2
 class Rules:
     """What holds in a revision; all of it since 2."""
 
+    random_ordinary: bool  # masked LM's random tokens are ordinary pieces, and no sentinels
+    cycles_apart: bool  # of packed rows: a text's noise is another each time
+    voices: bool  # each made language makes its choices by a stream of its own
+    answers_placed: bool  # heads learn an answer where its table says that it stands
+    spaces_kept: bool  # words that hold spaces are one word to every vocabulary
+    splits_by_content: bool  # what was held out of tables is remembered by what is in them
+    whole_groups: bool  # what translates each other is on one side of a split, over all directions
+    bytes_of_text: bool  # bits per byte are of targets that are text, and not of tags
+    few_share: bool  # few-shot examples have TransferConfig.share of the rows
+    spans_fit: bool  # short rows have a few spans, whatever mean_span says
+
 
 def rules_of(revision: int) -> Rules:
     """Returns the rules of a revision; one that is not there is a UserError."""

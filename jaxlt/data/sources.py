@@ -16,7 +16,7 @@ from jaxlt.data.near import nearest_language
 from jaxlt.data.readers import tables
 from jaxlt.data.readers.lines import MARK, control, raw_lines
 from jaxlt.data.readers.problems import Problems
-from jaxlt.data.splits import WHOLE, Split
+from jaxlt.data.splits import WHOLE, Parting, Split
 from jaxlt.errors import UserError, nearest
 
 TEXT = (".txt", ".txt.gz", ".txt.zst", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
@@ -204,7 +204,7 @@ def documents(
 
 
 def pairs(
-    paths: Iterable[str], split: str, drawn: Split = WHOLE, problems: Problems | None = None
+    paths: Iterable[str], split: str, drawn: Parting = WHOLE, problems: Problems | None = None
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yields (inputs, targets) of a split of lines inputs<TAB>targets; the inputs are the key."""
     problems = problems or Problems()

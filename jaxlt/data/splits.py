@@ -13,8 +13,10 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from jaxlt.data import files
 from jaxlt.errors import UserError
@@ -24,6 +26,14 @@ NAMES = ("train", "validation", "test")
 
 class Nothing(UserError):
     """A split in which none of what was asked for has anything."""
+
+
+class Parting(Protocol):
+    """What says the split of a document: a Split, or one that parts groups."""
+
+    def of(self, document: bytes) -> str:
+        """Returns 'train', 'validation' or 'test'."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -59,18 +69,45 @@ class Split:
 
 
 WHOLE = Split()  # nothing is held out
+USUAL, MOST, ENOUGH = 0.01, 0.05, 50_000  # shares, and bytes that say something
 
 
-def remembered(folder: Path, name: str, wanted: Split | None = None) -> Split:
+@dataclass(frozen=True)
+class Shares:
+    """What is to be held out of texts whose size is not known yet.
+
+    Without `validation` it is USUAL, and of little text more: what makes ENOUGH bytes, up to MOST.
+    """
+
+    validation: float | None = None
+    test: float = 0.0
+    seed: int = 0
+
+    def split(self, size: int) -> Split:
+        """Returns the split of a text of `size` bytes."""
+        share = self.validation
+        if share is None:
+            share = max(USUAL, min(MOST, ENOUGH / max(size, 1)))
+        return Split(share, self.test, self.seed)
+
+
+def remembered(
+    folder: Path,
+    name: str,
+    wanted: Split | Shares | None = None,
+    size: Callable[[], int] = lambda: 0,
+) -> Split:
     """Returns the split that `name` was first given; `wanted` is written down if it is the first.
 
     One that holds nothing out is not written down. Raises UserError where another split is wanted
-    now, and where none is and none was.
+    now, and where none is and none was. Of Shares that go by the text's `size` in bytes the share
+    stays what it first was, however the text grows.
     """
     path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.json"
     try:
         known = Split(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
+        wanted = wanted.split(size()) if isinstance(wanted, Shares) else wanted
         if wanted is None:
             raise UserError(
                 f"'{name}' has no held-out split yet ('{path}'): say which shares to hold out."
@@ -82,6 +119,9 @@ def remembered(folder: Path, name: str, wanted: Split | None = None) -> Split:
         raise UserError(
             f"'{path}' does not hold the split of '{name}': {err}. Remove it to draw a new one."
         ) from None
+    if isinstance(wanted, Shares):
+        share = known.validation if wanted.validation is None else wanted.validation
+        wanted = Split(share, wanted.test, wanted.seed)
     if wanted is not None and wanted != known:
         raise UserError(
             f"'{name}' was split with {known}, and now {wanted} is asked for, which would train on "

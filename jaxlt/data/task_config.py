@@ -40,6 +40,7 @@ Kind = Literal[
     "synthetic_pairs",
     "synthetic_questions",
 ]
+TRANSLATING = ("translation", "words", "synthetic_parallel", "synthetic_dictionary")
 _ALL = ("kind", "name", "languages")
 _OWN: dict[str, tuple[str, ...]] = {  # what a kind takes beside those
     "tagging": ("names",),

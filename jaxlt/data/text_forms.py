@@ -9,8 +9,9 @@ Named entities, XNLI and questions have mT5's own forms, so that its checkpoints
     parse: the AP story                     ->  +2:det +1:compound 0:root
     languages: ona mbwa , please            ->  swh_Latn swh_Latn other eng_Latn
 
-A word of several words (`en deus`) keeps its spaces as no-break spaces, so that words can be
-counted; in entities they are plain again.
+A word of several words (`en deus`) keeps its spaces as open boxes (`en\u2423deus`), so that words
+can be counted: a no-break space would be a plain one to a vocabulary that normalises, as mT5's. In
+entities they are plain.
 """
 
 from collections.abc import Sequence
@@ -19,25 +20,40 @@ import regex
 
 from jaxlt.data.readers.conllu import Sentence
 from jaxlt.data.readers.iob2 import Span, Tagged
+from jaxlt.data.revisions import Rules
 from jaxlt.errors import UserError
 
 Form = tuple[str, str]  # inputs, targets
 _BETWEEN = " $$ "
 _XNLI = {"entailment": "0", "neutral": "1", "contradiction": "2", "contradictory": "2"}
-NO_BREAK = "\u00a0"
+NO_BREAK, INNER = "\u00a0", "\u2423"  # what stood for a space in a word, and what does
 _SPACES = r"\t\n\f\r "  # what \s means to RE2, with which mT5 made its texts
 _PUNCTUATION = regex.compile(rf"([^_{_SPACES}\p{{N}}\p{{L}}\p{{M}}])")
 _RUN = regex.compile(rf"[{_SPACES}]+")
+_BROKEN = regex.compile(r"\s")  # of any script, as normalisers take them: U+00A0, U+202F, U+3000
+_HELD = str.maketrans({NO_BREAK: " ", INNER: " "})
 
 
-def words_text(words: Sequence[str]) -> str:
-    """Returns a sentence of words with a space between them; spaces within do not break."""
-    return " ".join(word.replace(" ", NO_BREAK) for word in words)
+def space_of(rules: Rules) -> str:
+    """Returns what stands for a space within a word, in runs with these rules."""
+    return INNER if rules.spaces_kept else NO_BREAK
 
 
-def tagging(sentence: Sentence) -> Form:
+def words_text(words: Sequence[str], space: str = INNER) -> str:
+    """Returns a sentence of words with a space between them; `space` stands for those within."""
+    if space == NO_BREAK:
+        return " ".join(word.replace(" ", NO_BREAK) for word in words)
+    return " ".join(_BROKEN.sub(space, word) for word in words)
+
+
+def words_from(text: str) -> tuple[str, ...]:
+    """Returns the words of `words_text`: what single spaces separate, with their own as spaces."""
+    return tuple(item.translate(_HELD) for item in text.split(" ")) if text else ()
+
+
+def tagging(sentence: Sentence, space: str = INNER) -> Form:
     """Returns the words, and their parts of speech in the same order."""
-    return f"pos: {words_text(sentence.forms)}", " ".join(sentence.upos)
+    return f"pos: {words_text(sentence.forms, space)}", " ".join(sentence.upos)
 
 
 def tags_from(answer: str, count: int, default: str = "X") -> tuple[str, ...]:
@@ -46,12 +62,12 @@ def tags_from(answer: str, count: int, default: str = "X") -> tuple[str, ...]:
     return (*tags, *[default] * (count - len(tags)))
 
 
-def parsing(sentence: Sentence) -> Form:
+def parsing(sentence: Sentence, space: str = INNER) -> Form:
     """Returns the words, and a word's way to its head (0: the root) with its relation."""
     if min(sentence.heads, default=0) < 0:
         raise UserError("A sentence without heads cannot be a parsing task.")
     arcs = arcs_text(sentence.heads, sentence.deprels)
-    return f"parse: {words_text(sentence.forms)}", arcs
+    return f"parse: {words_text(sentence.forms, space)}", arcs
 
 
 def arcs_text(heads: Sequence[int], relations: Sequence[str]) -> str:
@@ -80,7 +96,7 @@ def arcs_from(answer: str, count: int) -> tuple[tuple[int, ...], tuple[str, ...]
     return tuple(heads), tuple(relations)
 
 
-def languages(words: Sequence[str], codes: Sequence[str]) -> Form:
+def languages(words: Sequence[str], codes: Sequence[str], space: str = INNER) -> Form:
     """Returns words of mixed speech, and the language of each: 'other' where it has no letter.
 
     `tags_from` reads an answer back.
@@ -89,7 +105,7 @@ def languages(words: Sequence[str], codes: Sequence[str]) -> Form:
         code if any(map(str.isalpha, word)) else "other"
         for word, code in zip(words, codes, strict=True)
     )
-    return f"languages: {words_text(words)}", " ".join(said)
+    return f"languages: {words_text(words, space)}", " ".join(said)
 
 
 def entities(sentence: Tagged) -> Form:
@@ -101,9 +117,9 @@ def entities(sentence: Tagged) -> Form:
     return f"tag: {' '.join(sentence.tokens)}", _BETWEEN.join(found)
 
 
-def entity_tags(sentence: Tagged) -> Form:
+def entity_tags(sentence: Tagged, space: str = INNER) -> Form:
     """Returns the tokens, as many as there are, and their IOB2 tags: what a head learns."""
-    return f"tag: {words_text(sentence.tokens)}", words_text(sentence.tags)
+    return f"tag: {words_text(sentence.tokens, space)}", words_text(sentence.tags, space)
 
 
 def entities_from(answer: str, tokens: Sequence[str]) -> tuple[Span, ...]:
@@ -117,7 +133,7 @@ def entities_from(answer: str, tokens: Sequence[str]) -> tuple[Span, ...]:
     after = 0
     for item in answer.split(_BETWEEN):
         label, colon, text = item.strip(" ").partition(": ")
-        words = text.replace(NO_BREAK, " ").split(" ")
+        words = text.translate(_HELD).split(" ")
         if not (colon and label and text):
             continue
         for start in range(after, len(tokens)):
@@ -143,7 +159,7 @@ def _match(tokens: Sequence[str], start: int, words: list[str]) -> int:
     """Returns where tokens from `start` on have spelled all the words, or 0."""
     place, end = 0, start
     while place < len(words) and end < len(tokens):
-        inner = tokens[end].replace(NO_BREAK, " ").split(" ")
+        inner = tokens[end].translate(_HELD).split(" ")
         if words[place : place + len(inner)] != inner:
             return 0
         place, end = place + len(inner), end + 1
@@ -170,6 +186,35 @@ def question(asked: str, context: str, answer: str) -> Form:
 
 def _spaced(text: str) -> str:
     return str(_RUN.sub(" ", _PUNCTUATION.sub(r" \1 ", text)))
+
+
+def placed_answer(context: str, answer: str, start: int) -> str:
+    """Returns what a head learns of a question: the answer, and where it stands in the context.
+
+    The place, of the answer that begins at character `start`, is counted from the end of the
+    context as `question` writes it: `answer_from` reads both back.
+    """
+    spaced, places = _spaced_places(context)
+    return f"{_spaced(answer).strip(' ')}\t{len(spaced) - places[start]}"
+
+
+def answer_from(said: str, context: str) -> tuple[str, int]:
+    """Returns (answer, where it begins in the context or -1 where that is not said)."""
+    answer, tab, left = said.partition("\t")
+    return answer.strip(" "), len(context) - int(left) if tab else -1
+
+
+def _spaced_places(text: str) -> tuple[str, list[int]]:
+    """Returns (_spaced(text), where each character of the text stands in that)."""
+    out: list[str] = []
+    places: list[int] = []
+    for char in text:
+        wide = _spaced(char)
+        parts = list(wide[1:] if out and out[-1] == " " and wide[0] == " " else wide)
+        # A space that was there already is the last one; punctuation follows its own.
+        places.append(len(out) - 1 if not parts else len(out) + parts.index(wide.strip(" ") or " "))
+        out += parts
+    return "".join(out), places
 
 
 def topic(text: str, label: str) -> Form:

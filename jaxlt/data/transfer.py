@@ -57,7 +57,9 @@ class TransferConfig:
     Without `targets` all other languages of the data are. The k examples are of the training split,
     or where a target has none of the validation split, which then does not stop training, and is
     scored without them. They depend on k, `draw` and the target's examples alone: draws 0, 1, ...
-    have no example in common, and those of a smaller k are among them where `draw` is 0.
+    have no example in common, and those of a smaller k are among them where `draw` is 0. Together
+    they are a `share` of the rows of training, the targets alike, whatever mixes the sources;
+    DataConfig.rates say otherwise.
 
     The evaluation while training, early stopping with it, is on the sources' or the targets'
     held-out examples, as `stop_on` says; in_language has only the latter.
@@ -70,6 +72,7 @@ class TransferConfig:
     draw: int = 0
     translated: tuple[str, ...] = ()
     stop_on: StopOn = "source"
+    share: float = 0.1
 
     def __post_init__(self) -> None:
         for field in ("sources", "targets", "translated"):
@@ -105,6 +108,8 @@ class TransferConfig:
             raise UserError(
                 f"TransferConfig.k is at least 1 and draw at least 0, not {self.k} and {self.draw}."
             )
+        if not 0 < self.share < 1:
+            raise UserError(f"TransferConfig.share is between 0 and 1, not {self.share}.")
         if bool(self.translated) != (self.setting == "translate_train"):
             raise UserError(
                 "TransferConfig.translated names the files of the setting 'translate_train'"
@@ -181,6 +186,13 @@ class Choice:
         texts, own = _open(config, split, names, open_texts) if names else ([], {})
         _check_rates(config, [*texts, *few])
         return [*texts, *few], {} if few else own
+
+    def few(self) -> frozenset[str]:
+        """Names of the tasks (or languages) whose few examples have TransferConfig.share."""
+        transfer = _transfer(self.config)
+        if transfer.setting != "few_shot" or not self.config.rules.few_share:
+            return frozenset()
+        return frozenset(self._tasks(self.targets))
 
     def read_to_train(self) -> tuple["DataConfig", tuple[str, ...]]:
         """Returns the config that training reads by, and the languages that it takes of it."""

@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from jaxlt.data import sources
 from jaxlt.data.near import nearest_language
 from jaxlt.data.readers.problems import Problems
-from jaxlt.data.splits import WHOLE, Split
+from jaxlt.data.splits import WHOLE, Parting
 from jaxlt.errors import UserError, nearest
 
 
@@ -81,16 +81,23 @@ def turned(paths: Sequence[str], pair: str) -> bool:
     return first.parent.name != pair and first.name.partition(".")[0] != pair
 
 
+def mark_of_first(path: str, pair: str) -> bytes:
+    """Returns what stands before a file's first texts where groups hold them."""
+    source, target = ends_of(pair)
+    return f"{target if turned([path], pair) else source}\0".encode()
+
+
 def pairs(
     paths: Sequence[str],
     pair: str,
     split: str,
-    drawn: Split = WHOLE,
+    drawn: Parting = WHOLE,
     problems: Problems | None = None,
 ) -> Iterator[tuple[bytes, bytes]]:
     """Yields (inputs, targets) of a direction, without a tag.
 
-    Both directions of a pair are on one side of the split: what the file has first decides.
+    Both directions of a pair are on one side of the split: what the file has first decides, or the
+    group that it is in.
     """
     back = turned(paths, pair)
     for first, second in sources.pairs(paths, split, drawn, problems):

@@ -304,8 +304,10 @@ class EvaluationBatches:
         batch_size: int,
         limit: int | None,
         fingerprint: str,
+        spells_text: bool = True,
     ):
         self.batch_size, self.languages, self.fingerprint = batch_size, languages, fingerprint
+        self.spells_text = spells_text  # the targets are text, and bytes of it mean something
         self._make = Rows(objective, texts, languages)
         counts = [t.windows(objective, partial=True) for t in texts]
         counts = [min(count, limit) if limit else count for count in counts]

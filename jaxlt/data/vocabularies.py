@@ -60,7 +60,8 @@ class Vocabulary:
     size: int  # ids 0 .. size-1 exist
     byte_lengths: np.ndarray  # [size] int32: bytes of text that an id spells
     unknown_ids: np.ndarray  # [size] bool: unk, and the bytes that a piece model falls back on
-    text_ids: tuple[int, int]  # [low, high): ids that may occur in text, to draw random ones from
+    text_ids: tuple[int, int]  # [low, high): ids that may occur in text
+    ordinary_ids: np.ndarray  # int32: those of them that spell text as a rule, in any of it
 
     @property
     def rows(self) -> int:
@@ -121,6 +122,7 @@ class Bytes(Vocabulary):
         self.byte_lengths = np.zeros(self.size, np.int32)
         self.byte_lengths[_OFFSET : _OFFSET + 256] = 1
         self.text_ids = (_OFFSET, _OFFSET + 0xF5)  # UTF-8 has no byte from 0xF5 on
+        self.ordinary_ids = np.arange(*self.text_ids, dtype=np.int32)
 
     def encode(self, text: str | bytes) -> np.ndarray:
         data = text.encode("utf-8") if isinstance(text, str) else text
@@ -171,13 +173,16 @@ class Pieces(Vocabulary):
         self.unknown_ids = np.arange(self.size) == UNK
         self.unknown_ids[: self._pieces] |= [self._model.is_byte(i) for i in range(self._pieces)]
         self.text_ids = (_OFFSET, self._pieces)
+        # Sentinels, controls and unused pieces spell nothing; bytes stand in for unknown letters.
+        spelling = (self.byte_lengths > 0) & ~self.unknown_ids
+        self.ordinary_ids = np.flatnonzero(spelling).astype(np.int32)
 
     def _lengths(self) -> np.ndarray:
         lengths = np.zeros(self.size, np.int32)
         for i, piece in enumerate(self._model.id_to_piece(list(range(self._pieces)))):
             if piece[:1] == "<" and self._model.is_byte(i):
                 lengths[i] = 1
-            elif "<extra_id_" in piece or (piece[:1] == "<" and self._model.is_control(i)):
+            elif "<extra_id_" in piece or self._model.is_control(i) or self._model.is_unused(i):
                 lengths[i] = 0
             else:  # the mark of a word's start stands for one space
                 lengths[i] = len(piece.replace("\u2581", " ").encode("utf-8"))

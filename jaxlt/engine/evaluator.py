@@ -55,8 +55,9 @@ class LossEvaluator:
     def totals(self, program: Program, params: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
         """Returns sums by language, each float64 [languages], by the source's ids.
 
-        row_nll (nats), row_correct, row_weight (target tokens), rows, and target_bytes where the
-        batches have it.
+        row_nll (nats), row_correct, row_weight (target tokens), rows, and where the targets spell
+        text target_bytes and, for the interval of bits per byte, the sums of the products of both:
+        nll_nll, nll_bytes, bytes_bytes.
         """
         languages, slots = self._source.languages, slots_of(program.spec.model)
         totals: dict[str, np.ndarray] = {}
@@ -64,6 +65,11 @@ class LossEvaluator:
             for _, batch, _ in feed:
                 out: dict[str, Any] = jax.device_get(program.evaluate(dict(params), batch))
                 out["rows"] = out["row_weight"] > 0  # those that fill the last batch are none
+                if not getattr(self._source, "spells_text", True):
+                    out.pop("target_bytes", None)
+                if "target_bytes" in out:
+                    nll, size = (out[k].astype(np.float64) for k in ("row_nll", "target_bytes"))
+                    out |= {"nll_nll": nll * nll, "nll_bytes": nll * size, "bytes_bytes": size**2}
                 for key, rows in out.items():
                     if key == "language":
                         continue
@@ -71,6 +77,21 @@ class LossEvaluator:
                     np.add.at(sums, out["language"], rows.astype(np.float64))
                 progress.advance(1)
         return totals
+
+
+def bpb_error(sums: Mapping[str, Any]) -> float:
+    """Returns the standard error of bits per byte, from sums over rows; inf for a single row.
+
+    Rows are taken for independent draws, and the ratio of their sums for linear near its value.
+    """
+    rows, size = float(sums["rows"]), float(sums["target_bytes"])
+    if rows < 2:
+        return math.inf
+    ratio = float(sums["row_nll"]) / size
+    squares = float(
+        sums["nll_nll"] - 2 * ratio * sums["nll_bytes"] + ratio**2 * sums["bytes_bytes"]
+    )
+    return math.sqrt(max(squares, 0.0) * rows / (rows - 1)) / size / math.log(2)
 
 
 def _metrics(totals: Mapping[str, np.ndarray], languages: tuple[str, ...]) -> dict[str, float]:

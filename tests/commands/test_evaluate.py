@@ -35,6 +35,9 @@ def test_rows_are_what_training_found(tiny_run, capsys):
         assert count[language, "bpb"] == theirs[f"eval/bytes/{language}"]
     assert count["all", "nll"] == theirs["eval/target_tokens"]
     assert count["mean", "bpb"] == 2
+    low, high = next(r["interval"] for r in rows if r["metric"] == "bpb" and r["language"] == "all")
+    assert low < value["all", "bpb"] < high < low + 1
+    assert f"{value['all', 'bpb']:.4f} ± {(high - low) / 2:.4f}" in out
     facts = json.loads((tiny_run / "versions.json").read_text())
     assert {r["config_hash"] for r in rows} == {facts["config_hash"]}
     assert {(r["run"], r["task"], r["seed"]) for r in rows} == {("tiny_run", "span_corruption", 0)}

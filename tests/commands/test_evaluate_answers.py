@@ -66,7 +66,7 @@ def test_a_setting_is_said_in_the_results(tmp_path, monkeypatch, capsys):
     argv += ["--gin.BATCH_SIZE=8", "--gin.T5Config.dropout=0.0"]
     assert main(argv) == 0
     logged = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
-    assert "eval/bpb/eng_Latn" in logged[-1] and "eval/bpb/tur_Latn" not in logged[-1]
+    assert "eval/accuracy/eng_Latn" in logged[-1] and "eval/accuracy/tur_Latn" not in logged[-1]
     evaluate = ["eval", f"--workdir={work}", "--step=best"]
     assert main([*evaluate, "--answers", "--max_length=8", "--group=family"]) == 0
     shown = capsys.readouterr().out
@@ -84,7 +84,7 @@ def test_a_setting_is_said_in_the_results(tmp_path, monkeypatch, capsys):
     again = capsys.readouterr().out
     assert again.strip() in shown
     assert main([*evaluate, "--languages=tur_Latn"]) == 0
-    *_, last = (r for r in results.read(work / "results.jsonl") if r["metric"] == "bpb")
+    *_, last = (r for r in results.read(work / "results.jsonl") if r["metric"] == "nll")
     assert (last["language"], last["setting"]) == ("tur_Latn", "few_shot")
     assert main([*evaluate, "--languages=swh_Latn"]) == 2
     assert "Did you mean 'swa_Latn'" in " ".join(capsys.readouterr().err.split())

@@ -258,3 +258,17 @@ def test_the_spec_has_what_the_tasks_need():
     assert names("span") == own | {"span", "context"}
     widths = {n: math.prod(shape) for n, (shape, _) in labels().spec().items()}
     assert widths["word_labels"] == 16 and widths["context"] == 32 and widths["label"] == 1
+
+
+def test_an_answer_is_learnt_where_it_stands():
+    context = "Ada met Ada and Adam"
+    for place in (0, 8):
+        row = one_row(
+            labels(64), "asked", Marked("span", texts=("who", context), label="Ada", place=place)
+        )
+        first, last = row["span"].tolist()
+        assert text_of(row["encoder_input_tokens"][first : last + 1]) == "Ada"
+        assert first == len("who") + 1 + place
+    # A place that is not the answer's is none; the first whole word is taken.
+    row = one_row(labels(64), "asked", Marked("span", texts=("who", context), label="Ada", place=1))
+    assert row["span"][0] == len("who") + 1

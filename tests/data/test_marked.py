@@ -29,7 +29,7 @@ WITH_SPACES = sentence(
 
 def test_words_keep_the_spaces_within_them():
     inputs, targets = text_forms.tagging(WITH_SPACES)
-    assert inputs == "pos: 10\u00a0000 chats dorment"
+    assert inputs == "pos: 10\u2423000 chats dorment"
     marked = marked_of("tagging", inputs, targets)
     assert marked == Marked("tags", ("10 000", "chats", "dorment"), ("NUM", "NOUN", "VERB"))
     assert answer_text(marked, marked.labels) == targets

@@ -88,7 +88,7 @@ def open_text(config):
     from jaxlt.data.sources import discover, documents
 
     paths = discover(config.sources, config.endings)[config.languages[0]]
-    return "".join(d.decode() + "\n" for d in documents(paths, "train", config.shares))
+    return "".join(d.decode() + "\n" for d in documents(paths, "train", config.shares.split(0)))
 
 
 def test_rates_follow_counts_to_the_alpha(config):
@@ -176,7 +176,7 @@ def held_out(config, language):
     from jaxlt.data.sources import discover, documents
 
     paths = discover(config.sources, config.endings)[language]
-    return list(documents(paths, "validation", config.shares))
+    return list(documents(paths, "validation", config.shares.split(0)))
 
 
 def test_text_to_text_from_tsv(tmp_path, caplog):

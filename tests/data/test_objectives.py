@@ -1,15 +1,22 @@
 """Span corruption, masked LM and text to text against T5's definitions, row by row."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxlt.data.batches import uniforms
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import build_objective
 from jaxlt.data.objectives import (
+    FEW_SPANS,
     MaskedLM,
     SpanCorruption,
     TextToText,
+    fitting_span,
     noise_mask,
     raw_length,
     span_counts,
@@ -195,3 +202,53 @@ def test_settings_that_cannot_work_are_refused():
         MaskedLM(BYTES, 2)
     with pytest.raises(UserError, match="too small"):
         TextToText(BYTES, 1, 5)
+
+
+def test_short_rows_have_a_few_spans_in_places_of_their_own():
+    config = DataConfig(inputs_length=64, mean_span=20.0)
+    assert config.span == pytest.approx(11 / 3) and replace(config, revision=1).span == 20.0
+    assert replace(config, inputs_length=1024).span == 20.0  # a long row has them already
+    assert replace(config, mean_span=3.0).span == 3.0
+    objective = build_objective(config, BYTES)
+    tokens, lengths = texts(400, objective.window)
+    inputs = objective({"targets": (tokens, lengths)}, draw)["encoder_input_tokens"]
+    first = np.argmax(np.isin(inputs, BYTES.sentinels(3)), axis=1)  # where a row's first span is
+    assert len(set(first.tolist())) > 20 and (first < 32).mean() > 0.4
+    alone = build_objective(replace(config, revision=1), BYTES)
+    tokens, lengths = texts(400, alone.window)
+    rows = alone({"targets": (tokens, lengths)}, draw)["encoder_input_tokens"]
+    assert len(set(np.argmax(rows == BYTES.sentinels(1)[0], axis=1).tolist())) == 1  # the row's end
+
+
+def test_spans_fit_rows_of_every_length():
+    for length in range(4, 200):
+        span = fitting_span(length, 0.15, 20.0)
+        raw, _ = raw_length(length, 0.15, span)
+        noise, spans = span_counts(raw, 0.15, span)
+        assert spans >= min(FEW_SPANS, noise) - (noise < 2 * FEW_SPANS)
+
+
+def test_masked_lm_draws_ordinary_pieces_alone(tmp_path):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(f"the cat number {i} sat on mat {i * 7}" for i in range(200)))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(corpus), model_prefix=str(tmp_path / "small"), vocab_size=420, pad_id=0,
+        eos_id=1, unk_id=2, bos_id=-1, byte_fallback=True, hard_vocab_limit=False,
+        user_defined_symbols=[f"<extra_id_{i}>" for i in range(9, -1, -1)], minloglevel=2,
+    )  # fmt: skip
+    vocabulary = open_vocabulary(VocabularyConfig("sentencepiece", str(tmp_path / "small.model")))
+    special = set(np.flatnonzero(vocabulary.byte_lengths == 0)) | set(
+        np.flatnonzero(vocabulary.unknown_ids)
+    )
+    assert len(special) >= 3 + 10 + 256
+    tokens = np.tile(vocabulary.encode("the cat sat on mat"), (300, 6))[:, :32]
+    rows = {"targets": (tokens, np.full(300, 32))}
+
+    def drawn(objective):
+        seen = objective(rows, draw)["encoder_input_tokens"][:, :-1]
+        changed = seen[(seen != tokens) & (seen != vocabulary.sentinels(1)[0])]
+        return set(changed.tolist())
+
+    assert len(drawn(MaskedLM(vocabulary, 33, 0.5))) > 20
+    assert not drawn(MaskedLM(vocabulary, 33, 0.5)) & special
+    assert drawn(MaskedLM(vocabulary, 33, 0.5, ordinary=False)) & special  # as it was

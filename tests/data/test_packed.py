@@ -9,6 +9,7 @@ from jaxlt.data.batches import BatchSource
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import open_mixture
 from jaxlt.data.packing import pack
+from jaxlt.data.text_settings import TextConfig
 from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
 
@@ -151,3 +152,24 @@ def test_no_row_is_overfull_and_none_is_lost():
     assert sorted(plan.members.tolist()) == list(range(500))
     for start, stop in zip(plan.starts[:-1], plan.starts[1:], strict=True):
         assert (sizes[:, plan.members[start:stop]].sum(axis=1) <= 64).all() and stop > start
+
+
+def test_noise_of_packed_rows_is_another_in_each_cycle(config):
+    config = replace(config, text=TextConfig(noise=0.9, alphabet="abcdef"), shuffle=False)
+
+    def cycles(mixture):
+        rows, batches = mixture._plan.rows, config.batch_size
+        for cycle in range(3):
+            numbers = range(cycle * rows, (cycle + 1) * rows)
+            yield [
+                mixture.rows(r // batches, r % batches, r % batches + 1)["encoder_input_tokens"]
+                for r in numbers
+            ]
+
+    one, two, three = (np.concatenate(c) for c in cycles(open_mixture(config)))
+    assert (one != two).any(1).mean() > 0.9 and (two != three).any(1).mean() > 0.9
+    one, two, _ = (np.concatenate(c) for c in cycles(open_mixture(replace(config, revision=1))))
+    assert np.array_equal(one, two)  # as it was
+    again = open_mixture(config)
+    for name, values in open_mixture(config).rows(77, 0, 8).items():
+        assert np.array_equal(again.rows(77, 0, 8)[name], values)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxlt.data.splits import Split, remembered
+from jaxlt.data.splits import Shares, Split, remembered
 from jaxlt.errors import UserError
 
 KEYS = [f"document {i}".encode() for i in range(4000)]
@@ -36,3 +36,21 @@ def test_the_first_split_is_remembered(tmp_path):
 def test_shares_that_leave_nothing_are_refused(shares):
     with pytest.raises(UserError):
         Split(*shares)
+
+
+def test_little_text_has_more_held_out():
+    shares = Shares(seed=2)
+    assert shares.split(100) == Split(0.05, seed=2)  # 5% at most
+    assert shares.split(2_000_000) == Split(0.025, seed=2)  # what makes 50 kB
+    assert shares.split(10**9) == Split(0.01, seed=2)
+    assert Shares(0.2, 0.1).split(100) == Shares(0.2, 0.1).split(10**9) == Split(0.2, 0.1)
+
+
+def test_a_share_by_size_stays_as_it_was_first(tmp_path):
+    first = remembered(tmp_path, "corpus", Shares(), lambda: 2_000_000)
+    assert first.validation == 0.025
+    assert remembered(tmp_path, "corpus", Shares(), lambda: 10**9) == first  # it has grown
+    with pytest.raises(UserError, match="would train on documents that were held out"):
+        remembered(tmp_path, "corpus", Shares(seed=1), lambda: 10**9)
+    with pytest.raises(UserError, match="would train on documents that were held out"):
+        remembered(tmp_path, "corpus", Shares(0.01), lambda: 10**9)

@@ -1,6 +1,7 @@
 """Tasks as text: mT5's forms, and answers read back."""
 
 import pytest
+import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -8,6 +9,8 @@ from jaxlt.data import text_forms
 from jaxlt.data.readers import conllu, iob2, tables
 from jaxlt.data.readers.conllu import Sentence
 from jaxlt.data.readers.iob2 import Tagged
+from jaxlt.data.revisions import rules_of
+from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
 
 
@@ -20,9 +23,9 @@ def sentence(words: str, heads: tuple[int, ...]) -> Sentence:
 
 def test_tags_and_trees_are_read_back():
     given_one = sentence("en deus|gwelet|.", (2, 0, 2))
-    assert text_forms.tagging(given_one) == ("pos: en\u00a0deus gwelet .", "NOUN NOUN NOUN")
+    assert text_forms.tagging(given_one) == ("pos: en\u2423deus gwelet .", "NOUN NOUN NOUN")
     inputs, targets = text_forms.parsing(given_one)
-    assert (inputs, targets) == ("parse: en\u00a0deus gwelet .", "+1:dep 0:dep -1:dep")
+    assert (inputs, targets) == ("parse: en\u2423deus gwelet .", "+1:dep 0:dep -1:dep")
     assert text_forms.arcs_from(targets, 3) == (given_one.heads, given_one.deprels)
     assert text_forms.tags_from("A B C", 2) == ("A", "B")
     assert text_forms.tags_from("A", 2) == ("A", "X")
@@ -33,7 +36,7 @@ def test_tags_and_trees_are_read_back():
 def test_words_without_a_letter_are_of_no_language():
     words = ("en deus", "\u0939\u0948", ",", "12", "10th", "I\u2019m")
     inputs, targets = text_forms.languages(words, tuple("abcdef"))
-    assert inputs == "languages: en\u00a0deus \u0939\u0948 , 12 10th I\u2019m"
+    assert inputs == "languages: en\u2423deus \u0939\u0948 , 12 10th I\u2019m"
     assert targets == "a b other other e f"
     assert text_forms.tags_from(targets, 6) == tuple(targets.split())
 
@@ -173,3 +176,48 @@ def test_every_entity_file_is_read_back_from_its_text(shared_data):
             count += 1
             elsewhere += found != spans  # the same words earlier in the sentence, not tagged there
     assert count > 15_000 and elsewhere < 0.001 * count
+
+
+def test_words_that_hold_spaces_are_words_to_every_normaliser(tmp_path):
+    """mT5's normaliser (nmt_nfkc) makes plain spaces of no-break ones: words would part."""
+    words = ("en deus", "10\u00a0000", "a\u202fb", "c\u3000d", "mat", "x\u2009y z")
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(f"pos: {text_forms.words_text(words)} {i}" for i in range(50)))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(corpus), model_prefix=str(tmp_path / "spm"), vocab_size=300, pad_id=0, eos_id=1,
+        unk_id=2, bos_id=-1, byte_fallback=True, hard_vocab_limit=False, minloglevel=2,
+        normalization_rule_name="nmt_nfkc",
+    )  # fmt: skip
+    vocabulary = open_vocabulary(VocabularyConfig("sentencepiece", str(tmp_path / "spm.model")))
+    plain = tuple("".join(" " if c.isspace() else c for c in word) for word in words)
+
+    def through(space):
+        text = text_forms.words_text(words, space)
+        return text_forms.words_from(vocabulary.decode(vocabulary.encode(text)))
+
+    assert through(text_forms.INNER) == plain
+    assert len(through(text_forms.NO_BREAK)) > len(words)  # as it was
+    assert text_forms.words_from(text_forms.words_text(words)) == plain
+    assert text_forms.space_of(rules_of(1)) == text_forms.NO_BREAK
+    assert text_forms.space_of(rules_of(2)) == text_forms.INNER
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.text(st.sampled_from("ab (,.\t\n )'\u00e9\u0939\u0948\u3002\u00a0-_1"), max_size=24),
+    st.data(),
+)
+def test_an_answer_keeps_its_place_in_the_form_of_a_question(context, data):
+    kept = [i for i, char in enumerate(context) if char not in " \t\n\f\r"]
+    if not kept:
+        return
+    first = data.draw(st.sampled_from(kept))
+    last = data.draw(st.sampled_from([i for i in kept if i >= first]))
+    answer = context[first : last + 1]
+    inputs, _ = text_forms.question("Who? context: a", context, answer)
+    seen = inputs.partition(" context: ")[2]
+    said, place = text_forms.answer_from(text_forms.placed_answer(context, answer, first), seen)
+    assert said == text_forms.question("", "", answer)[1].strip(" ")
+    assert seen.startswith(said, place)
+    before = "".join(context[:first].split())
+    assert "".join(seen[:place].split()).endswith(before)  # the same letters stand before it

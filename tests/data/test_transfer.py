@@ -268,3 +268,30 @@ def test_what_the_data_has_not(config):
     assert trained(under(english, "zero_shot")) == ENGLISH
     with pytest.raises(UserError, match="stop_on 'target' needs a target"):
         open_mixture(under(english, "zero_shot", stop_on="target"))
+
+
+@pytest.mark.parametrize("more", [{"alpha": 0.3}, {"alpha": 1.0}, {"mixing": "equal"}])
+def test_few_shot_examples_have_one_share_however_the_rest_is_mixed(config, more):
+    few = under(replace(config, **more), "few_shot", ("eng_Latn", "fin_Latn"), k=2)
+
+    def share(config):
+        rates = {i.languages[0]: 0.0 for i in open_mixture(config).info()}
+        for i in open_mixture(config).info():
+            rates[i.languages[0]] += i.rate
+        return rates
+
+    rates = share(few)
+    assert rates["swa_Latn"] + rates["tur_Latn"] == pytest.approx(0.1)
+    assert rates["eng_Latn"] + rates["fin_Latn"] == pytest.approx(0.9)
+    more = replace(few, transfer=replace(few.transfer, share=0.4))
+    assert share(more)["eng_Latn"] == pytest.approx(rates["eng_Latn"] * 0.6 / 0.9)
+    said = replace(
+        few, rates=(("swa_Latn", 1.0), ("eng_Latn", 1.0), ("fin_Latn", 1.0), ("tur_Latn", 1.0))
+    )
+    assert share(said)["swa_Latn"] == pytest.approx(0.25)  # rates that are given hold
+    assert sum(share(replace(few, revision=1)).values()) == pytest.approx(1)
+
+
+def test_a_share_is_between_0_and_1():
+    with pytest.raises(UserError, match=r"TransferConfig\.share is between 0 and 1, not 1"):
+        TransferConfig("few_shot", "eng_Latn", share=1.0)

@@ -36,7 +36,9 @@ def test_a_treebank_trains_and_is_evaluated(shell, shared_data, tmp_path):
     status, said, errors = shell.run(arguments)
     assert status == 0, errors
     assert "tagging.en_ewt.eng_Latn" in said + errors
-    assert "eval/bpb/eng_Latn" in rows(tmp_path)[-1]
+    last = rows(tmp_path)[-1]
+    assert "eval/accuracy/eng_Latn" in last
+    assert not [name for name in last if "bpb" in name]  # tags are no text
 
 
 def test_made_languages_train_and_are_scored_by_language(shell, command, tmp_path):

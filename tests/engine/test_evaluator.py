@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxlt.data.batches import ArrayBatches
-from jaxlt.engine.evaluator import LossEvaluator
+from jaxlt.engine.evaluator import LossEvaluator, bpb_error
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.step import build
 from jaxlt.models.encoder import model_of
@@ -82,3 +82,31 @@ def test_scores_by_language(program):
 def test_fewer_batches(program):
     found = LossEvaluator(Pass(), "short", max_batches=1)(program, FLAT)
     assert found["bpb"] == pytest.approx(by_hand(4)["bpb"], rel=1e-5)
+
+
+def test_the_error_of_bits_per_byte_is_that_of_resampled_rows(program):
+    totals = LossEvaluator(Pass()).totals(program, FLAT)
+    sums = {name: values.sum() for name, values in totals.items()}
+    assert sums["rows"] == 10
+    rng = np.random.default_rng(0)
+    size = rng.integers(5, 60, 300)
+    nll = size * rng.gamma(8, 0.2, 300)
+    made = {
+        "rows": 300, "row_nll": nll.sum(), "target_bytes": size.sum(), "nll_nll": (nll**2).sum(),
+        "nll_bytes": (nll * size).sum(), "bytes_bytes": (size.astype(float) ** 2).sum(),
+    }  # fmt: skip
+    drawn = rng.integers(0, 300, (4000, 300))
+    resampled = nll[drawn].sum(1) / size[drawn].sum(1) / np.log(2)
+    assert bpb_error(made) == pytest.approx(resampled.std(), rel=0.05)
+    per_byte = sums["row_nll"] / sums["target_bytes"] / np.log(2)
+    assert 0 < bpb_error(sums) < per_byte
+    assert bpb_error(made | {"rows": 1}) == np.inf
+
+
+def test_targets_that_are_no_text_have_no_bits_per_byte(program):
+    source = Pass()
+    source.spells_text = False
+    found = LossEvaluator(source)(program, FLAT)
+    assert not [name for name in found if name.startswith(("bpb", "bytes"))]
+    wanted = LossEvaluator(Pass())(program, FLAT)
+    assert found["nll"] == wanted["nll"] and "accuracy/eng" in found

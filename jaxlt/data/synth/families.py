@@ -13,7 +13,9 @@ is three families of languages, the third in another script, with a dialect of e
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
+from jaxlt.data import revisions
 from jaxlt.data.synth.draws import Draws, number_of
 from jaxlt.data.synth.script import known_script
 from jaxlt.data.synth.spec import ORDERS, SIDES, LanguageSpec
@@ -74,7 +76,8 @@ class FactoryConfig:
     Counts are a language: `sentences` of running text, `annotated` with trees and entities (and as
     many questions, and pairs of texts), `opinions` with sentiment; `parallel` sentences are the
     same in all. Of the world's facts a share `facts_in_one` is told in one language alone (each in
-    turn), `facts_in_all` in all, the rest in none; a share `fact_texts` of texts tells one.
+    turn), `facts_in_all` in all, the rest in none; a share `fact_texts` of texts tells one. The
+    `revision` of what was made before is 1 (jaxlt.data.revisions).
     """
 
     families: tuple[Family, ...] = (Family(),)
@@ -86,8 +89,10 @@ class FactoryConfig:
     facts_in_one: float = 0.5
     facts_in_all: float = 0.25
     fact_texts: float = 0.5
+    revision: int = revisions.LATEST
 
     def __post_init__(self) -> None:
+        revisions.rules_of(self.revision)
         if not self.families:
             raise UserError("FactoryConfig: families is empty: give at least one Family.")
         for field in ("sentences", "annotated", "opinions", "parallel"):
@@ -104,6 +109,12 @@ class FactoryConfig:
             raise UserError("FactoryConfig: fact_texts is a share in [0, 1].")
 
 
+def identity_of(config: FactoryConfig) -> list[Any]:
+    """Returns JSON of all that decides what a factory makes."""
+    *said, revision = dataclasses.astuple(config)
+    return said if revision == revisions.FIRST else [*said, revision]
+
+
 def languages(config: FactoryConfig) -> tuple[LanguageSpec, ...]:
     """Returns every language of a description, dialects after their languages."""
     shapes = [family for family in config.families for _ in range(family.copies)]
@@ -114,7 +125,8 @@ def languages(config: FactoryConfig) -> tuple[LanguageSpec, ...]:
         )
     groups: list[list[LanguageSpec]] = []
     for number, shape in enumerate(shapes):
-        groups.append([_member(config.seed, number, shape, i) for i in range(shape.languages)])
+        members = [_member(config.seed, number, shape, i) for i in range(shape.languages)]
+        groups.append([dataclasses.replace(one, revision=config.revision) for one in members])
     found: list[LanguageSpec] = []
     for number, (shape, group) in enumerate(zip(shapes, groups, strict=True)):
         lender = groups[(number + 1) % len(groups)][0]

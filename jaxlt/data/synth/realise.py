@@ -9,6 +9,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from jaxlt.data.revisions import rules_of
 from jaxlt.data.synth.concepts import CONJUNCTIONS, GRAMMAR, NUMBERS, concepts
 from jaxlt.data.synth.draws import Draws, number_of
 from jaxlt.data.synth.grammar import Clause, Phrase, Sentence
@@ -319,5 +320,10 @@ def speaker(spec: LanguageSpec) -> Speaker:
 
 
 def voice(spec: LanguageSpec, seed: int, number: int) -> Draws:
-    """Returns the choices of a language in its text `number`, apart from what is said there."""
+    """Returns the choices of a language in its text `number`, apart from what is said there.
+
+    In the first revision all languages had one stream where the seed was their own (own_seed).
+    """
+    if rules_of(spec.revision).voices:
+        return Draws(number_of(seed, spec.code), "say", number)
     return Draws(seed ^ number_of(spec.code), "say", number)

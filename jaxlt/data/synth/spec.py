@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from jaxlt.data.revisions import LATEST
 from jaxlt.data.synth.script import known_script
 from jaxlt.errors import UserError, nearest
 
@@ -71,6 +72,7 @@ class LanguageSpec:
     mixed: float = 0.0
     partner: "LanguageSpec | None" = None
     name: str = ""
+    revision: int = LATEST  # of what it says: see jaxlt.data.revisions
 
     def __post_init__(self) -> None:
         whose = f"Language '{self.code}'"

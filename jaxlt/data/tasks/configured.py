@@ -36,7 +36,8 @@ def register(config: "DataConfig") -> dict[str, seqio.Task]:
 def _register_kind(name: str, task: TaskConfig, config: "DataConfig") -> str:
     if task.factory:
         return factory.register_factory(name, task.kind, task.factory, config, task)
-    given, bad, split = task.sources, config.bad, config.shares
+    given, bad = task.sources, config.bad
+    split = None if config.held_out is None else config.shares.split(0)
     if task.kind == "tagging":
         return labelled.register_tagging(name, given, config, task.names, bad)
     if task.kind == "parsing":

@@ -52,7 +52,7 @@ def register_denoise(mixture: str, given: Sequence[str], config: "DataConfig") -
 def objective_of(config: "DataConfig") -> SpanCorruption:
     """Returns span corruption whose inputs and targets fit the rows of a config's pairs."""
     most = config.inputs_length, config.targets_length or config.inputs_length
-    density, span = config.noise_density, config.mean_span
+    density, span = config.noise_density, config.span
     window = raw_length(most[0], density, span)[0]
     while window > 2 and corrupted_lengths(window, density, span)[1] > most[1]:
         window -= 1
@@ -68,7 +68,7 @@ def _register_one(
         return generated(lambda: _documents(text, split), tf.TensorSpec([], tf.string))
 
     def identity() -> list[Any]:
-        noise = [objective.window, config.noise_density, config.mean_span]
+        noise = [objective.window, config.noise_density, config.span]
         return ["denoise", text.identity(), noise, config.separator_text]
 
     def separate(document: tf.Tensor) -> dict[str, tf.Tensor]:

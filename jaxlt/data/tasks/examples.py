@@ -1,5 +1,6 @@
 """Streams of (inputs, targets) as ordinary seqio tasks: what labelled, parallel and facts share."""
 
+import dataclasses
 import functools
 import logging
 import re
@@ -11,6 +12,8 @@ import seqio
 import tensorflow as tf
 
 from jaxlt.data import corpora, files, layouts
+from jaxlt.data.batches import digest
+from jaxlt.data.groups import Groups
 from jaxlt.data.readers import tables
 from jaxlt.data.readers.problems import Bad, Problems
 from jaxlt.data.splits import NAMES, Split, remembered
@@ -144,8 +147,16 @@ class TableSource:
         self.kind, self.bad = kind, bad
         self.paths = corpora.table_files(sources, kind)
         self.published: set[str] = set()  # once `languages` has looked
-        folder = config.cache_root / "splits"
-        self.split = remembered(folder, mixture, split or Split(validation=config.held_out))
+        self.split = split_of(config, mixture, self.paths, split, self._size)
+
+    def _size(self) -> int:
+        """Returns how many letters a language has, on average."""
+        letters, languages = 0, set()
+        for _, record in self.records(Problems("skip")):
+            said = dataclasses.asdict(record)
+            letters += sum(len(value) for value in said.values() if isinstance(value, str))
+            languages.add(said.get("language", said.get("source_language")))
+        return letters // max(len(languages), 1)
 
     def records(
         self, problems: Problems, split: str = "", languages: Sequence[str] = ()
@@ -179,6 +190,26 @@ class TableSource:
                 if (said or self.split.of(key(record).encode())) == split:
                     yield record
 
+    def grouped(self, split: str) -> Iterator[Any]:
+        """Yields the pairs of a split, of which all that translate each other have the same."""
+        with Problems(self.bad) as problems:
+            for said, record in self.records(problems, split):
+                if (said or self._groups.of(self.split, self._ends(record)[0])) == split:
+                    yield record
+
+    @functools.cached_property
+    def _groups(self) -> Groups:
+        return Groups(self._ends(record) for _, record in self.records(Problems("skip")))
+
+    def _ends(self, pair: Any) -> tuple[bytes, bytes]:
+        """Returns the two texts of a pair with their languages."""
+        source, target = self._code(pair.source_language), self._code(pair.target_language)
+        return f"{source}\0{pair.source}".encode(), f"{target}\0{pair.target}".encode()
+
+    @functools.cached_property
+    def _code(self) -> Callable[[str], str]:
+        return functools.cache(corpora.Codes().of)
+
     def languages(self, column: Callable[[Any], str]) -> list[str]:
         """Returns what a column holds, sorted, by one pass over the files.
 
@@ -202,6 +233,27 @@ class TableSource:
     def recipe(self) -> list[Any]:
         """JSON of how rows are split."""
         return [self.split.validation, self.split.test, self.split.seed]
+
+
+def split_of(
+    config: "DataConfig",
+    mixture: str,
+    paths: Sequence[str],
+    split: Split | None,
+    size: Callable[[], int],
+) -> Split:
+    """Returns what is held out of files: what it was first, of files with this content.
+
+    Without a split it is the config's, where that goes by the `size` of a language in bytes.
+    """
+    memory, wanted = config.cache_root, split or config.shares
+    if split is None and config.held_out is not None:
+        wanted = Split(validation=config.held_out)
+    name = mixture
+    if config.rules.splits_by_content:
+        content = sorted(files.content_digest(path, memory / "digests") for path in paths)
+        name = f"table-{digest(content)[:16]}"
+    return remembered(memory / "splits", name, wanted, size)
 
 
 _SPLIT_COLUMN = {"train": "train", "test": "test", "dev": "validation", "validation": "validation"}

@@ -15,10 +15,11 @@ import seqio
 from jaxlt.data import text_forms
 from jaxlt.data.readers.conllu import Sentence
 from jaxlt.data.readers.iob2 import Tagged
+from jaxlt.data.splits import Split
 from jaxlt.data.synth import asked as reading
 from jaxlt.data.synth import facts as known
 from jaxlt.data.synth import write
-from jaxlt.data.synth.families import FactoryConfig, languages
+from jaxlt.data.synth.families import FactoryConfig, identity_of, languages
 from jaxlt.data.synth.grammar import SENTENCES_A_TEXT
 from jaxlt.data.synth.languages import generate, own_seed
 from jaxlt.data.synth.realise import Said, speaker
@@ -34,6 +35,7 @@ from jaxlt.errors import UserError, nearest
 if TYPE_CHECKING:
     from jaxlt.data.config import DataConfig
 
+_SENTENCE = 32  # bytes
 Keyed = Iterable[tuple[str, Form]]  # (what decides the split, example)
 
 
@@ -42,6 +44,7 @@ def register_factory(
 ) -> str:
     """Registers a task of a kind for each language of a factory; returns the mixture."""
     specs = languages(factory)
+    drawn = _drawn(factory, config)
     if kind == "synthetic_text":
         return _texts(mixture, factory, specs, config)
     if kind == "synthetic_parallel":
@@ -55,23 +58,38 @@ def register_factory(
 
     def stream(name: str, examples: Callable[[], Keyed]) -> Stream:
         def of(split: str) -> Iterator[Form]:
-            return (form for key, form in examples() if config.shares.of(key.encode()) == split)
+            return (form for key, form in examples() if drawn.of(key.encode()) == split)
 
         return Stream(name, of, (), config.splits, marked.get(name))
 
     def tags(spec: LanguageSpec, split: str) -> Iterator[Form]:
         for key, tagged in _tagged(spec, factory):
-            if config.shares.of(key.encode()) == split:
+            if drawn.of(key.encode()) == split:
                 yield text_forms.entity_tags(tagged)
 
+    def places(spec: LanguageSpec, split: str) -> Iterator[Form]:
+        for one in reading.questions(spec, factory):
+            if drawn.of(one.id.encode()) == split:
+                asked = text_forms.question(one.question, one.context, one.answers[0])[0]
+                yield (
+                    asked,
+                    text_forms.placed_answer(one.context, one.answers[0], one.starts[0]),
+                )
+
     marked: dict[str, Callable[[str], Iterable[Form]]] = {}
+    recipe = [kind, identity_of(factory), dataclasses.astuple(drawn), config.tag]
     if kind == "synthetic_entities":
         marked = {spec.code: functools.partial(tags, spec) for spec in specs}
+    if kind == "synthetic_questions" and config.rules.answers_placed:
+        marked = {spec.code: functools.partial(places, spec) for spec in specs}
+        recipe.append("places")
     streams = [stream(name, examples) for name, examples in found.items()]
-    shares = dataclasses.astuple(config.shares)
-    return register(
-        mixture, streams, config, [kind, dataclasses.astuple(factory), shares, config.tag]
-    )
+    return register(mixture, streams, config, recipe)
+
+
+def _drawn(factory: FactoryConfig, config: "DataConfig") -> Split:
+    """Returns what is held out of made data, by about how much text of a language there is."""
+    return config.shares.split(_SENTENCE * factory.sentences)
 
 
 def _texts(
@@ -80,13 +98,14 @@ def _texts(
     told = world(factory.seed).facts
     codes = [spec.code for spec in specs]
     holders = known.assign(told, codes, factory.facts_in_one, factory.facts_in_all, factory.seed)
-    recipe = [dataclasses.astuple(factory), dataclasses.astuple(config.shares)]
+    drawn = _drawn(factory, config)
+    recipe = [identity_of(factory), dataclasses.astuple(drawn)]
     for spec in specs:
 
         def documents(split: str, spec: LanguageSpec = spec) -> Iterator[bytes]:
             own, seed = known.told(told, holders, spec), own_seed(spec, factory.seed)
             for line in generate(spec, factory.sentences, seed, own, factory.fact_texts):
-                if config.shares.of(line.encode()) == split:
+                if drawn.of(line.encode()) == split:
                     yield line.encode()
 
         identity: Callable[[], list[Any]] = functools.partial(list, [*recipe, spec.code])

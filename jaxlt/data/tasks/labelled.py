@@ -8,6 +8,7 @@ The last part of a task's name is its language. The splits of treebanks and enti
 of their files.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -51,17 +52,24 @@ def _treebanks(
     config: "DataConfig",
     names: Sequence[str],
     bad: Bad,
-    form: Callable[[conllu.Sentence], Form],
+    form: Callable[[conllu.Sentence, str], Form],
 ) -> str:
-    trees = form is text_forms.parsing
+    trees, space = form is text_forms.parsing, text_forms.space_of(config.rules)
 
     def forms(path: str, problems: Problems) -> Iterator[Form]:
-        return map(form, conllu.read(path, problems, trees))
+        return (form(sentence, space) for sentence in conllu.read(path, problems, trees))
 
     codes = corpora.Codes()
     found = corpora.find(sources, corpora.CONLLU, "treebank", names, codes)
     warn_unknown(mixture, codes)
-    return register(mixture, file_streams(found, forms, bad), config, [form.__name__, bad])
+    return register(
+        mixture, file_streams(found, forms, bad), config, [form.__name__, bad, *inner(space)]
+    )
+
+
+def inner(space: str) -> list[str]:
+    """Returns what a space within words adds to the identity of tasks: nothing, for the first."""
+    return [] if space == text_forms.NO_BREAK else [f"inner {space}"]
 
 
 def register_entities(
@@ -78,13 +86,15 @@ def register_entities(
         return map(text_forms.entities, iob2.read(path, problems, orphans))
 
     def marked(path: str, problems: Problems) -> Iterable[Form]:
-        return map(text_forms.entity_tags, iob2.read(path, problems, orphans))
+        space = text_forms.space_of(config.rules)
+        return (text_forms.entity_tags(s, space) for s in iob2.read(path, problems, orphans))
 
     codes = corpora.Codes()
     found = corpora.find(sources, corpora.IOB2, "entities", names, codes)
     warn_unknown(mixture, codes)
     streams = file_streams(found, forms, bad, marked)
-    return register(mixture, streams, config, ["entities", orphans, bad])
+    spaces = inner(text_forms.space_of(config.rules))
+    return register(mixture, streams, config, ["entities", orphans, bad, *spaces])
 
 
 def register_topics(
@@ -131,7 +141,8 @@ def register_questions(
     """Registers a task of questions about a text for each language; returns the mixture.
 
     In training a question has its first right answer; elsewhere it is there once for each of them,
-    so that a loss is over right answers, and a score can know them all.
+    so that a loss is over right answers, and a score can know them all. Heads learn each where the
+    table says that it stands.
     """
 
     def forms(record: Question, name: str) -> Iterator[Form]:
@@ -141,8 +152,19 @@ def register_questions(
         )
         yield from list(right)[:1] if name == "train" else right
 
+    def marked(record: Question, name: str) -> Iterator[Form]:
+        right: dict[Form, Form] = {}
+        for answer, start in zip(record.answers, record.starts, strict=True):
+            asked, said = text_forms.question(record.question, record.context, answer)
+            placed = text_forms.placed_answer(record.context, answer, start)
+            right.setdefault((asked, said), (asked, placed))
+        yield from list(right.values())[:1] if name == "train" else right.values()
+
     table = TableSource(mixture, sources, "questions", config, split, bad)
-    return _by_language(table, mixture, config, forms, lambda record: record.id or record.context)
+    more = marked if config.rules.answers_placed else None
+    return _by_language(
+        table, mixture, config, forms, lambda record: record.id or record.context, more
+    )
 
 
 def _by_language(
@@ -151,8 +173,12 @@ def _by_language(
     config: "DataConfig",
     forms: Callable[[Any, str], Iterable[Form]],
     key: Callable[[Any], str],
+    marked: Callable[[Any, str], Iterable[Form]] | None = None,
 ) -> str:
-    """Registers a task a language of a table; `forms` makes of a record what a split has of it."""
+    """Registers a task a language of a table; `forms` makes of a record what a split has of it.
+
+    marked: what heads see of it, where that is more.
+    """
     codes = corpora.Codes()
     written: dict[tuple[str, str], list[str]] = {}
     for own in table.languages(lambda record: record.language):
@@ -162,12 +188,19 @@ def _by_language(
     streams = []
     for (code, _), own_codes in written.items():
 
-        def examples(name: str, own_codes: list[str] = own_codes) -> Iterator[Form]:
+        def read(
+            made: Callable[[Any, str], Iterable[Form]],
+            name: str,
+            own_codes: list[str] = own_codes,
+        ) -> Iterator[Form]:
             for record in table.of(name, key, own_codes):
                 if record.language in own_codes:
-                    yield from forms(record, name)
+                    yield from made(record, name)
 
-        streams.append(Stream(code, examples, table.paths))
+        more = functools.partial(read, marked) if marked else None
+        stream = Stream(code, functools.partial(read, forms), table.paths, marked=more)
+        streams.append(stream)
     warn_unknown(mixture, codes)
     kind = "topics" if table.kind == "labelled" else table.kind
-    return register(mixture, streams, config, [kind, table.recipe, table.bad])
+    recipe = [kind, table.recipe, table.bad, *(["places"] if marked else [])]
+    return register(mixture, streams, config, recipe)

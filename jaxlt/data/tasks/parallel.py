@@ -20,8 +20,8 @@ from jaxlt.data import corpora, files, text_forms
 from jaxlt.data.near import nearest_language
 from jaxlt.data.readers import bitext, tables
 from jaxlt.data.readers.problems import Bad, Problems
-from jaxlt.data.splits import Split, remembered
-from jaxlt.data.tasks.examples import Stream, TableSource, register, warn_unknown
+from jaxlt.data.splits import Split
+from jaxlt.data.tasks.examples import Stream, TableSource, register, split_of, warn_unknown
 from jaxlt.data.tasks.text import register_documents_task
 from jaxlt.data.text_forms import Form
 from jaxlt.errors import UserError
@@ -56,9 +56,13 @@ def register_translation(
     else:
         texts = _columns(tabled)
     wanted = _directions(texts, pivot, pairs)
-    drawn = remembered(
-        config.cache_root / "splits", mixture, split or Split(validation=config.held_out)
-    )
+    read = list(dict.fromkeys(path for text in texts for path in text.files.values()))
+    codes = {code for text in texts for code in text.files}
+
+    def size() -> int:
+        return sum(files.text_size(path) for path in read) // max(len(codes), 1)
+
+    drawn = split_of(config, mixture, read, split, size)
     streams = []
     for source, target in wanted:
 
@@ -180,13 +184,18 @@ def _pairs(
 ) -> str:
     table = TableSource(mixture, sources, kind, config, split, bad)
     codes = corpora.Codes()
+    whole = config.rules.whole_groups
+
+    def records(name: str) -> Iterator[tables.Pair]:
+        return table.grouped(name) if whole else table.of(name, lambda r: r.source)
+
     ends = table.languages(lambda r: f"{r.source_language}:{r.target_language}")
     streams = []
     for end in ends:
         for back in (False, True):
 
             def examples(name: str, end: str = end, back: bool = back) -> Iterator[Form]:
-                for r in table.of(name, lambda r: r.source):
+                for r in records(name):
                     if f"{r.source_language}:{r.target_language}" == end:
                         texts = (r.target, r.source) if back else (r.source, r.target)
                         language = codes.of(r.source_language if back else r.target_language)
@@ -197,7 +206,8 @@ def _pairs(
             if not wanted or direction in wanted:
                 streams.append(Stream(direction, examples, table.paths))
     warn_unknown(mixture, codes)
-    return register(mixture, streams, config, [kind, table.recipe, config.tag, bad])
+    recipe = [kind, table.recipe, config.tag, bad, *(["whole groups"] if whole else [])]
+    return register(mixture, streams, config, recipe)
 
 
 def register_texts(

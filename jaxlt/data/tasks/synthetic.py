@@ -21,13 +21,14 @@ def register_synthetic(
 
     A DataConfig with that mixture and no sources then reads them.
     """
+    drawn = config.shares.split(0)
     for spec in specs:
 
         def documents(split: str, spec: LanguageSpec = spec) -> Iterable[bytes]:
             texts = (text.encode() for text in generate(spec, sentences, seed))
-            return (t for t in texts if config.shares.of(t) == split)
+            return (t for t in texts if drawn.of(t) == split)
 
-        shares = dataclasses.astuple(config.shares)
+        shares = dataclasses.astuple(drawn)
         said: list[Any] = [dataclasses.astuple(spec), sentences, seed, shares]
         identity: Callable[[], list[Any]] = functools.partial(list, said)
         register_documents_task(f"{config.mixture}.{spec.code}", documents, config, identity)

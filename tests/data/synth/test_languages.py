@@ -3,11 +3,13 @@
 import hashlib
 import math
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 
 from jaxlt.data.synth.english import english
+from jaxlt.data.synth.families import FactoryConfig, Family, languages
 from jaxlt.data.synth.grammar import Clause, Phrase, Sentence, Teller, fact_sentence
-from jaxlt.data.synth.languages import FAMILY, UNSEEN, generate, language, write_languages
+from jaxlt.data.synth.languages import FAMILY, UNSEEN, generate, language, own_seed, write_languages
 from jaxlt.data.synth.lexicon import lexicon, shared
 from jaxlt.data.synth.realise import voice
 from jaxlt.data.synth.show import interlinear, shown
@@ -84,3 +86,27 @@ def test_shown_arcs_stand_over_their_words():
     assert parts.split() == ["NOUN", "VERB", "NOUN"]
     assert all(morphs[m] != " " for m in interlinear(one.words)[1])
     assert "nsubj" in "".join(lines) and "obj" in "".join(lines)
+
+
+def test_each_language_makes_its_choices_by_itself():
+    """Of their own texts, too, whose seed is their own."""
+
+    def choices(spec, revision):
+        spec = replace(spec, revision=revision)
+        draws = voice(spec, own_seed(spec, 7), 3)
+        return [draws.random() for _ in range(4)]
+
+    now = [choices(spec, 2) for spec in FAMILY]
+    assert len(set(map(tuple, now))) == len(FAMILY)
+    assert choices(FAMILY[0], 1) == choices(FAMILY[1], 1) == choices(FAMILY[2], 1)  # as it was
+    assert choices(FAMILY[0], 2) == now[0]
+
+
+def test_made_text_of_the_first_revision_is_what_it_was():
+    shape = Family(2, noise=0.3, freedom=0.5, extraposed=0.5, mixed=0.2)
+    first, latest = (
+        ["".join(generate(spec, 40, own_seed(spec, 0))) for spec in made]
+        for made in (languages(FactoryConfig((shape,), revision=r)) for r in (1, 2))
+    )
+    assert hashlib.sha256("".join(first).encode()).hexdigest()[:16] == "543e4c5979ad1852"
+    assert first != latest

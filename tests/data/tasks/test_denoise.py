@@ -46,10 +46,10 @@ def test_pairs_fit_and_spell_the_text(config):
     names = [i.name for i in mixture.info()]
     assert names == ["denoise.deu_Latn", "denoise.eng_Latn", "denoise.swa_Latn"]
     objective, vocabulary = objective_of(config), open_vocabulary(config.vocabulary_config)
-    ins, outs = corrupted_lengths(objective.window, 0.15, 3.0)
+    ins, outs = corrupted_lengths(objective.window, 0.15, config.span)
     assert ins == 40 and outs <= 16
     short = objective_of(replace(config, targets_length=7))
-    asked = [corrupted_lengths(short.window + more, 0.15, 3.0)[1] for more in (0, 1)]
+    asked = [corrupted_lengths(short.window + more, 0.15, config.span)[1] for more in (0, 1)]
     assert asked[0] <= 7 < asked[1]
     text = mixture._make.texts[1]
     inputs, targets = (text.cache.columns[n].whole(0) for n in ("inputs", "targets"))
