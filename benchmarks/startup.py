@@ -1,14 +1,17 @@
-"""From the command to the first step of `tiny`, without and with the compilation cache; `--help`.
+"""From the command to the first step of `tiny`, without and with the compilation cache; `--help`;
+an error in a configuration; `jaxlt.load`; each beside `import jax`, in seconds of the processor.
 
     python benchmarks/startup.py [--json FILE]
 
-Goals: under 25 s to the first step; at least twice as fast with the cache; `--help` under 1 s.
-"To the first step" is the whole process for one step, evaluation and final checkpoint left out.
+Goals: under 25 s to the first step; at least twice as fast with the cache; `--help` and a misspelt
+macro under 1 s; `jaxlt.load` of a small model under 5 s. "To the first step" is the whole process
+for one step, evaluation and final checkpoint left out.
 """
 
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -41,14 +44,32 @@ def first_step(folder: Path, name: str) -> float:
     raise SystemExit("The run ended before its first step.")
 
 
-def help_seconds() -> float:
-    """The best of three `jaxlt --help`."""
+def processor_seconds(command: list[str], status: int = 0) -> float:
+    """Seconds of the processor that a command takes, the best of three; it ends with `status`."""
     best = float("inf")
     for _ in range(3):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "jaxlt", "--help"], check=True, capture_output=True)
-        best = min(best, time.perf_counter() - began)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = subprocess.run([sys.executable, *command], capture_output=True, text=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        if done.returncode != status:
+            raise SystemExit(f"{command} ended with {done.returncode}: {done.stderr}")
+        best = min(best, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     return best
+
+
+def small_starts(folder: Path) -> dict[str, float]:
+    """Seconds of the processor for what a user does before and after a training, by name."""
+    flags = ["--gin_file=models/tiny.gin", "--gin_file=runs/pretrain.gin"]
+    wrong = ["train", *flags, "--gin.TEXTT=text", "--gin.WORKDIR=w"]
+    sizes = [f"--gin.TEXT={folder / 'text'}", f"--gin.WORKDIR={folder / 'small'}"]
+    run = ["train", *RUN, "--gin_file=tiny.gin", "--gin.TRAIN_STEPS=1", *sizes]
+    subprocess.run([sys.executable, "-m", "jaxlt", *run], check=True, capture_output=True)
+    return {
+        "import jax": processor_seconds(["-c", "import jax"]),
+        "jaxlt --help": processor_seconds(["-m", "jaxlt", "--help"]),
+        "a misspelt macro": processor_seconds(["-m", "jaxlt", *wrong], status=2),
+        "jaxlt.load": processor_seconds(["-c", f"import jaxlt; jaxlt.load('{folder / 'small'}')"]),
+    }
 
 
 def main() -> None:
@@ -63,12 +84,14 @@ def main() -> None:
         write_languages(folder / "text", FAMILY, sentences=2_000)
         cold = first_step(folder, "cold")
         warm = min(first_step(folder, f"warm{i}") for i in range(2))
-    result = {"cold_s": cold, "warm_s": warm, "cold / warm": cold / warm, "help_s": help_seconds()}
+        small = small_starts(folder)
+    result = {"cold_s": cold, "warm_s": warm, "cold / warm": cold / warm} | small
     print(
         f"to the first step of tiny: {cold:.1f} s without, {warm:.1f} s with the cache: "
         f"{cold / warm:.2f} times as fast"
     )
-    print(f"jaxlt --help: {result['help_s']:.2f} s")
+    for name, seconds in small.items():
+        print(f"{name}: {seconds:.2f} s of the processor, {seconds / small['import jax']:.2f}x jax")
     if args.json:
         args.json.write_text(json.dumps(result, indent=2) + "\n")
 

@@ -11,6 +11,7 @@ another counts as a part of it.
 """
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -38,12 +39,28 @@ def doing(what: str, total: int | None = None, stream: IO[str] | None = None) ->
     if not _speaking or _shown is not None:
         yield
         return
-    _shown = _Doing(what, total, stream or sys.stderr)
+    with _stderr(stream) as to:
+        _shown = _Doing(what, total, to)
+        try:
+            with _shown.on_screen():
+                yield
+        finally:
+            _shown = None
+
+
+@contextlib.contextmanager
+def _stderr(given: IO[str] | None) -> Iterator[IO[str]]:
+    """Standard error by a descriptor of its own: others may turn its usual one elsewhere."""
     try:
-        with _shown.on_screen():
-            yield
+        own = None if given else os.fdopen(os.dup(sys.stderr.fileno()), "w", errors="replace")
+    except (OSError, ValueError):  # it is no file
+        own = None
+    try:
+        yield given or own or sys.stderr
     finally:
-        _shown = None
+        if own is not None:
+            with contextlib.suppress(OSError, ValueError):
+                own.close()
 
 
 def advance(count: int) -> None:
