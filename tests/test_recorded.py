@@ -67,3 +67,27 @@ def test_a_younger_setting_has_its_default_in_an_old_run():
 def test_a_revision_that_is_not_there_is_refused():
     with pytest.raises(UserError, match="revision is from 1 to 2, not 3"):
         load_run(arguments("WORKDIR=nowhere", "DataConfig.revision=3"))
+
+
+def test_a_run_under_way_selects_by_the_metric_that_it_began_with(tmp_path):
+    """Its best value so far is one of that metric, whatever the gin files say by now."""
+    files = ["models/mlm_tiny.gin", "runs/heads.gin", "heads/tagging.gin"]
+
+    def load(*overrides):
+        given = ["TEXT=texts", f"WORKDIR={tmp_path}", *overrides]
+        args = argparse.Namespace(gin_file=files, gin_overrides=given, gin_search_paths=[])
+        return load_run(args)
+
+    new = load()
+    assert (new.checkpoint.best_metric, new.checkpoint.ties) == ("eval/score", "eval/nll")
+    text = config.operative_config(new).replace("'eval/score'", "'eval/accuracy'")
+    text = re.sub(r"(?m)^CheckpointConfig.ties = .*\n", "", text)
+    (tmp_path / "config.gin").write_text(text)
+    assert load().checkpoint == new.checkpoint  # it has no checkpoint yet
+    (tmp_path / "checkpoints" / "7").mkdir(parents=True)
+    old = load()
+    assert (old.checkpoint.best_metric, old.checkpoint.ties) == ("eval/accuracy", None)
+    (tmp_path / "config.gin").write_text(config.operative_config(old))
+    assert load().checkpoint == old.checkpoint  # and once more
+    asked = load("CheckpointConfig.best_metric=eval/nll", "CheckpointConfig.best_mode=min")
+    assert asked.checkpoint.best_metric == "eval/nll"

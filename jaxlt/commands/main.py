@@ -95,18 +95,25 @@ def load_run(
     fallbacks: Mapping[str, Any] | None = None,
     folder: str | None = None,
 ) -> "RunConfig":
-    """Returns the run that the gin flags describe; one that is in its folder reads data as it did.
+    """Returns the run that the gin flags describe.
 
+    One that is in its folder reads its data, and selects its best step, as it did there.
     folder: where the run is, if not where its config says.
     """
     from jaxlt.config import load, recorded
 
     given = args.gin_file, args.gin_overrides, args.gin_search_paths
     run = load(*given, fallbacks)
-    behind = recorded.behind(folder or run.workdir)
+    place = folder or run.workdir
+    behind = recorded.behind(place)
+    chosen = recorded.selection(place, args.gin_overrides)
     if behind.get("DataConfig.revision", run.data.revision) == run.data.revision:
+        behind = {}
+    said = [f"CheckpointConfig.{n}={getattr(run.checkpoint, n)!r}" for n in recorded.SELECTION]
+    if not behind and chosen in ([], said):
         return run
-    return load(*given, {**behind, **(fallbacks or {})})
+    overrides = [*args.gin_overrides, *chosen]
+    return load(given[0], overrides, given[2], {**behind, **(fallbacks or {})})
 
 
 def overview() -> str:

@@ -219,16 +219,22 @@ def module_values(run: "RunConfig", languages: tuple[str, ...]) -> "Composed | N
 def evaluators(
     run: "RunConfig", languages: tuple[str, ...], inventory: "Inventory"
 ) -> "list[LossEvaluator]":
-    """The held-out loss, by language, where the run has evaluation data.
+    """The held-out loss, by language, where the run has evaluation data; of heads their scores.
 
     Languages keep the ids they have in training, so that a routed module finds its slots.
     """
-    from jaxlt.data.mixtures import open_evaluation
+    from jaxlt.data.labelling import Labels
+    from jaxlt.data.mixtures import build_objective, open_evaluation
+    from jaxlt.data.vocabularies import open_vocabulary
     from jaxlt.engine.evaluator import LossEvaluator
+    from jaxlt.engine.head_evaluator import HeadEvaluator
 
     if run.eval_data is None:
         return []
     config = dataclasses.replace(run.eval_data, languages=languages)
     with progress.doing("Opening the evaluation's data"):
         held_out = open_evaluation(config, config.split, inventory=inventory)
+    objective = build_objective(config, open_vocabulary(config.vocabulary_config), inventory)
+    if isinstance(objective, Labels):
+        return [HeadEvaluator(held_out, objective)]
     return [LossEvaluator(held_out, "eval")]

@@ -8,6 +8,7 @@ run what it was: those stand behind the gin files that resume or open it.
 import dataclasses
 import inspect
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,28 @@ def behind(folder: str) -> dict[str, Any]:
         return {}
     said = _said(path.read_text(encoding="utf-8"), _REVISION)
     return _FIRST if said in (None, "1") else {_REVISION: int(said), _MADE: int(said)}
+
+
+SELECTION = ("best_metric", "best_mode", "ties")
+
+
+def selection(folder: str, overrides: Iterable[str]) -> list[str]:
+    """Returns the overrides by which a run that is under way in a folder selects as it began to.
+
+    Its best value so far is one of the metric that its folder says, whatever gin files say by now;
+    none where the run has no checkpoint yet, or where an override asks for another metric.
+    """
+    from etils import epath
+
+    path = (epath.Path if "://" in folder else Path)(folder).expanduser()
+    names = [f"CheckpointConfig.{name}" for name in SELECTION]
+    asked = {item.partition("=")[0].strip() for item in overrides}
+    saved = path / "checkpoints"
+    begun = saved.is_dir() and any(one.name.isdigit() for one in saved.iterdir())
+    if not begun or not (path / "config.gin").is_file() or asked & set(names):
+        return []
+    text = (path / "config.gin").read_text(encoding="utf-8")
+    return [f"{name}={_said(text, name) or younger(name)}" for name in names]
 
 
 def _said(text: str, name: str) -> str | None:

@@ -99,7 +99,7 @@ class Checkpoints:
         return max(self.steps(), default=None)
 
     def best(self) -> int | None:
-        """Step of the best checkpoint by `best_metric`: the earliest of equals, never a NaN."""
+        """Step of the best checkpoint by `best_metric`, the earliest of equals, and never a NaN."""
         return next(iter(self._ranked(self.steps())), None)
 
     def meta(self, step: int) -> dict[str, Any]:
@@ -248,9 +248,13 @@ class Checkpoints:
         if name is None:
             return []
         sign = 1 if self.config.best_mode == "min" else -1
-        values = {s: self._step_metrics(s).get(name) for s in steps}
-        ranked = sorted((sign * v, s) for s, v in values.items() if v is not None)
-        return [s for _, s in ranked]
+        ranked: list[tuple[float, float, int]] = []
+        for step in steps:
+            found = self._step_metrics(step)
+            value, tie = found.get(name), found.get(self.config.ties or "")
+            if value is not None:
+                ranked.append((sign * value, math.inf if tie is None else tie, step))
+        return [step for *_, step in sorted(ranked)]
 
     def _step_metrics(self, step: int) -> dict[str, float | None]:
         if step not in self._metrics:

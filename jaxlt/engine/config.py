@@ -337,6 +337,7 @@ class CheckpointConfig:
     keep_best: int = 1  # and the best ones by `best_metric`
     best_metric: str | None = None  # a name among the metrics of an evaluation
     best_mode: str = "min"
+    ties: str | None = None  # of equal values of it: a metric of which less is better
 
     def __post_init__(self) -> None:
         for field, least in (("every", 1), ("keep", 1), ("keep_best", 0)):

@@ -70,13 +70,17 @@ class LossEvaluator:
                 if "target_bytes" in out:
                     nll, size = (out[k].astype(np.float64) for k in ("row_nll", "target_bytes"))
                     out |= {"nll_nll": nll * nll, "nll_bytes": nll * size, "bytes_bytes": size**2}
+                self._take(out)
                 for key, rows in out.items():
-                    if key == "language":
+                    if key in ("language", "head") or "/" in key:  # of which nothing is a sum
                         continue
                     sums = totals.setdefault(key, np.zeros(len(languages)))
                     np.add.at(sums, out["language"], rows.astype(np.float64))
                 progress.advance(1)
         return totals
+
+    def _take(self, out: Mapping[str, Any]) -> None:
+        """Looks at what the program says of a batch, beside its sums."""
 
 
 def bpb_error(sums: Mapping[str, Any]) -> float:

@@ -30,13 +30,12 @@ from jaxlt.models.crf import Chain
 from jaxlt.models.encoder import model_of
 from jaxlt.models.head_config import find_head
 from jaxlt.models.head_parts import NEVER
-from jaxlt.models.heads import Spans, Tags, best_span, best_tags
+from jaxlt.models.heads import LONGEST_ANSWER, Spans, Tags, best_span, best_tags
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import make_context
 from jaxlt.models.trees import best_trees
 from jaxlt.modules.deltas import applied
 
-LONGEST_ANSWER = 64  # units of an answer at most
 _WORD_FIELDS = ("word_first", "word_labels", "word_heads")
 
 

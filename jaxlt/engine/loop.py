@@ -318,12 +318,15 @@ def evaluate(
     config = job.checkpoint
     if config.best_metric is None:
         return position.after_evaluation(metrics, None, config.best_mode)
-    if config.best_metric not in metrics:
-        raise UserError(
-            f"CheckpointConfig.best_metric '{config.best_metric}' is not among the metrics of this "
-            f"run: {', '.join(sorted(metrics))}."
-        )
-    return position.after_evaluation(metrics, metrics[config.best_metric], config.best_mode)
+    for field in ("best_metric", "ties"):
+        name = getattr(config, field)
+        if name is not None and name not in metrics:
+            raise UserError(
+                f"CheckpointConfig.{field} '{name}' is not among the metrics of this "
+                f"run: {', '.join(sorted(metrics))}.{nearest(name, metrics)}"
+            )
+    tie = metrics[config.ties] if config.ties else None
+    return position.after_evaluation(metrics, metrics[config.best_metric], config.best_mode, tie)
 
 
 def check_job(job: Job, data: BatchSource, checkpoints: Checkpoints, mesh: Mesh) -> None:

@@ -52,6 +52,7 @@ class Position:
     vocabulary: str = ""  # fingerprint of the vocabulary, where the data has one
     best: float | None = None
     best_step: int | None = None
+    best_tie: float | None = None  # what decides between it and an equal one
     bad_evaluations: int = 0
     evaluation: dict[str, float] = dataclasses.field(default_factory=dict)
     evaluated_step: int | None = None  # of `evaluation`
@@ -68,18 +69,23 @@ class Position:
         return Fingerprint(self.base_fingerprint, self.base_parts)
 
     def after_evaluation(
-        self, metrics: dict[str, float], value: float | None, mode: str
+        self, metrics: dict[str, float], value: float | None, mode: str, tie: float | None = None
     ) -> "Position":
         """Takes the metrics of an evaluation at this step; `value` is the one that decides on best.
 
-        Brings best and patience up to date: NaN is never better.
+        Brings best and patience up to date: NaN is never better. An equal value is, where its `tie`
+        is less: a score that is flat while the loss still falls stops nothing.
         """
         now = dataclasses.replace(self, evaluation=metrics, evaluated_step=self.step)
         if value is None:
             return now
         sign = -1 if mode == "min" else 1
-        if not math.isnan(value) and (self.best is None or sign * value > sign * self.best):
-            return dataclasses.replace(now, best=value, best_step=self.step, bad_evaluations=0)
+        better = self.best is None or sign * value > sign * self.best
+        if value == self.best and tie is not None and self.best_tie is not None:
+            better = tie < self.best_tie
+        if not math.isnan(value) and better:
+            now = dataclasses.replace(now, best=value, best_step=self.step, best_tie=tie)
+            return dataclasses.replace(now, bad_evaluations=0)
         return dataclasses.replace(now, bad_evaluations=self.bad_evaluations + 1)
 
 

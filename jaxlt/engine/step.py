@@ -37,7 +37,7 @@ from jaxlt.engine.state import (
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
 from jaxlt.models.encoder import loss_weights, model_of, target_fields
 from jaxlt.models.head_parts import read_field
-from jaxlt.models.heads import heads_loss
+from jaxlt.models.heads import heads_loss, heads_said
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import constrain, make_context
 from jaxlt.models.manual import Manual, by_hand, manual_now
@@ -134,15 +134,10 @@ def batch_loss(
 
     cuts: the banks among `params` that have been cut down to some of their slots.
     """
-    model: Any = model_of(spec.model)
-    drops = spec.model.dropout or any(head.dropout for head in spec.model.heads)
-    ctx = make_context(batch, dropout_key if drops else None)
-    params, ids = cut_down(applied(params, spec.model.deltas, dropout_key), ctx.ids, cuts)
-    ctx, variables = ctx.replace(ids=ids), unflatten(params)
     if spec.model.heads:
-        outputs = model.apply(variables, batch, ctx, method="outputs")
+        outputs = _forward(spec, params, batch, dropout_key, cuts, "outputs")
         return heads_loss(spec.model.heads, outputs, batch)
-    hidden: Any = model.apply(variables, batch, ctx, method="hidden")
+    hidden = _forward(spec, params, batch, dropout_key, cuts, "hidden")
     targets, weights = target_fields(spec.model)
     given = (batch[targets], batch.get(LOSS_WEIGHTS, batch[weights]), batch[weights])
     manual = manual_now()
@@ -164,6 +159,23 @@ def batch_loss(
         batch_shards=batch_shards(spec.mesh),
         vocab_shards=_vocab_shards(spec),
     )
+
+
+def _forward(
+    spec: StepSpec,
+    params: Flat,
+    batch: Batch,
+    dropout_key: jax.Array | None,
+    cuts: tuple[Cut, ...],
+    method: str,
+) -> Any:
+    """What a method of the model makes of a batch."""
+    model: Any = model_of(spec.model)
+    drops = spec.model.dropout or any(head.dropout for head in spec.model.heads)
+    ctx = make_context(batch, dropout_key if drops else None)
+    params, ids = cut_down(applied(params, spec.model.deltas, dropout_key), ctx.ids, cuts)
+    ctx, variables = ctx.replace(ids=ids), unflatten(params)
+    return model.apply(variables, batch, ctx, method=method)
 
 
 def _vocab_shards(spec: StepSpec) -> int:
@@ -333,14 +345,20 @@ def _train_step(
 
 
 def _eval_step(spec: StepSpec, params: Flat, batch: Batch) -> Metrics:
-    """Per-row sums without dropout, and the fields that tell whose they are."""
-    _, sums = batch_loss(spec, params, batch, None)
+    """Per-row sums without dropout, the fields that tell whose they are, and what heads say."""
+    said: Metrics = {}
+    if spec.model.heads:
+        outputs = _forward(spec, params, batch, None, (), "outputs")
+        _, sums = heads_loss(spec.model.heads, outputs, batch)
+        said = heads_said(spec.model.heads, outputs, batch)
+    else:
+        _, sums = batch_loss(spec, params, batch, None)
     weight = jnp.sum(loss_weights(spec.model, batch), axis=-1)
     out = {"row_nll": sums["row_nll"], "row_correct": sums["row_correct"], "row_weight": weight}
     out["language"] = batch.get("language", jnp.zeros(weight.shape, jnp.int32))
     if "target_bytes" in batch:
         out["target_bytes"] = batch["target_bytes"]
-    return out
+    return out | said
 
 
 _layout = functools.lru_cache(maxsize=16)(make_layout)  # specs differ in much that it is not

@@ -295,6 +295,34 @@ def heads_loss(
     return sum((loss for loss, _ in found), jnp.float32(0.0)), sums
 
 
+LONGEST_ANSWER = 64  # units of an answer at most
+
+
+def heads_said(
+    heads: tuple[HeadConfig, ...], outputs: Mapping[str, Any], batch: Mapping[str, jax.Array]
+) -> dict[str, jax.Array]:
+    """What heads say of a batch beside what is right, for scores that are no sums over words.
+
+    `said/<name>` and `gold/<name>`: of a tagger [B, W], of a classifier [B], of spans [B, 2]; gold
+    is below 0 where nothing is asked. `head` [B] is the place of the head that a row is for. Of a
+    parser row_correct is all: a word's arc and relation are right or not.
+    """
+    found: dict[str, jax.Array] = {}
+    for i, config in enumerate(heads):
+        own, out = rows_of_head(batch, i), outputs[config.name]
+        if isinstance(config, TaggerConfig):
+            pair = best_tags(out), jnp.where(out.mask, own["word_labels"], -1)
+        elif isinstance(config, SpanConfig):
+            pair = best_span(out, LONGEST_ANSWER)[0], own["span"]
+        elif isinstance(config, ParserConfig):
+            continue
+        else:
+            pair = jnp.argmax(out, axis=-1).astype(jnp.int32), own["label"]
+        found |= {f"said/{config.name}": pair[0], f"gold/{config.name}": pair[1]}
+    rows = next(iter(batch.values())).shape[0]
+    return found | {"head": batch.get("head", jnp.zeros((rows,), jnp.int32))}
+
+
 def heads_weights(heads: tuple[HeadConfig, ...], batch: Mapping[str, jax.Array]) -> jax.Array:
     """Returns [B, .] float32: the weights of all labels of a batch, head after head."""
     parts = [head_weights(config, rows_of_head(batch, i)) for i, config in enumerate(heads)]

@@ -1,0 +1,134 @@
+"""Heads on held-out batches by their tasks' own metrics: span F1, LAS, accuracy, answer F1.
+
+They are counted on what is read at once: a text that is read in parts counts by part, and an arc is
+each word's own best, before they are made a tree. `jaxlt eval --answers` scores whole answers.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxlt.data.labelling import Labels
+from jaxlt.engine.evaluator import EvalSource, LossEvaluator
+from jaxlt.engine.step import Program
+from jaxlt.metrics.spans import span_f1
+
+METRICS = {  # of what a head labels
+    "tags": "accuracy",
+    "tree": "las",
+    "entities": "span_f1",
+    "class": "accuracy",
+    "pair": "accuracy",
+    "span": "answer_f1",
+}
+_BOTH, _ASKED = ("said", "gold"), ("entities", "span")
+_log = logging.getLogger(__name__)
+_Key = tuple[int, int]  # head, language
+
+
+class HeadEvaluator(LossEvaluator):
+    """The loss, and each task's own metric by language; `score` is the mean over both.
+
+    A task of which every answer is one label is warned of, once.
+    """
+
+    def __init__(self, source: EvalSource, labels: Labels, name: str = "eval"):
+        super().__init__(source, name)
+        self._labels = labels
+        self._warned: set[str] = set()
+        self._start()
+
+    def _start(self) -> None:
+        self._sums: dict[_Key, np.ndarray] = defaultdict(lambda: np.zeros(2))
+        self._tags: dict[_Key, list[tuple[list[str], list[str]]]] = defaultdict(list)
+        self._said: dict[str, set[int]] = defaultdict(set)
+        self._gold: dict[str, set[int]] = defaultdict(set)
+
+    def __call__(self, program: Program, params: Mapping[str, jax.Array]) -> dict[str, float]:
+        """Returns what LossEvaluator does, and score, <metric> and <metric>/<language>."""
+        self._start()
+        metrics = super().__call__(program, params)
+        own = self._scores()
+        metrics["score"] = _mean([value for *_, value in own])
+        each: dict[str, list[float]] = defaultdict(list)
+        by_language: dict[str, list[float]] = defaultdict(list)
+        for metric, language, value in own:
+            if metric != "accuracy":  # which is there already
+                each[metric].append(value)
+                by_language[f"{metric}/{language}"].append(value)
+        self._warn()
+        found = {name: _mean(values) for name, values in (*each.items(), *by_language.items())}
+        return metrics | found
+
+    def _take(self, out: Mapping[str, Any]) -> None:
+        for i, task in enumerate(self._labels.tasks):
+            there = (out["head"] == i) & (out["row_weight"] > 0)
+            if not there.any():
+                continue
+            if task.shape in ("tags", "entities", "class", "pair"):
+                known = out[f"gold/{task.name}"][there] >= 0
+                for which, seen in (("said", self._said), ("gold", self._gold)):
+                    labels = out[f"{which}/{task.name}"][there][known]
+                    seen[task.name] |= set(np.unique(labels).tolist())
+            for language in np.unique(out["language"][there]).tolist():
+                rows = np.flatnonzero(there & (out["language"] == language))
+                key = i, language
+                pair = (
+                    [out[f"{w}/{task.name}"][rows] for w in _BOTH] if task.shape in _ASKED else []
+                )
+                if task.shape == "entities":
+                    self._tags[key] += self._named(task.name, *pair)
+                elif task.shape == "span":
+                    self._sums[key] += np.array([_overlaps(*pair).sum(), len(rows)])
+                else:
+                    sums = [out[name][rows].sum() for name in ("row_correct", "row_weight")]
+                    self._sums[key] += np.array(sums, np.float64)
+
+    def _named(
+        self, head: str, said: np.ndarray, gold: np.ndarray
+    ) -> list[tuple[list[str], list[str]]]:
+        """The (answered, right) tags of each row's words; a label without a name is none."""
+        names = self._labels.inventory.labels[head]
+        pairs = []
+        for ours, right in zip(said, gold, strict=True):
+            known = np.flatnonzero(right >= 0)
+            given = [names[i] if i < len(names) else "O" for i in ours[known].tolist()]
+            pairs.append((given, [names[i] for i in right[known].tolist()]))
+        return pairs
+
+    def _scores(self) -> list[tuple[str, str, float]]:
+        """The (metric, language, value) of each task in each language."""
+        languages, found = self._source.languages, []
+        for i, task in enumerate(self._labels.tasks):
+            metric = METRICS[task.shape]
+            for (head, language), sums in self._sums.items():
+                if head == i:
+                    found.append((metric, languages[language], float(sums[0] / sums[1])))
+            for (head, language), pairs in self._tags.items():
+                if head == i:
+                    ours, gold = zip(*pairs, strict=True)
+                    found.append((metric, languages[language], span_f1(ours, gold).total()))
+        return found
+
+    def _warn(self) -> None:
+        for head, said in self._said.items():
+            if len(said) == 1 and len(self._gold[head]) > 1 and head not in self._warned:
+                names, (only,) = self._labels.inventory.labels[head], said
+                label = names[only] if only < len(names) else "one that has no name"
+                _log.warning("Every answer of the head '%s' on held-out text is %s.", head, label)
+                self._warned.add(head)
+
+
+def _overlaps(said: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    """F1 of the tokens of spans [n, 2] (first and last token) and the right ones [n, 2]; [n]."""
+    shared = np.minimum(said[:, 1], gold[:, 1]) - np.maximum(said[:, 0], gold[:, 0]) + 1
+    sizes = (said[:, 1] - said[:, 0] + 1) + (gold[:, 1] - gold[:, 0] + 1)
+    return 2 * np.maximum(shared, 0) / sizes
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else 0.0
