@@ -293,3 +293,22 @@ def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
     assert DataConfig().cache_root == tmp_path / "here"
     monkeypatch.delenv("JAXLT_CACHE")
     assert DataConfig().cache_root.name == "jaxlt"
+
+
+def test_little_text_has_more_than_one_percent_held_out_and_says_so(tmp_path, caplog):
+    (tmp_path / "text").mkdir()
+    for code, count in (("aaa_Latn", 2000), ("bbb_Latn", 60_000)):
+        lines = (f"sentence {i} of {code}, as long as it is\n" for i in range(count))
+        (tmp_path / "text" / f"{code}.txt").write_text("".join(lines))
+    config = DataConfig(
+        sources=str(tmp_path / "text"), inputs_length=64, cache_dir=str(tmp_path / "cache")
+    )
+    view = open_evaluation(config)
+    sizes = {text.language: text.cache.tokens() for text in view._make.texts}
+    assert 0.035 < sizes["aaa_Latn"] / (2000 * 41) < 0.065  # 5%
+    assert 40_000 < sizes["bbb_Latn"] < 60_000  # what says something
+    (said,) = (r.message for r in caplog.records if "bits per byte of so little" in r.message)
+    assert f"aaa_Latn ({sizes['aaa_Latn']:,})" in said and "bbb_Latn" not in said
+    first = replace(config, revision=1, held_out=0.01, cache_dir=str(tmp_path / "other"))
+    old = {text.language: text.cache.tokens() for text in open_evaluation(first)._make.texts}
+    assert old["aaa_Latn"] < 2000 < sizes["aaa_Latn"]  # as it was: too few bytes to say anything
