@@ -84,6 +84,6 @@ def test_the_tests_mirror_the_rooms() -> None:
                     "contract",
                     "parity",
                     "hf_parity",
-                    "readme_method",
+                    "extending",
                 )
             ), path

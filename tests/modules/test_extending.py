@@ -1,4 +1,4 @@
-"""The README's method is a method: its code and its gin text, as they stand there."""
+"""The documented method is a method: its code and its gin text, as they stand there."""
 
 import re
 import sys
@@ -14,14 +14,14 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def blocks():
-    """The code and the gin text of the README's section."""
-    text = (REPOSITORY / "README.md").read_text().split("\n## Adding a method\n")[1]
+    """The code and the gin text of the page's section."""
+    text = (REPOSITORY / "docs" / "extending.md").read_text().split("\n## Adding a method\n")[1]
     return re.findall(r"```(?:python)?\n(.*?)```", text.split("\n## ")[0], re.DOTALL)
 
 
 @pytest.fixture(scope="module")
 def gate():
-    """The class, made by executing the README's code."""
+    """The class, made by executing the page's code."""
     code, _ = blocks()
     assert len(code.splitlines()) < 30
     module = types.ModuleType("my_methods")
