@@ -65,8 +65,6 @@ def check(run: "RunConfig") -> None:
             f"A {kind} reads {'words' if words else 'tokens'}: set DataConfig.reads = "
             f"'{'words' if words else 'tokens'}'."
         )
-    if run.loss.normalize == "languages":
-        raise UserError("LossConfig.normalize = 'languages' is not for heads: set it to 'tokens'.")
 
 
 def inventory_of(run: "RunConfig", anew: bool = False) -> "Inventory":

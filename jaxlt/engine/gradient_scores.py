@@ -6,6 +6,7 @@ its child network by (`jaxlt.modules.magnitude.sparsify(..., scores=...)`).
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,22 +14,24 @@ import jax.numpy as jnp
 from jaxlt.data.batches import BatchSource
 from jaxlt.engine.batch_checks import slots_of
 from jaxlt.engine.feed import Feed
-from jaxlt.engine.losses import normalizer
 from jaxlt.engine.state import Flat
-from jaxlt.engine.step import Batch, Program, StepSpec, batch_loss, mesh_context
-from jaxlt.models.encoder import loss_weights
+from jaxlt.engine.step import Batch, Program, StepSpec, gradients, layout_of, mesh_context
 from jaxlt.modules.child_tuning import add_squares
 
 
-def _add(spec: StepSpec, total: Flat, part: Flat, rest: Flat, batch: Batch) -> Flat:
-    """Adds the squared gradients of a batch's loss by `part`; no dropout."""
-    weights = loss_weights(spec.model, batch)
+@functools.lru_cache(maxsize=16)
+def _adder(spec: StepSpec, names: tuple[str, ...]) -> Any:
+    """The compiled (total, part, rest, batch) -> total and the squared gradients of a batch.
 
-    def loss(chosen: Flat) -> jax.Array:
-        summed, _ = batch_loss(spec, {**rest, **chosen}, batch, None)
-        return summed / normalizer(spec.loss, weights, weights.shape[0])
+    They are a training step's own, normalised and taken in parts as there, without dropout.
+    """
 
-    return add_squares(total, jax.grad(loss)(part))
+    def add(total: Flat, part: Flat, rest: Flat, batch: Batch) -> Flat:
+        grads, _ = gradients(spec, part, rest, batch, (), None, jnp.float32(1.0))
+        return add_squares(total, grads)
+
+    places = {n: layout_of(spec).shardings[n] for n in names}
+    return jax.jit(add, donate_argnums=0, out_shardings=places)
 
 
 def mean_squared_gradients(
@@ -45,10 +48,10 @@ def mean_squared_gradients(
     spec, layout = program.spec, program.layout
     part = {n: params[n] for n in names}
     rest = {n: v for n, v in params.items() if n not in part}
-    places = {n: layout.shardings[n] for n in names}
-    add = jax.jit(functools.partial(_add, spec), donate_argnums=0, out_shardings=places)
+    add = _adder(spec, tuple(part))
     total: Flat = {
-        n: jax.device_put(jnp.zeros(v.shape, jnp.float32), places[n]) for n, v in part.items()
+        n: jax.device_put(jnp.zeros(v.shape, jnp.float32), layout.shardings[n])
+        for n, v in part.items()
     }
     with (
         mesh_context(spec.mesh, spec.rules),

@@ -51,6 +51,15 @@ def by_language(weights: Array, language: Array) -> tuple[Array, Array]:
 
     language: [B], or [B, T] where rows hold several.
     """
+    own, count = language_sums(weights, language)
+    return weights.astype(jnp.float32) / (own if language.ndim == 2 else own[:, None]), count
+
+
+def language_sums(weights: Array, language: Array) -> tuple[Array, Array]:
+    """Sums weights [B, T] by language: (the sum of each one's own, like `language`; how many).
+
+    language: [B] or [B, T]. A language without any weight has 1, and is not counted.
+    """
     if language.shape not in (weights.shape, weights.shape[:1]):
         raise UserError(
             "LossConfig.normalize = 'languages' needs the language of each row, or of each target: "
@@ -61,8 +70,7 @@ def by_language(weights: Array, language: Array) -> tuple[Array, Array]:
     ids = language.reshape(-1)
     _, place = jnp.unique(ids, size=ids.size, return_inverse=True)
     sums = jnp.zeros(ids.size, jnp.float32).at[place].add(each.reshape(-1))
-    own = jnp.where(sums > 0, sums, 1.0)[place].reshape(language.shape)
-    return weights / (own if language.ndim == 2 else own[:, None]), jnp.sum(sums > 0)
+    return jnp.where(sums > 0, sums, 1.0)[place].reshape(language.shape), jnp.sum(sums > 0)
 
 
 def _logits(hidden: Array, kernel: Array, transposed: bool, scale: float) -> Array:

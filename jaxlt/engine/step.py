@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 
 from jaxlt.engine.batch_checks import check_routes, slots_of
 from jaxlt.engine.compilation import Option
-from jaxlt.engine.losses import LossConfig, by_language, cross_entropy, normalizer
+from jaxlt.engine.losses import LossConfig, by_language, cross_entropy, language_sums, normalizer
 from jaxlt.engine.optimizers import OptimizerConfig, global_norm
 from jaxlt.engine.partitioning import Rules, batch_parts, batch_shards, manual_layers, spec_for
 from jaxlt.engine.routes import Cut, RoutedOptimizer, Slots, banks_of, cut_down, slots_of_batch
@@ -45,9 +45,8 @@ from jaxlt.modules import child_tuning
 from jaxlt.modules.deltas import applied, has_penalty, with_penalty
 from jaxlt.modules.routing import routes_of
 
-LOSS_WEIGHTS = (
-    "loss_weights"  # batch field [B, T]: the loss's weights where they are not the data's
-)
+# Batch field [B, T]: the loss's weights where they are not the data's; under heads a row's, [B].
+LOSS_WEIGHTS = "loss_weights"
 Batch = Mapping[str, jax.Array]
 Metrics = dict[str, jax.Array]
 CHILD = 0x6368696C  # folded into a step's key for child tuning's masks
@@ -136,7 +135,7 @@ def batch_loss(
     """
     if spec.model.heads:
         outputs = _forward(spec, params, batch, dropout_key, cuts, "outputs")
-        return heads_loss(spec.model.heads, outputs, batch)
+        return heads_loss(spec.model.heads, outputs, batch, batch.get(LOSS_WEIGHTS))
     hidden = _forward(spec, params, batch, dropout_key, cuts, "hidden")
     targets, weights = target_fields(spec.model)
     given = (batch[targets], batch.get(LOSS_WEIGHTS, batch[weights]), batch[weights])
@@ -217,21 +216,34 @@ def _microbatches(batch: Batch, count: int) -> Batch:
     return {name: split(x) for name, x in batch.items()}
 
 
-def _gradients(
+def _by_language(spec: StepSpec, batch: Batch, weights: jax.Array) -> tuple[Batch, jax.Array]:
+    """The batch with LOSS_WEIGHTS by which each language's loss is its mean; how many languages."""
+    if not spec.model.heads:
+        weights, count = by_language(weights, batch["language"])
+    else:  # all labels of a row are of one language, so rows are what is weighed
+        of_rows = jnp.sum(weights, axis=-1, keepdims=True)
+        own, count = language_sums(of_rows, batch["language"])
+        weights = 1.0 / own
+    return {**batch, LOSS_WEIGHTS: weights}, count
+
+
+def gradients(
     spec: StepSpec,
     trainable: Flat,
     frozen: Flat,
     batch: Batch,
     cuts: tuple[Cut, ...],
-    key: jax.Array,
+    key: jax.Array | None,
     scale: jax.Array,
 ) -> tuple[Flat, Metrics]:
-    """Gradients of scale * summed loss / normaliser, and the sums; accumulated where asked."""
+    """Gradients of scale * summed loss / normaliser, and the sums; accumulated where asked.
+
+    cuts: as in `batch_loss`. key: of dropout, where there is to be any.
+    """
     weights = loss_weights(spec.model, batch)
     divisor = reported = normalizer(spec.loss, weights, len(weights))
     if spec.loss.normalize == "languages":
-        weights, languages = by_language(weights, batch["language"])
-        batch = {**batch, LOSS_WEIGHTS: weights}
+        batch, languages = _by_language(spec, batch, weights)
         reported = jnp.maximum(languages, 1).astype(jnp.float32)
 
     manual = manual_of(spec)
@@ -302,7 +314,7 @@ def _train_step(
         optimizer.banks, routes_of(batch), batch[read_field(batch)], spec.languages
     )
     old, before = optimizer.take(state.trainable, state.optimizer, slots)
-    grads, sums = _gradients(spec, old, frozen, batch, cuts, key, scale)
+    grads, sums = gradients(spec, old, frozen, batch, cuts, key, scale)
     if scaled is not None:
         grads = jax.tree.map(lambda g: g / scale, grads)
     penalty = None

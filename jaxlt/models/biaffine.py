@@ -101,7 +101,9 @@ def label_scores(parse: Parse, heads: jax.Array) -> jax.Array:
     return jnp.einsum("bwcj,bwj->bwc", into, with_one(found), preferred_element_type=jnp.float32)
 
 
-def parser_loss(parse: Parse, heads: jax.Array, labels: jax.Array) -> tuple[jax.Array, Sums]:
+def parser_loss(
+    parse: Parse, heads: jax.Array, labels: jax.Array, shares: jax.Array | None = None
+) -> tuple[jax.Array, Sums]:
     """Cross-entropy of the heads and, at the true heads, of the labels.
 
     heads, labels: [B, W]; a head below 0 leaves the word out, a label below 0 only its label.
@@ -118,5 +120,6 @@ def parser_loss(parse: Parse, heads: jax.Array, labels: jax.Array) -> tuple[jax.
         jnp.sum(arc_nll + label_nll, axis=1),
         jnp.sum(both, axis=1),
         jnp.sum(known(heads), axis=1),
+        shares,
         row_heads_correct=jnp.sum(arc_right, axis=1),
     )

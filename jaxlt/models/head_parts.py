@@ -136,11 +136,18 @@ def known(labels: jax.Array) -> jax.Array:
 
 
 def sums_of(
-    nll: jax.Array, correct: jax.Array, weight: jax.Array, **rows: jax.Array
+    nll: jax.Array,
+    correct: jax.Array,
+    weight: jax.Array,
+    shares: jax.Array | None = None,
+    **rows: jax.Array,
 ) -> tuple[jax.Array, Sums]:
-    """Numbers a row [B] -> (loss_sum, the sums for reporting); `rows` are reported beside."""
+    """Numbers a row [B] -> (loss_sum, the sums for reporting); `rows` are reported beside.
+
+    shares [B]: what each row's loss is multiplied by, and what is reported is not.
+    """
     given = {"row_nll": nll, "row_correct": correct, "row_weight": weight, **rows}
     sums = {name: jax.lax.stop_gradient(value) for name, value in given.items()}
     for name in ("nll", "correct", "weight"):
         sums[f"{name}_sum"] = jnp.sum(sums[f"row_{name}"])
-    return jnp.sum(nll), sums | {"z_sum": jnp.float32(0.0)}
+    return jnp.sum(nll if shares is None else nll * shares), sums | {"z_sum": jnp.float32(0.0)}

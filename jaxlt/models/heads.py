@@ -99,17 +99,19 @@ def best_tags(tags: Tags) -> jax.Array:
     return jnp.where(tags.mask, jnp.argmax(tags.logits, axis=-1), 0).astype(jnp.int32)
 
 
-def tagger_loss(tags: Tags, labels: jax.Array) -> tuple[jax.Array, Sums]:
+def tagger_loss(
+    tags: Tags, labels: jax.Array, shares: jax.Array | None = None
+) -> tuple[jax.Array, Sums]:
     """Cross-entropy of the words' labels [B, W], or -log likelihood of the chain."""
     labels = jnp.where(tags.mask, labels, -1)
     weight = jnp.sum(known(labels), axis=1)
     if tags.chain is None:
         nll, correct = label_terms(tags.logits, labels)
-        return sums_of(jnp.sum(nll, axis=1), jnp.sum(correct, axis=1), weight)
+        return sums_of(jnp.sum(nll, axis=1), jnp.sum(correct, axis=1), weight, shares)
     nll = -log_likelihood(tags.chain, tags.logits, labels, tags.mask)
     best = best_tags(jax.lax.stop_gradient(tags))
     correct = jnp.sum((best == labels).astype(jnp.float32), axis=1)
-    return sums_of(nll, correct, weight)
+    return sums_of(nll, correct, weight, shares)
 
 
 class Classifier(nn.Module):
@@ -147,10 +149,12 @@ def pool(states: jax.Array, mask: jax.Array, how: str) -> jax.Array:
     return jnp.sum(kept, axis=1) / count[:, None]
 
 
-def classifier_loss(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, Sums]:
+def classifier_loss(
+    logits: jax.Array, labels: jax.Array, shares: jax.Array | None = None
+) -> tuple[jax.Array, Sums]:
     """Cross-entropy of the classes: logits [B, C], labels [B]."""
     nll, correct = label_terms(logits, labels)
-    return sums_of(nll, correct, known(labels))
+    return sums_of(nll, correct, known(labels), shares)
 
 
 class SpanExtractor(nn.Module):
@@ -167,12 +171,14 @@ class SpanExtractor(nn.Module):
         return Spans(logits[..., 0], logits[..., 1])
 
 
-def span_loss(spans: Spans, gold: jax.Array) -> tuple[jax.Array, Sums]:
+def span_loss(
+    spans: Spans, gold: jax.Array, shares: jax.Array | None = None
+) -> tuple[jax.Array, Sums]:
     """The mean of the two cross-entropies; gold: [B, 2], a row with a number below 0 left out."""
     gold = jnp.where(jnp.all(gold >= 0, axis=-1, keepdims=True), gold, -1)
     start_nll, start = label_terms(spans.start, gold[:, 0])
     end_nll, end = label_terms(spans.end, gold[:, 1])
-    return sums_of((start_nll + end_nll) / 2, start * end, known(gold[:, 0]))
+    return sums_of((start_nll + end_nll) / 2, start * end, known(gold[:, 0]), shares)
 
 
 def best_span(spans: Spans, max_length: int) -> tuple[jax.Array, jax.Array]:
@@ -243,16 +249,19 @@ class Heads(nn.Module):
 
 
 def head_loss(
-    config: HeadConfig, outputs: Any, batch: Mapping[str, jax.Array]
+    config: HeadConfig,
+    outputs: Any,
+    batch: Mapping[str, jax.Array],
+    shares: jax.Array | None = None,
 ) -> tuple[jax.Array, Sums]:
-    """The loss of a head's outputs against the labels of the batch."""
+    """The loss of a head's outputs against the labels of the batch; shares: see `sums_of`."""
     if isinstance(config, TaggerConfig):
-        return tagger_loss(outputs, batch["word_labels"])
+        return tagger_loss(outputs, batch["word_labels"], shares)
     if isinstance(config, ParserConfig):
-        return parser_loss(outputs, batch["word_heads"], batch["word_labels"])
+        return parser_loss(outputs, batch["word_heads"], batch["word_labels"], shares)
     if isinstance(config, SpanConfig):
-        return span_loss(outputs, batch["span"])
-    return classifier_loss(outputs, batch["label"])
+        return span_loss(outputs, batch["span"], shares)
+    return classifier_loss(outputs, batch["label"], shares)
 
 
 def head_weights(config: HeadConfig, batch: Mapping[str, jax.Array]) -> jax.Array:
@@ -282,11 +291,14 @@ def rows_of_head(batch: Mapping[str, jax.Array], index: int) -> dict[str, jax.Ar
 
 
 def heads_loss(
-    heads: tuple[HeadConfig, ...], outputs: Mapping[str, Any], batch: Mapping[str, jax.Array]
+    heads: tuple[HeadConfig, ...],
+    outputs: Mapping[str, Any],
+    batch: Mapping[str, jax.Array],
+    shares: jax.Array | None = None,
 ) -> tuple[jax.Array, Sums]:
-    """The sum of the heads' losses, and of their sums."""
+    """The sum of the heads' losses, and of their sums; shares [B]: see `sums_of`."""
     found = [
-        head_loss(config, outputs[config.name], rows_of_head(batch, i))
+        head_loss(config, outputs[config.name], rows_of_head(batch, i), shares)
         for i, config in enumerate(heads)
     ]
     sums: Sums = {}

@@ -67,7 +67,6 @@ def test_running_text_is_asked_what_heads_answer():
             list(RUNNING),
             "T5Config.heads label text, and DataConfig.objective is 'mlm'",
         ),
-        (["LossConfig.normalize='languages'"], "normalize = 'languages' is not for heads"),
     ],
 )
 def test_heads_that_are_not_those_of_the_tasks(more, message):

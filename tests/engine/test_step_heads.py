@@ -139,6 +139,28 @@ def test_eight_devices_are_as_one(mesh):
         np.testing.assert_allclose(values(eight, key), values(one, key), rtol=2e-5)
 
 
+def test_languages_weigh_alike_whatever_labels_they_have():
+    """The gradient of a batch is the sum of each language's own, as in runs of their own."""
+    heads = tuple(dataclasses.replace(head, dropout=0.0) for head in (TAGGER, CLASSIFIER))
+    batch, flat = make_rows(8, heads), params_of(encoder(heads))
+    batch |= {"language": np.array([0, 0, 2, 2, 0, 2, 2, 2], np.int32)}
+    loss = LossConfig(normalize="languages")
+    state, (found,) = train(spec_of(encoder(heads), loss=loss, accumulate=2), batch, 1, rate=1.0)
+    total, moved = 0.0, dict.fromkeys(flat, 0.0)
+    for language in (0, 2):
+        mine = batch["language"] == language
+        rows = {n: np.where(mine.reshape(-1, *(1,) * (v.ndim - 1)), v, 0) for n, v in batch.items()}
+        (summed, sums), grads = graded(heads)(flat, rows)
+        total += float(summed / sums["weight_sum"])
+        moved |= {n: moved[n] + np.asarray(g / sums["weight_sum"]) for n, g in grads.items()}
+    assert found["loss"] == pytest.approx(total / 2, rel=1e-5)
+    for name, change in moved.items():
+        bound = 1e-5 * max(1.0, float(np.abs(flat[name]).max()))
+        np.testing.assert_allclose(
+            state.trainable[name], flat[name] - change, atol=bound, rtol=0, err_msg=name
+        )
+
+
 @pytest.mark.slow
 def test_accumulation_changes_nothing():
     model, batch = encoder(dropout=0.1), make_rows(8)

@@ -213,7 +213,13 @@ def test_unknown_labels_weigh_nothing():
         loss, sums = lose(outputs[name], none)
         assert loss == sums["weight_sum"] == sums["correct_sum"] == 0
         assert not head_weights(head, none).any()
-        assert lose(outputs[name], batch)[1]["weight_sum"] > 0
+        whole, sums = lose(outputs[name], batch)
+        assert sums["weight_sum"] > 0
+        shares = np.linspace(0.5, 2.0, len(sums["row_nll"]), dtype=np.float32)
+        shared, same = head_loss(head, outputs[name], batch, shares)
+        np.testing.assert_allclose(whole, sums["row_nll"].sum(), rtol=1e-5)
+        np.testing.assert_allclose(shared, (shares * sums["row_nll"]).sum(), rtol=1e-5)
+        np.testing.assert_allclose(same["nll_sum"], sums["nll_sum"], rtol=1e-5)
 
 
 def test_only_the_own_head_has_a_gradient():
