@@ -363,6 +363,7 @@ def _progress(total: int | None):
         MofNCompleteColumn,
         Progress,
         TextColumn,
+        TimeElapsedColumn,
         TimeRemainingColumn,
     )
 
@@ -370,7 +371,8 @@ def _progress(total: int | None):
     if not console.is_terminal or (sys.stdin.isatty() and total is None):
         yield lambda done: None
         return
-    columns = (TextColumn("lines"), BarColumn(24), MofNCompleteColumn(), TimeRemainingColumn())
+    times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
+    columns = (TextColumn("lines"), BarColumn(24), MofNCompleteColumn(), *times)
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("lines", total=total)
         yield lambda done: progress.update(task, completed=done)

@@ -9,6 +9,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from jaxlt import progress
 from jaxlt.commands import plan_compile, plan_search, plan_table, session
 from jaxlt.errors import UserError
 
@@ -99,7 +100,9 @@ def main(args: argparse.Namespace) -> int:
 
 def show_topology(run: "RunConfig", args: argparse.Namespace) -> int:
     """Prints the estimate for one topology; the status is 1 where the step does not fit."""
-    found = _compile(args)
+    progress.speak(not args.json)
+    with progress.doing(f"Compiling for {args.topology}"):
+        found = _compile(args)
     if args.json:
         print(json.dumps(as_json(found), indent=1))
     else:
@@ -227,9 +230,10 @@ def show(
 
     inputs, targets = session.lengths(run)
     rows, fields = run.data.batch_size, session.fields(run)
-    plan = plan_run(run, rows, inputs, targets, compile_step, fields)
-    found = _present(run, plan) if compile_step else None
-    taken = _measured(run, plan) if measured else None
+    with progress.doing("Compiling the step" if compile_step else "Counting"):
+        plan = plan_run(run, rows, inputs, targets, compile_step, fields)
+        found = _present(run, plan) if compile_step else None
+        taken = _measured(run, plan) if measured else None
     if not distributed.is_primary():
         return
     if as_text:

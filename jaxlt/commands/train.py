@@ -42,6 +42,12 @@ def main(args: argparse.Namespace) -> int:
     """Trains what the gin flags describe."""
     from jaxlt.commands.main import load_run
 
+    if not args.gin_file and not any("." in name for name in args.gin_overrides):
+        raise UserError(
+            "What is to be trained? Give a model, a run and where things are: jaxlt train "
+            "--gin_file=models/byt5_small.gin --gin_file=runs/pretrain.gin --gin.TEXT=FOLDER "
+            "--gin.WORKDIR=FOLDER. Each gin file says in its header what it is for."
+        )
     run = load_run(args)  # before anything heavy is imported: what is wrong here is said at once
     from jaxlt.engine.profiling import parse_steps
 

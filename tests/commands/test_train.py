@@ -144,3 +144,9 @@ def test_a_dry_run_looks_for_the_modules(capsys, tmp_path, run_flags):
     argv = ["train", *run_flags(tmp_path / "w"), "--gin_file=modules/bottleneck.gin", "--dry_run"]
     library = [f"--gin.run.library={tmp_path}", "--gin.run.modules=['task=pos']"]
     assert "pos" in refused(capsys, [*argv, *library])
+
+
+def test_without_any_gin_file_it_says_which_to_give(capsys):
+    assert "--gin_file=models/byt5_small.gin --gin_file=runs/pretrain.gin" in refused(
+        capsys, ["train"]
+    )
