@@ -116,8 +116,6 @@ def made(bench: Bench, seed: int) -> None:
             "SETTING": "zero_shot",
             "SOURCES": SOURCE,
             "TARGETS": [DIALECT, SISTER],
-            "CheckpointConfig.best_metric": "eval/accuracy",
-            "CheckpointConfig.best_mode": "max",
             "DataConfig.words_length": 32,
             "EPOCHS": 6 if quick and task != "topics" else 12,
             "SEED": seed,
