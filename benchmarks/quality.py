@@ -27,6 +27,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from jaxlt.metrics import result_file
+from jaxlt.metrics.result import Result
+
 SOURCE, DIALECT, SISTER = "qaa_Latn", "qaz_Latn", "qab_Latn"
 LANGUAGES = (SOURCE, DIALECT, SISTER, "eng_Latn")
 TASKS = {  # heads/*.gin -> (kind of made tasks, metric)
@@ -71,28 +74,25 @@ class Bench:
         self.jaxlt("train", *[f"--gin_file={file}" for file in files], *said)
         return workdir
 
-    def score(self, workdir: Path, metric: str, split: str = "test") -> Iterator[dict[str, Any]]:
-        """Answers a split with the best step; yields the rows of a metric, a language each."""
+    def score(self, workdir: Path, metric: str, split: str = "test") -> Iterator[Result]:
+        """Answers a split with the best step; yields the Results of a metric, a language each."""
         (workdir / "results.jsonl").unlink(missing_ok=True)
         self.jaxlt("eval", f"--workdir={workdir}", "--step=best", "--answers", f"--split={split}")
-        for line in (workdir / "results.jsonl").read_text("utf-8").splitlines():
-            row = json.loads(line)
-            if row.get("method"):  # a baseline's
-                continue
-            if row["metric"] == metric and row["language"] in LANGUAGES:  # the rest are averages
-                yield row
+        for one in result_file.read(workdir / "results.jsonl"):
+            if one.metric == metric and one.target in LANGUAGES and not one.is_baseline:
+                yield one
 
-    def add(self, what: str, seed: int, row: dict[str, Any], goal: float | None) -> None:
+    def add(self, what: str, seed: int, row: Result, goal: float | None) -> None:
         """Prints and keeps a figure."""
-        low, high = row["interval"]
-        reached = goal is None or row["value"] >= goal
-        found = {"what": what, "seed": seed, "language": row["language"], "metric": row["metric"]}
-        found |= {"value": row["value"], "interval": [low, high], "n": row["n"], "goal": goal}
+        low, high = row.interval[:2]
+        reached = goal is None or row.value >= goal
+        found = {"what": what, "seed": seed, "language": row.target, "metric": row.metric}
+        found |= {"value": row.value, "interval": [low, high], "n": row.n, "goal": goal}
         self.rows.append(found | {"reached": reached})
         aim = "" if goal is None else f"  goal {goal:.3f}: {'reached' if reached else 'MISSED'}"
         print(
-            f"{what:<28} seed {seed}  {row['language']:<9} {row['metric']:<9} "
-            f"{row['value']:.3f} [{low:.3f}, {high:.3f}] n {row['n']:<5}{aim}",
+            f"{what:<28} seed {seed}  {row.target:<9} {row.metric:<9} "
+            f"{row.value:.3f} [{low:.3f}, {high:.3f}] n {row.n:<5}{aim}",
             flush=True,
         )
 
@@ -123,8 +123,8 @@ def made(bench: Bench, seed: int) -> None:
         files = (*BILSTM, f"heads/{task}.gin", "data/transfer.gin")
         workdir = bench.train(f"made-{task}-{seed}", files, settings)
         for row in bench.score(workdir, metric):
-            here = row["language"] == SOURCE
-            goal = ATTAINED if here else commonest(workdir, task, row["language"])
+            here = row.target == SOURCE
+            goal = ATTAINED if here else commonest(workdir, task, row.target)
             bench.add(f"made {task} {'in-language' if here else 'zero-shot'}", seed, row, goal)
 
 
@@ -136,7 +136,7 @@ def commonest(workdir: Path, task: str, language: str) -> float:
     for path in sorted((workdir / "answers").glob("test-*.jsonl")):
         for line in path.read_text("utf-8").splitlines():
             row = json.loads(line)
-            if row["language"] == language:
+            if row.get("language") == language:  # the first line says what was asked
                 counts.update([row["target"]] if task == "topics" else row["target"].split())
     return max(counts.values()) / counts.total()
 
@@ -183,7 +183,7 @@ def encoder(bench: Bench, seed: int) -> None:
         workdir = bench.train(f"encoder-{name.replace(' ', '-')}-{seed}", files, settings)
         for row in bench.score(workdir, "accuracy"):
             bench.add(f"encoder {name}", seed, row, before)
-            before = row["value"]
+            before = row.value
 
 
 def write_text(treebank: Path, path: Path) -> None:

@@ -1,39 +1,65 @@
-"""The scores of answers as rows of results.jsonl and as tables: languages as rows, in groups.
+"""The scores of answers as Results and as tables: languages as rows, in groups.
 
 A score of translation is of one direction; its means are over targets (each the mean over its
 sources), into each target and from each source. Tables show all shares as percents, BLEU and chrF,
 which are percents, among them; rows keep a metric's own value, and its scale.
 """
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jaxlt.commands.answers import Judged
 from jaxlt.commands.language_groups import Groups, Mean, heading, title
+from jaxlt.metrics.result import Result
 from jaxlt.metrics.scores import METRICS
 
 
-def rows(judged: list[Judged], groups: Groups) -> list[dict[str, Any]]:
-    """Returns the rows of results.jsonl: one a task, language and metric, then the means."""
-    sources = list(groups.sources)
-    return [_row(one) | {"sources": sources} for one in judged] + _means(judged, groups)
+def results(
+    judged: list[Judged],
+    groups: Groups,
+    common: Mapping[str, Any] | None = None,
+    references: Mapping[tuple[str, str, str], str] | None = None,
+) -> list[Result]:
+    """Returns one Result a task, direction and metric, then the means.
+
+    common: fields that all of them have. references: fingerprints of the right answers by task and
+    the languages of inputs and answers.
+    """
+    out = [_result(one, common or {}, references or {}) for one in judged]
+    for method in dict.fromkeys(one.method for one in judged):
+        for (kind, _), scores in _by_metric(judged, method).items():
+            first = _result(next(iter(scores.values())), common or {}, {})
+            like = dataclasses.replace(first, task=kind, chance=None)
+            out += [mean.result(name, like) for name, mean in _averages(scores, groups).items()]
+    return out
 
 
-def _row(one: Judged) -> dict[str, Any]:
-    found = one.score
-    return {
+# What a trivial baseline has not, whatever the model's Results have.
+_NO_MODEL = {"modules": (), "parameters": None, "decoding": None, "step": None, "base": ""}
+
+
+def _result(
+    one: Judged, common: Mapping[str, Any], references: Mapping[tuple[str, str, str], str]
+) -> Result:
+    found, known = one.score, METRICS[one.metric]
+    source = one.source or one.language
+    own: dict[str, Any] = {
         "task": one.task,
-        "language": one.language,
-        "source_language": one.source or one.language,
+        "source": source,
+        "target": one.language,
         "metric": one.metric,
         "value": found.value,
         "n": found.n,
-        "interval": None if found.low is None else [found.low, found.high],
+        "interval": None if found.low is None or found.high is None else (found.low, found.high),
+        "higher_is_better": known.higher_is_better,
+        "scale": known.scale,
+        "references": references.get((one.task, source, one.language), ""),
         "details": dict(found.details),
         "method": one.method,
         "chance": one.chance,
-        "scale": METRICS[one.metric].scale,
     }
+    return Result(**{**common, **own, **(_NO_MODEL if one.method else {})})
 
 
 Scores = dict[tuple[str, str], dict[str, Judged]]
@@ -67,24 +93,17 @@ def _mean(values: Iterable[float]) -> float:
 
 def _by_end(found: dict[str, dict[str, list[float]]]) -> dict[str, Mean]:
     """The means into each target of several sources, and from each source of several targets."""
-    ends: dict[str, list[float]] = {}
+    ends: dict[str, dict[str, float]] = {}
     for target, by_source in found.items():
         for source, values in by_source.items():
             if source not in ("", target):
-                ends.setdefault(f"into {target}", []).append(_mean(values))
-                ends.setdefault(f"from {source}", []).append(_mean(values))
-    return {name: Mean(_mean(v), len(v)) for name, v in sorted(ends.items()) if len(v) > 1}
-
-
-def _means(judged: list[Judged], groups: Groups) -> list[dict[str, Any]]:
-    out = []
-    for method in dict.fromkeys(one.method for one in judged):
-        for (kind, metric), scores in _by_metric(judged, method).items():
-            for name, mean in _averages(scores, groups).items():
-                row: dict[str, Any] = {"task": kind, "language": name, "metric": metric}
-                row |= {"value": mean.value, "n": mean.n, "scale": METRICS[metric].scale}
-                out.append(row | {"method": method, "sources": list(groups.sources)})
-    return out
+                ends.setdefault(f"into {target}", {})[source] = _mean(values)
+                ends.setdefault(f"from {source}", {})[target] = _mean(values)
+    return {
+        name: Mean(_mean(v.values()), len(v), tuple(v))
+        for name, v in sorted(ends.items())
+        if len(v) > 1
+    }
 
 
 def show(judged: list[Judged], groups: Groups) -> None:

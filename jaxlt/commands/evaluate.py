@@ -8,42 +8,22 @@ The table goes to the screen, and each number as a row to results.jsonl in the r
 
 import argparse
 import dataclasses
-import math
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+import functools
+from typing import TYPE_CHECKING
 
 from jaxlt import progress
-from jaxlt.commands import evaluate_answers, labels, language_groups, session, trained
+from jaxlt.commands import evaluate_answers, labels, language_groups, measured, session, trained
 from jaxlt.commands.language_groups import Groups
 from jaxlt.data.near import nearest_language
 from jaxlt.errors import UserError
+from jaxlt.metrics import result_file
+from jaxlt.metrics.result import ALL, Result
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
     from jaxlt.data.config import DataConfig
     from jaxlt.data.views import EvaluationBatches
     from jaxlt.engine.predictor import Predictor
-
-
-class Score(NamedTuple):
-    """What one language (or all, or their mean) scored; nll is in nats a token."""
-
-    language: str
-    rows: int
-    tokens: int
-    bytes: int
-    nll: float
-    accuracy: float
-    bpb: float  # bits per byte; nan where the targets are no text
-    error: float = math.nan  # its standard error
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Where bits per byte lie with 95% confidence; None where too few rows say it."""
-        if not math.isfinite(self.error):
-            return None
-        return self.bpb - 1.96 * self.error, self.bpb + 1.96 * self.error
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,26 +57,27 @@ def main(args: argparse.Namespace) -> int:
     if args.limit is not None and args.limit < 1:
         raise UserError(f"--limit is at least 1, not {args.limit}.")
     session.start_jax(args)
-    from jaxlt.engine import distributed, results
+    from jaxlt.engine import distributed
 
+    path = f"{str(run.workdir).rstrip('/')}/results.jsonl"
+    if not args.no_results:  # before time is spent
+        check = functools.partial(result_file.check_writable, path)
+        distributed.on_primary(check, "Opening the results")
     predictor, vocabulary = trained.open_model(run, args)
     names = tuple(n for n in (args.languages or "").split(",") if n)
     with progress.doing("Opening the data"):
         source, split = open_data(run, predictor, args.split, names, args.limit)
     if args.answers:
         found = evaluate_answers.evaluate(run, predictor, vocabulary, source, split, args)
-        rows = [common_of(run, predictor) | row for row in found]
     else:
         groups = language_groups.open_groups(run, source.languages, args)
-        scores = evaluate(predictor, source)
-        rows = as_rows(run, predictor, scores, groups)
+        common = measured.common_of(run, predictor, source, split, args)
+        found = [dataclasses.replace(one, **common) for one in evaluate(predictor, source, groups)]
         if distributed.is_primary():
-            show(run, predictor, scores, groups, f"{run.data.objective}, {split} split")
+            show(run, predictor, found, groups, f"{run.data.objective}, {split} split")
     if distributed.is_primary() and not args.no_results:
-        path = f"{str(run.workdir).rstrip('/')}/results.jsonl"
-        extra = {"split": split, "limit": args.limit, "data": source.fingerprint}
-        results.append(path, [row | extra for row in rows])
-        print(f"{len(rows)} rows added to {path}")
+        result_file.append(path, found)
+        print(f"{len(found)} rows added to {path}")
     return 0
 
 
@@ -163,105 +144,29 @@ def _check_languages(wanted: tuple[str, ...], config: "DataConfig") -> None:
             )
 
 
-def evaluate(predictor: "Predictor", source: "EvaluationBatches") -> list[Score]:
-    """Scores a pass: a Score a language, then 'all' text as one, then the 'mean' of languages."""
+def evaluate(
+    predictor: "Predictor", source: "EvaluationBatches", groups: Groups | None = None
+) -> list[Result]:
+    """Scores a pass: Results of each language, of all text as one, and means over languages."""
     from jaxlt.engine.evaluator import LossEvaluator
+    from jaxlt.engine.loss_results import METRICS, loss_results
 
     with progress.doing("Evaluating", source.num_batches):
         progress.detail("compiling")
         totals = LossEvaluator(source).totals(predictor.program, predictor.params)
-    present = [i for i in range(len(source.languages)) if totals["rows"][i]]
-    zeros = np.zeros(len(source.languages))
-    sums = {**totals, "target_bytes": totals.get("target_bytes", zeros)}
-    each = [_score(source.languages[i], {k: v[i] for k, v in sums.items()}) for i in present]
-    if len(each) < 2:
-        return each
-    whole = _score("all", {k: v.sum() for k, v in sums.items()})
-    means = [float(np.mean([getattr(s, m) for s in each])) for m in ("nll", "accuracy", "bpb")]
-    error = float(np.sqrt(np.sum([s.error**2 for s in each]))) / len(each)
-    mean = Score("mean", whole.rows, whole.tokens, whole.bytes, *means)
-    return [*each, whole, mean._replace(error=error)]
-
-
-def _score(language: str, sums: dict[str, Any]) -> Score:
-    from jaxlt.engine.evaluator import bpb_error
-
-    tokens, size = float(sums["row_weight"]), float(sums["target_bytes"])
-    return Score(
-        language,
-        int(sums["rows"]),
-        int(tokens),
-        int(size),
-        float(sums["row_nll"] / max(tokens, 1.0)),
-        float(sums["row_correct"] / max(tokens, 1.0)),
-        float(sums["row_nll"] / math.log(2) / size) if size else math.nan,
-        bpb_error(sums) if size else math.nan,
-    )
-
-
-def common_of(run: "RunConfig", predictor: "Predictor") -> dict[str, Any]:
-    """What all rows of a run's results have in common."""
-    return {
-        "run": str(run.workdir).rstrip("/").rpartition("/")[2],
-        "task": run.data.objective,
-        "modules": list(predictor.modules),
-        "seed": predictor.seed,
-        "config_hash": trained.trained_hash(run),
-        "base_fingerprint": predictor.base_fingerprint,
-        "step": predictor.step,
-        **setting_of(run),
-    }
-
-
-def setting_of(run: "RunConfig") -> dict[str, Any]:
-    """What rows say of the setting of transfer, where the run has one.
-
-    `stopped_on`: whose held-out examples the evaluation while training was on, None without one.
-    """
-    transfer = run.data.transfer
-    if transfer is None:
-        return {}
-    stopped_on = transfer.stopped_on if run.eval_data else None
-    said: dict[str, Any] = {"setting": transfer.setting, "stopped_on": stopped_on}
-    said["sources"] = list(language_groups.sources_of(run.data))
-    if transfer.setting == "few_shot":
-        said |= {"k": transfer.k, "draw": transfer.draw}
-    return said
-
-
-def as_rows(
-    run: "RunConfig", predictor: "Predictor", scores: list[Score], groups: Groups
-) -> list[dict[str, Any]]:
-    """The rows of results.jsonl: one a language and metric, and one a group of languages."""
-    languages = sum(s.language not in ("all", "mean") for s in scores)
-    common = common_of(run, predictor)
-    out = []
-    for score in scores:
-        counts = {"nll": score.tokens, "accuracy": score.tokens, "bpb": score.bytes}
-        for metric, n in counts.items():
-            if n:
-                n = languages if score.language == "mean" else n
-                row = {"language": score.language, "metric": metric, "n": n}
-                row["value"] = getattr(score, metric)
-                if metric == "bpb" and score.interval:
-                    row["interval"] = list(score.interval)
-                out.append(common | row)
-    for metric in ("nll", "accuracy", "bpb"):
-        for name, mean in _means(scores, metric, groups).items():
-            row = {"language": name, "metric": metric, "value": mean.value, "n": mean.n}
-            out.append(common | row)
-    return out
-
-
-def _means(scores: list[Score], metric: str, groups: Groups) -> dict[str, language_groups.Mean]:
-    """The means of the groups of languages that are asked for, beside those of all."""
-    each = {s.language: getattr(s, metric) for s in scores if s.language not in ("all", "mean")}
-    found = groups.means({name: value for name, value in each.items() if not math.isnan(value)})
-    return {name: mean for name, mean in found.items() if name != "all"}
+    found = loss_results(totals, source.languages)
+    each = [one for one in found if one.aggregate == "none"]
+    for metric in METRICS:
+        values = {r.target: r.value for r in each if r.metric == metric and r.value is not None}
+        like = next((one for one in each if one.metric == metric), None)
+        for name, mean in (groups or Groups()).means(values).items():
+            if name != ALL and like is not None:
+                found.append(mean.result(name, like))
+    return found
 
 
 def show(
-    run: "RunConfig", predictor: "Predictor", scores: list[Score], groups: Groups, what: str
+    run: "RunConfig", predictor: "Predictor", found: list[Result], groups: Groups, what: str
 ) -> None:
     """Prints the table."""
     from rich.console import Console
@@ -269,45 +174,56 @@ def show(
     from rich.text import Text
 
     console = Console(highlight=False)
-    plugged = f", modules {', '.join(predictor.modules)}" if predictor.modules else ""
-    heading = f"{run.workdir}, step {predictor.step:,}: {what}{plugged}"
+    names = ", ".join(module.name for module in predictor.modules)
+    heading = f"{run.workdir}, step {predictor.step:,}: {what}{names and f', modules {names}'}"
     console.print(Text(heading, style="bold"), soft_wrap=True)
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
     table.add_column("language")
     for name in ("rows", "tokens", "bytes", "nll", "accuracy", "bits/byte"):
         table.add_column(name, justify="right")
-    by_name = {score.language: score for score in scores}
+    lines: dict[tuple[str, str], dict[str, Result]] = {}
+    for one in found:
+        lines.setdefault((one.aggregate, one.language), {})[one.metric] = one
 
-    def line(name: str, score: Score, counts: bool = True, bold: bool = False) -> None:
-        numbers = [f"{n:,}" for n in (score.rows, score.tokens, score.bytes)]
-        bpb = "-" if math.isnan(score.bpb) else f"{score.bpb:.4f}"
-        if score.interval:
-            bpb += f" ± {score.interval[1] - score.bpb:.4f}"
-        cells = [*(numbers if counts else [""] * 3), f"{score.nll:.4f}", f"{score.accuracy:.1%}"]
-        table.add_row(Text(name), *cells, bpb, style="bold" if bold else "")
+    def line(name: str, scores: dict[str, Result], bold: bool = False) -> None:
+        table.add_row(Text(name), *_cells(scores), style="bold" if bold else "")
 
-    means = {metric: _means(scores, metric, groups) for metric in ("nll", "accuracy", "bpb")}
-
-    def mean(key: str) -> None:
-        values = [means[m][key].value if key in means[m] else math.nan for m in means]
-        line(language_groups.title(key), Score(key, 0, 0, 0, *values), counts=False, bold=True)
-
-    sections = groups.sections([name for name in by_name if name not in ("all", "mean")])
-    for key, languages in sections:
+    means = {key: scores for (kind, key), scores in lines.items() if kind not in ("none", "pooled")}
+    languages = [name for kind, name in lines if kind == "none"]
+    sections = groups.sections(languages)
+    for key, members in sections:
         if key:
-            named = language_groups.heading(key, len(languages))
+            named = language_groups.heading(key, len(members))
             table.add_row(Text(named, style="italic"))
-        for language in languages:
+        for language in members:
             mark = " (source)" if language in groups.sources else ""
-            line(f"{language}{mark}", by_name[language])
-        if key and len(languages) > 1:
-            mean(key)
-    for name, shown in (("all", "all"), ("mean", "mean of languages")):
-        if name in by_name:
-            line(shown, by_name[name], counts=name == "all", bold=True)
-    for key in means["nll"]:
+            line(f"{language}{mark}", lines["none", language])
+        if key and len(members) > 1:
+            line(language_groups.title(key), means[key], bold=True)
+    if ("pooled", ALL) in lines:
+        line("all text as one", lines["pooled", ALL], bold=True)
+    for key in means:
         if key not in dict(sections) and not key.startswith("family/"):
-            mean(key)
+            line(language_groups.title(key), means[key], bold=True)
     console.print()
     console.print(table)
     console.print()
+
+
+def _cells(scores: dict[str, Result]) -> list[str]:
+    """Rows, tokens and bytes (of means none), nll, accuracy and bits a byte of a line."""
+    nll, bpb = scores["nll"], scores.get("bpb")
+    counted = nll.unit == "tokens"
+    counts = (nll.details["rows"], nll.n, bpb.n if bpb else 0) if counted else ()
+    right = scores["accuracy"].value
+    return [
+        *([f"{count:,}" for count in counts] or [""] * 3),
+        "-" if nll.value is None else f"{nll.value:.4f}",
+        "-" if right is None else f"{right:.1%}",
+        "-" if bpb is None or bpb.value is None else f"{bpb.value:.4f}{_spread(bpb)}",
+    ]
+
+
+def _spread(one: Result) -> str:
+    """Half of its interval, where it has one."""
+    return f" ± {(one.interval.high - one.interval.low) / 2:.4f}" if one.interval else ""

@@ -1,21 +1,24 @@
 """`jaxlt eval --answers`: a task's examples answered, judged by its own metrics, written down."""
 
 import argparse
-import dataclasses
+import functools
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxlt import progress
 from jaxlt.commands import (
     answers_baselines,
+    answers_file,
     answers_language,
     answers_table,
     constraints,
     judging,
     labels,
     language_groups,
+    measured,
     session,
     trained,
 )
@@ -32,6 +35,7 @@ from jaxlt.commands.constraints import Constraint
 from jaxlt.data import lid
 from jaxlt.data.sentinels import PlainText
 from jaxlt.errors import UserError
+from jaxlt.metrics.result import Result
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
@@ -79,8 +83,13 @@ def evaluate(
     source: "EvaluationBatches",
     split: str,
     args: argparse.Namespace,
-) -> list[dict[str, Any]]:
-    """Decodes, scores, shows the table and saves the answers; returns the rows of results.jsonl."""
+) -> list[Result]:
+    """Decodes, scores, shows the table and saves the answers; returns the Results.
+
+    What cannot be written, or asked, is said before anything is decoded.
+    """
+    from jaxlt.engine import distributed
+
     heads = run.data.objective == "heads"
     if not (run.data.paired or heads):
         raise UserError(
@@ -93,16 +102,25 @@ def evaluate(
     rules = judging.judging_of(args, kinds_of(run.data))
     if heads:
         constraints.check_none(args)
-        asked = sum(len(numbers) for _, numbers in source.numbers())
-        with progress.doing("Labelling examples", asked):
+    length = args.max_length or session.lengths(run)[1]
+    how = None if heads else measured.decoding_of(args, length)
+    common = measured.common_of(run, predictor, source, split, args, how)
+    asked = answers_file.asked_of(common)
+    place = answers_file.place(run.workdir, asked)
+    check = functools.partial(answers_file.check_writable, place.parent)
+    distributed.on_primary(check, "Opening the answers")
+    if heads:
+        count = sum(len(numbers) for _, numbers in source.numbers())
+        with progress.doing("Labelling examples", count):
             progress.detail("compiling")
             examples = label_examples(run, predictor, source, vocabulary, split)
     else:
         examples = _decoded(run, predictor, source, vocabulary, args)
-    saved = save(run, predictor, examples, split)
-    rows = judge(run, examples, kinds_of(run.data), groups, args.lid, rules)
-    trained.say(f"The answers are in {saved}")
-    return [row | {"own_tokens": args.own_tokens} for row in rows] if args.own_tokens else rows
+    if distributed.is_primary():
+        answers_file.save(place, asked, examples)
+    found = judge(run, examples, kinds_of(run.data), groups, args.lid, rules, common)
+    trained.say(f"The answers are in {place}")
+    return found
 
 
 def _decoded(
@@ -142,10 +160,12 @@ def judge(
     groups: language_groups.Groups,
     identifier: str | None = None,
     rules: judging.Judging | None = None,
-) -> list[dict[str, Any]]:
-    """Scores answers and shows the table; returns the rows of results.jsonl.
+    common: Mapping[str, Any] | None = None,
+) -> list[Result]:
+    """Scores answers and shows the table; returns the Results.
 
-    identifier: of languages, as --lid says it. rules: by which answers are judged.
+    identifier: of languages, as --lid says it. rules: by which answers are judged. common: fields
+    that all Results have.
     """
     from jaxlt.engine import distributed
 
@@ -157,7 +177,17 @@ def judge(
         answers_table.show(judged, groups)
     _remark("No better than a trivial answer", answers_baselines.remarks(judged))
     _remark("One label alone", answers_baselines.one_answer(examples, kinds))
-    return answers_table.rows(judged, groups)
+    return answers_table.results(judged, groups, common, references_of(examples))
+
+
+def references_of(examples: Sequence[Example]) -> dict[tuple[str, str, str], str]:
+    """A hash of the inputs and right answers of each task and direction, in their order."""
+    found: dict[tuple[str, str, str], Any] = {}
+    for one in examples:
+        key = one.task, one.source or one.language, one.language
+        total = found.setdefault(key, hashlib.sha256())
+        total.update(json.dumps([one.inputs, one.target]).encode())
+    return {key: total.hexdigest()[:16] for key, total in found.items()}
 
 
 def _trivial(
@@ -209,7 +239,7 @@ def _wrong_language(
 def judge_saved(args: argparse.Namespace) -> None:
     """Judges the answers of --from_answers; the run is that of --workdir, or the file's own."""
     path = Path(args.from_answers)
-    examples = read(path)
+    _, examples = answers_file.read(path)
     if args.workdir is None and not args.gin_file:
         args.workdir = str(path.absolute().parent.parent)
     run = trained.load(args)
@@ -223,35 +253,3 @@ def judge_saved(args: argparse.Namespace) -> None:
             )
     groups = language_groups.open_groups(run, {e.language for e in examples}, args)
     judge(run, examples, kinds, groups, args.lid, judging.judging_of(args, kinds))
-
-
-def read(path: Path) -> list[Example]:
-    """Returns the examples that `save` wrote, or raises UserError with the line that is none."""
-    if not path.is_file():
-        there = sorted(str(p) for p in path.parent.glob("*.jsonl")) if path.parent.is_dir() else []
-        beside = f" There are {', '.join(there)}." if there else ""
-        raise UserError(f"There is no file of answers '{path}'.{beside}")
-    examples = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            examples.append(Example(**json.loads(line)))
-        except (ValueError, TypeError) as error:
-            names = ", ".join(field.name for field in dataclasses.fields(Example))
-            raise UserError(
-                f"'{path}', line {number} is no saved answer ({error}): a JSON object of {names}."
-            ) from None
-    if not examples:
-        raise UserError(f"'{path}' holds no answers.")
-    return examples
-
-
-def save(run: "RunConfig", predictor: "Predictor", examples: list[Example], split: str) -> Path:
-    """Writes one JSON line an example beside the results; returns the file."""
-    from jaxlt.data.files import write_atomically
-
-    modules = "-".join(predictor.modules) or "none"
-    path = Path(run.workdir) / "answers" / f"{split}-{predictor.step}-{modules}.jsonl"
-    path.parent.mkdir(exist_ok=True)
-    lines = [json.dumps(dataclasses.asdict(one), ensure_ascii=False) for one in examples]
-    write_atomically(path, "\n".join(lines) + "\n")
-    return path

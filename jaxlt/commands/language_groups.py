@@ -6,12 +6,14 @@ groups.means({"eng_Latn": 0.9, "swh_Latn": 0.4})
 """
 
 import argparse
+import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxlt.errors import UserError, nearest
 from jaxlt.metrics.groups import averages, members
+from jaxlt.metrics.result import Aggregate, Result
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
@@ -32,6 +34,26 @@ class Mean(NamedTuple):
 
     value: float
     n: int
+    members: tuple[str, ...] = ()
+
+    def result(self, key: str, one: Result) -> Result:
+        """Returns the Result of the group that is named so, whose members' Results are like one."""
+        kind: Aggregate = "family" if key.startswith("famil") else "macro"
+        end, _, language = key.partition(" ")
+        return dataclasses.replace(
+            one,
+            value=self.value,
+            n=self.n,
+            unit="families" if key == "families" else "languages",
+            aggregate="class" if key in ("seen", "unseen") else kind,
+            group=key,
+            members=self.members,
+            target=language if end == "into" else "",
+            source=language if end == "from" else "",
+            interval=None,
+            references="",
+            details={},
+        )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,10 +109,13 @@ class Groups:
         groups = members(values, source=sources, **settings)
         found = averages(values, source=sources, **settings)
         sizes = {name: len(of) for name, of in groups.items()}
-        sizes["families"] = sum(name.startswith("family/") for name in groups)
+        names = tuple(name for name in groups if name.startswith("family/"))
+        sizes["families"], groups["families"] = len(names), names
         if not sources:
             found.pop("without_source", None)
-        return {name: Mean(value, sizes[name]) for name, value in found.items()}
+        return {
+            name: Mean(value, sizes[name], groups.get(name, ())) for name, value in found.items()
+        }
 
 
 def title(key: str) -> str:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from jaxlt import progress
-from jaxlt.commands import labels, profile_table, session
+from jaxlt.commands import labels, measured, profile_table, session
 from jaxlt.errors import SAVED, UserError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def train(run: "RunConfig", profiled: "Steps | None" = None) -> "Result":
         labels.keep(run, inventory)
         run = session.in_steps(run, data)
         modules = None if begun else module_values(run, data.languages)
-        reporter = Reporter(workdir.path, run.train.steps)
+        reporter = Reporter(workdir.path, run.train.steps, about=measured.about(run))
         reporter.note(data.describe())
         changed = {n: v for n, v in workdir.changed.items() if begun and n != "run.workdir"}
         for name, values in changed.items():
@@ -242,5 +242,5 @@ def evaluators(
         held_out = open_evaluation(config, config.split, inventory=inventory)
     objective = build_objective(config, open_vocabulary(config.vocabulary_config), inventory)
     if isinstance(objective, Labels):
-        return [HeadEvaluator(held_out, objective)]
-    return [LossEvaluator(held_out, "eval")]
+        return [HeadEvaluator(held_out, objective, split=config.split)]
+    return [LossEvaluator(held_out, "eval", split=config.split)]

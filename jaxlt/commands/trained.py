@@ -128,12 +128,23 @@ def languages_of(config: "DataConfig") -> tuple[str, ...]:
 
 
 def trained_hash(run: "RunConfig") -> str:
-    """The hash of the config that the run was trained with, whatever is set otherwise now."""
+    """The hash of every setting that the run was trained with, whatever is set otherwise now."""
     from jaxlt.config import config_hash
 
     with contextlib.suppress(OSError, ValueError, KeyError):
         return str(json.loads((Path(run.workdir) / "versions.json").read_text())["config_hash"])
     return config_hash(run)
+
+
+def config_hash_of(run: "RunConfig") -> str:
+    """The hash of what decides the run's results, but for the seed (jaxlt.identity)."""
+    from jaxlt import identity
+    from jaxlt.config import load, recorded
+
+    path = Path(run.workdir).expanduser() / "config.gin"
+    if path.is_file():
+        run = load([str(path.absolute())], fallbacks=recorded.behind(str(run.workdir)))
+    return identity.config_hash(run)
 
 
 def open_model(run: "RunConfig", args: argparse.Namespace) -> "tuple[Predictor, Vocabulary]":

@@ -20,6 +20,7 @@ import jaxlt
 from jaxlt.config import build, checks, files, text
 from jaxlt.config.files import shipped_configs
 from jaxlt.errors import UserError
+from jaxlt.identity import HARMLESS, PLACED
 
 if TYPE_CHECKING:
     from jaxlt.data.config import DataConfig
@@ -49,20 +50,24 @@ __all__ = [
 class RunConfig:
     """All that decides a run. In gin it is `run`; each part is built from its own bindings."""
 
-    workdir: str
+    workdir: str = dataclasses.field(metadata=HARMLESS)
     model: "T5Config | BiLSTMConfig"
     data: "DataConfig"
     train: "TrainConfig"
     optimizer: "OptimizerConfig"
     schedule: "ScheduleConfig"
     loss: "LossConfig"
-    mesh: "MeshConfig"
+    mesh: "MeshConfig" = dataclasses.field(metadata=HARMLESS)
     checkpoint: "CheckpointConfig"
     eval_data: "DataConfig | None" = None
-    init_from: str | None = None
-    library: str | None = None  # folder of modules that `modules` names
+    init_from: str | None = dataclasses.field(default=None, metadata=PLACED)
+    library: str | None = dataclasses.field(
+        default=None, metadata=HARMLESS
+    )  # folder of modules that `modules` names
     modules: tuple[str, ...] = ()  # 'lang=*', 'task=pos': see jaxlt.engine.compose
-    force_modules: bool = False  # take modules that were trained on another backbone
+    force_modules: bool = dataclasses.field(
+        default=False, metadata=HARMLESS
+    )  # take modules that were trained on another backbone
 
 
 def load(

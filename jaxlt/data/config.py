@@ -1,5 +1,6 @@
 """What a run reads and how rows are made of it, as one config."""
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from jaxlt.data.text_settings import AS_IT_IS, TextConfig
 from jaxlt.data.transfer import TransferConfig
 from jaxlt.data.vocabularies import Sentinels, VocabularyConfig, vocabulary_config
 from jaxlt.errors import UserError, nearest
+from jaxlt.identity import DRAWN, HARMLESS, PLACED
 
 ObjectiveName = Literal[
     "span_corruption", "prefix_lm", "ul2", "mlm", "text_to_text", "translation", "heads"
@@ -66,13 +68,13 @@ class DataConfig:
     """
 
     mixture: str = "text"
-    sources: str | tuple[str, ...] = ()
+    sources: str | tuple[str, ...] = dataclasses.field(default=(), metadata=PLACED)
     tasks: tuple[TaskConfig, ...] = ()
     split: str = "train"
     inputs_length: int = 512
     targets_length: int | None = None  # None: what the objective needs
     batch_size: int = 8  # global rows a step
-    seed: int = 0
+    seed: int = dataclasses.field(default=0, metadata=DRAWN)
     shuffle: bool = True
     objective: ObjectiveName = "span_corruption"
     noise_density: float = 0.15  # of prefix_lm: the share that is asked for
@@ -81,7 +83,9 @@ class DataConfig:
     tag: str = "<2{target}> "  # translation: before the inputs; '' for none
     both_directions: bool = True  # translation: every file serves for both
     packing: Packing = "none"
-    vocabulary: str = "bytes"  # or the path of a SentencePiece model
+    vocabulary: str = dataclasses.field(
+        default="bytes", metadata=PLACED
+    )  # or the path of a SentencePiece model
     sentinels: Sentinels = "reuse"  # 'reuse' as T5X pretrains, 'extra' above the vocabulary
     separator: str | None = None  # after each document; None: a newline for bytes, else nothing
     languages: tuple[str, ...] = ()
@@ -101,7 +105,9 @@ class DataConfig:
     like_lengths: int = 0  # heads: batches, so many at a time, of rows of like length; 0: as drawn
     language_column: str = "language"
     text: TextConfig = AS_IT_IS  # normalisation, scripts, glosses; noise in training
-    cache_dir: str | None = None  # None: $JAXLT_CACHE or ~/.cache/jaxlt
+    cache_dir: str | None = dataclasses.field(
+        default=None, metadata=HARMLESS
+    )  # None: $JAXLT_CACHE or ~/.cache/jaxlt
     transfer: TransferConfig | None = None  # whose examples train, stop training and are scored
     revision: int = revisions.LATEST  # rules of rows; a run that began by others keeps them
 

@@ -9,12 +9,14 @@ Several are @pos/TaskConfig(), @ner/TaskConfig(), each with its own bindings. A 
 '<kind>.<corpus>.<language>', where files have corpora, and else '<kind>.<language>'.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
 from jaxlt.data.synth.families import FactoryConfig
 from jaxlt.errors import UserError, nearest
+from jaxlt.identity import PLACED
 
 Kind = Literal[
     "tagging",
@@ -74,16 +76,16 @@ class TaskConfig:
     """
 
     kind: Kind
-    sources: tuple[str, ...] = ()
+    sources: tuple[str, ...] = dataclasses.field(default=(), metadata=PLACED)
     name: str = ""
     names: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
     orphans: Literal["repair", "refuse"] = "repair"
-    templates: str | None = None
+    templates: str | None = dataclasses.field(default=None, metadata=PLACED)
     most: int | None = None
     pivot: str | None = None
     pairs: tuple[str, ...] = ()
-    ids: str | None = None
+    ids: str | None = dataclasses.field(default=None, metadata=PLACED)
     factory: FactoryConfig | None = None
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ Normalisation, glosses and scripts are settled: made once, before tokenisation, 
 in seqio's tasks. Noise is new at every visit of a training row, and never in evaluation.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from jaxlt.data.noise import EDITS, CharacterNoise, Edit
 from jaxlt.data.translit import RandomMap, Uroman, read_table
 from jaxlt.data.unicode import Apostrophes, Form, Joiners, UnicodeConfig, normalised_text
 from jaxlt.errors import UserError, nearest
+from jaxlt.identity import PLACED
 
 Change = Callable[[str], str]
 Unknown = Literal["keep", "drop", "mark"]
@@ -39,12 +41,16 @@ class TextConfig:
     normalise: Form = "none"  # or 'NFC', 'NFKC'
     joiners: Joiners = "keep"  # ZWNJ and ZWJ: or 'drop', 'by_script'
     apostrophes: Apostrophes = "keep"  # or 'by_script': one sign for each script
-    dictionary: str = ""  # TSV file with a header: text is glossed by it, word by word
+    dictionary: str = dataclasses.field(
+        default="", metadata=PLACED
+    )  # TSV file with a header: text is glossed by it, word by word
     dictionary_columns: tuple[str, str] = ("english", "translation")
     dictionary_rows: tuple[tuple[str, str], ...] = ()  # only rows with these: (("lang", "wo"),)
     glossed: tuple[str, ...] = ()  # languages whose text is glossed
     unknown_words: Unknown = "keep"  # that the dictionary has not: or 'drop', 'mark'
-    transliterate: str = "none"  # or 'uroman', or the path of a table
+    transliterate: str = dataclasses.field(
+        default="none", metadata=PLACED
+    )  # or 'uroman', or the path of a table
     transliterated: tuple[str, ...] = ()
     random_map: bool = False  # the control: letters exchanged, after transliteration
     random_letters: str = LATIN  # that are exchanged with each other

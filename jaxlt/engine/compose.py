@@ -77,6 +77,20 @@ class Composed:
                 )
         return lines
 
+    @property
+    def names(self) -> dict[str, str]:
+        """What fills each plug: 'glv_Latn', 'glv_Latn+tgl_Latn', '*' for one a language."""
+        banks = {p.name for p in self.model.plugs if p.routes and p.key != ALL}
+        return {
+            name: EACH
+            if name in banks and inner_of(self._plug(name), found) is None
+            else "+".join(saved.name.removeprefix(f"{name}/") for saved in found)
+            for name, found in self.slots.items()
+        }
+
+    def _plug(self, name: str) -> Plug:
+        return next(p for p in self.model.plugs if p.name == name)
+
     def values(self, base: Fingerprint) -> dict[str, np.ndarray]:
         """Returns the values of the plugs that the library fills, by the model's flat names.
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from jaxlt.errors import UserError, nearest
+from jaxlt.identity import DRAWN, HARMLESS
 
 SCHEDULES = ("constant", "rsqrt", "linear", "cosine", "wsd")
 NORMALIZERS = ("tokens", "languages", "sequences", "none")
@@ -231,7 +232,7 @@ class LossConfig:
     z_loss: float = 1e-4
     label_smoothing: float = 0.0
     normalize: str | float = "tokens"
-    chunk_bytes: int = 2**28
+    chunk_bytes: int = dataclasses.field(default=2**28, metadata=HARMLESS)
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.label_smoothing < 1.0:
@@ -332,9 +333,11 @@ USUAL = CompilerConfig()
 class CheckpointConfig:
     """When to save, and which checkpoints stay."""
 
-    every: int = 1000  # steps
-    keep: int = 3  # the newest ones
-    keep_best: int = 1  # and the best ones by `best_metric`
+    every: int = dataclasses.field(default=1000, metadata=HARMLESS)  # steps
+    keep: int = dataclasses.field(default=3, metadata=HARMLESS)  # the newest ones
+    keep_best: int = dataclasses.field(
+        default=1, metadata=HARMLESS
+    )  # and the best ones by `best_metric`
     best_metric: str | None = None  # a name among the metrics of an evaluation
     best_mode: str = "min"
     ties: str | None = None  # of equal values of it: a metric of which less is better
@@ -381,13 +384,13 @@ class TrainConfig:
     """
 
     steps: int
-    seed: int = 0
+    seed: int = dataclasses.field(default=0, metadata=DRAWN)
     accumulate: int = 1
-    rows_per_device: int | None = None
+    rows_per_device: int | None = dataclasses.field(default=None, metadata=HARMLESS)
     trainable: tuple[str, ...] = (".*",)
     frozen: tuple[str, ...] = ()
     frozen_dtype: str | None = None
-    log_every: int = 10
+    log_every: int = dataclasses.field(default=10, metadata=HARMLESS)
     eval_every: int = 0
     patience: int = 0
     on_nan: str = "stop"
@@ -399,7 +402,7 @@ class TrainConfig:
     route_rates: tuple[tuple[str, float], ...] = ()
     cycle: tuple[str, ...] = ()
     cycle_by: str = "step"
-    compiler: CompilerConfig = USUAL
+    compiler: CompilerConfig = dataclasses.field(default=USUAL, metadata=HARMLESS)
 
     def __post_init__(self) -> None:
         if self.on_nan not in ("stop", "skip"):

@@ -4,8 +4,9 @@ An evaluator is anything with a `name` that is called as `evaluator(program, par
 numbers; the loop writes them as `<name>/<metric>`, and may keep the best checkpoint by one of them.
 """
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -15,11 +16,15 @@ from jaxlt import progress
 from jaxlt.data.batches import BatchSource
 from jaxlt.engine.batch_checks import slots_of
 from jaxlt.engine.feed import Feed
+from jaxlt.engine.fingerprint import modules_of
+from jaxlt.engine.loss_results import loss_results
+from jaxlt.engine.resume import Position
 from jaxlt.engine.step import Program
+from jaxlt.metrics.result import Result
 
 
 class Evaluator(Protocol):
-    """What the loop calls at every evaluation."""
+    """What the loop calls at every evaluation; it may have `results`, those of its last call."""
 
     name: str
 
@@ -41,8 +46,15 @@ class LossEvaluator:
     they spell, so it compares vocabularies.
     """
 
-    def __init__(self, source: EvalSource, name: str = "eval", max_batches: int | None = None):
-        self.name, self._source = name, source
+    def __init__(
+        self,
+        source: EvalSource,
+        name: str = "eval",
+        max_batches: int | None = None,
+        split: str = "",
+    ):
+        self.name, self._source, self._split = name, source, split
+        self.results: list[Result] = []  # of the last call
         self._batches = min(source.num_batches, max_batches or source.num_batches)
 
     def __call__(self, program: Program, params: Mapping[str, jax.Array]) -> dict[str, float]:
@@ -50,7 +62,15 @@ class LossEvaluator:
 
         Of labels, which spell no text, accuracy/<language> and accuracy_mean instead.
         """
-        return _metrics(self.totals(program, params), self._source.languages)
+        totals, languages = self.totals(program, params), self._source.languages
+        own = "bpb" if totals.get("target_bytes", np.zeros(1)).sum() else "accuracy"
+        of: dict[str, Any] = {"split": self._split, "data": self._source.fingerprint}
+        self.results = [
+            dataclasses.replace(one, **of)
+            for one in loss_results(totals, languages)
+            if one.aggregate == "pooled" or one.metric == own or len(languages) == 1
+        ]
+        return _metrics(totals, languages)
 
     def totals(self, program: Program, params: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
         """Returns sums by language, each float64 [languages], by the source's ids.
@@ -83,19 +103,25 @@ class LossEvaluator:
         """Looks at what the program says of a batch, beside its sums."""
 
 
-def bpb_error(sums: Mapping[str, Any]) -> float:
-    """Returns the standard error of bits per byte, from sums over rows; inf for a single row.
-
-    Rows are taken for independent draws, and the ratio of their sums for linear near its value.
-    """
-    rows, size = float(sums["rows"]), float(sums["target_bytes"])
-    if rows < 2:
-        return math.inf
-    ratio = float(sums["row_nll"]) / size
-    squares = float(
-        sums["nll_nll"] - 2 * ratio * sums["nll_bytes"] + ratio**2 * sums["bytes_bytes"]
-    )
-    return math.sqrt(max(squares, 0.0) * rows / (rows - 1)) / size / math.log(2)
+def results_of(
+    evaluators: Sequence[Evaluator], program: Program, position: Position
+) -> list[Result]:
+    """What evaluators have just found, with what is known here of how it came about."""
+    layout = program.layout
+    size = sum(math.prod(layout.leaves[name].shape) for name in layout.trainable)
+    return [
+        dataclasses.replace(
+            one,
+            seed=position.seed,
+            step=position.step,
+            modules=modules_of(program.spec.model),
+            parameters=size,
+            base=position.base_fingerprint,
+            command=f"jaxlt eval --step={position.step} --split={one.split}",
+        )
+        for evaluator in evaluators
+        for one in getattr(evaluator, "results", ())
+    ]
 
 
 def _metrics(totals: Mapping[str, np.ndarray], languages: tuple[str, ...]) -> dict[str, float]:

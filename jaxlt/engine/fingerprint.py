@@ -18,10 +18,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
+from jaxlt.metrics.result import Module
+from jaxlt.models.config import ModelConfig
 from jaxlt.models.layout import is_scanned, layer_name
 from jaxlt.modules.fingerprints import STACKS, Fingerprint
 from jaxlt.modules.int8 import Int8
+from jaxlt.modules.site import owner
 
 _SALTS = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)
 
@@ -101,3 +105,24 @@ def _digest(lanes: _Lanes) -> str:
         shape, lane = lanes[name]
         digest.update(f"{name}:{shape}:{lane.astype('<u4').tobytes().hex()}\n".encode())
     return digest.hexdigest()[:32]
+
+
+def modules_of(
+    model: ModelConfig,
+    params: Mapping[str, Any] | None = None,
+    chosen: Mapping[str, str] | None = None,
+) -> tuple[Module, ...]:
+    """Returns what is plugged into a model or added to it, as it took part, with content hashes.
+
+    params: flat; without them there are no hashes. chosen: which modules of a library fill a plug
+    ('glv_Latn'), by the plug's name.
+    """
+    found, filled = [], chosen or {}
+    for plug in model.plugs:
+        name = f"{plug.name}={filled[plug.name]}" if plug.name in filled else plug.name
+        found.append((name, {n: v for n, v in (params or {}).items() if owner(n) == plug.name}))
+    for delta in getattr(model, "deltas", ()):
+        name = f"{delta.name}={epath.Path(delta.file).name}" if delta.file else delta.name
+        start = f"deltas/{delta.name}/"
+        found.append((name, {n: v for n, v in (params or {}).items() if n.startswith(start)}))
+    return tuple(Module(name, fingerprint(mine)[:16] if mine else "") for name, mine in found)

@@ -15,6 +15,7 @@ import numpy as np
 from jaxlt.data.labelling import Labels
 from jaxlt.engine.evaluator import EvalSource, LossEvaluator
 from jaxlt.engine.step import Program
+from jaxlt.metrics.result import Result, Unit
 from jaxlt.metrics.spans import span_f1
 
 METRICS = {  # of what a head labels
@@ -24,6 +25,13 @@ METRICS = {  # of what a head labels
     "class": "accuracy",
     "pair": "accuracy",
     "span": "answer_f1",
+}
+UNITS: dict[str, Unit] = {
+    "tags": "words",
+    "tree": "words",
+    "class": "examples",
+    "pair": "examples",
+    "span": "questions",
 }
 _BOTH, _ASKED = ("said", "gold"), ("entities", "span")
 _log = logging.getLogger(__name__)
@@ -36,8 +44,8 @@ class HeadEvaluator(LossEvaluator):
     A task of which every answer is one label is warned of, once.
     """
 
-    def __init__(self, source: EvalSource, labels: Labels, name: str = "eval"):
-        super().__init__(source, name)
+    def __init__(self, source: EvalSource, labels: Labels, name: str = "eval", split: str = ""):
+        super().__init__(source, name, split=split)
         self._labels = labels
         self._warned: set[str] = set()
         self._start()
@@ -53,13 +61,14 @@ class HeadEvaluator(LossEvaluator):
         self._start()
         metrics = super().__call__(program, params)
         own = self._scores()
-        metrics["score"] = _mean([value for *_, value in own])
+        self.results += own
+        metrics["score"] = _mean([one.value or 0.0 for one in own])
         each: dict[str, list[float]] = defaultdict(list)
         by_language: dict[str, list[float]] = defaultdict(list)
-        for metric, language, value in own:
-            if metric != "accuracy":  # which is there already
-                each[metric].append(value)
-                by_language[f"{metric}/{language}"].append(value)
+        for one in own:
+            if one.metric != "accuracy":  # which is there already
+                each[one.metric].append(one.value or 0.0)
+                by_language[f"{one.metric}/{one.target}"].append(one.value or 0.0)
         self._warn()
         found = {name: _mean(values) for name, values in (*each.items(), *by_language.items())}
         return metrics | found
@@ -100,18 +109,32 @@ class HeadEvaluator(LossEvaluator):
             pairs.append((given, [names[i] for i in right[known].tolist()]))
         return pairs
 
-    def _scores(self) -> list[tuple[str, str, float]]:
-        """The (metric, language, value) of each task in each language."""
+    def _scores(self) -> list[Result]:
+        """Each task's own score in each language."""
         languages, found = self._source.languages, []
         for i, task in enumerate(self._labels.tasks):
-            metric = METRICS[task.shape]
+            common: dict[str, Any] = {
+                "metric": METRICS[task.shape],
+                "task": task.name,
+                "split": self._split,
+                "data": self._source.fingerprint,
+                "higher_is_better": True,
+                "scale": 1.0,
+            }
             for (head, language), sums in self._sums.items():
                 if head == i:
-                    found.append((metric, languages[language], float(sums[0] / sums[1])))
+                    value, n = float(sums[0] / sums[1]), int(sums[1])
+                    unit = UNITS[task.shape]
+                    found.append(
+                        Result(value=value, n=n, unit=unit, target=languages[language], **common)
+                    )
             for (head, language), pairs in self._tags.items():
                 if head == i:
                     ours, gold = zip(*pairs, strict=True)
-                    found.append((metric, languages[language], span_f1(ours, gold).total()))
+                    score = span_f1(ours, gold).total()
+                    found.append(
+                        Result(value=score, n=len(pairs), target=languages[language], **common)
+                    )
         return found
 
     def _warn(self) -> None:

@@ -12,11 +12,12 @@ Only the primary process speaks and writes.
 """
 
 import contextlib
+import dataclasses
 import importlib.util
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import jax
@@ -35,6 +36,8 @@ from jaxlt import progress
 from jaxlt.engine import distributed
 from jaxlt.engine.checkpoint_store import is_local
 from jaxlt.engine.metrics_file import MetricsFile
+from jaxlt.metrics import result_file
+from jaxlt.metrics.result import Result
 from jaxlt.progress import duration
 
 # Dense bf16 FLOP/s of one device, as its maker gives them; by a part of jax's `device_kind`,
@@ -75,8 +78,13 @@ class Reporter:
         total_steps: int,
         stream: IO[str] | None = None,
         tensorboard: bool = True,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
-        """Prepares to speak on `stream` (stdout); `start` opens the displays and files."""
+        """Prepares to speak on `stream` (stdout); `start` opens the displays and files.
+
+        about: fields of the run's Results; without them no Results are kept.
+        """
+        self._about = about
         self._workdir = None if workdir is None else epath.Path(workdir)
         self._total, self._tensorboard = total_steps, tensorboard
         self._tokens: float = 0
@@ -153,6 +161,14 @@ class Reporter:
         self.note("  ".join([f"step {step}/{self._total} evaluated", *parts]))
         if self._mark is not None:
             self._mark = (step, time.monotonic())
+
+    def results(self, found: Sequence[Result]) -> None:
+        """Adds an evaluation's Results to the run's file of them."""
+        if self._primary and self._workdir is not None and self._about is not None:
+            about = self._about
+            own = ({**about, "task": one.task or about.get("task", "")} for one in found)
+            kept = [dataclasses.replace(one, **of) for one, of in zip(found, own, strict=True)]
+            result_file.append(self._workdir / "results.jsonl", kept)
 
     def _record(self, step: int, values: Mapping[str, float]) -> None:
         if self._metrics is not None:

@@ -34,7 +34,7 @@ from jaxlt.engine.config import (
     TrainConfig,
 )
 from jaxlt.engine.counters import TokenCounter
-from jaxlt.engine.evaluator import Evaluator
+from jaxlt.engine.evaluator import Evaluator, results_of
 from jaxlt.engine.feed import Feed
 from jaxlt.engine.flops import step_flops, tokens_of
 from jaxlt.engine.logging import Reporter
@@ -315,6 +315,7 @@ def evaluate(
         for evaluator in evaluators:
             metrics |= {f"{evaluator.name}/{k}": v for k, v in evaluator(program, params).items()}
     say.evaluation(position.step, metrics)
+    say.results(results_of(evaluators, program, position))
     config = job.checkpoint
     if config.best_metric is None:
         return position.after_evaluation(metrics, None, config.best_mode)

@@ -9,6 +9,8 @@ widths are few, so that few shapes are compiled.
 """
 
 import dataclasses
+import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -23,13 +25,14 @@ from jaxlt.engine.compose import Composed
 from jaxlt.engine.decoding import Decoded, decode
 from jaxlt.engine.decoding_config import EOS, DecodingConfig
 from jaxlt.engine.decoding_trie import Trie
-from jaxlt.engine.fingerprint import fingerprint_of
+from jaxlt.engine.fingerprint import fingerprint_of, modules_of
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.partitioning import batch_shards, place_rows
 from jaxlt.engine.resume import frozen_part, position_of
 from jaxlt.engine.state import BaseSource, Flat, draw_params, load_base
 from jaxlt.engine.step import Program, mesh_context
 from jaxlt.errors import UserError, nearest
+from jaxlt.metrics.result import Module
 from jaxlt.models.config import ModelConfig, T5Config
 from jaxlt.modules.deltas import check_start
 from jaxlt.modules.fingerprints import Fingerprint
@@ -62,6 +65,9 @@ class Predictor:
     start: Fingerprint  # of the backbone as the run found it
     vocabulary: str = ""  # fingerprint of the vocabulary it was trained with, where known
     evaluation: dict[str, float] = dataclasses.field(default_factory=dict)  # the run's last
+    trained: int = 0  # parameters that the run trained
+    # Modules of a library that fill plugs, by the plugs' names.
+    chosen: dict[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def base_fingerprint(self) -> str:
@@ -73,11 +79,10 @@ class Predictor:
         """The model's config."""
         return self.program.spec.model
 
-    @property
-    def modules(self) -> tuple[str, ...]:
-        """Names of what is plugged into the backbone or added to it, with the files of deltas."""
-        deltas = (f"{d.name}={d.file}" if d.file else d.name for d in self.config.deltas)
-        return (*(plug.name for plug in self.config.plugs), *deltas)
+    @functools.cached_property
+    def modules(self) -> tuple[Module, ...]:
+        """What is plugged into the backbone or added to it: names as resolved, content hashes."""
+        return modules_of(self.config, self.params, self.chosen)
 
     @property
     def is_routed(self) -> bool:
@@ -302,14 +307,23 @@ def open_predictor(
         position.backbone,
         position.vocabulary,
         position.evaluation,
+        _trained(program),
     )
+
+
+def _trained(program: Program) -> int:
+    """Number of parameters that a program trains."""
+    layout = program.layout
+    return sum(math.prod(layout.leaves[name].shape) for name in layout.trainable)
 
 
 def _at_start(job: Any, program: Program, base: BaseSource | None) -> Predictor:
     layout = program.layout
     params = load_base(layout, base, job.model.is_encoder) if base is not None else {}
     params |= draw_params(layout, [n for n in layout.leaves if n not in params], job.train.seed)
-    made = Predictor(program, params, 0, job.train.seed, (), Fingerprint(""))
+    made = Predictor(
+        program, params, 0, job.train.seed, (), Fingerprint(""), trained=_trained(program)
+    )
     made = dataclasses.replace(made, start=made.backbone())
     check_start(job.model.deltas, made.start)
     return made
@@ -328,7 +342,8 @@ def recomposed(predictor: Predictor, job: Any, composed: Composed, base: Fingerp
         n: jax.device_put(values[n], layout.shardings[n]) if n in values else predictor.params[n]
         for n in layout.leaves
     }
-    return dataclasses.replace(predictor, program=program, params=params)
+    chosen = {**predictor.chosen, **composed.names}
+    return dataclasses.replace(predictor, program=program, params=params, chosen=chosen)
 
 
 def resolve_step(checkpoints: Checkpoints, step: int | str | None) -> int:

@@ -109,6 +109,7 @@ class Result:
     decoding: Decoding | None = None
     settings: tuple[tuple[str, str], ...] = ()  # flags beside these that a value depends on
     config: str = ""  # hash of the configuration (jaxlt.identity): without seed, and paths
+    command: str = ""  # that measures it again, in the run's folder (--workdir)
     # found on the way: of what was really read
     base: str = ""  # fingerprint of the backbone
     data: str = ""  # of the rows

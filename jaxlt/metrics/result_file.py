@@ -48,6 +48,11 @@ def append(path: epath.PathLike, results: Iterable[Result]) -> None:
         raise UserError(f"'{file}' cannot be written: {error.strerror or error}.") from error
 
 
+def check_writable(path: epath.PathLike) -> None:
+    """Raises UserError where nothing can be added to a file, before there is anything to add."""
+    append(path, ())
+
+
 def to_json(result: Result) -> dict[str, Any]:
     """Returns a Result as JSON has it: what is at its default is left out."""
     out: dict[str, Any] = {"format": FORMAT}

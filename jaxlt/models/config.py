@@ -7,6 +7,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxlt.errors import UserError, nearest
+from jaxlt.identity import HARMLESS
 from jaxlt.models.head_config import HeadConfig, check_heads
 from jaxlt.modules.config import Delta, Plug
 
@@ -55,9 +56,10 @@ class T5Config:
     logit_scale: float = 1.0  # T5 scales the query's initialisation instead of the logits
     tie_logits: bool = False
     dtype: str = "float32"  # of the computation; parameters are float32
-    scan_layers: bool = True
-    remat: str = "none"
-    attention: str = "auto"  # fused on TPUs, plain elsewhere; 'fused' falls back where it has to
+    scan_layers: bool = dataclasses.field(default=True, metadata=HARMLESS)
+    remat: str = dataclasses.field(default="none", metadata=HARMLESS)
+    # 'auto': fused on TPUs, plain elsewhere; 'fused' falls back where it has to
+    attention: str = dataclasses.field(default="auto", metadata=HARMLESS)
     plugs: tuple[Plug, ...] = ()
     deltas: tuple[Delta, ...] = ()  # added to the parameters before they are used
     heads: tuple[HeadConfig, ...] = ()  # of an encoder alone: what it labels

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxlt.errors import UserError, nearest
+from jaxlt.identity import HARMLESS, PLACED
 from jaxlt.modules import delta_files
 from jaxlt.modules.delta_files import VALUES
 from jaxlt.modules.layer_names import members
@@ -49,7 +50,7 @@ class Plug:
     layers: tuple[int, ...] | None = None
     leave_out: tuple[int, ...] = ()
     parallel: str | None = None
-    routing: str = "auto"
+    routing: str = dataclasses.field(default="auto", metadata=HARMLESS)
 
     def works_in(self, layer: int, count: int) -> bool:
         """Says whether the plug works in a layer of a stack of `count`."""
@@ -141,9 +142,11 @@ class Delta:
     params: tuple[str, ...] = ("params/.*",)
     leave_out: tuple[str, ...] = (NORMS_AND_LOGITS,)
     kind: str = "dense"
-    counts: tuple[tuple[str, int], ...] = ()
-    file: str | None = None
-    start: str = ""
+    counts: tuple[tuple[str, int], ...] = dataclasses.field(
+        default=(), metadata=HARMLESS
+    )  # these two are the file's own
+    file: str | None = dataclasses.field(default=None, metadata=PLACED)
+    start: str = dataclasses.field(default="", metadata=HARMLESS)
     scale: float = 1.0
     l1: float = 0.0
     l0: float = 1.25e-7

@@ -7,12 +7,13 @@ import pytest
 
 import jaxlt
 from jaxlt.commands.answers import KINDS, Example, score_examples
-from jaxlt.commands.answers_table import rows
+from jaxlt.commands.answers_table import results
 from jaxlt.commands.judging import judging_of
 from jaxlt.commands.language_groups import Groups
 from jaxlt.commands.main import main
 from jaxlt.data.task_config import Kind
 from jaxlt.errors import UserError
+from jaxlt.metrics.result_file import read
 from tests.end_to_end.conftest import SMALL
 
 ROW = "{}\t{}\t_\t{}\t_\t_\t{}\t{}\t_\t_\n"
@@ -89,15 +90,14 @@ def test_a_score_of_translation_is_of_one_direction():
     chrf = {(j.source, j.language): j.score for j in found if j.metric == "chrf++"}
     assert chrf["eng_Latn", "swh_Latn"].value == pytest.approx(100)
     assert chrf["deu_Latn", "swh_Latn"].value == 0 and chrf["deu_Latn", "swh_Latn"].n == 2
-    out = {
-        (r.get("source_language"), r["language"]): r["value"]
-        for r in rows(found, Groups())
-        if r["metric"] == "chrf++"
-    }
-    assert out["eng_Latn", "swh_Latn"] == pytest.approx(100) and out["deu_Latn", "swh_Latn"] == 0
-    assert out[None, "into swh_Latn"] == pytest.approx(50)
-    assert out[None, "from eng_Latn"] == pytest.approx(100)
-    assert out[None, "all"] == pytest.approx(75)  # of targets, each over its sources
+    out = {r.language: r for r in results(found, Groups()) if r.metric == "chrf++"}
+    value = {name: r.value for name, r in out.items()}
+    assert value["eng_Latn-swh_Latn"] == pytest.approx(100) and value["deu_Latn-swh_Latn"] == 0
+    into = out["into swh_Latn"]
+    assert into.value == pytest.approx(50) and into.members == ("eng_Latn", "deu_Latn")
+    assert (into.source, into.target, into.aggregate) == ("", "swh_Latn", "macro")
+    assert value["from eng_Latn"] == pytest.approx(100)
+    assert value["all"] == pytest.approx(75)  # of targets, each over its sources
 
 
 def test_answers_are_judged_by_the_rules_that_are_asked_for():
@@ -162,13 +162,12 @@ def test_answers_of_a_run(tmp_path, monkeypatch, capsys):
     evaluate = ["eval", f"--workdir={work}", "--answers", "--languages=eng_Latn,swa_Latn"]
     assert main(evaluate) == 0
     assert "mean without the source" in capsys.readouterr().out
-    rows = [json.loads(line) for line in (work / "results.jsonl").read_text().splitlines()]
-    own = [r for r in rows if r["metric"] == "accuracy" and not r.get("method")]
-    values = {r["language"]: r["value"] for r in own}
+    rows = read(work / "results.jsonl")
+    values = {r.language: r.value for r in rows if r.metric == "accuracy" and not r.is_baseline}
     assert set(values) == {"eng_Latn", "swa_Latn", "all", "without_source"}
     assert values["without_source"] == values["swa_Latn"]
     (saved,) = (work / "answers").iterdir()
-    answers = [json.loads(line) for line in saved.read_text().splitlines()]
+    _, *answers = [json.loads(line) for line in saved.read_text().splitlines()]
     assert len(answers) == 9
     again = judged(
         "tagging",
@@ -177,8 +176,10 @@ def test_answers_of_a_run(tmp_path, monkeypatch, capsys):
     assert again["eng_Latn", "accuracy"].value == pytest.approx(values["eng_Latn"])
     assert main([*evaluate, "--beams=2"]) == 0
     assert main([*evaluate, "--labels=PRON,NOUN", "--step=0"]) == 0
-    saved = work / "answers" / "validation-0-none.jsonl"
-    for line in saved.read_text().splitlines():
+    (beams,) = (work / "answers").glob("validation-30-beams2-*.jsonl")
+    assert saved.is_file() and beams != saved  # neither takes the other's place
+    (saved,) = (work / "answers").glob("validation-0-*.jsonl")
+    for line in saved.read_text().splitlines()[1:]:
         answer = json.loads(line)["answer"].split()
         assert len(answer) == 3 and {"PRON", "NOUN"} >= set(answer)
     model = jaxlt.load(work)

@@ -1,7 +1,7 @@
 """Tables and rows of scores by language."""
 
 from jaxlt.commands.answers import Judged
-from jaxlt.commands.answers_table import rows, show
+from jaxlt.commands.answers_table import results, show
 from jaxlt.commands.language_groups import Groups
 from jaxlt.metrics.scores import Score
 
@@ -21,16 +21,23 @@ def judged():
 
 
 def test_rows_have_intervals_and_means():
-    found = rows(judged(), Groups(("eng_Latn",), families=FAMILIES))
-    by_name = {(r["task"], r["language"]): r for r in found}
-    assert by_name["tagging.de_x", "deu_Latn"]["interval"] == [0.8 - 0.1, 1.0]
-    assert by_name["tagging.en_y", "eng_Latn"]["interval"] is None
-    assert {r["sources"][0] for r in found} == {"eng_Latn"}
+    found = results(judged(), Groups(("eng_Latn",), families=FAMILIES), {"split": "test"})
+    by_name = {(r.task, r.language): r for r in found}
+    assert by_name["tagging.de_x", "deu_Latn"].interval[:2] == (0.8 - 0.1, 1.0)
+    assert by_name["tagging.en_y", "eng_Latn"].interval is None
+    assert {(r.split, r.higher_is_better, r.scale) for r in found} == {
+        ("test", True, 1.0),
+        ("test", False, 1.0),
+    }
     mean = by_name["tagging", "all"]
-    assert abs(mean["value"] - (0.4 + 0.75 + 0.8 + 0.3) / 4) < 1e-9  # its corpora first
-    assert by_name["tagging", "without_source"]["n"] == 3
-    assert by_name["tagging", "family/none"]["value"] == 0.3
-    assert by_name["tagging", "families"]["n"] == 3
+    assert abs(mean.value - (0.4 + 0.75 + 0.8 + 0.3) / 4) < 1e-9  # its corpora first
+    assert (mean.aggregate, mean.n, mean.unit, mean.target) == ("macro", 4, "languages", "")
+    assert len(mean.members) == 4 and mean.interval is None
+    assert by_name["tagging", "without_source"].n == 3
+    assert by_name["tagging", "family/none"].value == 0.3
+    assert by_name["tagging", "families"].n == 3
+    assert by_name["tagging", "families"].unit == "families"
+    assert by_name["tagging", "family/Bantu"].aggregate == "family"
     assert not [key for key in by_name if key[0] == "translation" and key[1] == "all"]
 
 

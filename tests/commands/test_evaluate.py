@@ -1,15 +1,18 @@
 """`jaxlt eval`: the numbers of training's own evaluation, by language, as a table and as rows."""
 
 import json
+import shlex
 import types
 
 import numpy as np
 import pytest
 
+from jaxlt import identity
 from jaxlt.commands import evaluate, trained
 from jaxlt.commands import main as cli
 from jaxlt.config import load
-from jaxlt.engine import results
+from jaxlt.metrics.result import latest
+from jaxlt.metrics.result_file import read
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -23,37 +26,57 @@ def test_rows_are_what_training_found(tiny_run, capsys):
     assert cli.main(["eval", f"--workdir={tiny_run}"]) == 0
     out = capsys.readouterr().out
     assert "aa_Latn" in out and "mean of languages" in out and "12 rows added" in out
-    rows = [r for r in results.read(tiny_run / "results.jsonl") if r["step"] == 4]
-    value = {(r["language"], r["metric"]): r["value"] for r in rows}
-    count = {(r["language"], r["metric"]): r["n"] for r in rows}
+    rows = read(tiny_run / "results.jsonl")[-12:]
+    by_name = {(r.language, r.aggregate, r.metric): r for r in rows}
     theirs = logged(tiny_run, 4)
     for metric in ("nll", "accuracy", "bpb"):
-        np.testing.assert_allclose(value["all", metric], theirs[f"eval/{metric}"], rtol=1e-5)
+        found = by_name["all", "pooled", metric]
+        np.testing.assert_allclose(found.value, theirs[f"eval/{metric}"], rtol=1e-5)
+        assert found.members == ("aa_Latn", "bb_Latn")
     for language in ("aa_Latn", "bb_Latn"):
-        ours = value[language, "bpb"]
-        np.testing.assert_allclose(ours, theirs[f"eval/bpb/{language}"], rtol=1e-5)
-        assert count[language, "bpb"] == theirs[f"eval/bytes/{language}"]
-    assert count["all", "nll"] == theirs["eval/target_tokens"]
-    assert count["mean", "bpb"] == 2
-    low, high = next(r["interval"] for r in rows if r["metric"] == "bpb" and r["language"] == "all")
-    assert low < value["all", "bpb"] < high < low + 1
-    assert f"{value['all', 'bpb']:.4f} ± {(high - low) / 2:.4f}" in out
-    facts = json.loads((tiny_run / "versions.json").read_text())
-    assert {r["config_hash"] for r in rows} == {facts["config_hash"]}
-    assert {(r["run"], r["task"], r["seed"]) for r in rows} == {("tiny_run", "span_corruption", 0)}
-    assert all(len(r["base_fingerprint"]) == 32 for r in rows)
+        found = by_name[language, "none", "bpb"]
+        np.testing.assert_allclose(found.value, theirs[f"eval/bpb/{language}"], rtol=1e-5)
+        assert (found.n, found.unit) == (theirs[f"eval/bytes/{language}"], "bytes")
+    assert by_name["all", "pooled", "nll"].n == theirs["eval/target_tokens"]
+    low, high, _ = by_name["all", "pooled", "bpb"].interval
+    value = by_name["all", "pooled", "bpb"].value
+    assert low < value < high < low + 1
+    assert f"{value:.4f} ± {(high - low) / 2:.4f}" in out
+    mean = by_name["all", "macro", "bpb"]
+    assert mean.interval.high - mean.interval.low < 1 and mean.interval.low < mean.value
+    assert (mean.n, mean.unit, mean.higher_is_better) == (2, "languages", False)
+    run = load([str(tiny_run / "config.gin")])
+    assert {r.config for r in rows} == {identity.config_hash(run)}
+    assert {(r.run, r.task, r.seed) for r in rows} == {("tiny_run", "span_corruption", 0)}
+    assert all(len(r.base) == 32 and r.parameters > 1000 and r.step == 4 for r in rows)
+
+
+def test_results_of_training_are_measured_again_by_their_own_command(tiny_run, capsys):
+    told = [r for r in read(tiny_run / "results.jsonl") if r.step == 2]
+    assert {r.split for r in told} == {"validation"} and len(told) >= 5
+    _, *command = shlex.split(told[0].command)
+    assert cli.main([*command, f"--workdir={tiny_run}"]) == 0
+    capsys.readouterr()
+    again = {r.asked: r for r in read(tiny_run / "results.jsonl")[-12:]}
+    for one in told:
+        np.testing.assert_allclose(again[one.asked].value, one.value, rtol=1e-5)
+        assert (again[one.asked].n, again[one.asked].parameters) == (one.n, one.parameters)
+    kept = latest(read(tiny_run / "results.jsonl"))
+    assert [r for r in kept if r.step == 2] == list(again.values())
 
 
 def test_step_limit_languages_and_split(tiny_run, capsys):
-    before = len(list(results.read(tiny_run / "results.jsonl")))
+    before = len(read(tiny_run / "results.jsonl"))
     command = ["eval", f"--workdir={tiny_run / 'checkpoints' / '2'}"]
     assert cli.main([*command, "--limit=3", "--languages=bb_Latn", "--split=train"]) == 0
     out = capsys.readouterr().out
     assert "step 2" in out and "train split" in out and "aa_Latn" not in out
-    rows = list(results.read(tiny_run / "results.jsonl"))[before:]
-    assert {(r["language"], r["split"], r["limit"]) for r in rows} == {("bb_Latn", "train", 3)}
+    rows = read(tiny_run / "results.jsonl")[before:]
+    assert {(r.target, r.split, r.settings) for r in rows} == {
+        ("bb_Latn", "train", (("limit", "3"),))
+    }
     assert cli.main([*command, "--no_results", "--limit=3"]) == 0
-    assert len(list(results.read(tiny_run / "results.jsonl"))) == before + len(rows)
+    assert len(read(tiny_run / "results.jsonl")) == before + len(rows)
 
 
 def test_a_run_at_its_start_and_by_gin_files(tiny_run, run_flags, tmp_path, capsys):
@@ -78,18 +101,19 @@ def test_routed_modules_keep_the_ids_of_training(tiny_run, run_flags, tmp_path, 
     workdir = tmp_path / "adapted"
     assert cli.main(["eval", f"--workdir={workdir}"]) == 0
     capsys.readouterr()
-    whole = {(r["language"], r["metric"]): r for r in results.read(workdir / "results.jsonl")}
+    whole = {(r.language, r.metric): r for r in read(workdir / "results.jsonl")}
     theirs = logged(workdir, 4)
     ours = whole["bb_Latn", "bpb"]
-    np.testing.assert_allclose(ours["value"], theirs["eval/bpb/bb_Latn"], rtol=1e-5)
-    assert ours["modules"] == ["lang"]
+    np.testing.assert_allclose(ours.value, theirs["eval/bpb/bb_Latn"], rtol=1e-5)
+    (module,) = ours.modules
+    assert module.name == "lang" and len(module.fingerprint) == 16
 
     # bb_Latn alone would be id 0, were ids not those of training.
     assert cli.main(["eval", f"--workdir={workdir}", "--languages=bb_Latn"]) == 0
     assert "modules lang" in capsys.readouterr().out
-    *_, alone = (r for r in results.read(workdir / "results.jsonl") if r["metric"] == "bpb")
-    np.testing.assert_allclose(alone["value"], ours["value"], rtol=1e-6)
-    assert abs(ours["value"] - logged(tiny_run, 4)["eval/bpb/bb_Latn"]) > 1e-4  # it did learn
+    *_, alone = (r for r in read(workdir / "results.jsonl") if r.metric == "bpb")
+    np.testing.assert_allclose(alone.value, ours.value, rtol=1e-6)
+    assert abs(ours.value - logged(tiny_run, 4)["eval/bpb/bb_Latn"]) > 1e-4  # it did learn
 
 
 @pytest.mark.parametrize(
@@ -122,4 +146,4 @@ def test_a_mesh_that_does_not_fit_gives_way(tiny_run, capsys):
     assert predictor.program.spec.mesh.shape["fsdp"] == 8
     assert "does not fit" in capsys.readouterr().err
     source, split = evaluate.open_data(run, predictor, limit=2)
-    assert split == "validation" and evaluate.evaluate(predictor, source)[0].rows == 2
+    assert split == "validation" and evaluate.evaluate(predictor, source)[0].details["rows"] == 2

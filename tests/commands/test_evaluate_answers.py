@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxlt.commands.main import main
-from jaxlt.engine import results
+from jaxlt.metrics.result_file import read
 from tests.end_to_end.conftest import SMALL
 
 ROW = "{}\t{}\t_\t{}\t_\t_\t{}\tdep\t_\t_\n"
@@ -36,12 +36,12 @@ def example(language, answer, task="tagging.x"):
 def test_answers_are_judged_again_without_a_model(tiny_run, capsys):
     right, wrong = example("deu_Latn", "NOUN VERB"), example("tur_Latn", "NOUN X")
     path = said(tiny_run, "test-4-none.jsonl", right, wrong)
-    before = len(list(results.read(tiny_run / "results.jsonl")))
+    before = len(read(tiny_run / "results.jsonl"))
     command = ["eval", f"--from_answers={path}"]
     assert main([*command, "--group=family"]) == 0
     out = capsys.readouterr().out
     assert "Turkic (1)" in out and "mean of languages" in out and "75.0" in out
-    assert len(list(results.read(tiny_run / "results.jsonl"))) == before
+    assert len(read(tiny_run / "results.jsonl")) == before
     assert main(["eval", f"--from_answers={path.parent / 'test.jsonl'}"]) == 2
     assert "test-4-none.jsonl" in capsys.readouterr().err
     said(tiny_run, "test-4-none.jsonl", {"task": "tagging"})
@@ -71,11 +71,10 @@ def test_a_setting_is_said_in_the_results(tmp_path, monkeypatch, capsys):
     assert main([*evaluate, "--answers", "--max_length=8", "--group=family"]) == 0
     shown = capsys.readouterr().out
     assert "eng_Latn (source)" in shown and "mean without the source" in shown
-    rows = [r for r in results.read(work / "results.jsonl") if r["metric"] == "accuracy"]
-    assert {(r["setting"], r["stopped_on"], r["k"], r["draw"]) for r in rows} == {
-        ("few_shot", "source", 3, 1)
-    }
-    counts = {r["language"]: r["n"] for r in rows}
+    rows = [r for r in read(work / "results.jsonl") if r.task.startswith("tagging")]
+    setting = {"setting": "few_shot", "stopped_on": "source", "k": 3, "draw": 1}
+    assert all(r.transfer.items() >= setting.items() for r in rows)
+    counts = {r.language: r.n for r in rows if r.metric == "accuracy" and not r.is_baseline}
     assert counts["eng_Latn"] == 5 and counts["tur_Latn"] == 4
     assert counts["swa_Latn"] == 5  # three of its eight trained
     assert counts["without_source"] == counts["families"] == 2 and counts["all"] == 3
@@ -84,8 +83,8 @@ def test_a_setting_is_said_in_the_results(tmp_path, monkeypatch, capsys):
     again = capsys.readouterr().out
     assert again.strip() in shown
     assert main([*evaluate, "--languages=tur_Latn"]) == 0
-    *_, last = (r for r in results.read(work / "results.jsonl") if r["metric"] == "nll")
-    assert (last["language"], last["setting"]) == ("tur_Latn", "few_shot")
+    *_, last = (r for r in read(work / "results.jsonl") if r.metric == "nll")
+    assert (last.target, last.transfer["setting"]) == ("tur_Latn", "few_shot")
     assert main([*evaluate, "--languages=swh_Latn"]) == 2
     assert "Did you mean 'swa_Latn'" in " ".join(capsys.readouterr().err.split())
 
@@ -119,11 +118,14 @@ def test_remedies_against_the_wrong_language(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr()
     assert "wrong_language" in said.out and "trained on half of the references" in said.err
     assert main([*evaluate, f"--own_tokens={text}"]) == 0
-    rows = [r for r in results.read(work / "results.jsonl") if "own_tokens" in r]
-    rates = {r["language"]: r["value"] for r in rows if r["metric"] == "wrong_language"}
+    rows = [r for r in read(work / "results.jsonl") if r.decoding and r.decoding.own_tokens]
+    rates = {r.language: r.value for r in rows if r.metric == "wrong_language"}
     assert rates == {"deu_Latn": 0.0, "fin_Latn": 0.0, "all": 0.0}
-    (saved,) = (work / "answers").iterdir()
-    for line in map(json.loads, saved.read_text().splitlines()):
+    free, saved = sorted((work / "answers").iterdir(), key=lambda path: path.stat().st_mtime_ns)
+    assert "own_tokens" not in free.read_text()
+    asked, *lines = map(json.loads, saved.read_text().splitlines())
+    assert asked["asked"]["decoding"] == {"length": 8, "own_tokens": str(text)}
+    for line in lines:
         assert set(line["answer"]) <= {" ", *letters[line["language"]]}
     capsys.readouterr()
     assert main(["eval", f"--from_answers={saved}", "--lid=none"]) == 0

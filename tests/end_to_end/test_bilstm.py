@@ -1,6 +1,5 @@
 """The baseline from scratch, by its shipped gin files: what it reaches, and where it goes on."""
 
-import json
 from collections import defaultdict
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from jaxlt.data.synth import write
 from jaxlt.data.synth.families import FactoryConfig, languages
 from jaxlt.data.synth.trees import entity_tags, heads
+from jaxlt.metrics.result_file import read
 from tests.end_to_end.conftest import assert_identical, told
 
 pytestmark = pytest.mark.slow
@@ -50,10 +50,13 @@ def test_it_learns_a_made_language(shell, command, tmp_path, task, metric, more)
     asked = ["eval", f"--workdir={tmp_path}", "--step=best", "--answers", "--split=test"]
     status, said, errors = command(asked)
     assert status == 0, errors
-    rows = map(json.loads, (tmp_path / "results.jsonl").read_text().splitlines())
-    rows = (row for row in rows if row["metric"] == metric and not row.get("method"))
-    (score,) = (row for row in rows if row["language"] == "qaa_Latn")
-    assert score["n"] > 80 and score["value"] > 0.95, said
+    rows = [row for row in read(tmp_path / "results.jsonl") if row.split == "test"]
+    (score,) = (
+        row
+        for row in rows
+        if row.metric == metric and row.target == "qaa_Latn" and not row.is_baseline
+    )
+    assert score.n > 80 and score.value > 0.95, said
 
 
 def test_all_of_a_made_language_can_be_learnt():

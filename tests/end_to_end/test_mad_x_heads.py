@@ -1,11 +1,10 @@
 """MAD-X with heads: modules learnt under an encoder-decoder's text serve heads on its encoder."""
 
-import json
-
 import numpy as np
 import pytest
 
 from jaxlt.config import load
+from jaxlt.metrics.result_file import read
 from jaxlt.models.init import describe
 from tests.data.head_files import NOUNS, VERBS, write_treebanks
 from tests.end_to_end.conftest import SMALL, arrays_in
@@ -38,8 +37,7 @@ def nll(command, workdir, *flags):
     rows = workdir / "results.jsonl"
     rows.unlink(missing_ok=True)
     said = done(command, "eval", f"--workdir={workdir}", "--languages=fra_Latn", *flags)
-    found = [json.loads(line) for line in rows.read_text().splitlines()]
-    (value,) = (r["value"] for r in found if r["metric"] == "nll" and r["language"] == "fra_Latn")
+    (value,) = (r.value for r in read(rows) if r.metric == "nll" and r.target == "fra_Latn")
     return value, said
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from jaxlt.config import recorded
+from jaxlt.metrics.result_file import read
 from tests.conftest import REPOSITORY
 from tests.fixtures.old_runs import make
 
@@ -89,9 +90,16 @@ def test_a_run_scores_as_it_did_with_modules_of_the_library_too():
         language = name.partition("/")[2]
         flags = (f"--modules=lang={language}", f"--library={make.LIBRARY}")
         asked.append(("pretrained", (*flags, f"--languages={language}"), known["scores"]))
+    modules = set()
     for run, flags, known in asked:
-        before = len(make.rows_of(Path("runs", run), "results.jsonl"))
+        path = Path("runs", run, "results.jsonl")
+        before = len(read(path))
         assert main(["eval", f"--workdir=runs/{run}", *flags]) == 0
-        rows = make.rows_of(Path("runs", run), "results.jsonl")[before:]
-        found = {f"{row['metric']}/{row['language']}": row["value"] for row in rows}
+        rows = read(path)[before:]
+        names = {"macro": "mean", "pooled": "all"}  # as they were called
+        found = {f"{r.metric}/{names.get(r.aggregate, r.target)}": r.value for r in rows}
         assert found == pytest.approx(known, rel=CLOSE)
+        modules.update(row.modules for row in rows)
+    names = sorted(module.name for (module,) in modules)
+    assert names == ["lang", *(f"lang={name.partition('/')[2]}" for name in REFERENCES["library"])]
+    assert len({module.fingerprint for (module,) in modules}) == 4

@@ -10,6 +10,7 @@ import pytest
 from jaxlt.commands.main import main
 from jaxlt.config import load_factory
 from jaxlt.data.synth.families import languages
+from jaxlt.metrics.result_file import read
 
 pytestmark = pytest.mark.slow
 
@@ -63,8 +64,7 @@ def scores(workdir, *flags):
     path = workdir / "results.jsonl"
     path.unlink(missing_ok=True)
     assert main(["eval", f"--workdir={workdir}", "--limit=16", *flags]) == 0
-    rows = [json.loads(line) for line in path.read_text().splitlines()]
-    return {r["language"]: r["value"] for r in rows if r["metric"] == "nll"}
+    return {r.language: r.value for r in read(path) if r.metric == "nll"}
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +190,13 @@ def test_lt_sft(home, base):
     found = scores(task, f"--languages={UNSEEN}")
     swap = f"--gin.LANGUAGE_DELTA={deltas[UNSEEN]}"
     assert scores(task, f"--languages={UNSEEN}", swap)[UNSEEN] != found[UNSEEN]
+    asked = ["eval", f"--workdir={task}", f"--languages={SEEN}", "--limit=4", "--max_length=8"]
+    for more in ([], ["--beams=2"], [swap]):  # the delta lies in another folder, by its path
+        assert main([*asked, "--answers", *more]) == 0
+    assert len(list((task / "answers").iterdir())) == 3
+    named = {row.modules for row in read(task / "results.jsonl") if row.metric == "accuracy"}
+    files = {name for modules in named for name, _ in modules}
+    assert {f"source={path.name}" for path in deltas.values()} <= files, files
 
 
 def test_x_mod(home):

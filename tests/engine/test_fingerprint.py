@@ -1,14 +1,21 @@
 """The content hash of a backbone: blind to layout, sharding and dtype, and to nothing else."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from jaxlt.engine.fingerprint import fingerprint, fingerprint_of
+from jaxlt.engine.fingerprint import fingerprint, fingerprint_of, modules_of
 from jaxlt.engine.partitioning import MeshConfig, make_mesh
+from jaxlt.metrics.result import Module
 from jaxlt.models.layout import unstack
+from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.config import Delta
+from jaxlt.modules.site import plug
+from tests.conftest import make_config, random_params
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -116,3 +123,15 @@ def test_an_encoder_alone_is_the_encoder_of_the_whole(known):
     assert fingerprint_of(encoder | head) == alone
     other = fingerprint_of(tree(1) | decoder)
     assert not other.fits(whole) and not other.fits(alone) and not alone.fits(other)
+
+
+def test_modules_are_told_apart_by_name_and_content():
+    model = make_config(plugs=(plug(Bottleneck, "lang", reduction_factor=4),))
+    params = random_params(model)
+    (one,) = modules_of(model, params, {"lang": "glv_Latn"})
+    assert one.name == "lang=glv_Latn" and modules_of(model) == (Module("lang"),)
+    (same,) = modules_of(model, {n: v + n.startswith("params/") for n, v in params.items()})
+    (other,) = modules_of(model, {n: v * 2 for n, v in params.items()})
+    assert same.fingerprint == one.fingerprint != other.fingerprint
+    dense = dataclasses.replace(model, plugs=(), deltas=(Delta("sw", file="far/away/sw.st"),))
+    assert modules_of(dense) == (Module("sw=sw.st"),)

@@ -181,7 +181,8 @@ def test_modules_on_a_frozen_base(tmp_path):
     predictor = opened(given, tmp_path, base=base, devices=2)
     expected = jax.device_get({**result.state.frozen, **result.state.trainable})
     jobs.assert_identical(jax.device_get(predictor.params), expected)
-    assert predictor.modules == ("lang",) and predictor.is_routed
+    (module,) = predictor.modules
+    assert (module.name, len(module.fingerprint)) == ("lang", 16) and predictor.is_routed
     assert predictor.language_id("bb") == 1
 
     # Each row through its own module: as if each language had come alone.

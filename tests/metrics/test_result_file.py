@@ -38,6 +38,7 @@ FULL = Result(
     decoding=Decoding(4, 32, 0.6, ("x", "y"), "a", "own", (("temperature", 0.5),)),
     settings=(("limit", "5"),),
     config="c0ffee",
+    command="jaxlt eval --step=5",
     base="b",
     data="d",
     references="r",

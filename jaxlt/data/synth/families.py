@@ -20,6 +20,7 @@ from jaxlt.data.synth.draws import Draws, number_of
 from jaxlt.data.synth.script import known_script
 from jaxlt.data.synth.spec import ORDERS, SIDES, LanguageSpec
 from jaxlt.errors import UserError
+from jaxlt.identity import DRAWN
 
 MOST_FAMILIES, MOST_MEMBERS = 20, 26
 
@@ -81,7 +82,7 @@ class FactoryConfig:
     """
 
     families: tuple[Family, ...] = (Family(),)
-    seed: int = 0
+    seed: int = dataclasses.field(default=0, metadata=DRAWN)
     sentences: int = 4000
     annotated: int = 400
     opinions: int = 400

@@ -1,0 +1,86 @@
+"""Which settings make a run what it is: marks at the fields of configs, and a hash of the rest.
+
+    cache_dir: str | None = field(default=None, metadata=HARMLESS)
+    config_hash(run)                     # equal for runs that differ in what is marked alone
+
+Whatever is not marked counts. A field at its default is left out of the hash, so that a setting
+that is added later changes no hash of before; where a default is changed, the field says the first
+one (`introduced`), which goes on being left out.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_MARK, _FIRST = "jaxlt.identity", "jaxlt.introduced"
+HARMLESS = {_MARK: "harmless"}  # cannot change a result: how long, where and how loudly it runs
+DRAWN = {_MARK: "drawn"}  # a seed: runs that differ in it are several of one kind
+PLACED = {_MARK: "placed"}  # a path of what is read, which has fingerprints: its last part counts
+
+
+def introduced(first: Any) -> dict[str, Any]:
+    """The mark of a field whose default was another one first."""
+    return {_FIRST: first}
+
+
+def mark_of(field: "dataclasses.Field[Any]") -> str | None:
+    """Returns 'harmless', 'drawn', 'placed', or None for a field that counts as it is."""
+    return field.metadata.get(_MARK)
+
+
+def config_hash(config: Any) -> str:
+    """Returns 16 hex digits of what counts in a frozen config and in the configs within it."""
+    text = json.dumps(identity(config), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def identity(value: Any) -> Any:
+    """Returns what counts of a config as plain JSON; raises TypeError at what JSON cannot say."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {"": type(value).__name__, **_fields(value)}
+    if isinstance(value, type):
+        return f"{value.__module__.rpartition('.')[2]}:{value.__qualname__}"
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # 1.0 == 1
+    if isinstance(value, Mapping):
+        return {str(key): identity(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [identity(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} {value!r} is nothing that identifies a run")
+
+
+def _fields(config: Any) -> dict[str, Any]:
+    out = {}
+    for field in dataclasses.fields(config):
+        mark, value = mark_of(field), getattr(config, field.name)
+        if mark in ("harmless", "drawn") or _is_first(field, value):
+            continue
+        out[field.name] = identity(_last_parts(value) if mark == "placed" else value)
+    return out
+
+
+def _is_first(field: "dataclasses.Field[Any]", value: Any) -> bool:
+    """Whether a field is at the default that it was introduced with."""
+    first = field.metadata.get(_FIRST, field.default)
+    if field.default_factory is not dataclasses.MISSING:
+        first = field.default_factory()
+    return first is not dataclasses.MISSING and identity(value) == identity(first)
+
+
+def _last_parts(value: Any) -> Any:
+    """A path without the folders above it; of a run's checkpoint the run's folder stays."""
+    if isinstance(value, (list, tuple)):
+        return [_last_parts(item) for item in value]
+    if not isinstance(value, (str, Path)):
+        return value
+    text = str(value).rstrip("/")
+    found = re.search(r"[^/]+(/checkpoints/[^/]+)?$", text)
+    return found[0] if found else text
