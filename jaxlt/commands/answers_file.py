@@ -93,8 +93,8 @@ def read(path: Path) -> tuple[dict[str, Any], list[Example]]:
             if number == 1 and list(record) == [_HEADER]:
                 asked = dict(record[_HEADER])
                 continue
-            found = Example(**record)
-            examples.append(dataclasses.replace(found, tags=tuple(found.tags)))
+            right, given = record.pop("tags", ("", ""))
+            examples.append(Example(**record, tags=(right, given)))
         except (ValueError, TypeError) as error:
             names = ", ".join(field.name for field in dataclasses.fields(Example))
             raise UserError(

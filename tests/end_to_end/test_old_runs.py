@@ -57,24 +57,15 @@ def test_the_library_has_the_same_modules():
     assert found == {name: known["values"] for name, known in REFERENCES["library"].items()}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "masked",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("pretrained", "bank", "heads", "packed")
-        ),
-    ],
-)
-def test_a_run_goes_on_as_it_did(name, tmp_path, capsys):
-    from jaxlt.commands.main import main
-
+@pytest.mark.slow
+@pytest.mark.parametrize("name", make.RUNS)
+def test_a_run_goes_on_as_it_did(shell, name, tmp_path):
     copy = tmp_path / name
     shutil.copytree(Path("runs", name), copy)
     where = (f"--gin_file={copy}/config.gin", f"--gin.run.workdir='{copy}'")
     more = ("--gin.TrainConfig.eval_every=0", f"--gin.TrainConfig.steps={make.END}")
-    assert main(["train", *where, *more]) == 0, capsys.readouterr().err
+    status, _, errors = shell.run(["train", *where, *more])  # on one device, as it was
+    assert status == 0, errors
     found = make.told_after(copy)
     assert found["losses"] == pytest.approx(REFERENCES[name]["losses"], rel=CLOSE)
     known = REFERENCES[name]["evaluation"]

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from jaxlt.data.batches import ArrayBatches
-from jaxlt.engine.evaluator import LossEvaluator, bpb_error
+from jaxlt.engine.evaluator import LossEvaluator
+from jaxlt.engine.loss_results import bpb_error
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.step import build
 from jaxlt.models.encoder import model_of
