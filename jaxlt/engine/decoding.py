@@ -9,7 +9,9 @@ the loop with the last of them.
 
 import functools
 from collections.abc import Mapping
+from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,18 +24,32 @@ from jaxlt.engine.decoding_trie import Trie
 from jaxlt.errors import UserError
 from jaxlt.models.config import T5Config
 from jaxlt.models.layers import make_context
+from jaxlt.modules.placement import rules_now
 
 __all__ = ["EOS", "Decoded", "DecodingConfig", "decode", "greedy", "stepped_logits"]
 
 
-@functools.partial(jax.jit, static_argnames=("config", "decoding", "scored"))
+@functools.partial(jax.jit, static_argnames=("config", "decoding", "rules", "scored"))
 def _decode(
     config: T5Config,
     params: Mapping[str, jax.Array],
     batch: Mapping[str, jax.Array],
     decoding: DecodingConfig,
     trie: Trie | None,
+    rules: tuple[Any, ...],
     scored: bool = True,
+) -> Decoded:
+    with nn.logical_axis_rules(rules):
+        return _decoded(config, params, batch, decoding, trie, scored)
+
+
+def _decoded(
+    config: T5Config,
+    params: Mapping[str, jax.Array],
+    batch: Mapping[str, jax.Array],
+    decoding: DecodingConfig,
+    trie: Trie | None,
+    scored: bool,
 ) -> Decoded:
     # On CPUs a scan would copy every layer's weights at every step.
     unroll = jax.default_backend() == "cpu"
@@ -59,12 +75,14 @@ def decode(
     tokens to begin with (0 from where a row is free; they are in what comes back, and in no score),
     and `label_set` [B], the set of `trie` that a row decodes into.
 
+    Parameters that are sharded are decoded with under their mesh and rules (`mesh_context`).
+
     Scores are sums of log-probabilities, in beam search divided by the length penalty; a trie
     forbids tokens and leaves the probabilities of the others as they are. A beam search that finds
     fewer than `returns` fills up with rows of 0 whose score is -inf.
     """
     check(config, batch, decoding, trie)
-    found = _decode(config, dict(params), dict(batch), decoding, trie)
+    found = _decode(config, dict(params), dict(batch), decoding, trie, rules_now())
     return Decoded(np.asarray(found.tokens), np.asarray(found.scores))
 
 
@@ -80,9 +98,8 @@ def greedy(
     """
     decoding = DecodingConfig(length)
     check(config, batch, decoding, None)
-    return np.asarray(
-        _decode(config, dict(params), dict(batch), decoding, None, False).tokens[:, 0]
-    )
+    found = _decode(config, dict(params), dict(batch), decoding, None, rules_now(), False)
+    return np.asarray(found.tokens[:, 0])
 
 
 @functools.partial(jax.jit, static_argnames=("config", "unroll"))

@@ -100,15 +100,21 @@ class Reporter:
         self._compiling = contextlib.ExitStack()
 
     def start(
-        self, step: int, model_flops: float | None = None, tokens_per_step: float = 0
+        self,
+        step: int,
+        model_flops: float | None = None,
+        tokens_per_step: float = 0,
+        devices: Sequence[jax.Device] | None = None,
     ) -> None:
         """Begins after `step` (the step restored): rows after it in `metrics.jsonl` are dropped.
 
-        `model_flops` and `tokens_per_step` are those of one step on all devices together.
+        `model_flops` and `tokens_per_step` are those of one step on all `devices` together: those
+        of the run's mesh, or all that there are.
         """
         self._flops, self._tokens = model_flops, tokens_per_step
-        peak = peak_flops(jax.devices()[0].device_kind)
-        self._peak = None if peak is None else peak * jax.device_count()
+        devices = jax.devices() if devices is None else devices
+        peak = peak_flops(devices[0].device_kind)
+        self._peak = None if peak is None else peak * len(devices)
         if not self._primary:
             return
         if self._workdir is not None:

@@ -153,7 +153,8 @@ def train(
         )
         with say.busy("preparing the parameters"):
             state, position = begin(job, program, data, checkpoints, base, say, vocabulary)
-        say.start(position.step, flops_of(job, program, data), tokens_a_step(data))
+        flops, used = flops_of(job, program, data), list(program.spec.mesh.devices.flat)
+        say.start(position.step, flops, tokens_a_step(data), used)
 
         # --- the loop -----------------------------------------------------------------------------
         ended = _over(position, job)  # a run that ended may be started again: it ends again
@@ -270,7 +271,7 @@ class Watch:
             if scaled and not ok:
                 why = "cannot be scaled into float16's range"
             self._stop(step, _story(values, languages, names, why))
-        self.metrics = values | {"learning_rate": rate, "skipped_steps": float(self.skipped)}
+        self.metrics = {"learning_rate": rate, **values, "skipped_steps": float(self.skipped)}
         return self.metrics
 
     def skips(self) -> int:

@@ -7,7 +7,7 @@ are arrays, so runs that differ in nothing else share it.
 import dataclasses
 import functools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -298,6 +298,24 @@ def _slot_rates(
     return rates
 
 
+def _rates_used(
+    optimizer: RoutedOptimizer, names: Iterable[str], slots: Mapping[str, Slots], rates: Flat
+) -> Metrics:
+    """The learning rates of banks, each the mean over the slots that the batch goes through.
+
+    names: of what trains; where that is banks alone, their mean is the step's learning rate.
+    """
+    out: Metrics = {}
+    for bank in optimizer.banks:
+        chosen, present = slots[bank.name]
+        there = present if chosen is None else chosen < bank.size
+        total = jnp.sum(jnp.where(there, rates[bank.name], 0.0))
+        out[f"learning_rate/{bank.name}"] = total / jnp.maximum(jnp.sum(there), 1)
+    if {name for bank in optimizer.banks for name in bank.axes} == set(names):
+        out["learning_rate"] = sum(out.values(), jnp.float32(0.0)) / len(out)
+    return out
+
+
 def _train_step(
     spec: StepSpec,
     optimizer: RoutedOptimizer,
@@ -343,6 +361,8 @@ def _train_step(
         "grad_norm": norm,
         "ok": ok,
     }
+    if hyper.route_rates is not None:
+        metrics |= _rates_used(optimizer, state.trainable, slots, rates)
     if scaled is not None:
         metrics["loss_scale"] = scale
     if penalty is not None:

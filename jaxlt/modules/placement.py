@@ -21,6 +21,14 @@ def free_axes() -> tuple[str, ...]:
     return tuple(name for name, kind in pairs if kind != AxisType.Manual)
 
 
+def rules_now() -> tuple[Any, ...]:
+    """The rules for logical axes that are set, to be handed to what is compiled under them.
+
+    JAX tells apart the meshes that a function was compiled under, and knows nothing of the rules.
+    """
+    return tuple(nn.get_logical_axis_rules() or ())
+
+
 def axes_of(logical: str, size: int) -> tuple[str, ...]:
     """Free axes, of more than one device, that split a dimension of this size and logical name.
 

@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from jaxlt.engine.capture import capture
+from jaxlt.engine.config import DEFAULT_RULES, MeshConfig
+from jaxlt.engine.partitioning import make_mesh
+from jaxlt.engine.step import mesh_context
 from jaxlt.errors import UserError
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
@@ -82,3 +85,16 @@ def test_an_encoder_alone_and_no_site():
     assert found["encoder/block_out"].shape == (2, 4, 9, 16)
     with pytest.raises(UserError, match=r"no site matches \['nowhere'\]"):
         capture(config, flat, BATCH, ["nowhere"])
+
+
+def test_it_knows_the_rules_that_it_is_called_under():
+    """Also the second time: under other rules of the same mesh it is another program."""
+    config = make_config(encoder_layers=1, decoder_layers=0)
+    given = {"encoder_input_tokens": BATCH["encoder_input_tokens"]}
+    flat, mesh = random_params(config), make_mesh(MeshConfig(), jax.devices()[:2])
+    rows = ("batch", "lookup")
+    whole = tuple((name, None if name in rows else axes) for name, axes in DEFAULT_RULES)
+    for rules, split in ((whole, False), (DEFAULT_RULES, True)):
+        with mesh_context(mesh, rules):
+            found = capture(config, flat, given, ["embed"])["encoder/embed"]
+        assert found.sharding.is_fully_replicated != split

@@ -11,6 +11,9 @@ from jaxlt.engine import logging as engine_logging
 from jaxlt.engine.logging import Reporter, peak_flops
 from jaxlt.engine.metrics_file import MetricsFile, read_metrics
 from jaxlt.errors import UserError
+from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.site import plug
+from tests.engine import jobs
 
 
 class Clock:
@@ -63,7 +66,7 @@ def test_plain_lines_and_rates_without_the_first_step(tmp_path, monkeypatch):
         seen = report.log(10, {"loss": 2.5, "accuracy": 0.25})
         assert seen["steps_per_second"] == pytest.approx(2.0)
         assert seen["tokens_per_second"] == pytest.approx(2000.0)
-        assert seen["mfu"] == pytest.approx(0.1)
+        assert seen["mfu"] == pytest.approx(0.1)  # of all that there are, where none are named
         assert seen["seconds_left"] == pytest.approx(45.0)
         report.evaluation(10, {"dev/loss": 2.25})
         clock.now += 2.0
@@ -176,3 +179,15 @@ def test_a_full_disk_is_told_of(tmp_path):
     with pytest.raises(UserError, match=r"metrics.jsonl' cannot be written: No space left"):
         file.write(1, {"loss": 1.0})
     file.close()  # and what could not be written does not hide that error
+
+
+BANKS = {"plugs": (plug(Bottleneck, "lang", key="source", routes=3),)}
+
+
+def test_a_run_is_measured_against_the_devices_of_its_mesh(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine_logging, "peak_flops", lambda kind: 275e12)
+    report = Reporter(None, 6, stream=io.StringIO(), tensorboard=False)
+    given = jobs.job(model=BANKS, trainable=("modules/.*",), route_rates=(("zz", 2.0),))
+    with pytest.raises(UserError, match="zz"):  # after the reporter has begun, before a compilation
+        jobs.run(given, tmp_path / "run", devices=2, reporter=report)
+    assert report._peak == 2 * 275e12 < jax.device_count() * 275e12

@@ -31,7 +31,7 @@ from tests.conftest import (
     place_state,
     random_params,
 )
-from tests.engine.jobs import assert_identical, content, job, run
+from tests.engine.jobs import assert_identical, content, job, logged, run
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -340,14 +340,22 @@ def test_another_language_compiles_nothing(straight, tmp_path):
 
 
 def test_a_language_whose_rate_is_zero_stays(straight, tmp_path):
-    rates = (("bb", 0.0),)
-    ended = run(bank_job(route_rates=rates), tmp_path, source())
+    given = bank_job(route_rates=(("bb", 0.0),))
+    ended = run(given, tmp_path, source())
     for key, value in ended.state.trainable.items():
         slots, others = np.asarray(value), np.asarray(straight.state.trainable[key])
         np.testing.assert_array_equal(slots[:, 3:], others[:, 3:])
         np.testing.assert_array_equal(slots[:, [0, 2]], others[:, [0, 2]])
         assert key.endswith("up") <= (not np.any(slots[:, 1])), key  # it starts at zero
         assert np.any(slots[:, 1] != others[:, 1])
+
+    taken = np.zeros(3, int)
+    for step, row in enumerate(logged(tmp_path)):  # what the log says is what the slots had
+        here = np.unique(source().rows(step, 0, 8)["language"])
+        used = [learning_rate(given.schedule, int(taken[i])) * (i != 1) for i in here]
+        taken[here] += 1
+        assert row["learning_rate"] == row["learning_rate/source"]
+        assert row["learning_rate"] == pytest.approx(np.mean(used), rel=1e-6)
 
 
 def test_clocks_by_what_trains():
