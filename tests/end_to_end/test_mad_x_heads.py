@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from jaxlt.config import load
+from jaxlt.config import load, operative_config
+from jaxlt.config.recorded import younger
+from jaxlt.engine.workdir import bindings
 from jaxlt.metrics.result_file import read
 from jaxlt.models.init import describe
 from tests.data.head_files import NOUNS, VERBS, write_treebanks
@@ -94,6 +96,15 @@ def test_only_by_setting_are_modules_in_the_encoder_alone():
         name: {
             n.split("/")[1] for n in describe(load(files, [*given, *more]).model) if "/lang/" in n
         }
-        for name, more in (("default", []), ("encoder", ["STACKS=['encoder']"]))
+        for name, more in (("default", []), ("encoder", ["STACKS=('encoder',)"]))
     }
     assert where == {"default": {"encoder", "decoder"}, "encoder": {"encoder"}}
+
+
+def test_what_the_setting_was_before_there_was_one():
+    """A run of an older jaxlt says nothing of it, and goes on by the same command."""
+    given = ["TEXT='t'", "WORKDIR='w'", "INIT_FROM='b'"]
+    run = load(["models/tiny.gin", "runs/adapt.gin", "modules/mad_x.gin"], given)
+    now = bindings(operative_config(run))
+    for plug in ("lang", "embedding"):
+        assert now[f"{plug}/plug.stacks"] == younger(f"{plug}/plug.stacks")

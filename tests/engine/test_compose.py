@@ -67,6 +67,22 @@ def test_a_bank_for_all_languages(library, scan):
     close(found, logits(config, flat))
 
 
+def test_what_was_loaded_is_said(library):
+    """Which modules, from where, and that they were trained on this backbone or on another."""
+    folder, config, _ = library
+    made = compose(config, parse_choices("lang=*,task=pos"), str(folder), LANGUAGES)
+    trained = "trained on this backbone (b)."
+    assert made.told(BASE) == [
+        f"Plug 'lang' holds lang/aa, lang/bb, lang/cc of {folder}, {trained}",
+        f"Plug 'task' holds task/pos of {folder}, {trained}",
+    ]
+    with pytest.raises(UserError, match="another backbone"):
+        made.values(Fingerprint("c"))
+    forced = dataclasses.replace(made, force=True)
+    assert forced.values(Fingerprint("c")).keys() == made.values(BASE).keys()
+    assert all("another backbone (b) than this one (c)" in s for s in forced.told(Fingerprint("c")))
+
+
 def test_one_language_for_all_rows_in_the_place_of_a_bank(library):
     folder, config, flat = library
     _, found = composed_logits("task=pos,lang=bb", folder, config, flat)
