@@ -401,7 +401,8 @@ def by_hand(row, batch, **changes):
         program = build(make_spec(config, mesh, **given))
         assert (manual_of(program.spec) is None) == (collectives == "compiler")
         state = place_state(program, flat)
-        state, metrics = program.train(state, place_batch(program, batch), hyper(0.01))
+        # A rate at which a step is large beside the rounding of what it is taken from.
+        state, metrics = program.train(state, place_batch(program, batch), hyper(10.0))
         moved = {n: np.asarray(v) - flat[n] for n, v in state.trainable.items()}
         found.append((float(metrics["loss"]), moved))
     (loss, wanted), (other, moved) = found
