@@ -6,6 +6,8 @@ import jax
 import numpy as np
 import pytest
 
+from jaxlt.engine import decoding
+from jaxlt.engine.config import DEFAULT_RULES
 from jaxlt.engine.decoding import DecodingConfig, decode, greedy, stepped_logits
 from jaxlt.engine.partitioning import MeshConfig, make_mesh, place_rows
 from jaxlt.engine.step import mesh_context
@@ -216,3 +218,19 @@ def test_what_cannot_be_decoded():
     ):
         with pytest.raises(UserError, match=message):
             DecodingConfig(**given)
+
+
+@pytest.mark.slow
+def test_each_set_of_rules_is_compiled_for():
+    """The answers are the same; what was compiled under other rules is not taken again."""
+    config = make_config(encoder_layers=1, decoder_layers=1)
+    flat, mesh = random_params(config), make_mesh(MeshConfig(), jax.devices()[:2])
+    batch = {"encoder_input_tokens": make_batch()["encoder_input_tokens"]}
+    whole = tuple((name, None if name == "batch" else axes) for name, axes in DEFAULT_RULES)
+    before, found = decoding._decode._cache_size(), []
+    for rules in (whole, DEFAULT_RULES, whole):
+        with mesh_context(mesh, rules):
+            found.append(greedy(config, flat, batch, 4))
+    assert decoding._decode._cache_size() == before + 2
+    for tokens in found[1:]:
+        np.testing.assert_array_equal(tokens, found[0])
