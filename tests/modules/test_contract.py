@@ -420,8 +420,14 @@ def test_a_bank_by_hand_every_time():
     by_hand(row, batch, decoder_layers=0, encoder_layers=1)
 
 
+def by_night(row):
+    """A variant has its method's banks; the methods themselves are by hand among the slow tests."""
+    every_day = "tests/modules/test_contract.py::test_a_bank_by_hand_every_time"
+    return pytest.param(row, id=row.name, marks=[pytest.mark.nightly(every_day)] * row.slow)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("row", METHODS, ids=lambda row: row.name)
+@pytest.mark.parametrize("row", map(by_night, METHODS))
 def test_by_hand_equals_the_compiler(row):
     by_hand(row, BATCH)
 
