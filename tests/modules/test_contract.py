@@ -422,8 +422,8 @@ def test_a_bank_by_hand_every_time():
 
 def by_night(row):
     """A variant has its method's banks; the methods themselves are by hand among the slow tests."""
-    every_day = "tests/modules/test_contract.py::test_a_bank_by_hand_every_time"
-    return pytest.param(row, id=row.name, marks=[pytest.mark.nightly(every_day)] * row.slow)
+    mark = pytest.mark.nightly("tests/modules/test_contract.py::test_a_bank_by_hand_every_time")
+    return pytest.param(row, id=row.name, marks=[mark] * row.slow)
 
 
 @pytest.mark.slow
