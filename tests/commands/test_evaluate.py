@@ -1,13 +1,14 @@
 """`jaxlt eval`: the numbers of training's own evaluation, by language, as a table and as rows."""
 
 import json
+import re
 import shlex
 import types
 
 import numpy as np
 import pytest
 
-from jaxlt import identity
+from jaxlt import identity, progress
 from jaxlt.commands import evaluate, trained
 from jaxlt.commands import main as cli
 from jaxlt.config import load
@@ -22,9 +23,12 @@ def logged(workdir, step):
     return next(r for r in rows if r["step"] == step and "eval/nll" in r)
 
 
-def test_rows_are_what_training_found(tiny_run, capsys):
+def test_rows_are_what_training_found(tiny_run, capsys, monkeypatch):
+    monkeypatch.setattr(progress, "_LINES", (0.0,))  # said at once, and not after ten seconds
     assert cli.main(["eval", f"--workdir={tiny_run}"]) == 0
-    out = capsys.readouterr().out
+    out, errors = capsys.readouterr()
+    assert re.search(r"Opening the model  \d+s\n", errors)
+    assert re.search(r"Evaluating( \(compiling\))?  0 of \d+  \d+s\n", errors)
     assert "aa_Latn" in out and "mean of languages" in out and "12 rows added" in out
     rows = read(tiny_run / "results.jsonl")[-12:]
     by_name = {(r.language, r.aggregate, r.metric): r for r in rows}

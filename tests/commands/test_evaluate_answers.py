@@ -1,10 +1,12 @@
 """`jaxlt eval --answers` under a setting of transfer, and answers judged again without a model."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 
+from jaxlt import progress
 from jaxlt.commands.main import main
 from jaxlt.metrics.result_file import read
 from tests.end_to_end.conftest import SMALL
@@ -68,8 +70,10 @@ def test_a_setting_is_said_in_the_results(tmp_path, monkeypatch, capsys):
     logged = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
     assert "eval/accuracy/eng_Latn" in logged[-1] and "eval/accuracy/tur_Latn" not in logged[-1]
     evaluate = ["eval", f"--workdir={work}", "--step=best"]
+    monkeypatch.setattr(progress, "_LINES", (0.0,))  # said at once, and not after ten seconds
     assert main([*evaluate, "--answers", "--max_length=8", "--group=family"]) == 0
-    shown = capsys.readouterr().out
+    shown, errors = capsys.readouterr()
+    assert re.search(r"Decoding answers( \(compiling\))?  0 of \d+  \d+s\n", errors)
     assert "eng_Latn (source)" in shown and "mean without the source" in shown
     rows = [r for r in read(work / "results.jsonl") if r.task.startswith("tagging")]
     setting = {"setting": "few_shot", "stopped_on": "source", "k": 3, "draw": 1}
