@@ -13,7 +13,7 @@ from jaxlt.commands.main import main
 from jaxlt.data.readers import conllu
 from jaxlt.data.readers.problems import Problems
 
-pytestmark = pytest.mark.nightly("tests/end_to_end/test_transfer.py::test_mad_x")
+pytestmark = pytest.mark.nightly("tests/end_to_end/test_docs_transfer.py::test_mad_x_as_text")
 
 SHAPE = (
     "--gin_file=models/mt5_small.gin",

@@ -79,6 +79,7 @@ TESTED = {
 }
 
 
+@pytest.mark.nightly("tests/end_to_end/test_docs_transfer.py::test_mad_x_as_text")
 def test_mad_x(home, base, capsys):
     bank = train(
         home,
@@ -122,6 +123,9 @@ def test_mad_x(home, base, capsys):
     assert without[UNSEEN] != found[UNSEEN]
 
 
+@pytest.mark.nightly(
+    "tests/end_to_end/test_mad_x_heads.py::test_from_text_to_tags_of_another_language"
+)
 def test_a_module_of_another_backbone_is_refused(home, base, capsys):
     elsewhere = train(home, "elsewhere", "runs/pretrain.gin", SEED=1)
     files = ("runs/finetune.gin", "modules/mad_x.gin", "modules/mad_x_task.gin")
@@ -176,6 +180,7 @@ def sparse_delta(home, name, base, files, count=500, **more):
     return sparse, values
 
 
+@pytest.mark.nightly("tests/end_to_end/test_docs_transfer.py::test_lt_sft_as_text")
 def test_lt_sft(home, base):
     deltas = {}
     for code in (SEEN, UNSEEN):
