@@ -123,7 +123,7 @@ def test_remedies_against_the_wrong_language(tmp_path, monkeypatch, capsys):
     assert "wrong_language" in said.out and "trained on half of the references" in said.err
     assert main([*evaluate, f"--own_tokens={text}"]) == 0
     rows = [r for r in read(work / "results.jsonl") if r.decoding and r.decoding.own_tokens]
-    rates = {r.language: r.value for r in rows if r.metric == "wrong_language"}
+    rates = {r.target or r.group: r.value for r in rows if r.metric == "wrong_language"}
     assert rates == {"deu_Latn": 0.0, "fin_Latn": 0.0, "all": 0.0}
     free, saved = sorted((work / "answers").iterdir(), key=lambda path: path.stat().st_mtime_ns)
     assert "own_tokens" not in free.read_text()
