@@ -341,6 +341,19 @@ def test_nothing_leaks_from_one_reading_into_the_next(folder):
     assert not gin.config_is_locked()
 
 
+@pytest.mark.parametrize(
+    ("files", "parts"),
+    [
+        (["models/tiny.gin", "runs/mlm.gin"], ["'mlm'", "T5Config.decoder_layers=0"]),
+        (["models/mlm_tiny.gin", "runs/pretrain.gin"], ["'span_corruption'", "runs/mlm.gin"]),
+    ],
+)
+def test_an_objective_that_the_model_has_no_stack_for(files, parts):
+    with pytest.raises(UserError) as error:
+        config.load(files, ["TEXT=texts", "WORKDIR=run"])
+    assert all(part in str(error.value) for part in parts)
+
+
 def test_fallbacks_stand_behind_everything(folder):
     run = config.load(FILES, fallbacks={"WORKDIR": "w", "UNUSED": 1, "T5Config.dropout": 0.3})
     assert (run.workdir, run.model.dropout) == ("w", 0.3)

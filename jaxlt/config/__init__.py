@@ -69,6 +69,22 @@ class RunConfig:
         default=False, metadata=HARMLESS
     )  # take modules that were trained on another backbone
 
+    def __post_init__(self) -> None:
+        objective = self.data.objective
+        if objective == "heads":
+            return
+        decoder = getattr(self.model, "decoder_layers", 0)
+        if objective == "mlm" and decoder:
+            raise UserError(
+                f"DataConfig.objective = 'mlm' trains an encoder alone, and T5Config.decoder_layers "
+                f"is {decoder}: give T5Config.decoder_layers=0, or another objective."
+            )
+        if objective != "mlm" and not decoder:
+            raise UserError(
+                f"DataConfig.objective = '{objective}' trains a decoder, and this model has none "
+                "(T5Config.decoder_layers is 0): runs/mlm.gin and runs/heads.gin are for encoders."
+            )
+
 
 def load(
     gin_files: Iterable[str] = (),
