@@ -100,14 +100,15 @@ def remembered(
     """Returns the split that `name` was first given; `wanted` is written down if it is the first.
 
     One that holds nothing out is not written down. Raises UserError where another split is wanted
-    now, and where none is and none was. Of Shares that go by the text's `size` in bytes the share
-    stays what it first was, however the text grows.
+    now, and where none is and none was. Of Shares that go by the text's `size` in bytes, which is
+    asked for then alone, the share stays what it first was, however the text grows.
     """
     path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.json"
     try:
         known = Split(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        wanted = wanted.split(size()) if isinstance(wanted, Shares) else wanted
+        if isinstance(wanted, Shares):  # the size may take a pass over all text
+            wanted = wanted.split(size() if wanted.validation is None else 0)
         if wanted is None:
             raise UserError(
                 f"'{name}' has no held-out split yet ('{path}'): say which shares to hold out."

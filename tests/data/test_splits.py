@@ -54,3 +54,19 @@ def test_a_share_by_size_stays_as_it_was_first(tmp_path):
         remembered(tmp_path, "corpus", Shares(seed=1), lambda: 10**9)
     with pytest.raises(UserError, match="would train on documents that were held out"):
         remembered(tmp_path, "corpus", Shares(0.01), lambda: 10**9)
+
+
+def test_the_size_is_asked_for_only_where_the_share_goes_by_it(tmp_path):
+    asked = []
+
+    def size():  # a pass over all text
+        asked.append(1)
+        return 2_000_000
+
+    for _ in range(3):
+        assert remembered(tmp_path, "whole", Shares(0.0), size) == Split()  # never written down
+        remembered(tmp_path, "said", Shares(0.1), size)
+    assert asked == []
+    for _ in range(3):
+        remembered(tmp_path, "by size", Shares(), size)
+    assert asked == [1]
