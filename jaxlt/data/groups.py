@@ -21,8 +21,9 @@ class Groups:
     """The connected parts of pairs of texts; a text is bytes that say its language, too."""
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]]):
-        words = [_word(text) for pair in pairs for text in pair]
-        self._texts, ends = np.unique(np.array(words, np.uint64), return_inverse=True)
+        # As they come: a list of Python's numbers is several times as large.
+        words = np.fromiter((_word(text) for pair in pairs for text in pair), np.uint64)
+        self._texts, ends = np.unique(words, return_inverse=True)
         count = len(self._texts)
         joins = ends.reshape(-1, 2)
         graph = sparse.coo_array(

@@ -37,8 +37,16 @@ def changed(text: bytes, change: Change | None) -> bytes:
 class Prepared:
     """What a config reads of one language, or of one direction 'eng_Latn-swh_Latn'."""
 
-    def __init__(self, config: "DataConfig", language: str, paths: Sequence[str]):
+    def __init__(
+        self,
+        config: "DataConfig",
+        language: str,
+        paths: Sequence[str],
+        bitext: "Bitext | None" = None,
+    ):
+        """bitext: that of the config, which all directions of an opening can share."""
         self._config, self._language, self._paths = config, language, tuple(paths)
+        self._bitext = bitext or Bitext(config)
         self._column = language_column(config)
 
     @property
@@ -53,7 +61,7 @@ class Prepared:
         """The split of each file: the one that it was first given."""
         config, folder = self._config, self._config.cache_root / "splits"
         if self._in_groups:
-            return (bitext_split(config),) * len(self._paths)
+            return (self._bitext.split,) * len(self._paths)
         wanted, size = config.shares, functools.cache(self._size)
 
         def name(path: str) -> str:
@@ -107,7 +115,7 @@ class Prepared:
     ) -> Iterator[tuple[bytes, bytes]]:
         if self._in_groups and (drawn.validation or drawn.test):
             mark = translation.mark_of_first(path, self._language)
-            parting = _groups(*_bitext(self._config)).under(drawn, mark)
+            parting = self._bitext.groups().under(drawn, mark)
             return translation.pairs([path], self._language, split, parting, problems)
         if self._config.objective == "translation":
             return translation.pairs([path], self._language, split, drawn, problems)
@@ -143,7 +151,7 @@ class Prepared:
             turned = translation.turned(self._paths, self._language)
             said.append([config.tag, self._language, turned])
             if self._in_groups:
-                said.append(["whole groups", _bitext(config)[1]])
+                said.append(["whole groups", self._bitext.content])
         elif not config.paired and any(self._column(path) for path in self._paths):
             said.append([config.language_column, self._language])
         return said
@@ -154,24 +162,39 @@ def language_column(config: "DataConfig") -> LanguageColumn:
     return LanguageColumn(config.language_column, config.cache_root / "languages")
 
 
-def bitext_split(config: "DataConfig") -> Split:
-    """Returns what is held out of all bitext of a config: one split, remembered by its content."""
-    read, content = _bitext(config)
-    name = f"bitext-{digest(content)[:16]}"
+class Bitext:
+    """All bitext of a config, whichever directions it reads: looked through once, when needed."""
 
-    def size() -> int:
-        return sum(files.text_size(path) for _, path in read) // len({pair for pair, _ in read})
+    def __init__(self, config: "DataConfig"):
+        self._config = config
 
-    return remembered(config.cache_root / "splits", name, config.shares, size)
+    @functools.cached_property
+    def _read(self) -> tuple[tuple[str, str], ...]:
+        """The (pair, path)s."""
+        found = sources.discover(self._config.sources, sources.PAIRS)
+        return tuple((pair, path) for pair in sorted(found) for path in found[pair])
 
+    @functools.cached_property
+    def content(self) -> tuple[str, ...]:
+        """What the files hold: their pairs and digests."""
+        memory = self._config.cache_root / "digests"
+        said = (f"{pair} {files.content_digest(path, memory)}" for pair, path in self._read)
+        return tuple(sorted(said))
 
-def _bitext(config: "DataConfig") -> tuple[tuple[tuple[str, str], ...], tuple[str, ...]]:
-    """Returns ((pair, path)s, digests) of all bitext of a config, whichever directions it reads."""
-    found = sources.discover(config.sources, sources.PAIRS)
-    read = tuple((pair, path) for pair in sorted(found) for path in found[pair])
-    memory = config.cache_root / "digests"
-    content = (f"{pair} {files.content_digest(path, memory)}" for pair, path in read)
-    return read, tuple(sorted(content))
+    @functools.cached_property
+    def split(self) -> Split:
+        """What is held out of all of it: one split, remembered by its content."""
+        config, name = self._config, f"bitext-{digest(self.content)[:16]}"
+        return remembered(config.cache_root / "splits", name, config.shares, self._size)
+
+    def _size(self) -> int:
+        """Returns how many bytes a pair of languages has, on average."""
+        whole = sum(files.text_size(path) for _, path in self._read)
+        return whole // len({pair for pair, _ in self._read})
+
+    def groups(self) -> Groups:
+        """Returns what translates each other."""
+        return _groups(self._read, self.content)
 
 
 @functools.lru_cache(maxsize=4)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jaxlt.data import files
 from jaxlt.data.config import DataConfig
 from jaxlt.data.groups import Groups
 from jaxlt.data.mixtures import open_mixture
@@ -133,3 +134,16 @@ def test_groups_of_the_shared_tables_are_small(shared_data):
     said = np.array([[groups.of(split, text) for text in pair] for pair in pairs])
     assert (said[:, 0] == said[:, 1]).all()
     assert (said == "validation").mean() == pytest.approx(0.05, abs=0.01)
+
+
+def test_what_all_directions_share_is_looked_through_once(bitext, monkeypatch):
+    digested = []
+
+    def counted(path, memory):
+        digested.append(path)
+        return content_digest(path, memory)
+
+    content_digest = files.content_digest
+    monkeypatch.setattr(files, "content_digest", counted)
+    assert len(open_mixture(bitext)._make.texts) == 6
+    assert len(digested) <= 3 + 6  # each file, and the file of each direction

@@ -12,7 +12,7 @@ import seqio
 import tensorflow as tf
 
 from jaxlt.data import sources
-from jaxlt.data.prepared import Prepared
+from jaxlt.data.prepared import Bitext, Prepared
 from jaxlt.data.tasks.preprocessors import Corrupt, text_example
 from jaxlt.data.text_forms import Form
 from jaxlt.data.vocabularies import open_vocabulary
@@ -107,14 +107,18 @@ def register_documents_task(
 
 
 def register_pairs_task(
-    name: str, paths: Sequence[str], config: "DataConfig", language: str = ""
+    name: str,
+    paths: Sequence[str],
+    config: "DataConfig",
+    language: str = "",
+    bitext: Bitext | None = None,
 ) -> seqio.Task:
     """Registers a task of inputs<TAB>targets files, or of one direction of bitext; returns it.
 
     The language (of translation the direction) is what follows the last dot of the name, unless it
-    is given.
+    is given. bitext: that of the config, which tasks of all its directions can share.
     """
-    pairs = Prepared(config, language or name.rpartition(".")[2], paths)
+    pairs = Prepared(config, language or name.rpartition(".")[2], paths, bitext)
 
     def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del shuffle_files, seed
@@ -138,10 +142,11 @@ def register_pairs_task(
 
 def register_tasks(config: "DataConfig", found: sources.Files) -> list[str]:
     """Registers '<mixture>.<language>' for each language; returns the names."""
+    bitext = Bitext(config)
     for language, paths in found.items():
         name = _task_name(config, language)
         if config.paired:
-            register_pairs_task(name, paths, config, language)
+            register_pairs_task(name, paths, config, language, bitext)
         else:
             register_text_task(name, paths, config)
     return [_task_name(config, language) for language in found]
