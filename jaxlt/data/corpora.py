@@ -8,8 +8,6 @@ Codes are brought to one form, as the languages table has it; one that is unknow
 there is kept as it stands, and can be reported with the nearest (`Codes.report`).
 """
 
-import functools
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +15,7 @@ from dataclasses import dataclass, field
 from jaxlt.data import files, layouts
 from jaxlt.data.languages import LanguageTable, parse, same_language
 from jaxlt.data.readers import tables
-from jaxlt.data.readers.problems import Problems
+from jaxlt.data.readers.problems import Problems, warn_once
 from jaxlt.errors import UserError, nearest
 
 CONLLU = tuple(f".conllu{pack}" for pack in ("", *files.PACKED))
@@ -26,7 +24,6 @@ LINES = tuple(f".txt{pack}" for pack in ("", *files.PACKED))
 TABLES = tables.ENDINGS
 ALL = (*CONLLU, *IOB2, *LINES, *TABLES)
 
-_log = logging.getLogger(__name__)
 _PLAIN = re.compile(r"[a-z]{2,3}(?:[-_][A-Z][a-z]{3})?")
 _REGION = re.compile(r"[-_][A-Z]{2}$")
 _WHOLE = re.compile(r"[a-z]{2,3}_[A-Z][a-z]{3}")
@@ -122,13 +119,8 @@ def walk(sources: Sequence[str], endings: Sequence[str], holds: str | None = Non
     for why, count in out.items():
         if not found:
             raise UserError(f"{', '.join(sources)}: jaxlt does not read {why}.")
-        _tell(f"{count} files of {', '.join(sources)} are left out: {why}.")
+        warn_once(f"{count} files of {', '.join(sources)} are left out: {why}.")
     return list(dict.fromkeys(found))
-
-
-@functools.cache  # once a run, however often the folder is walked
-def _tell(what: str) -> None:
-    _log.warning("%s", what)
 
 
 def _below(path: str) -> list[str]:
@@ -211,7 +203,13 @@ def aligned(sources: Sequence[str], codes: Codes | None = None) -> tuple[Aligned
         paths: dict[str, str] = {}
         for raw in sorted(group, key=lambda raw: (_REGION.search(raw) is not None, raw)):
             code = codes.of(raw)
-            paths[raw.replace("-", "_") if code in paths else code] = group[raw]
+            kept = raw.replace("-", "_") if code in paths else code
+            if kept in paths:
+                raise UserError(
+                    f"'{paths[kept]}' and '{group[raw]}' are both the '{kept}' of the parallel "
+                    "text: keep one, or read their folders one by one."
+                )
+            paths[kept] = group[raw]
         if len(paths) > 1:
             found.append(Aligned(split, paths))
     return tuple(found)

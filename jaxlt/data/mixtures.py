@@ -29,7 +29,8 @@ from jaxlt.data.marked import Marked, shape_of
 from jaxlt.data.near import nearest_language
 from jaxlt.data.objectives import MaskedLM, Objective, SpanCorruption, TextToText
 from jaxlt.data.packed import PackedBatches
-from jaxlt.data.prepared import Prepared, language_column
+from jaxlt.data.prepared import Bitext, Prepared, language_column
+from jaxlt.data.readers.problems import warn_once
 from jaxlt.data.text_noise import TextNoise
 from jaxlt.data.token_cache import VERSION, open_or_build
 from jaxlt.data.transfer import Choice, Open
@@ -60,7 +61,7 @@ def build_objective(
     if config.objective == "span_corruption":
         span = config.span
         if span != config.mean_span:
-            _warn_once(
+            warn_once(
                 f"Spans of DataConfig.mean_span = {config.mean_span:g} are too long for rows of "
                 f"{config.inputs_length} tokens, which would have hardly one, always at their end: "
                 f"they are {span:.3g} tokens long on average."
@@ -265,7 +266,7 @@ def discover(config: DataConfig) -> sources.Files:
     corpora.check_twins(found)
     if column and column.unknown:
         where = ", ".join(config.sources)
-        _warn_once(f"The column '{column.name}' in {where} has codes {column.report()}")
+        warn_once(f"The column '{column.name}' in {where} has codes {column.report()}")
     return found
 
 
@@ -279,7 +280,7 @@ def _say_what_is_cut(config: DataConfig, texts: list[Text], objective: Objective
         for text in texts:
             lengths = np.diff(text.cache.columns[feature].offsets) + 1
             if cut := int((lengths > width).sum()):
-                _warn_once(
+                warn_once(
                     f"Of {len(lengths):,} {feature} of '{text.name}', {cut:,} are longer than "
                     f"DataConfig.{feature}_length = {width} and are cut."
                 )
@@ -295,16 +296,11 @@ def _say_what_is_little(texts: list[Text], vocabulary: Vocabulary, split: str) -
             little += [f"{text.name} ({size:,})"] if size < LITTLE else []
     if little:
         shown = ", ".join(little[:6]) + (f" and {len(little) - 6} more" if little[6:] else "")
-        _warn_once(
+        warn_once(
             f"The split '{split}' has fewer than {LITTLE:,} bytes of {shown}: bits per byte of so "
             "little text are uncertain (`jaxlt eval` shows their interval). Raise "
             "DataConfig.held_out, or give it more text."
         )
-
-
-@functools.cache
-def _warn_once(text: str) -> None:
-    _log.warning("%s", text)
 
 
 def _open_texts(
@@ -324,10 +320,10 @@ def _open_texts(
         return registered.open_texts(config, split, vocabulary, objective)
     sources.check_split(split, config.splits)
     _check_named(config)
-    features = objective.features
+    features, bitext = objective.features, Bitext(config)
     texts = []
     for language, paths in discover(config).items():
-        text = Prepared(config, language, paths)
+        text = Prepared(config, language, paths, bitext)
         recipe = ["text", VERSION, text.identity(), split, features, config.endings]
         key = digest([vocabulary.fingerprint, config.separator_text, *recipe])
         examples = functools.partial(text.tokenised, split, vocabulary)

@@ -3,7 +3,7 @@
 import pytest
 
 from jaxlt.data import corpora
-from jaxlt.data.corpora import CONLLU, Codes, find, kind_of, own_keys
+from jaxlt.data.corpora import CONLLU, Codes, aligned, find, kind_of, own_keys
 from jaxlt.data.layouts import place
 from jaxlt.errors import UserError
 
@@ -64,3 +64,10 @@ def test_tables_of_own_keys_and_of_a_column_a_language(tmp_path):
     (tmp_path / "languages.tsv").write_text("key\tiso639_3\n007\tcri\n")
     with pytest.raises(UserError, match=r"line 2: no 'iso15924'"):
         own_keys(str(table))
+
+
+def test_two_files_of_one_language_are_never_one_in_silence(tmp_path):
+    for name in ("en", "eng_Latn", "sw"):
+        (tmp_path / f"{name}.txt").write_text("a\n")
+    with pytest.raises(UserError, match=r"en.txt' and '.*eng_Latn.txt' are both the 'eng_Latn'"):
+        aligned((str(tmp_path),))

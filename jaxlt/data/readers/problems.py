@@ -6,6 +6,7 @@ with Problems("skip") as problems:
 # a warning now says how many were left out, and what was wrong with the first of them
 """
 
+import functools
 import logging
 from types import TracebackType
 from typing import Literal, get_args
@@ -16,6 +17,12 @@ _log = logging.getLogger(__name__)
 
 Bad = Literal["strict", "skip"]
 _SHOWN = 5
+
+
+@functools.cache  # once a run, however often something is read
+def warn_once(text: str) -> None:
+    """Warns of something that was read; the same words are said once."""
+    _log.warning("%s", text)
 
 
 class Problems:

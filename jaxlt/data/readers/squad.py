@@ -7,16 +7,13 @@ A file is read whole. Questions without an answer (SQuAD 2's `is_impossible`) ar
 warning: an answer is a part of the text here.
 """
 
-import functools
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jaxlt.data.readers.lines import raw_lines, text_lines
-from jaxlt.data.readers.problems import Problems
+from jaxlt.data.readers.problems import Problems, warn_once
 
-_log = logging.getLogger(__name__)
 _FORM = (
     'expected SQuAD\'s form, {"data": [{"paragraphs": [{"context": "...", "qas": [{"question": '
     '"...", "answers": [...]}]}]}]}'
@@ -45,7 +42,10 @@ def rows(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, str]]]:
         else:
             unanswered += 1
     if unanswered:
-        _tell(path, unanswered, number)
+        warn_once(
+            f"'{path}': {unanswered} of {number} questions have no answer in their text, and are "
+            "left out."
+        )
 
 
 def _questions(value: Any, path: str, problems: Problems) -> Iterator[tuple[Any, Any]]:
@@ -93,13 +93,3 @@ def _row(context: Any, question: Any) -> tuple[dict[str, str], str]:
 def _start(answer: Mapping[str, Any]) -> int | None:
     start = answer.get("answer_start")
     return start if type(start) is int else None
-
-
-@functools.cache  # once a run, however often the file is read
-def _tell(path: str, unanswered: int, number: int) -> None:
-    _log.warning(
-        "'%s': %d of %d questions have no answer in their text, and are left out.",
-        path,
-        unanswered,
-        number,
-    )
