@@ -195,6 +195,9 @@ def placed_answer(context: str, answer: str, start: int) -> str:
     context as `question` writes it: `answer_from` reads both back.
     """
     spaced, places = _spaced_places(context)
+    before = _RUN.match(answer)
+    if before and before.end() < len(answer):  # the spaces that it begins with are not kept
+        start += before.end()
     return f"{_spaced(answer).strip(' ')}\t{len(spaced) - places[start]}"
 
 

@@ -221,3 +221,12 @@ def test_an_answer_keeps_its_place_in_the_form_of_a_question(context, data):
     assert seen.startswith(said, place)
     before = "".join(context[:first].split())
     assert "".join(seen[:place].split()).endswith(before)  # the same letters stand before it
+
+
+@pytest.mark.parametrize(("answer", "start"), [(" is", 7), ("  is", 6), ("is", 8), ("\n'is' ", 5)])
+def test_an_answer_stands_where_its_first_letter_does(answer, start):
+    context = {5: "is is\n'is' a", 6: "is is   is a", 7: "is is   is a", 8: "is is   is a"}[start]
+    context = context if start == 5 else context[:start] + answer + " a"
+    seen = text_forms.question("Who?", context, answer)[0].partition(" context: ")[2]
+    said, place = text_forms.answer_from(text_forms.placed_answer(context, answer, start), seen)
+    assert seen.startswith(said, place) and place == seen.rindex(said)
