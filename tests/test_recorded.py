@@ -4,8 +4,10 @@ import argparse
 import re
 
 import pytest
+from etils import epath
 
 from jaxlt import config
+from jaxlt.commands.backbone import _run_of
 from jaxlt.commands.main import load_run
 from jaxlt.config import recorded
 from jaxlt.engine.workdir import HARMLESS, Workdir
@@ -91,3 +93,15 @@ def test_a_run_under_way_selects_by_the_metric_that_it_began_with(tmp_path):
     assert load().checkpoint == old.checkpoint  # and once more
     asked = load("CheckpointConfig.best_metric=eval/nll", "CheckpointConfig.best_mode=min")
     assert asked.checkpoint.best_metric == "eval/nll"
+
+
+def test_a_revision_that_is_said_once_more_changes_nothing(old):
+    run = load_run(arguments(f"WORKDIR={old}", "DataConfig.revision=1"))
+    assert run.data.held_out == 0.01
+    assert run == load_run(arguments(f"WORKDIR={old}"))
+
+
+def test_the_backbone_of_an_old_run_is_opened_by_its_first_rules(old):
+    (old / "checkpoints" / "1").mkdir(parents=True)
+    run = _run_of(epath.Path(old / "checkpoints" / "1"))
+    assert (run.data.revision, run.data.held_out) == (1, 0.01)

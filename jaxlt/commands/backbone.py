@@ -95,11 +95,11 @@ def _of_jaxlt(base: Any) -> Backbone:
 
 def _run_of(path: epath.Path) -> "RunConfig | None":
     """The run in whose workdir a checkpoint or base lies."""
-    from jaxlt.config import load
+    from jaxlt.config import load, recorded
 
     for folder in (path, path.parent, path.parent.parent):
         if (folder / "config.gin").exists():
-            return load([str(folder / "config.gin")])
+            return load([str(folder / "config.gin")], fallbacks=recorded.behind(str(folder)))
     return None
 
 

@@ -107,7 +107,8 @@ def load_run(
     place = folder or run.workdir
     behind = recorded.behind(place)
     chosen = recorded.selection(place, args.gin_overrides)
-    if behind.get("DataConfig.revision", run.data.revision) == run.data.revision:
+    of_data = {n.removeprefix("DataConfig."): v for n, v in behind.items() if "DataConfig." in n}
+    if all(getattr(run.data, name) == value for name, value in of_data.items()):
         behind = {}
     said = [f"CheckpointConfig.{n}={getattr(run.checkpoint, n)!r}" for n in recorded.SELECTION]
     if not behind and chosen in ([], said):
