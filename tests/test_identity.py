@@ -75,7 +75,8 @@ def test_the_marks_are_these():
         *("TrainConfig.log_every", "TrainConfig.rows_per_device", "TrainConfig.compiler"),
         *("CheckpointConfig.every", "CheckpointConfig.keep", "CheckpointConfig.keep_best"),
         *("T5Config.scan_layers", "T5Config.remat", "T5Config.attention", "Plug.routing"),
-        *("Delta.counts", "Delta.start", "DataConfig.cache_dir", "LossConfig.chunk_bytes"),
+        *("Delta.counts", "Delta.start", "Delta.start_parts"),
+        *("DataConfig.cache_dir", "LossConfig.chunk_bytes"),
     }
     assert {name for name, mark in marked.items() if mark == "placed"} == {
         *("RunConfig.init_from", "DataConfig.sources", "DataConfig.vocabulary", "Delta.file"),

@@ -144,13 +144,13 @@ class Delta:
     kind: str = "dense"
     counts: tuple[tuple[str, int], ...] = dataclasses.field(
         default=(), metadata=HARMLESS
-    )  # these two are the file's own
+    )  # this, start and start_parts are the file's own
     file: str | None = dataclasses.field(default=None, metadata=PLACED)
     start: str = dataclasses.field(default="", metadata=HARMLESS)
     scale: float = 1.0
     l1: float = 0.0
     l0: float = 1.25e-7
-    start_parts: tuple[tuple[str, str], ...] = ()
+    start_parts: tuple[tuple[str, str], ...] = dataclasses.field(default=(), metadata=HARMLESS)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"\w+", self.name):

@@ -196,7 +196,11 @@ def _settings(p: Plug) -> dict[str, Any]:
 def _defaults(p: Plug) -> dict[str, Any]:
     """The settings that a plug leaves to its method."""
     kept = {f.name for f in dataclasses.fields(Method)} | {name for name, _ in p.settings}
-    return {f.name: f.default for f in dataclasses.fields(p.method) if f.name not in kept}
+    return {
+        f.name: f.default
+        for f in dataclasses.fields(p.method)
+        if f.name not in kept and f.default is not dataclasses.MISSING
+    }
 
 
 def _of(some: Iterable[str], wanted: Iterable[str]) -> tuple[str, ...]:
@@ -244,7 +248,9 @@ def _plug_from(
     """The plug that `_record_of` describes."""
     said: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in record.items()}
     method, given = _method(said.pop("method"), where), said.pop("settings")
-    given = said.pop("defaults", {}) | given
+    # What the method no longer has was left alone here, so the module does without.
+    left = {n: v for n, v in said.pop("defaults", {}).items() if n in method.own_settings()}
+    given = left | given
     settings: dict[str, Any] = {}
     for setting, value in given.items():
         if isinstance(value, Mapping) and "@plug" in value:

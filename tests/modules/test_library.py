@@ -1,6 +1,8 @@
 """Modules alone in a folder: what is read equals what was written, and fits or says why not."""
 
+import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -242,4 +244,37 @@ def test_a_record_imports_nothing_of_others(tmp_path):
     record = json.loads(path.read_text()) | {"method": "antigravity:Method"}
     path.write_text(json.dumps(record))
     with pytest.raises(UserError, match="not one of jaxlt's own"):
+        open_module(tmp_path, "lang/bb").check(p, BASE)
+
+
+class Listed(Bottleneck):
+    """A method with a setting that has no plain default."""
+
+    extra: Sequence[str] = dataclasses.field(default_factory=list)
+    gain: float = 1.0
+
+
+def test_a_setting_without_a_plain_default_is_saved_where_it_is_given(tmp_path):
+    p = plug(Listed, "lang", reduction_factor=4)
+    written(tmp_path, p)
+    open_module(tmp_path, "lang/bb").check(p, BASE)
+    given = plug(Listed, "lang", reduction_factor=4, extra=["a"])
+    written(tmp_path, given)
+    open_module(tmp_path, "lang/bb").check(given, BASE)
+    with pytest.raises(UserError, match="settings"):
+        open_module(tmp_path, "lang/bb").check(p, BASE)
+
+
+def test_a_default_that_the_method_no_longer_has_is_left_out(tmp_path):
+    p, _ = written(tmp_path)
+    path = tmp_path / "lang/bb" / RECORD
+    record = json.loads(path.read_text())
+    record["plug"]["defaults"]["dropped_later"] = 0.0
+    path.write_text(json.dumps(record))
+    saved = open_module(tmp_path, "lang/bb")
+    saved.check(p, BASE)
+    assert saved.plug_as("lang").settings == open_module(tmp_path, "lang/bb").plug_as("l").settings
+    record["plug"]["settings"]["dropped_later"] = 1.0  # but one that was chosen counts
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match="dropped_later"):
         open_module(tmp_path, "lang/bb").check(p, BASE)
