@@ -1,5 +1,6 @@
 """The same texts as ordinary seqio tasks and mixtures, and seqio tasks as jaxlt mixtures."""
 
+import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -121,3 +122,21 @@ def test_unknown_and_unfit_tasks_are_refused(config):
         open_mixture(named, "test")
     with pytest.raises(UserError, match=r"'asha_Lat'.*Did you mean 'asha_Latn'"):
         open_mixture(replace(named, rates=(("asha_Lat", 1.0),)))
+
+
+def test_made_languages_of_the_first_revision_are_as_they_were(tmp_path):
+    from jaxlt.data.synth.languages import generate
+    from jaxlt.data.tasks.synthetic import register_synthetic
+
+    config = DataConfig(mixture="old", held_out=0.1, cache_dir=str(tmp_path), revision=1)
+    spec = replace(FAMILY[0], code="x_Latn", parent=FAMILY[1], freedom=0.8, noise=0.2)
+    register_synthetic([spec], 40, 7, config)
+    source = seqio.TaskRegistry.get("old.x_Latn").source
+    found = {t for s in ("train", "validation") for t in source.get_dataset(s).as_numpy_iterator()}
+    of = {n: {t.encode() for t in generate(replace(spec, revision=n), 40, 7)} for n in (1, 2)}
+    assert found == of[1] != of[2]
+    ((said, sentences, seed, shares), _) = source.identity()
+    assert (sentences, seed, shares) == (40, 7, (0.1, 0.0, 0))
+    *plain, revision = dataclasses.astuple(replace(spec, parent=None))
+    plain[3] = list(dataclasses.astuple(FAMILY[1])[:-1])
+    assert said == plain and revision == 2  # neither it nor its parent say a revision
