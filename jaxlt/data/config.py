@@ -57,9 +57,11 @@ class DataConfig:
     A registered task may read TensorFlow Datasets: seqio.TfdsDataSource as its source, and
     seqio.CacheDatasetPlaceholder() after its tokenize.
 
-    Held-out documents are drawn by `split_seed`, and what was first drawn for a file is kept: other
-    shares or another seed are refused as long as it is remembered in the cache folder. Without
-    `held_out` 1% of a language is for validation, of little text more: what makes 50 kB, up to 5%.
+    Held-out documents are drawn by `split_seed`, and what was first drawn for a file of text is
+    kept, however it grows; of tables of tasks, and of all bitext together, for what they hold (in
+    revision 1 for their name), so that one line more is drawn anew. Other shares or another seed
+    are refused as long as that is remembered in the cache folder. Without `held_out` 1% of a
+    language is for validation, of little text more: what makes 50 kB, up to 5%.
 
     `mixing` decides the languages' shares of rows where `rates` does not say them: 'temperature'
     (n^alpha of their tokens), 'equal', or 'unimax' (equal, but nobody beyond `max_epochs` of its

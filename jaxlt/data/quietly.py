@@ -42,7 +42,7 @@ def without_news() -> Iterator[None]:
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow and seqio, quietly, unless they are there already."""
+    """Imports TensorFlow quietly, unless seqio, which needs it, is there already."""
     if "seqio" not in sys.modules:
         with without_news():
             import tensorflow  # noqa: F401

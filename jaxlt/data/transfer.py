@@ -327,7 +327,7 @@ def _targets(transfer: TransferConfig, named: Named, translated: Named) -> tuple
             if name not in there:
                 raise UserError(
                     f"TransferConfig.targets names '{name}', into which nothing is translated in "
-                    f"{', '.join(transfer.translated)}.{nearest(name, there)}"
+                    f"{', '.join(transfer.translated)}.{nearest_language(name, there)}"
                 )
         targets = tuple(name for name in targets if name in there)
     needed = transfer.setting not in ("zero_shot", "multi_source")

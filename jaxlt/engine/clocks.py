@@ -11,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlt.data.near import nearest_language
 from jaxlt.engine.partitioning import replicated
 from jaxlt.engine.schedules import numbers_of
 from jaxlt.engine.step import Program
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError
 from jaxlt.models.config import ModelConfig
 
 SPARE = 8  # so many languages may join before a step is compiled anew
@@ -47,7 +48,7 @@ def pace(job: Any, program: Program, languages: Sequence[str]) -> dict[str, Any]
         if language not in languages:
             raise UserError(
                 f"TrainConfig.route_rates names '{language}', which is no language of this run: "
-                f"{', '.join(languages)}.{nearest(language, languages)}"
+                f"{', '.join(languages)}.{nearest_language(language, languages)}"
             )
         for values in factors.values():
             values[list(languages).index(language)] = factor

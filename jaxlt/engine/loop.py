@@ -19,6 +19,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxlt.data.batches import BatchSource
+from jaxlt.data.near import nearest_language
 from jaxlt.engine import distributed
 from jaxlt.engine.batch_checks import slots_of
 from jaxlt.engine.checkpoint import Checkpoints
@@ -196,7 +197,7 @@ def _feed(job: Job, program: Program, data: BatchSource, step: int, stop: int) -
         if name not in data.languages:
             raise UserError(
                 f"TrainConfig.cycle names '{name}', which is no language of the data."
-                f"{nearest(name, data.languages)} It has {', '.join(data.languages)}."
+                f"{nearest_language(name, data.languages)} It has {', '.join(data.languages)}."
             )
     if config.cycle:
         turns = [data.languages.index(name) for name in config.cycle]

@@ -19,6 +19,7 @@ import numpy as np
 from etils import epath
 
 from jaxlt import progress
+from jaxlt.data.near import nearest_language
 from jaxlt.engine.batch_checks import check_fields, slots_of
 from jaxlt.engine.checkpoint import Checkpoints
 from jaxlt.engine.compose import Composed
@@ -31,7 +32,7 @@ from jaxlt.engine.partitioning import batch_shards, place_rows
 from jaxlt.engine.resume import frozen_part, position_of
 from jaxlt.engine.state import BaseSource, Flat, draw_params, load_base
 from jaxlt.engine.step import Program, mesh_context
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError
 from jaxlt.metrics.result import Module
 from jaxlt.models.config import ModelConfig, T5Config
 from jaxlt.modules.deltas import check_start
@@ -103,7 +104,7 @@ class Predictor:
             known = ", ".join(self.languages) or "none"
             raise UserError(
                 f"The model was not trained on a language '{name}'."
-                f"{nearest(name, self.languages)} Its languages: {known}."
+                f"{nearest_language(name, self.languages)} Its languages: {known}."
             )
         return self.languages.index(name)
 

@@ -4,7 +4,7 @@ import pytest
 
 from jaxlt.data import sources
 from jaxlt.data.near import nearest_language
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError
 
 KNOWN = (
     "eng_Latn",
@@ -35,12 +35,6 @@ KNOWN = (
 )
 def test_a_language_by_any_of_its_codes(name, meant):
     assert nearest_language(name, KNOWN) == (f" Did you mean '{meant}'?" if meant else "")
-
-
-def test_what_begins_with_a_name_is_near_it():
-    assert nearest("eng", ("eng_Latn", "enm")) == " Did you mean 'eng_Latn'?"
-    assert nearest("srp", ("srp_Latn", "srp_Cyrl", "srb")) == " Did you mean 'srb'?"
-    assert nearest("", ("_x",)) == ""
 
 
 def test_texts_suggest_it(tmp_path):

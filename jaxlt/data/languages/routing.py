@@ -9,7 +9,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.data.near import nearest_language
+from jaxlt.errors import UserError
 
 
 class RoutingIds:
@@ -42,7 +43,7 @@ class RoutingIds:
         if code not in self._ids:
             raise UserError(
                 f"The language '{code}' has no routing id in '{self._path}'."
-                f"{nearest(code, self._ids)}"
+                f"{nearest_language(code, self._ids)}"
             )
         return self._ids[code]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import seqio
 
 from jaxlt.data import text_forms
+from jaxlt.data.near import nearest_language
 from jaxlt.data.readers.conllu import Sentence
 from jaxlt.data.readers.iob2 import Tagged
 from jaxlt.data.splits import Split
@@ -30,7 +31,7 @@ from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.tasks.examples import Stream, register
 from jaxlt.data.tasks.text import register_documents_task
 from jaxlt.data.text_forms import Form
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
     from jaxlt.data.config import DataConfig
@@ -213,7 +214,9 @@ def _directions(specs: tuple[LanguageSpec, ...], task: TaskConfig) -> list[str]:
     named = [code for pair in task.pairs for code in pair.split(":")]
     for code in (*named, *([task.pivot] if task.pivot else [])):
         if code not in codes:
-            raise UserError(f"The factory makes no language '{code}'.{nearest(code, codes)}")
+            raise UserError(
+                f"The factory makes no language '{code}'.{nearest_language(code, codes)}"
+            )
     every = itertools.permutations(codes, 2)
     return list(task.pairs) or [f"{a}:{b}" for a, b in every if task.pivot in (None, a, b)]
 
