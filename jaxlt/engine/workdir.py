@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -206,11 +207,20 @@ def _compare(
         listed = "\n".join(wrong[:8] + more)
         raise UserError(
             f"Workdir '{folder}' belongs to a run of another config; these bindings differ "
-            f"(stored -> new):\n{listed}\nTo go on with that run, give the stored values "
-            f"('{stored}' has them all); to start this one, give another run.workdir or "
-            f"delete that folder."
+            f"(stored -> new):\n{listed}\nA run goes on by its own configuration, whatever "
+            f"recipes say by now: `{_going_on(folder, old)}`. To start this one, give another "
+            f"run.workdir or delete that folder."
         )
     return changed
+
+
+def _going_on(folder: epath.Path, stored: dict[str, str]) -> str:
+    """The command that goes on with the run in a folder, which may have moved since."""
+    words = ["jaxlt", "train", f"--gin_file={folder / 'config.gin'}"]
+    said = epath.Path(stored.get("run.workdir", "").strip("'\"")).expanduser()
+    if str(said.resolve() if is_local(said) else said) != str(folder):
+        words.append(f"--gin.run.workdir={folder}")
+    return shlex.join(words)
 
 
 def _short(value: str) -> str:

@@ -2,6 +2,9 @@
 
 import dataclasses
 import io
+import re
+import shlex
+import shutil
 import sys
 import types
 
@@ -85,6 +88,18 @@ def test_steps_to_profile_are_within_the_run(tmp_path):
     recorder = recorder_of(run, Steps(18, 3), reporter)
     with recorder.over(feed):
         assert "--profile: of the steps that are left, none is to be traced" in stream.getvalue()
+
+
+def test_a_run_goes_on_by_its_own_configuration(tiny_run, run_flags, tmp_path, capsys):
+    """Where a recipe's defaults have changed, the error says the command that resumes the run."""
+    moved = tmp_path / "moved here"
+    shutil.copytree(tiny_run, moved)
+    said = refused(capsys, ["train", *run_flags(moved), "--gin.ScheduleConfig.warmup_steps=7"])
+    assert "ScheduleConfig.warmup_steps: " in said
+    (command,) = re.findall("`jaxlt (train .*?)`", said)
+    assert main(shlex.split(command)) == 0
+    out = capsys.readouterr().out
+    assert "Done: 4 steps" in out and str(moved / "checkpoints" / "4") in out
 
 
 @pytest.fixture(scope="module")
