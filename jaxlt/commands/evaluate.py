@@ -149,19 +149,20 @@ def evaluate(
 ) -> list[Result]:
     """Scores a pass: Results of each language, of all text as one, and means over languages."""
     from jaxlt.engine.evaluator import LossEvaluator
-    from jaxlt.engine.loss_results import METRICS, loss_results
+    from jaxlt.engine.loss_results import METRICS, by_language, loss_results, mean_interval
 
     with progress.doing("Evaluating", source.num_batches):
         progress.detail("compiling")
         totals = LossEvaluator(source).totals(predictor.program, predictor.params)
     found = loss_results(totals, source.languages)
-    each = [one for one in found if one.aggregate == "none"]
     for metric in METRICS:
-        values = {r.target: r.value for r in each if r.metric == metric and r.value is not None}
-        like = next((one for one in each if one.metric == metric), None)
+        each = by_language(found, metric)
+        values = {name: one.value for name, one in each.items() if one.value is not None}
         for name, mean in (groups or Groups()).means(values).items():
-            if name != ALL and like is not None:
-                found.append(mean.result(name, like))
+            of = [each[member] for member in mean.members if member in each]  # no family is
+            interval = mean_interval(mean.value, of) if of else None
+            like = next(iter(each.values()))
+            found.append(dataclasses.replace(mean.result(name, like), interval=interval))
     return found
 
 

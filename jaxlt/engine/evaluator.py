@@ -17,7 +17,7 @@ from jaxlt.data.batches import BatchSource
 from jaxlt.engine.batch_checks import slots_of
 from jaxlt.engine.feed import Feed
 from jaxlt.engine.fingerprint import modules_of
-from jaxlt.engine.loss_results import loss_results
+from jaxlt.engine.loss_results import loss_results, means
 from jaxlt.engine.resume import Position
 from jaxlt.engine.step import Program
 from jaxlt.metrics.result import Result
@@ -64,11 +64,13 @@ class LossEvaluator:
         """
         totals, languages = self.totals(program, params), self._source.languages
         own = "bpb" if totals.get("target_bytes", np.zeros(1)).sum() else "accuracy"
+        alone = np.count_nonzero(totals["rows"]) == 1
         of: dict[str, Any] = {"split": self._split, "data": self._source.fingerprint}
+        found = loss_results(totals, languages)
         self.results = [
             dataclasses.replace(one, **of)
-            for one in loss_results(totals, languages)
-            if one.aggregate == "pooled" or one.metric == own or len(languages) == 1
+            for one in (*found, *means(found))
+            if one.aggregate == "pooled" or one.metric == own or alone
         ]
         return _metrics(totals, languages)
 

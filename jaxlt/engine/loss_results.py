@@ -1,4 +1,4 @@
-"""Sums of losses by language as Results: of each language, of all text as one, and their mean."""
+"""Sums of losses by language as Results: of each language and of all text as one; their means."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -28,14 +28,20 @@ def loss_results(totals: Mapping[str, np.ndarray], languages: Sequence[str]) -> 
     members = tuple(languages[i] for i in present)
     group: dict[str, Any] = {"group": ALL, "members": members}
     whole = {k: v.sum() for k, v in totals.items()}
-    return [*each, *_results(whole, aggregate="pooled", **group), *means(each)]
+    return [*each, *_results(whole, aggregate="pooled", **group)]
 
 
-def means(each: Sequence[Result]) -> list[Result]:
-    """Returns the mean over languages of each metric."""
+def by_language(found: Sequence[Result], metric: str) -> dict[str, Result]:
+    """Returns the Result of each language that has a value of a metric."""
+    each = (one for one in found if one.metric == metric and one.aggregate == "none")
+    return {one.target: one for one in each if one.value is not None}
+
+
+def means(results: Sequence[Result]) -> list[Result]:
+    """Returns the mean over all languages of each metric."""
     out = []
     for metric in METRICS:
-        found = [one for one in each if one.metric == metric and one.value is not None]
+        found = list(by_language(results, metric).values())
         if len(found) > 1:
             value = float(np.mean([one.value for one in found]))
             out.append(
@@ -44,7 +50,7 @@ def means(each: Sequence[Result]) -> list[Result]:
                     value=value,
                     n=len(found),
                     unit="languages",
-                    interval=_mean_interval(value, found),
+                    interval=mean_interval(value, found),
                     aggregate="macro",
                     group=ALL,
                     members=tuple(one.target for one in found),
@@ -62,8 +68,8 @@ def _around(value: float, error: float) -> Interval | None:
     return Interval(value - 1.96 * error, value + 1.96 * error)
 
 
-def _mean_interval(value: float, each: Sequence[Result]) -> Interval | None:
-    """That of a mean of values that are drawn independently."""
+def mean_interval(value: float, each: Sequence[Result]) -> Interval | None:
+    """Returns that of a mean of values that are drawn independently; None where one has none."""
     widths = [one.interval.high - one.interval.low for one in each if one.interval]
     if len(widths) < len(each):
         return None

@@ -32,8 +32,9 @@ class Pass(ArrayBatches):
 
     num_batches = 3
 
-    def __init__(self):
+    def __init__(self, alone=False):
         batch = rows(10)
+        batch["language"] *= not alone
         filler = {n: v[:2] for n, v in batch.items()}
         filler["decoder_loss_weights"] = np.zeros_like(filler["decoder_loss_weights"])
         filler["target_bytes"] = np.zeros_like(filler["target_bytes"])
@@ -83,6 +84,21 @@ def test_scores_by_language(program):
 def test_fewer_batches(program):
     found = LossEvaluator(Pass(), "short", max_batches=1)(program, FLAT)
     assert found["bpb"] == pytest.approx(by_hand(4)["bpb"], rel=1e-5)
+
+
+def test_the_results_of_one_language_have_all_its_losses_whatever_others_the_source_names(program):
+    evaluator = LossEvaluator(Pass())
+    evaluator(program, FLAT)
+    several = {(one.metric, one.language, one.aggregate) for one in evaluator.results}
+    assert several == {
+        *(("bpb", *where) for where in (("eng", "none"), ("yor", "none"), ("all", "macro"))),
+        *((metric, "all", "pooled") for metric in ("nll", "accuracy", "bpb")),
+    }
+    evaluator = LossEvaluator(Pass(alone=True))
+    totals = evaluator(program, FLAT)
+    found = {(one.metric, one.language): one.value for one in evaluator.results}
+    assert {*found} == {("nll", "eng"), ("accuracy", "eng"), ("bpb", "eng")}
+    assert found["nll", "eng"] == pytest.approx(totals["nll"])
 
 
 def test_the_error_of_bits_per_byte_is_that_of_resampled_rows(program):
