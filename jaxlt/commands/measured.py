@@ -5,11 +5,13 @@ Result(metric="nll", value=2.3, n=157, **common)
 """
 
 import argparse
+import dataclasses
 import hashlib
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxlt import identity
 from jaxlt.commands import constraints, language_groups, trained
 from jaxlt.metrics.result import Decoding
 
@@ -46,8 +48,6 @@ def common_of(
     decoding: Decoding | None = None,
 ) -> dict[str, Any]:
     """The fields of a Result that an evaluation's numbers share."""
-    given = [(name, str(getattr(args, name, None))) for name in _SETTINGS if _said(args, name)]
-    given += [("gin", text) for text in args.gin_overrides]
     return about(run) | {
         "split": split,
         "seed": predictor.seed,
@@ -55,11 +55,36 @@ def common_of(
         "modules": predictor.modules,
         "parameters": predictor.trained,
         "decoding": decoding,
-        "settings": tuple(given),
+        "settings": settings_of(args),
         "base": predictor.base_fingerprint,
         "data": source.fingerprint,
         "command": command_of(args, split, predictor.step),
     }
+
+
+def settings_of(args: argparse.Namespace) -> tuple[tuple[str, str], ...]:
+    """The flags that a value may depend on: not what is marked harmless (jaxlt.identity)."""
+    given = [(name, str(getattr(args, name, None))) for name in _SETTINGS if _said(args, name)]
+    return (*given, *(("gin", text) for text in args.gin_overrides if not _is_harmless(text)))
+
+
+def _is_harmless(override: str) -> bool:
+    """Whether a binding sets a harmless field of a config, or any field of a harmless part.
+
+    A macro is taken to count: what it stands for is not known here.
+    """
+    from jaxlt.config.build import PARTS, TABLE, load_object
+
+    binding = override.partition("=")[0].strip().rpartition("/")[2]
+    name, _, field = binding.rpartition(".")
+    name = name.rpartition(".")[2]  # gin takes it with its module too
+    holders = [(whole, part) for whole, of in PARTS.items() for part in of if of[part] == name]
+    for whole, part in [(name, field), *holders]:
+        found = load_object(TABLE[whole]) if whole in TABLE else None
+        fields = dataclasses.fields(found) if dataclasses.is_dataclass(found) else ()
+        if any(one.name == part and identity.mark_of(one) == "harmless" for one in fields):
+            return True
+    return False
 
 
 def command_of(args: argparse.Namespace, split: str, step: int) -> str:
