@@ -79,7 +79,7 @@ class Bench:
         (workdir / "results.jsonl").unlink(missing_ok=True)
         self.jaxlt("eval", f"--workdir={workdir}", "--step=best", "--answers", f"--split={split}")
         for one in result_file.read(workdir / "results.jsonl"):
-            if one.metric == metric and one.target in LANGUAGES and not one.is_baseline:
+            if one.metric == metric and one.target in LANGUAGES and not one.method:
                 yield one
 
     def add(self, what: str, seed: int, row: Result, goal: float | None) -> None:

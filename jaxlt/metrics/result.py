@@ -147,11 +147,6 @@ class Result:
         return self.target
 
     @property
-    def is_baseline(self) -> bool:
-        """Whether no model was asked."""
-        return self.method.startswith("baseline/")
-
-    @property
     def asked(self) -> tuple[Any, ...]:
         """What was asked: two Results that agree in it measure the same, perhaps at other times.
 

@@ -78,7 +78,7 @@ def test_a_setting_is_said_in_the_results(tmp_path, monkeypatch, capsys):
     rows = [r for r in read(work / "results.jsonl") if r.task.startswith("tagging")]
     setting = {"setting": "few_shot", "stopped_on": "source", "k": 3, "draw": 1}
     assert all(r.transfer.items() >= setting.items() for r in rows)
-    counts = {r.language: r.n for r in rows if r.metric == "accuracy" and not r.is_baseline}
+    counts = {r.language: r.n for r in rows if r.metric == "accuracy" and not r.method}
     assert counts["eng_Latn"] == 5 and counts["tur_Latn"] == 4
     assert counts["swa_Latn"] == 5  # three of its eight trained
     assert counts["without_source"] == counts["families"] == 2 and counts["all"] == 3
@@ -123,8 +123,10 @@ def test_remedies_against_the_wrong_language(tmp_path, monkeypatch, capsys):
     assert "wrong_language" in said.out and "trained on half of the references" in said.err
     assert main([*evaluate, f"--own_tokens={text}"]) == 0
     rows = [r for r in read(work / "results.jsonl") if r.decoding and r.decoding.own_tokens]
-    rates = {r.target or r.group: r.value for r in rows if r.metric == "wrong_language"}
-    assert rates == {"deu_Latn": 0.0, "fin_Latn": 0.0, "all": 0.0}
+    found = [r for r in rows if r.metric == "wrong_language"]
+    rates = {r.language: r.value for r in found}
+    assert rates == {"fin_Latn-deu_Latn": 0.0, "deu_Latn-fin_Latn": 0.0, "all": 0.0}
+    assert len(found) == 3 and {r.target for r in found} == {*letters, ""}
     free, saved = sorted((work / "answers").iterdir(), key=lambda path: path.stat().st_mtime_ns)
     assert "own_tokens" not in free.read_text()
     asked, *lines = map(json.loads, saved.read_text().splitlines())

@@ -52,9 +52,7 @@ def test_it_learns_a_made_language(shell, command, tmp_path, task, metric, more)
     assert status == 0, errors
     rows = [row for row in read(tmp_path / "results.jsonl") if row.split == "test"]
     (score,) = (
-        row
-        for row in rows
-        if row.metric == metric and row.target == "qaa_Latn" and not row.is_baseline
+        row for row in rows if row.metric == metric and row.target == "qaa_Latn" and not row.method
     )
     assert score.n > 80 and score.value > 0.95, said
 
