@@ -15,11 +15,12 @@ import json
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from etils import epath
+
 from jaxlt.commands.answers import Example
-from jaxlt.data.files import write_atomically
+from jaxlt.data import files
 from jaxlt.errors import UserError
 from jaxlt.metrics.result import Result
 from jaxlt.metrics.result_file import to_json
@@ -36,7 +37,7 @@ def asked_of(common: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in said.items() if name in _NAMED}
 
 
-def place(workdir: str | Path, asked: Mapping[str, Any]) -> Path:
+def place(workdir: epath.PathLike, asked: Mapping[str, Any]) -> epath.Path:
     """Returns the file for answers to what was asked; see `asked_of`."""
     modules = "+".join(name for name, *_ in asked.get("modules", ()))
     how = asked.get("decoding", {})
@@ -47,7 +48,7 @@ def place(workdir: str | Path, asked: Mapping[str, Any]) -> Path:
     )
     text = json.dumps(asked, sort_keys=True, ensure_ascii=False)
     code = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return Path(workdir).expanduser() / "answers" / f"{_short(name)}-{code}.jsonl"
+    return epath.Path(workdir).expanduser() / "answers" / f"{_short(name)}-{code}.jsonl"
 
 
 def _short(name: str) -> str:
@@ -55,12 +56,12 @@ def _short(name: str) -> str:
     return name.encode()[:_WORDS].decode(errors="ignore")
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: epath.Path) -> None:
     """Raises UserError where no file can be made in a folder (which is made)."""
     probe = folder / f".{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
+        probe.write_text("")
         probe.unlink()
     except OSError as error:
         raise UserError(
@@ -69,17 +70,17 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
-def save(path: Path, asked: Mapping[str, Any], examples: Sequence[Example]) -> None:
+def save(path: epath.Path, asked: Mapping[str, Any], examples: Sequence[Example]) -> None:
     """Writes what was asked, and then one JSON line an example."""
     records = [{_HEADER: dict(asked)}, *(dataclasses.asdict(one) for one in examples)]
     lines = [json.dumps(record, ensure_ascii=False) for record in records]
     try:
-        write_atomically(path, "\n".join(lines) + "\n")
+        files.write_chunks(str(path), (f"{line}\n".encode() for line in lines))
     except OSError as error:
         raise UserError(f"'{path}' cannot be written: {error.strerror or error}.") from error
 
 
-def read(path: Path) -> tuple[dict[str, Any], list[Example]]:
+def read(path: epath.Path) -> tuple[dict[str, Any], list[Example]]:
     """Returns what was asked ({} in older files) and the answers, or says which line is none."""
     if not path.is_file():
         there = sorted(str(p) for p in path.parent.glob("*.jsonl")) if path.parent.is_dir() else []
@@ -87,7 +88,9 @@ def read(path: Path) -> tuple[dict[str, Any], list[Example]]:
         raise UserError(f"There is no file of answers '{path}'.{beside}")
     asked: dict[str, Any] = {}
     examples = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    # Only a newline ends a line: JSON has the other ends that Unicode knows (U+2028) as they are.
+    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
             if number == 1 and list(record) == [_HEADER]:

@@ -5,8 +5,9 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from etils import epath
 
 from jaxlt import progress
 from jaxlt.commands import (
@@ -32,7 +33,7 @@ from jaxlt.commands.answers import (
 )
 from jaxlt.commands.answers_heads import label_examples
 from jaxlt.commands.constraints import Constraint
-from jaxlt.data import lid
+from jaxlt.data import files, lid
 from jaxlt.data.sentinels import PlainText
 from jaxlt.errors import UserError
 from jaxlt.metrics.result import Result
@@ -99,7 +100,7 @@ def evaluate(
     groups = language_groups.open_groups(run, source.languages, args)
     if args.lid not in (None, "none"):
         lid.load(args.lid)  # before time is spent on answers
-    rules = judging.judging_of(args, kinds_of(run.data))
+    rules = judging.judging_of(args, kinds_of(run.data), tasks_of(run, source))
     if heads:
         constraints.check_none(args)
     length = args.max_length or session.lengths(run)[1]
@@ -180,6 +181,11 @@ def judge(
     return answers_table.results(judged, groups, common, references_of(examples))
 
 
+def tasks_of(run: "RunConfig", source: "EvaluationBatches") -> set[tuple[str, str]]:
+    """The tasks of a pass, each with the language of its answers."""
+    return {(text.task or run.data.objective, text.target) for text, _ in source.numbers()}
+
+
 def references_of(examples: Sequence[Example]) -> dict[tuple[str, str, str], str]:
     """A hash of the inputs and right answers of each task and direction, in their order."""
     found: dict[tuple[str, str, str], Any] = {}
@@ -238,10 +244,10 @@ def _wrong_language(
 
 def judge_saved(args: argparse.Namespace) -> None:
     """Judges the answers of --from_answers; the run is that of --workdir, or the file's own."""
-    path = Path(args.from_answers)
+    path = epath.Path(args.from_answers).expanduser()
     _, examples = answers_file.read(path)
     if args.workdir is None and not args.gin_file:
-        args.workdir = str(path.absolute().parent.parent)
+        args.workdir = str(epath.Path(files.absolute(str(path))).parent.parent)
     run = trained.load(args)
     kinds = kinds_of(run.data)
     for task in sorted({example.task.partition(".")[0] for example in examples}):
@@ -252,4 +258,5 @@ def judge_saved(args: argparse.Namespace) -> None:
                 "(--workdir)."
             )
     groups = language_groups.open_groups(run, {e.language for e in examples}, args)
-    judge(run, examples, kinds, groups, args.lid, judging.judging_of(args, kinds))
+    tasks = {(example.task, example.language) for example in examples}
+    judge(run, examples, kinds, groups, args.lid, judging.judging_of(args, kinds, tasks))

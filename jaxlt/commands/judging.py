@@ -1,13 +1,13 @@
 """By which rules answers are judged: the tokenizer of BLEU, the benchmark of questions.
 
-judging = judging_of(args, kinds)                  # --bleu_tokenizer, --questions_like
+judging = judging_of(args, kinds, tasks)           # --bleu_tokenizer, --questions_like
 judging.metric("bleu")                             # 'bleu', or 'spbleu' over a given model
 judging.settings("bleu", "translation", "zho_Hans")      # {"tokenize": "zh"}
 """
 
 import argparse
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from jaxlt.errors import UserError, nearest
@@ -40,14 +40,17 @@ class Judging:
             own = None if self._pieces else self.tokenizer
             return {"tokenize": own or text.tokenizer_of(language)}
         if name in ("exact_match", "answer_f1"):
-            return {"language": language, "benchmark": self.benchmark(task)}
+            return {"language": language, "benchmark": self.benchmark(task, language)}
         return {}
 
-    def benchmark(self, task: str) -> str | None:
-        """Returns the benchmark whose rules a task's questions have: what was said, or its name."""
+    def benchmark(self, task: str, language: str) -> str | None:
+        """Returns the benchmark whose rules a task's questions have: what was said, or its name.
+
+        A name is but a guess: it is none for a language that the benchmark's script does not know.
+        """
         label = task.partition(".")[0]
-        own = label if label in questions.BENCHMARKS else None
-        return self.questions.get(label, self.questions.get("", own))
+        named = label in questions.BENCHMARKS and questions.covers(label, language)
+        return self.questions.get(label, self.questions.get("", label if named else None))
 
 
 def add_arguments(parser: Any) -> None:
@@ -67,16 +70,23 @@ def add_arguments(parser: Any) -> None:
     )
 
 
-def judging_of(args: argparse.Namespace, kinds: Mapping[str, str]) -> Judging:
-    """Returns the rules that the flags give, or raises UserError before anything is answered."""
+def judging_of(
+    args: argparse.Namespace, kinds: Mapping[str, str], tasks: Collection[tuple[str, str]]
+) -> Judging:
+    """Returns the rules that the flags give, or raises UserError before anything is answered.
+
+    tasks: what is answered, each with the language of its answers: ('mlqa.dev', 'deu_Latn').
+    """
     tokenizer = getattr(args, "bleu_tokenizer", None)
-    found = Judging(tokenizer, _benchmarks(getattr(args, "questions_like", None), kinds))
+    found = Judging(tokenizer, _benchmarks(getattr(args, "questions_like", None), kinds, tasks))
     if tokenizer is not None:
         statistics(found.metric("bleu"), ["a"], ["a"], **found.settings("bleu", "", ""))
     return found
 
 
-def _benchmarks(said: str | None, kinds: Mapping[str, str]) -> dict[str, str]:
+def _benchmarks(
+    said: str | None, kinds: Mapping[str, str], tasks: Collection[tuple[str, str]]
+) -> dict[str, str]:
     found = {}
     asked = [name for name, kind in kinds.items() if kind.endswith("questions")]
     for item in (said or "").split(",") if said else ():
@@ -88,4 +98,8 @@ def _benchmarks(said: str | None, kinds: Mapping[str, str]) -> dict[str, str]:
             )
         questions.check(benchmark, "eng")
         found[name] = benchmark
+    for task, language in sorted(tasks):
+        label = task.partition(".")[0]
+        if label in asked:
+            questions.check(found.get(label, found.get("")), language)
     return found

@@ -5,8 +5,11 @@ import contextlib
 import dataclasses
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from etils import epath
 
 from jaxlt import progress
 from jaxlt.commands import constraints, session
@@ -132,7 +135,8 @@ def trained_hash(run: "RunConfig") -> str:
     from jaxlt.config import config_hash
 
     with contextlib.suppress(OSError, ValueError, KeyError):
-        return str(json.loads((Path(run.workdir) / "versions.json").read_text())["config_hash"])
+        facts = (epath.Path(run.workdir).expanduser() / "versions.json").read_text()
+        return str(json.loads(facts)["config_hash"])
     return config_hash(run)
 
 
@@ -141,9 +145,12 @@ def config_hash_of(run: "RunConfig") -> str:
     from jaxlt import identity
     from jaxlt.config import load, recorded
 
-    path = Path(run.workdir).expanduser() / "config.gin"
+    path = epath.Path(run.workdir).expanduser() / "config.gin"
     if path.is_file():
-        run = load([str(path.absolute())], fallbacks=recorded.behind(str(run.workdir)))
+        with tempfile.TemporaryDirectory() as folder:  # gin files are read on this machine
+            copy = Path(folder) / path.name
+            copy.write_bytes(path.read_bytes())
+            run = load([str(copy)], fallbacks=recorded.behind(str(run.workdir)))
     return identity.config_hash(run)
 
 

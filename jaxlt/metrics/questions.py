@@ -108,6 +108,11 @@ def _code(language: str | None) -> str:
     return _OTHER_CODES.get(code, code)
 
 
+def covers(benchmark: str, language: str | None) -> bool:
+    """Whether a benchmark's own script normalises answers in a language."""
+    return benchmark != "mlqa" or _code(language) in _MLQA
+
+
 def check(benchmark: str | None, language: str | None) -> None:
     """Raises UserError for a benchmark that there is not, or that has not the language."""
     if benchmark is None:
@@ -117,7 +122,7 @@ def check(benchmark: str | None, language: str | None) -> None:
             f"{benchmark!r} is no benchmark of questions whose normalisation is known: "
             f"{', '.join(BENCHMARKS)}.{nearest(benchmark, BENCHMARKS)}"
         )
-    if benchmark == "mlqa" and _code(language) not in _MLQA:
+    if not covers(benchmark, language):
         raise UserError(
             f"MLQA's normalisation is for {', '.join(_MLQA)}, not for {language!r}: leave the "
             "benchmark out, for the same by the language's own script."

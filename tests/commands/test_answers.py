@@ -109,7 +109,8 @@ def test_answers_are_judged_by_the_rules_that_are_asked_for():
     ]
 
     def of(**said):
-        rules = judging_of(types.SimpleNamespace(**said), kinds)
+        tasks = {(one.task, one.language) for one in made}
+        rules = judging_of(types.SimpleNamespace(**said), kinds, tasks)
         return {(j.task, j.metric): j.score for j in score_examples(made, kinds, judging=rules)}
 
     plain = of()
@@ -126,6 +127,20 @@ def test_answers_are_judged_by_the_rules_that_are_asked_for():
     ):
         with pytest.raises(UserError, match=why):
             of(**said)
+    # A language that the benchmark's script does not know.
+    made.append(Example("mlqa", "swh_Latn", "q", "Ziwa", "ziwa", "swh_Latn"))
+    normalised = [
+        one.score.details["normalisation"]
+        for one in score_examples(
+            made, kinds, judging=judging_of(types.SimpleNamespace(), kinds, ())
+        )
+        if one.metric == "answer_f1" and one.task == "mlqa"
+    ]
+    assert normalised == ["mlqa", "mlqa, of swh"]
+    for said in ("mlqa", "mlqa=mlqa", "mlqa=mlqa,qa=squad"):
+        with pytest.raises(UserError, match=r"MLQA's .* not for 'swh_Latn'"):
+            of(questions_like=said)
+    assert of(questions_like="qa=mlqa")["qa", "answer_f1"].details == {"normalisation": "mlqa"}
 
 
 def test_the_best_of_several_right_answers_counts():
@@ -163,7 +178,7 @@ def test_answers_of_a_run(tmp_path, monkeypatch, capsys):
     assert main(evaluate) == 0
     assert "mean without the source" in capsys.readouterr().out
     rows = read(work / "results.jsonl")
-    values = {r.language: r.value for r in rows if r.metric == "accuracy" and not r.is_baseline}
+    values = {r.language: r.value for r in rows if r.metric == "accuracy" and not r.method}
     assert set(values) == {"eng_Latn", "swa_Latn", "all", "without_source"}
     assert values["without_source"] == values["swa_Latn"]
     (saved,) = (work / "answers").iterdir()

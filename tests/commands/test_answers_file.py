@@ -60,6 +60,17 @@ def test_answers_come_back_with_what_was_asked(tmp_path):
     assert answers_file.read(path) == ({}, [ANSWER, ANSWER])
 
 
+def test_a_line_ends_at_a_newline_alone(tmp_path):
+    answer = Example("tagging.x", "glv_Latn", "a\u2028b", "c\u0085d\re", "f\u2029g\nh")
+    path = place(tmp_path)
+    answers_file.save(path, {}, [answer, answer])
+    assert answers_file.read(path) == ({}, [answer, answer])
+
+
+def test_answers_of_a_run_in_a_bucket_lie_beside_it():
+    assert str(place("gs://bucket/run")).startswith("gs://bucket/run/answers/test-40-")
+
+
 def test_a_folder_that_cannot_be_written_is_said(tmp_path):
     (tmp_path / "answers").write_text("")
     with pytest.raises(UserError, match=r"Nothing can be written to .*answers"):
