@@ -134,13 +134,12 @@ def _bound_to(run: "RunConfig", begun: bool) -> dict[str, Any]:
 
     It is bound by what was learnt in it, not by a start that failed.
     """
-    from jaxlt.config import config_hash, operative_config, recorded
-    from jaxlt.engine.workdir import HARMLESS
+    from jaxlt.config import config_hash, operative_config, recorded, resuming
 
     return {
         "config_text": operative_config(run),
         "config_hash": config_hash(run),
-        "harmless": HARMLESS if begun else ("*",),
+        "harmless": resuming.may_change() if begun else ("*",),
         "younger": recorded.younger,
     }
 

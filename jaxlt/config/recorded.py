@@ -2,7 +2,8 @@
 
 A config.gin holds all settings that there were when it was written. A setting that is younger has
 its default in such a run; the few that it would read other data by have the value that makes the
-run what it was: those stand behind the gin files that resume or open it.
+run what it was: those stand behind the gin files that resume or open it. What shipped gin files
+said at the time does not: where they changed, a run goes on by its own config.gin.
 """
 
 import dataclasses

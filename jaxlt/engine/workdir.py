@@ -29,32 +29,6 @@ _LIBRARIES = ("jaxlt", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "te
 
 _HELD: set[IO[str]] = set()  # a lock lives as long as the process, kept by its Workdir or not
 
-# Bindings (patterns) that may change between the runs of one workdir: they decide how long, where
-# and how loudly it runs, not what is learnt from a given step on.
-HARMLESS = (
-    "TrainConfig.steps",
-    "TrainConfig.epochs",
-    "TrainConfig.log_every",
-    "TrainConfig.eval_*",
-    "TrainConfig.patience",
-    "TrainConfig.rows_per_device",
-    "TrainConfig.on_nan",
-    "TrainConfig.max_loss",
-    "CheckpointConfig.*",
-    "MeshConfig.*",
-    "run.workdir",
-    "run.mesh",
-    "run.checkpoint",
-    "run.eval_data",
-    "run.init_from",  # a frozen base is known by its content, and may move
-    "eval/*",
-    "T5Config.scan_layers",
-    "T5Config.remat",
-    "LossConfig.chunk_bytes",
-    "TrainConfig.compiler",
-    "*CompilerConfig.*",
-)
-
 
 class Workdir:
     """An open workdir; a context manager that gives the lock back."""
@@ -71,7 +45,7 @@ class Workdir:
         config_text: str,
         config_hash: str,
         resume: bool = True,
-        harmless: Iterable[str] = HARMLESS,
+        harmless: Iterable[str] = (),
         younger: Callable[[str], str | None] = lambda binding: None,
     ) -> "Workdir":
         """Makes or reopens a workdir, locks it for the life of this process, saves the config.
@@ -81,9 +55,7 @@ class Workdir:
         `harmless` are allowed. `younger` says what a binding that the stored config does not have
         was to it, if that is known. All processes call this; the primary one does the work.
         """
-        folder = epath.Path(path)
-        if is_local(folder):
-            folder = epath.Path(folder.expanduser().resolve())
+        folder = _absolute(epath.Path(path))
         opened: list[Workdir] = []
 
         def work() -> None:
@@ -107,11 +79,12 @@ class Workdir:
         path: epath.PathLike,
         config_text: str,
         config_hash: str,
-        harmless: Iterable[str] = HARMLESS,
+        harmless: Iterable[str] = (),
         younger: Callable[[str], str | None] = lambda binding: None,
     ) -> None:
         """Raises UserError where `open` would refuse this config; makes and writes nothing."""
-        _compare(epath.Path(path), config_text, config_hash, True, tuple(harmless), younger)
+        folder = _absolute(epath.Path(path))
+        _compare(folder, config_text, config_hash, True, tuple(harmless), younger)
 
     def close(self) -> None:
         """Gives the lock back."""
@@ -217,10 +190,13 @@ def _compare(
 def _going_on(folder: epath.Path, stored: dict[str, str]) -> str:
     """The command that goes on with the run in a folder, which may have moved since."""
     words = ["jaxlt", "train", f"--gin_file={folder / 'config.gin'}"]
-    said = epath.Path(stored.get("run.workdir", "").strip("'\"")).expanduser()
-    if str(said.resolve() if is_local(said) else said) != str(folder):
+    if _absolute(epath.Path(stored.get("run.workdir", "").strip("'\""))) != folder:
         words.append(f"--gin.run.workdir={folder}")
     return shlex.join(words)
+
+
+def _absolute(path: epath.Path) -> epath.Path:
+    return epath.Path(path.expanduser().resolve()) if is_local(path) else path
 
 
 def _short(value: str) -> str:

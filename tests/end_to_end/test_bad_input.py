@@ -165,10 +165,8 @@ def test_a_required_macro_and_a_file_that_are_missing(shell, tmp_path, refused):
 
 
 def test_two_runs_in_one_workdir(shell, run, command):
-    from jaxlt.engine.workdir import HARMLESS
-
     config = (run / "config.gin").read_text()
-    with Workdir.open(run, config, "the first", harmless=HARMLESS):
+    with Workdir.open(run, config, "the first"):
         status, _, errors = shell.run(shell.arguments(run, *QUICK, MORE))
         assert status == 2 and "in use by another run" in " ".join(errors.split())
         assert "Traceback" not in errors

@@ -4,12 +4,15 @@ tests/fixtures/old_runs/make.py made them, by the commit that it names.
 """
 
 import json
+import re
+import shlex
 import shutil
 import tarfile
 from pathlib import Path
 
 import pytest
 
+from jaxlt.commands.main import main
 from jaxlt.config import recorded
 from jaxlt.metrics.result_file import read
 from tests.conftest import REPOSITORY
@@ -57,6 +60,17 @@ def test_the_library_has_the_same_modules():
     assert found == {name: known["values"] for name, known in REFERENCES["library"].items()}
 
 
+def test_a_recipe_that_has_changed_is_said_with_the_command_that_goes_on(old, capsys):
+    assert main(["train", *make.RUNS["bank"], "--gin.WORKDIR=runs/bank", "--dry_run"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "ScheduleConfig.learning_rate: 0.001 -> 0.003" in said
+    (command,) = re.findall("`jaxlt (train .*?)`", said)
+    assert shlex.split(command) == ["train", f"--gin_file={old}/runs/bank/config.gin"]
+    more = ("--gin.MeshConfig.tensor=2", "--dry_run")  # 4 rows; the test below takes the steps
+    assert main([*shlex.split(command), *more]) == 0
+    assert f"The run would go on from step {make.SAVED}." in capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", make.RUNS)
 def test_a_run_goes_on_as_it_did(shell, name, tmp_path):
@@ -74,8 +88,6 @@ def test_a_run_goes_on_as_it_did(shell, name, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_scores_as_it_did_with_modules_of_the_library_too():
-    from jaxlt.commands.main import main
-
     asked = [("bank", (), REFERENCES["bank"]["scores"])]
     for name, known in REFERENCES["library"].items():
         language = name.partition("/")[2]

@@ -75,12 +75,11 @@ def test_a_binding_that_is_gone_and_one_that_is_new_are_listed(tmp_path):
 
 
 def test_harmless_differences_are_allowed_and_told(tmp_path):
-    with reopen(tmp_path, "STEPS = 100", "STEPS = 200") as workdir:
+    may = ("TrainConfig.st*",)
+    with reopen(tmp_path, "STEPS = 100", "STEPS = 200", harmless=may) as workdir:
         assert workdir.changed == {"TrainConfig.steps": "100 -> 200"}
-    with reopen(tmp_path, "TrainConfig.seed", "TrainConfig.rows_per_device = 4\nTrainConfig.seed"):
-        pass  # the same sums in more parts
     with pytest.raises(UserError, match=r"TrainConfig\.steps"):
-        reopen(tmp_path / "b", "STEPS = 100", "STEPS = 200", harmless=())
+        reopen(tmp_path / "b", "STEPS = 100", "STEPS = 200")
 
 
 def test_not_resuming_refuses_a_used_workdir(tmp_path):

@@ -1,0 +1,36 @@
+"""Which bindings may change between the runs of one workdir.
+
+    Workdir.open(path, text, config_hash, harmless=may_change())
+
+They are those that are marked as harmless at their fields (`jaxlt.identity`), and a few that count
+in what a run is and yet leave the steps alone that it has taken.
+"""
+
+import dataclasses
+import typing
+
+from jaxlt.config.build import PARTS, TABLE, load_object
+from jaxlt.identity import mark_of
+
+_FROM_HERE_ON = (
+    # How long it goes on, and what is made of it on the way: which step is its last or best.
+    *("TrainConfig.steps", "TrainConfig.epochs", "TrainConfig.eval_*", "TrainConfig.patience"),
+    *("CheckpointConfig.*", "run.eval_data", "eval/*"),
+    *("TrainConfig.on_nan", "TrainConfig.max_loss"),  # how bad steps are met that are still to come
+    "run.init_from",  # a frozen base is known by its content, and may move
+)
+_SHAPES = ("delta.counts",)  # its file's own, and yet of the shapes that its checkpoints hold
+
+
+def may_change() -> tuple[str, ...]:
+    """Returns patterns of bindings, for `fnmatch`; of what has a scope, too (lang/plug.routing)."""
+    marked = []
+    for name, path in TABLE.items():
+        made = load_object(path)
+        kind = made if isinstance(made, type) else typing.get_type_hints(made)["return"]
+        for field in dataclasses.fields(kind):
+            binding = f"{name}.{field.name}"
+            if mark_of(field) == "harmless" and binding not in _SHAPES:
+                part = PARTS.get(name, {}).get(field.name)  # a config of its own: all of it
+                marked += [binding, f"{part}.*"] if part else [binding]
+    return (*_FROM_HERE_ON, *marked, *(f"*/{binding}" for binding in marked))
