@@ -148,3 +148,11 @@ def test_recipes_are_t5s():
 def test_no_launch_command_hardly_learns():
     """Adafactor and T5's constant are for whole backbones; what starts at zero takes AdamW."""
     assert not {name: said for name in FILES if (said := hardly_learns(run_of(command(name)[2:])))}
+
+
+def test_a_setting_of_transfer_stops_each_recipe_for_text_by_a_metric():
+    task = ["--gin.DataConfig.objective=text_to_text", "--gin.TEXT=x", "--gin.WORKDIR=w"]
+    task += ["--gin_file=data/transfer.gin", "--gin.SOURCES=eng_Latn", "--gin.INIT_FROM=x"]
+    for name in ("finetune", "adapt", "small_language"):
+        run = run_of(["--gin_file=models/tiny.gin", f"--gin_file=runs/{name}.gin", *task])
+        assert run.train.patience > 0 and run.checkpoint.best_metric, name

@@ -156,7 +156,7 @@ def open_all(run: "RunConfig", with_base: bool) -> Opened:
     from jaxlt.data.mixtures import open_mixture
     from jaxlt.engine import distributed
 
-    for text in hardly_learns(run):
+    for text in hardly_learns(run) if distributed.is_primary() else ():
         _log.warning("%s", text)
     error: UserError | None = None
     try:
@@ -176,13 +176,16 @@ def hardly_learns(run: "RunConfig") -> list[str]:
     found = []
     if not isinstance(constant, str) and (name != "adafactor" or run.model.heads):
         what = "a model with heads" if name == "adafactor" else f"'{name}'"
+        steps = "every step, " if name == "sgd" else ""
+        eps = "" if name in ("adafactor", "lion", "sgd") else " and eps"
         found.append(
-            f"LossConfig.normalize = {constant:g} is a constant for text to text under Adafactor, "
-            f"and makes the gradients of {what} too small: set it to 'tokens'."
+            f"LossConfig.normalize = {constant:g} is a constant for text to text under Adafactor. "
+            f"With {what} it scales {steps}the loss in the log, and the gradients that "
+            f"OptimizerConfig.clip_norm{eps} are held against: set it to 'tokens'."
         )
     trainable, frozen = run.train.trainable, run.train.frozen
     parts = all(p.startswith(("modules/", "deltas/")) for p in trainable) or "params/.*" in frozen
-    if parts and name == "adafactor" and run.optimizer.parameter_scale:
+    if trainable and parts and name == "adafactor" and run.optimizer.parameter_scale:
         found.append(
             "OptimizerConfig.name = 'adafactor' moves a parameter by a share of its size, and what "
             f"trains here beside a frozen backbone ({', '.join(trainable)}) starts at zero: append "

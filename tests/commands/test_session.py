@@ -56,6 +56,7 @@ def test_epochs_are_above_zero():
             "193536",
         ),
         (("models/byt5_small.gin", "runs/finetune.gin"), ("OptimizerConfig.name=lion",), "193536"),
+        (("models/byt5_small.gin", "runs/finetune.gin"), ("TrainConfig.trainable=()",), ""),
         (
             ("models/byt5_small.gin", "runs/finetune.gin", "modules/lora.gin"),
             ("TrainConfig.trainable=['modules/.*']",),
