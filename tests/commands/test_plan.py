@@ -47,13 +47,19 @@ def test_a_frozen_backbone_trains_its_modules_only(capsys, tmp_path):
     assert groups["all"][0] - groups["all"][1] == 5_247_232
 
 
-def test_dry_run_prints_the_plan_and_leaves_no_trace(capsys, tmp_path, run_flags):
+def test_dry_run_prints_the_plan_and_leaves_no_trace(
+    capsys, tmp_path, texts, run_flags, monkeypatch
+):
+    monkeypatch.setenv("JAXLT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    beside = sorted(texts.parent.rglob("*"))
     workdir = tmp_path / "work"
     assert main(["train", *run_flags(workdir), "--dry_run"]) == 0
     text = capsys.readouterr().out
     assert "memory on one device:" in text and "token embedder" in text
     assert "rows) and the evaluation's data could be read" in text
-    assert not workdir.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]  # tokens, the run's own
+    assert sorted(texts.parent.rglob("*")) == beside
 
 
 @pytest.mark.parametrize(
