@@ -76,7 +76,7 @@ class RunConfig:
         decoder = getattr(self.model, "decoder_layers", 0)
         if objective == "mlm" and decoder:
             raise UserError(
-                f"DataConfig.objective = 'mlm' trains an encoder alone, and T5Config.decoder_layers "
+                "DataConfig.objective = 'mlm' trains an encoder alone, and T5Config.decoder_layers "
                 f"is {decoder}: give T5Config.decoder_layers=0, or another objective."
             )
         if objective != "mlm" and not decoder:

@@ -24,13 +24,18 @@ _SHAPES = ("delta.counts",)  # its file's own, and yet of the shapes that its ch
 
 def may_change() -> tuple[str, ...]:
     """Returns patterns of bindings, for `fnmatch`; of what has a scope, too (lang/plug.routing)."""
-    marked = []
+    patterns = [pattern for pattern in marked() if pattern not in _SHAPES]
+    return (*_FROM_HERE_ON, *patterns, *(f"*/{pattern}" for pattern in patterns))
+
+
+def marked() -> tuple[str, ...]:
+    """Returns patterns of the bindings, without scope, whose fields are marked as harmless."""
+    patterns = []
     for name, path in TABLE.items():
         made = load_object(path)
         kind = made if isinstance(made, type) else typing.get_type_hints(made)["return"]
         for field in dataclasses.fields(kind):
-            binding = f"{name}.{field.name}"
-            if mark_of(field) == "harmless" and binding not in _SHAPES:
+            if mark_of(field) == "harmless":
                 part = PARTS.get(name, {}).get(field.name)  # a config of its own: all of it
-                marked += [binding, f"{part}.*"] if part else [binding]
-    return (*_FROM_HERE_ON, *marked, *(f"*/{binding}" for binding in marked))
+                patterns += [f"{name}.{field.name}", *([f"{part}.*"] if part else [])]
+    return tuple(patterns)

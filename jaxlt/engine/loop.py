@@ -149,13 +149,7 @@ def train(
 
         # --- where we are -------------------------------------------------------------------------
         preemption = opened.enter_context(Preemption())  # SIGTERM: save after the step in hand
-        begin = (
-            functools.partial(start, modules=modules) if checkpoints.latest() is None else restore
-        )
-        with say.busy("preparing the parameters"):
-            state, position = begin(job, program, data, checkpoints, base, say, vocabulary)
-        flops, used = flops_of(job, program, data), list(program.spec.mesh.devices.flat)
-        say.start(position.step, flops, tokens_a_step(data), used)
+        state, position = _begin(job, program, data, checkpoints, base, say, vocabulary, modules)
 
         # --- the loop -----------------------------------------------------------------------------
         ended = _over(position, job)  # a run that ended may be started again: it ends again
@@ -188,6 +182,25 @@ def train(
     # --- the end ----------------------------------------------------------------------------------
     distributed.barrier("jaxlt-end")
     return Result(state, program, ended or "done", watch.metrics, position, checkpoints)
+
+
+def _begin(
+    job: Job,
+    program: Program,
+    data: BatchSource,
+    checkpoints: Checkpoints,
+    base: BaseSource | None,
+    say: Reporter,
+    vocabulary: str,
+    modules: Composed | None,
+) -> tuple[TrainState, Position]:
+    """The state and position of the newest checkpoint, or of the start where there is none."""
+    begin = functools.partial(start, modules=modules) if checkpoints.latest() is None else restore
+    with say.busy("preparing the parameters"):
+        state, position = begin(job, program, data, checkpoints, base, say, vocabulary)
+    flops, used = flops_of(job, program, data), list(program.spec.mesh.devices.flat)
+    say.start(position.step, flops, tokens_a_step(data), used)
+    return state, position
 
 
 def _feed(job: Job, program: Program, data: BatchSource, step: int, stop: int) -> Feed:

@@ -19,6 +19,7 @@ def test_settings_are_what_a_value_may_depend_on():
         "run.library=modules",
         "MeshConfig.data=2",
         "CompilerConfig.cpu=()",
+        "lang/plug.routing=gather",
     )
     assert settings(*harmless, limit=None) == ()
     given = settings(harmless[0], *counted, harmless[4], limit=5)
