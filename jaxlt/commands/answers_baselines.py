@@ -18,6 +18,7 @@ from jaxlt.data import text_forms
 from jaxlt.data.inventory import Inventory
 from jaxlt.data.marked import SHAPES, Marked, answer_text, marked_of
 from jaxlt.data.readers.iob2 import Span, Tagged, tags_of
+from jaxlt.errors import UserError
 from jaxlt.metrics.baselines import ByWord, Commonest, FirstWords, Names, Neighbour
 from jaxlt.metrics.scores import METRICS
 
@@ -185,18 +186,21 @@ def _learnt(
     labels = {label for label, _ in asked}
     if {kinds[label] for label in labels} <= set(_COPIED) - set(_TOLD):
         return {}
-    from jaxlt.data.mixtures import training_texts
+    from jaxlt.data.mixtures import training_forms
 
     found: dict[tuple[str, str], Learner] = {}
-    for text in training_texts(config, inventory):
+    for text, forms in training_forms(config, inventory, MOST):
         label = text.task.partition(".")[0] or config.objective
         if label not in labels:
             continue
         keys = [key for key in ((label, text.target), (label, "")) if not key[1] or key in asked]
-        learners = [found.setdefault(key, make(kinds[label])) for key in keys]
-        for _, form in text.read_forms(MOST):
-            for learner in learners:
-                learner.add(*form)
+        for _, form in forms:
+            for key in keys:
+                if key not in found:
+                    found[key] = make(kinds[label])
+                found[key].add(*form)
+    if not found:
+        raise UserError(f"there are no examples of {', '.join(sorted(labels))} in what trains.")
     return found
 
 

@@ -10,6 +10,7 @@ to seqio.
 """
 
 import functools
+import itertools
 import logging
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -31,8 +32,9 @@ from jaxlt.data.objectives import MaskedLM, Objective, SpanCorruption, TextToTex
 from jaxlt.data.packed import PackedBatches
 from jaxlt.data.prepared import Bitext, Prepared, language_column
 from jaxlt.data.readers.problems import warn_once
+from jaxlt.data.text_forms import Form
 from jaxlt.data.text_noise import TextNoise
-from jaxlt.data.token_cache import VERSION, open_or_build
+from jaxlt.data.token_cache import UNREAD, VERSION, TokenCache, open_or_build
 from jaxlt.data.transfer import Choice, Open
 from jaxlt.data.views import EvaluationBatches, MixtureBatches, Rows, Text
 from jaxlt.data.vocabularies import (
@@ -146,12 +148,58 @@ def _training(
     return choice.config, *choice.training(split, opened), choice.few()
 
 
-def training_texts(config: DataConfig, inventory: Inventory = NOTHING) -> list[Text]:
-    """Returns what a config trains on: of few_shot the examples that are drawn of a target."""
+def training_forms(
+    config: DataConfig, inventory: Inventory = NOTHING, most: int | None = None
+) -> Iterator[tuple[Text, Iterator[tuple[int, Form]]]]:
+    """Yields each text that a config trains on, with (number, form) of its first examples.
+
+    They are read from the files, those too long for heads among them; nothing is tokenised but what
+    few_shot draws from (of a target the examples that it draws), and mixtures of a user's own.
+    """
     vocabulary = open_vocabulary(config.vocabulary_config)
     objective = build_objective(config, vocabulary, inventory)
     opened = functools.partial(_open_texts, vocabulary=vocabulary, objective=objective)
-    return _training(config, config.split, opened)[1]
+    if not (config.sources or config.tasks):
+        texts = _training(config, config.split, opened)[1]
+    elif config.transfer:
+        texts = Choice.of(config).training(config.split, opened, _unread_texts)[0]
+    else:
+        texts = _unread_texts(config, config.split)[0]
+    for text in texts:
+        yield text, _first_forms(text, most)
+
+
+def _first_forms(text: Text, most: int | None) -> Iterator[tuple[int, Form]]:
+    """Reads a text once it is asked to, tokenised or not."""
+    if text.cache is not UNREAD:
+        yield from text.read_forms(most)
+    elif text.forms is not None:
+        yield from enumerate(itertools.islice(text.forms() or (), most))
+
+
+def _unread_texts(config: DataConfig, split: str) -> tuple[list[Text], dict[str, float]]:
+    """Returns texts as `_open_texts` does, whose forms alone are to be read."""
+    if not config.sources:
+        from jaxlt.data.tasks import registered
+
+        return registered.unread_texts(config, split), {}
+    sources.check_split(split, config.splits)
+    shared = Bitext(config)
+    found = {name: Prepared(config, name, of, shared) for name, of in discover(config).items()}
+    return [_text(config, split, text, name) for name, text in found.items()], {}
+
+
+def _text(
+    config: DataConfig,
+    split: str,
+    text: Prepared,
+    language: str,
+    key: str = "",
+    cache: TokenCache = UNREAD,
+) -> Text:
+    ends = translation.ends_of(language) if config.objective == "translation" else None
+    forms = functools.partial(text.forms, split) if config.paired else None
+    return Text(language, key, cache, ends, forms=forms)
 
 
 def training_examples(config: DataConfig) -> Iterator[tuple[str, Marked]]:
@@ -329,9 +377,7 @@ def _open_texts(
         examples = functools.partial(text.tokenised, split, vocabulary)
         root = config.cache_root / "tokens"
         cache = open_or_build(root, language, split, key, vocabulary.size, features, examples)
-        ends = translation.ends_of(language) if config.objective == "translation" else None
-        forms = functools.partial(text.forms, split) if config.paired else None
-        texts.append(Text(language, key, cache, ends, forms=forms))
+        texts.append(_text(config, split, text, language, key, cache))
     return texts, {}
 
 

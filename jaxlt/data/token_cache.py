@@ -82,6 +82,9 @@ class TokenCache:
         return TokenCache(self.folder, self.meta | {"examples": len(index)}, columns)
 
 
+UNREAD = TokenCache(Path(), {"examples": 0}, {})  # of a text that is not tokenised
+
+
 class Damaged(Exception):
     """A cache that does not hold what its meta.json says; the text says where."""
 

@@ -162,28 +162,29 @@ class Choice:
         """Sources, then targets."""
         return (*self.sources, *self.targets)
 
-    def training(self, split: str, open_texts: Open) -> Opened:
+    def training(self, split: str, open_texts: Open, others: Open | None = None) -> Opened:
         """Returns the texts that are trained on, and the rates that a registered mixture brings.
 
+        others: opens those that nothing is drawn from, if not by `open_texts`.
         Tasks of running text ('denoise') are no examples of a task: those of all sources and
         targets train.
         """
         config, setting = self.config, _transfer(self.config).setting
         few: list[Text] = []
-        wanted = self.sources
+        wanted, whole = self.sources, others or open_texts
         if setting == "translate_train":
             mine = _of(self.targets, self.translated)
-            few, wanted = _open(_translated(config), split, mine, open_texts)[0], ()
+            few, wanted = _open(_translated(config), split, mine, whole)[0], ()
         elif setting == "few_shot":
             few = [shot.text_of(shot.index) for shot in self._shots(open_texts)]
         elif setting in ("joint", "in_language"):
             wanted = self.every
         running = self._tasks(self.every, running=True)
-        others = set(self._tasks(set(self.named.values()), running=True)) - set(running)
-        if others:
-            _log.warning("Of no source or target, and left out: %s", _some(sorted(others)))
+        absent = set(self._tasks(set(self.named.values()), running=True)) - set(running)
+        if absent:
+            _log.warning("Of no source or target, and left out: %s", _some(sorted(absent)))
         names = [*self._tasks(wanted), *running]
-        texts, own = _open(config, split, names, open_texts) if names else ([], {})
+        texts, own = _open(config, split, names, whole) if names else ([], {})
         _check_rates(config, [*texts, *few])
         return [*texts, *few], {} if few else own
 

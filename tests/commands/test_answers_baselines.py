@@ -10,7 +10,12 @@ from jaxlt.commands.answers import Example, asked, score_examples
 from jaxlt.commands.answers_baselines import baselines, judge, one_answer, remarks
 from jaxlt.data import inventory as inventories
 from jaxlt.data.config import DataConfig
-from jaxlt.data.mixtures import examples_of, open_evaluation, training_examples
+from jaxlt.data.mixtures import (
+    examples_of,
+    open_evaluation,
+    training_examples,
+    training_forms,
+)
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.transfer import Choice, TransferConfig
 from jaxlt.data.vocabularies import open_vocabulary
@@ -79,6 +84,31 @@ def test_tags_are_learnt_from_the_language_itself_or_else_from_those_that_train(
     assert found["tag_by_word", "swa_Latn"] == 1 / 2
     for one in judged:
         assert one.chance == found["commonest_tag", one.language]
+
+
+def test_nothing_that_trains_is_tokenised_for_it(tmp_path):
+    """Without the token caches of training, baselines are those that are learnt beside these."""
+    files = {
+        "en_x-train.conllu": DOG * 3 + CAT,
+        "en_x-test.conllu": CAT + DOG,
+        "sw_y-train.conllu": MBWA,
+        "sw_y-test.conllu": MBWA,
+    }
+    own = config(tmp_path, "tagging", files)
+    for transfer in (None, TransferConfig("zero_shot", sources=("eng_Latn",))):
+        for objective in ("text_to_text", "heads"):
+            given = replace(own, transfer=transfer, objective=objective)
+            names = inventories.NOTHING
+            if objective == "heads":
+                names = inventories.take(training_examples(given), {"tagging": 8})
+            trains = [(text.name, len(list(forms))) for text, forms in training_forms(given, names)]
+            assert (
+                trains
+                == [("tagging.en_x.eng_Latn", 4), ("tagging.sw_y.swa_Latn", 1)][
+                    : 1 if transfer else 2
+                ]
+            )
+    assert not (tmp_path / "cache" / "tokens").exists()
 
 
 def test_trees_and_what_is_said_of_a_model_below_them(tmp_path):

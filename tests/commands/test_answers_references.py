@@ -9,7 +9,7 @@ import seqio
 
 from jaxlt.commands.answers import asked, score_examples
 from jaxlt.data.config import DataConfig
-from jaxlt.data.mixtures import open_evaluation, training_texts
+from jaxlt.data.mixtures import open_evaluation, training_forms
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.tasks.text import replace_task, text_features
 from jaxlt.data.transfer import TransferConfig
@@ -122,7 +122,7 @@ def test_a_text_cut_to_some_examples_has_the_references_of_these(config) -> None
     transfer = TransferConfig("few_shot", sources=("eng_Latn",), k=2)
     tasks = TaskConfig("topics", sources=(f"{folder_of(config)}/topics-*.jsonl",))
     given = replace(config, tasks=tasks, transfer=transfer)
-    shots = {text.language: dict(text.read_forms()) for text in training_texts(given)}
+    shots = {text.language: dict(forms) for text, forms in training_forms(given)}
     assert len(shots["eng_Latn"]) == 4 and len(shots["zho_Hans"]) == 2
     for number, form in shots["zho_Hans"].items():
         assert form == (f"topic: {CHINESE[number]}", f"ｃ{number}")

@@ -19,8 +19,8 @@ from jaxlt.data.splits import Nothing
 from jaxlt.data.tasks import configured
 from jaxlt.data.tasks.text import FAULTS, IdentifiedSource
 from jaxlt.data.text_forms import Form
-from jaxlt.data.token_cache import VERSION, Example, open_or_build
-from jaxlt.data.views import Text
+from jaxlt.data.token_cache import UNREAD, VERSION, Example, TokenCache, open_or_build
+from jaxlt.data.views import Forms, Text
 from jaxlt.data.vocabularies import EOS, Vocabulary
 from jaxlt.errors import UserError, nearest
 
@@ -93,10 +93,28 @@ def _open(
         features,
         functools.partial(_examples, task, split, features),
     )
+    return _text(task, key, cache, name, functools.partial(_forms, task, split))
+
+
+def _text(task: seqio.Task, key: str, cache: TokenCache, name: str, forms: Forms) -> Text:
     language = task.name.rpartition(".")[2]
     source, colon, target = language.partition(":")
-    ends = (source, target) if colon else None
-    return Text(language, key, cache, ends, name, functools.partial(_forms, task, split))
+    return Text(language, key, cache, (source, target) if colon else None, name, forms)
+
+
+def unread_texts(config: "DataConfig", split: str) -> list[Text]:
+    """Returns the texts of `config.tasks` that have a split; none is tokenised.
+
+    Their forms alone are to be read, perhaps none.
+    """
+    tasks = configured.register(config)
+    found = []
+    for name in (n for n in _chosen(tasks, config) if split in tasks[n].splits):
+        task = tasks[name]
+        read = task.source.marked if config.objective == "heads" else None
+        forms = functools.partial(read, split) if read else functools.partial(_forms, task, split)
+        found.append(_text(task, "", UNREAD, name, forms))
+    return found
 
 
 def _forms(task: seqio.Task, split: str) -> Iterator[Form] | None:
