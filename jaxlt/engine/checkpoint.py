@@ -117,9 +117,10 @@ class Checkpoints:
         return self._restore(self.path(step), abstract)
 
     def restore_part(self, step: int, abstract: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """As `restore`, of the top-level parts that `abstract` has; the others are not read.
+        """As `restore`, of the top-level parts that `abstract` has.
 
-        {'trainable': {...}} leaves the optimizer on disk.
+        The files of the others are neither read nor checked: {'trainable': {...}} does without the
+        optimizer's.
         """
         self._check_step(step)
         return self._restore(self.path(step), abstract, tuple(abstract))
@@ -180,7 +181,7 @@ class Checkpoints:
         self, folder: epath.Path, abstract: Any, parts: tuple[str, ...] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         record = self._record(folder)
-        distributed.on_primary(lambda: self._verify(folder, record), f"Reading '{folder}'")
+        distributed.on_primary(lambda: self._verify(folder, record, parts), f"Reading '{folder}'")
         return self._store.read(folder, record, abstract, parts), record["meta"]
 
     def _record(self, folder: epath.Path) -> dict[str, Any]:
@@ -189,9 +190,11 @@ class Checkpoints:
         except store.Damaged as error:
             raise self._damaged(folder, error) from error
 
-    def _verify(self, folder: epath.Path, record: dict[str, Any]) -> None:
+    def _verify(
+        self, folder: epath.Path, record: dict[str, Any], parts: tuple[str, ...] | None
+    ) -> None:
         try:
-            store.verify(folder, record)
+            store.verify(folder, record, parts)
         except store.Damaged as error:
             raise self._damaged(folder, error) from error
 

@@ -39,7 +39,7 @@ class CheckpointBase:
     def _add(self, folder: epath.Path, prefix: str) -> dict[str, Any]:
         try:
             record = store.read_record(folder)
-            store.verify(folder, record)
+            store.verify(folder, record, (store.part_of(prefix),))
         except store.Damaged as error:
             raise UserError(f"Checkpoint '{folder}' is damaged: {error}.") from error
         leaves = store.saved_leaves(record)
@@ -49,7 +49,8 @@ class CheckpointBase:
             in_int8 = all(f"{whole}/{p}" in leaves for p in PARTS)
             if name.startswith(prefix) and not (in_int8 and part in others):
                 real = whole if in_int8 and part == values else name
-                self._add_leaf(folder, name, real.removeprefix(prefix), leaf)
+                place = folder / store.place_of(record, name)
+                self._add_leaf(place, name, real.removeprefix(prefix), leaf)
         return record["meta"]
 
     def _add_leaf(self, folder: epath.Path, saved: str, name: str, leaf: Leaf) -> None:

@@ -1,10 +1,12 @@
 """One checkpoint on disk: what orbax writes, and the record that makes it count.
 
-    <folder>/_METADATA, manifest.ocdbt, d/, ...   written by orbax, readable by orbax alone
-    <folder>/jaxlt.json                           the record: written last, by an atomic rename
+    <folder>/trainable/   _METADATA, manifest.ocdbt, d/, ...: written by orbax, readable by it alone
+    <folder>/optimizer/   the same: each top-level part of the tree has files of its own
+    <folder>/jaxlt.json   the record: written last, by an atomic rename
 
 The record holds the caller's values, every array's shape and dtype, and size and CRC-32 of every
-file. A folder without it is a leftover of a killed save, whatever else it holds.
+file. A folder without it is a leftover of a killed save, whatever else it holds. In format 1 all
+parts share the files of one orbax checkpoint, which is <folder> itself.
 """
 
 import errno
@@ -14,7 +16,7 @@ import os
 import shutil
 import threading
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -29,7 +31,7 @@ from jaxlt.engine.checkpoint_fit import check_fit
 from jaxlt.errors import UserError
 
 RECORD = "jaxlt.json"
-_FORMAT = 1
+_FORMAT = 2
 _BLOCK = 1 << 22
 _TEMPORARY = ".orbax-checkpoint-tmp"  # orbax writes to <folder> + this, then renames
 
@@ -70,18 +72,36 @@ def saved_leaves(record: Mapping[str, Any]) -> dict[str, ct.Leaf]:
     return {n: ct.Leaf(tuple(shape), dtype) for n, (shape, dtype) in record["arrays"].items()}
 
 
-def verify(folder: epath.Path, record: Mapping[str, Any]) -> None:
-    """Compares each file's size, then its CRC-32, with the record; raises Damaged if unlike."""
+def part_of(name: str) -> str:
+    """The part of the tree that an array belongs to: 'optimizer' of 'optimizer/0/mu/...'."""
+    return name.partition("/")[0]
+
+
+def place_of(record: Mapping[str, Any], name: str) -> str:
+    """Sub-folder of a checkpoint with the files of an array; '' is the checkpoint's own folder."""
+    return part_of(name) if record["format"] > 1 else ""
+
+
+def verify(
+    folder: epath.Path, record: Mapping[str, Any], parts: Collection[str] | None = None
+) -> None:
+    """Compares each file's size, then its CRC-32, with the record; raises Damaged if unlike.
+
+    parts: of these parts of the tree alone, unless the format lets all share their files.
+    """
+    files = record["files"]
+    if parts is not None and record["format"] > 1:
+        files = {n: f for n, f in files.items() if "/" not in n or part_of(n) in parts}
     found = {name: path for name, path in _files(folder) if name != RECORD}
-    for name, (size, _) in record["files"].items():
+    for name, (size, _) in files.items():
         if name not in found:
             raise Damaged(f"file '{name}' is missing")
         length = found[name].stat().length
         if length != size:
             raise Damaged(f"file '{name}' has {length:,} bytes where {size:,} were written")
     with ThreadPoolExecutor(8) as pool:
-        sums = pool.map(_crc32, (found[name] for name in record["files"]))
-        for (name, (_, crc)), now in zip(record["files"].items(), sums, strict=True):
+        sums = pool.map(_crc32, (found[name] for name in files))
+        for (name, (_, crc)), now in zip(files.items(), sums, strict=True):
             if crc != now:
                 raise Damaged(
                     f"file '{name}' differs from what was written (CRC-32 {now:08x}, not {crc:08x})"
@@ -164,10 +184,14 @@ class Store:
         if not any(isinstance(f, _Quiet) for f in absl_logger.filters):
             absl_logger.addFilter(_Quiet())
         # Uncompressed: floats shrink by a tenth, and it costs most of the time.
+        handler = ocp.PyTreeCheckpointHandler(use_compression=False)
+        registry = ocp.handlers.DefaultCheckpointHandlerRegistry()
+        registry.add(None, ocp.args.PyTreeSave, handler)  # whatever the parts are called
         self._orbax = ocp.AsyncCheckpointer(
-            ocp.PyTreeCheckpointHandler(use_compression=False),
+            ocp.CompositeCheckpointHandler(handler_registry=registry),
             async_options=ocp.options.AsyncOptions(timeout_secs=3600),
         )
+        self._reader = ocp.Checkpointer(handler)  # of one part
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
@@ -191,8 +215,12 @@ class Store:
         if distributed.is_primary():
             folder.parent.mkdir(parents=True, exist_ok=True)
             remove_leftovers(folder)
-        filled = {n: a for n, a in arrays.items() if a.size}  # orbax takes no empty arrays
-        self._orbax.save(folder, args=ocp.args.PyTreeSave(ct.nest(filled)))
+        parts: dict[str, dict[str, jax.Array]] = {}
+        for name, array in arrays.items():
+            if array.size:  # orbax takes no empty arrays
+                parts.setdefault(part_of(name), {})[name] = array
+        saves = {part: ocp.args.PyTreeSave(ct.nest(held)) for part, held in parts.items()}
+        self._orbax.save(folder, args=ocp.args.Composite(**saves))
         self._thread = threading.Thread(
             target=self._finish,
             args=(folder, {**record, "arrays": leaves}, after),
@@ -233,27 +261,27 @@ class Store:
         """
         saved = saved_leaves(record)
         if parts is not None:
-            saved = {n: leaf for n, leaf in saved.items() if n.partition("/")[0] in parts}
+            saved = {n: leaf for n, leaf in saved.items() if part_of(n) in parts}
         wanted = ct.name_leaves(abstract)
         check_fit(saved, ct.leaves_of(wanted), str(folder))
         places = ct.source_shardings(saved, wanted)
-        arguments = {
-            n: ocp.ArrayRestoreArgs(
-                restore_type=jax.Array, sharding=places[n], global_shape=leaf.shape
+        arguments: dict[str, dict[str, ocp.ArrayRestoreArgs]] = {}  # by place, then by name
+        for name, leaf in saved.items():
+            if 0 not in leaf.shape:
+                arguments.setdefault(place_of(record, name), {})[name] = ocp.ArrayRestoreArgs(
+                    restore_type=jax.Array, sharding=places[name], global_shape=leaf.shape
+                )
+        arrays: dict[str, jax.Array] = {}
+        for place, asked in arguments.items():
+            tree = self._reader.restore(
+                folder / place,
+                args=ocp.args.PyTreeRestore(
+                    item=ct.nest(dict.fromkeys(asked, 0)),
+                    restore_args=ct.nest(asked),
+                    partial_restore=True,
+                ),
             )
-            for n, leaf in saved.items()
-            if 0 not in leaf.shape
-        }
-        wanted_on_disk = ct.nest(dict.fromkeys(arguments, 0)) if parts is not None else None
-        tree = self._orbax.restore(
-            folder,
-            args=ocp.args.PyTreeRestore(
-                item=wanted_on_disk,
-                restore_args=ct.nest(arguments),
-                partial_restore=parts is not None,
-            ),
-        )
-        arrays = ct.name_leaves(tree)
+            arrays |= ct.name_leaves(tree)
         for name in saved.keys() - arrays.keys():  # empty, so nothing was on disk
             leaf = saved[name]
             arrays[name] = jax.device_put(np.zeros(leaf.shape, leaf.dtype), places[name])

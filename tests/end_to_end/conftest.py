@@ -102,7 +102,10 @@ def command(shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
 def arrays_in(checkpoint: Path) -> dict[str, np.ndarray]:
     """Every array of a checkpoint, read by orbax alone."""
-    tree = ocp.PyTreeCheckpointer().restore(checkpoint)
+    parts = [part for part in sorted(checkpoint.iterdir()) if part.is_dir()]
+    tree = {}
+    for part in parts:
+        tree |= ocp.PyTreeCheckpointer().restore(part)
     flat, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in flat}
 

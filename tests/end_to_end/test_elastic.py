@@ -76,11 +76,17 @@ def said(workdir: Path) -> str:
 def arrays_in(checkpoint: Path) -> dict[str, np.ndarray]:
     """Every array of a checkpoint, as numpy's: the devices that wrote it are not here."""
     leaves = store.saved_leaves(store.read_record(epath.Path(checkpoint)))
-    wanted = {
-        n: ocp.RestoreArgs(restore_type=np.ndarray) for n in leaves if 0 not in leaves[n].shape
-    }
-    tree = ocp.PyTreeCheckpointer().restore(checkpoint, restore_args=checkpoint_tree.nest(wanted))
-    return dict(checkpoint_tree.name_leaves(tree))
+    parts: dict[str, dict] = {}
+    for n in leaves:
+        if 0 not in leaves[n].shape:
+            one = ocp.RestoreArgs(restore_type=np.ndarray)
+            parts.setdefault(store.part_of(n), {})[n] = one
+    arrays: dict[str, np.ndarray] = {}
+    for part, wanted in parts.items():
+        asked = checkpoint_tree.nest(wanted)
+        tree = ocp.PyTreeCheckpointer().restore(checkpoint / part, restore_args=asked)
+        arrays |= checkpoint_tree.name_leaves(tree)
+    return arrays
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from etils import epath
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxlt.engine import checkpoint_store
+from jaxlt.engine import checkpoint_store, checkpoint_tree
 from jaxlt.engine.checkpoint import CheckpointConfig, Checkpoints
 from jaxlt.engine.checkpoint_base import CheckpointBase, is_checkpoint
 from jaxlt.engine.checkpoint_fit import explain
@@ -179,6 +179,63 @@ def test_damage_is_told_and_never_loaded(tmp_path, damage):
     assert_same(again.restore(10, abstract(tree))[0], tree)
 
 
+@pytest.mark.parametrize("damage", ["altered", "missing"])
+def test_parts_that_are_not_asked_for_are_neither_read_nor_checked(tmp_path, damage):
+    tree = state(parameters())
+    saved(tmp_path, tree)
+    folder = tmp_path / "checkpoints/10"
+    victim = data_file(folder / "optimizer")
+    if damage == "missing":
+        shutil.rmtree(folder / "optimizer")
+    else:
+        victim.write_bytes(bytes(victim.stat().st_size))
+    wanted = abstract({"trainable": tree["trainable"]})
+    got, _ = Checkpoints(tmp_path).restore_part(10, wanted)
+    assert_same(got, {"trainable": tree["trainable"]})
+    name = "token_embedder/embedding"
+    embedding = CheckpointBase(tmp_path).read(name)
+    np.testing.assert_array_equal(embedding, tree["trainable"][f"params/{name}"])
+    said = "is missing" if damage == "missing" else "differs"
+    with pytest.raises(UserError, match=rf"damaged: file 'optimizer/\S+' {said}") as told:
+        Checkpoints(tmp_path).restore(10, abstract(tree))
+    assert damage == "missing" or victim.name in str(told.value)
+    victim = data_file(folder / "trainable")
+    victim.write_bytes(bytes(victim.stat().st_size))
+    for read in (
+        lambda: Checkpoints(tmp_path).restore_part(10, wanted),
+        lambda: CheckpointBase(tmp_path),
+    ):
+        with pytest.raises(UserError, match=f"file '{victim.relative_to(folder)}' differs"):
+            read()
+
+
+def test_format_1_whose_parts_share_their_files(tmp_path):
+    tree = state(parameters()) | {"empty": jnp.zeros((0, 3))}
+    named = checkpoint_tree.name_leaves(tree)
+    folder = tmp_path / "checkpoints/10"
+    filled = checkpoint_tree.nest({n: a for n, a in named.items() if a.size})
+    ocp.PyTreeCheckpointer().save(folder, filled)
+    record = {"format": 1, "step": 10, "meta": {}, "metrics": {}}
+    record["arrays"] = checkpoint_tree.leaves_of(named)
+    checkpoint_store._write_record(epath.Path(folder), record)
+    checkpoints = Checkpoints(tmp_path)
+    assert_same(checkpoints.restore(10, abstract(tree))[0], tree)
+    part = {"trainable": tree["trainable"]}
+    assert_same(checkpoints.restore_part(10, abstract(part))[0], part)
+    base = CheckpointBase(tmp_path)
+    for name in base.shapes:
+        wanted = np.asarray(tree["trainable"][f"params/{name}"])
+        np.testing.assert_array_equal(base.read(name), wanted)
+    data_file(folder).write_bytes(b"")
+    for read in (
+        lambda: checkpoints.restore(10, abstract(tree)),
+        lambda: checkpoints.restore_part(10, abstract(part)),
+        lambda: CheckpointBase(tmp_path),
+    ):
+        with pytest.raises(UserError, match="has 0 bytes where"):
+            read()
+
+
 def misfit(tmp_path, have, want):
     saved(tmp_path, have)
     with pytest.raises(UserError) as told:
@@ -316,7 +373,9 @@ def test_what_is_asked_for_wrongly(tmp_path):
 
 
 def noise(size):
-    return {"w": jnp.asarray(np.random.default_rng(0).normal(size=size), jnp.float32)}
+    """`size` floats, half of them in each of two parts."""
+    half = jnp.asarray(np.random.default_rng(0).normal(size=size // 2), jnp.float32)
+    return {"trainable": {"w": half}, "optimizer": {"w": half}}
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("mount"), reason="needs root to mount")
@@ -420,7 +479,7 @@ def test_two_hosts_save_one_checkpoint(tmp_path):
 def test_orbax_alone_can_read_a_checkpoint(tmp_path):
     tree = {"trainable": {"params/a/w": jnp.arange(3.0)}}
     folder = saved(tmp_path, tree).path(10)
-    got = ocp.PyTreeCheckpointer().restore(folder)
+    got = ocp.PyTreeCheckpointer().restore(folder / "trainable")
     np.testing.assert_array_equal(got["trainable"]["params"]["a"]["w"], [0, 1, 2])
 
 

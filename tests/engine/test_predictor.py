@@ -1,6 +1,7 @@
 """A trained run as a function: the same numbers as the run itself, on any mesh, in any order."""
 
 import dataclasses
+import shutil
 
 import jax
 import numpy as np
@@ -87,6 +88,25 @@ def test_the_optimizer_is_not_read(trained):
     with pytest.raises(UserError, match="does not fit"):
         jobs.run(dataclasses.replace(other, train=given.train), path)
     assert opened(other, path).step == 6
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_the_files_of_the_optimizer_may_be_lost_or_damaged(trained, tmp_path, lost):
+    given, path, result = trained
+    copy = tmp_path / "run"
+    shutil.copytree(path, copy)
+    optimizer = copy / "checkpoints" / "6" / "optimizer"
+    files = [p for p in sorted(optimizer.rglob("*")) if p.is_file()]
+    assert files
+    for file in files:
+        if lost:
+            file.unlink()
+        else:
+            file.write_bytes(bytes(file.stat().st_size))
+    expected = jax.device_get({**result.state.frozen, **result.state.trainable})
+    jobs.assert_identical(jax.device_get(opened(given, copy).params), expected)
+    with pytest.raises(UserError, match=r"/6' is damaged: file 'optimizer/.* step 4"):
+        jobs.run(given, copy)
 
 
 def test_which_checkpoint(trained, tmp_path):
