@@ -16,66 +16,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from etils import epath
-from jax.sharding import AxisType, NamedSharding
-from jax.sharding import PartitionSpec as P
 
 from jaxlt.engine import checkpoint_store, checkpoint_tree
 from jaxlt.engine.checkpoint import CheckpointConfig, Checkpoints
 from jaxlt.engine.checkpoint_base import CheckpointBase, is_checkpoint
-from jaxlt.engine.checkpoint_fit import explain
 from jaxlt.errors import UserError
-from jaxlt.models import layout
-
-D, F, LAYERS, ROWS = 16, 32, 3, 64
-
-
-def place(devices: int, *spec):
-    """A sharding over the first `devices` fake devices; spec falls back to replicated on one."""
-    mesh = jax.make_mesh(
-        (devices,), ("x",), axis_types=(AxisType.Auto,), devices=jax.devices()[:devices]
-    )
-    return NamedSharding(mesh, P(*spec))
-
-
-def parameters(layers: int = LAYERS, rows: int = ROWS, width: int = D, seed: int = 0):
-    """Unrolled parameters as numpy: {'params/...': array}."""
-    rng = np.random.default_rng(seed)
-    flat = {"params/token_embedder/embedding": rng.normal(size=(rows, width))}
-    for i in range(layers):
-        flat[f"params/encoder/layers_{i}/mlp/wi_0/kernel"] = rng.normal(size=(width, F))
-        flat[f"params/encoder/layers_{i}/pre_mlp_layer_norm/scale"] = rng.normal(size=(width,))
-    return {n: v.astype(np.float32) for n, v in flat.items()}
-
-
-def state(flat, devices: int = 8, scanned: bool = False):
-    """What the engine saves: trainable, optimizer (a tuple of dicts by name), extra."""
-    flat = layout.stack(flat, np.stack) if scanned else flat
-    put = lambda v, d=None: jax.device_put(  # noqa: E731
-        jnp.asarray(v, d), place(devices, *[None] * (np.ndim(v) - 1), *["x"] * (np.ndim(v) > 0))
-    )
-    trainable = {n: put(v) for n, v in flat.items()}
-    moments = {n: put(v * 0.5, jnp.bfloat16) for n, v in flat.items()}
-    optimizer = ({"count": jax.device_put(jnp.int32(7), place(devices))}, {"mu": moments})
-    key = jax.device_put(jax.random.key_data(jax.random.key(3)), place(devices))
-    return {"trainable": trainable, "optimizer": optimizer, "extra": {"key": key}}
-
-
-def abstract(tree):
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding), tree)
-
-
-def assert_same(got, wanted):
-    assert jax.tree.structure(got) == jax.tree.structure(wanted)
-    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
-        assert a.shape == b.shape and a.dtype == b.dtype and a.sharding == b.sharding
-        assert np.asarray(a).tobytes() == np.asarray(b).tobytes()
-
-
-def saved(tmp_path, tree, step=10, **config):
-    checkpoints = Checkpoints(tmp_path, CheckpointConfig(**config))
-    assert checkpoints.save(step, tree, {"position": step, "seed": 1})
-    checkpoints.wait()
-    return checkpoints
+from tests.engine.checkpoints import abstract, assert_same, parameters, place, saved, state
 
 
 @pytest.mark.parametrize("devices", [8, 4, 1])
@@ -234,96 +180,6 @@ def test_format_1_whose_parts_share_their_files(tmp_path):
     ):
         with pytest.raises(UserError, match="has 0 bytes where"):
             read()
-
-
-def misfit(tmp_path, have, want):
-    saved(tmp_path, have)
-    with pytest.raises(UserError) as told:
-        Checkpoints(tmp_path).restore(10, abstract(want))
-    return str(told.value)
-
-
-@pytest.mark.parametrize("scanned", [True, False])
-@pytest.mark.parametrize(
-    ("change", "binding", "shapes"),
-    [
-        ({"rows": 128}, "T5Config.vocab_rows = 64 (now 128)", ("[64, 16]", "[128, 16]")),
-        ({"width": 24}, "T5Config.emb_dim = 16 (now 24)", ("[64, 16]", "[64, 24]")),
-        ({"layers": 5}, "T5Config.encoder_layers = 3 (now 5)", ()),
-        ({"layers": 2}, "T5Config.encoder_layers = 3 (now 2)", ()),
-    ],
-)
-def test_another_size_names_parameter_shapes_and_binding(
-    tmp_path, scanned, change, binding, shapes
-):
-    have = state(parameters(), scanned=scanned)
-    text = misfit(tmp_path, have, state(parameters(**change), scanned=scanned))
-    assert binding in text
-    assert all(shape in text for shape in shapes)
-    assert text.count("T5Config") == 1, text
-
-
-def test_size_and_layout_may_differ_at_once(tmp_path):
-    have = state(parameters(), scanned=False)
-    text = misfit(tmp_path, have, state(parameters(rows=128, layers=4), scanned=True))
-    assert "T5Config.vocab_rows = 64 (now 128)" in text
-    assert "T5Config.encoder_layers = 3 (now 4)" in text
-
-
-def test_layers_that_cannot_be_joined_name_the_layout(tmp_path):
-    flat = {n: v for n, v in parameters().items() if "layers_0" not in n}
-    text = misfit(tmp_path, state(flat), state(flat, scanned=True))
-    assert "T5Config.scan_layers = False" in text
-
-
-def test_an_optimizer_state_that_does_not_convert_names_the_layout(tmp_path):
-    have, want = state(parameters()), state(parameters(), scanned=True)
-    name = "params/encoder/layers/mlp/wi_0/kernel"
-    want["optimizer"][1]["mu"][name] = jnp.zeros((1,), jnp.bfloat16)
-    assert "mend: T5Config.scan_layers = False" in misfit(tmp_path, have, want)
-
-
-@pytest.mark.parametrize("scanned", [True, False])
-def test_unused_moments_of_adafactor_convert_too(tmp_path, scanned):
-    def tree(devices, scanned):
-        made = state(parameters(), devices, scanned)
-        blank = lambda: jax.device_put(jnp.zeros((1,)), place(devices, None))  # noqa: E731
-        return made | {"optimizer": {n: {"m": blank()} for n in made["trainable"]}}
-
-    saved(tmp_path, tree(8, scanned))
-    wanted = tree(4, not scanned)
-    got, _ = Checkpoints(tmp_path).restore(10, abstract(wanted))
-    assert_same(got, wanted)
-    pointers = [a.addressable_shards[0].data.unsafe_buffer_pointer() for a in jax.tree.leaves(got)]
-    assert len(set(pointers)) == len(pointers)  # each may be donated
-
-
-def test_an_encoder_alone_is_not_taken_for_the_whole(tmp_path):
-    both = {"params/encoder/layers_0/mlp/wo/kernel": jnp.zeros((4, 2)),
-            "params/decoder/layers_0/mlp/wo/kernel": jnp.zeros((4, 2)),
-            "params/decoder/relpos_bias/rel_embedding": jnp.zeros((2, 32))}  # fmt: skip
-    one = {n: v for n, v in both.items() if "encoder" in n}
-    text = misfit(tmp_path, {"trainable": both}, {"trainable": one})
-    assert "T5Config.decoder_layers" in text and "T5Config.positions" not in text
-
-
-def test_another_optimizer_is_named(tmp_path):
-    have = state(parameters())
-    want = {**have, "optimizer": {"v_row": have["optimizer"][1]["mu"]}}
-    assert "OptimizerConfig.name" in misfit(tmp_path, have, want)
-
-
-def test_other_dtype_module_and_trainable_are_named(tmp_path):
-    tree = {"trainable": {"params/a/bottleneck/w": jnp.zeros(2)}}
-    half = {"trainable": {"params/a/bottleneck/w": jnp.zeros(2, jnp.bfloat16)}}
-    text = misfit(tmp_path, tree, half)
-    assert "float32 in the checkpoint" in text and "bfloat16" in text
-    name = "modules/encoder/layers/mlp_out/lang/down"
-    one, two = ({"trainable": {name: jnp.zeros((3, 4, n))}} for n in (8, 6))
-    shutil.rmtree(tmp_path / "checkpoints")
-    assert "plug 'lang'" in misfit(tmp_path, one, two)
-    shutil.rmtree(tmp_path / "checkpoints")
-    assert "TrainConfig.trainable" in misfit(tmp_path, tree, {"trainable": {}})
 
 
 @pytest.mark.parametrize("scanned", [True, False])
@@ -539,10 +395,3 @@ def test_a_kill_between_any_two_operations_of_a_save_loses_nothing(tmp_path):
             Checkpoints(tmp_path).restore(10, abstract(tree))
         (folder / "jaxlt.json").write_text(text)
     assert json.loads(text)["arrays"] == {"w": [[1000], "float32"]}
-
-
-def test_a_module_that_does_not_fit_names_its_plug():
-    for name in ("mlp_out/lang/down", "mlp_out/fused/member/down", "kv/seen/network/up"):
-        plug = name.split("/")[1]
-        said = explain(f"trainable/modules/encoder/layers/{name}", None, (2, 16, 4))
-        assert said == f"the settings, sites and routes of plug '{plug}' in T5Config.plugs"
