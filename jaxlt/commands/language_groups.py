@@ -114,7 +114,8 @@ class Groups:
         if not sources:
             found.pop("without_source", None)
         return {
-            name: Mean(value, sizes[name], groups.get(name, ())) for name, value in found.items()
+            name: Mean(value, sizes[name], tuple(sorted(groups.get(name, ()))))
+            for name, value in found.items()
         }
 
 
