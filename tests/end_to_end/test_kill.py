@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from jaxlt.errors import SAVED
-from tests.end_to_end.conftest import assert_identical, last_step, told, wait_for
+from tests.end_to_end.conftest import Shell, assert_identical, last_step, told, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -19,6 +19,12 @@ LONG = (
     "--gin.DataConfig.mean_span=1.5",  # with these two there is nothing to warn of
     "--gin.DataConfig.held_out=0.6",
 )
+
+
+@pytest.fixture(scope="module")
+def shell(texts, tmp_path_factory):
+    """A cache of its own: in the others' these texts are split by another share."""
+    return Shell(texts, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")
