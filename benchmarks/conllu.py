@@ -19,9 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from jaxlt.data import corpora
 from jaxlt.data.readers import conllu
 from jaxlt.data.readers.lines import raw_lines
+from jaxlt.data.sources import corpora
 
 GOAL = 200_000
 

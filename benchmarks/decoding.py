@@ -63,7 +63,7 @@ def jaxlt_side(beams: int, scanned: bool) -> None:
     import jax
 
     from jaxlt.engine import compilation
-    from jaxlt.engine.decoding import DecodingConfig, decode, greedy
+    from jaxlt.engine.decode.decoding import DecodingConfig, decode, greedy
     from jaxlt.models.config import T5Config
     from jaxlt.models.init import describe, draw
 

@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from jaxlt.engine.topologies import CHIPS, ENVIRONMENT, parse_topology
+from jaxlt.plan.topologies import CHIPS, ENVIRONMENT, parse_topology
 
 LINE = re.compile(r"\s*0x[0-9a-f]+\s+(?:LB|LE|LH|PF|PB)?\s*:\s+(>*)")
 CORES = {"v4": 2, "v5p": 2}
@@ -65,13 +65,13 @@ def worker(topology: str, length: int, rows: int, heads: int, folder: Path) -> d
     import numpy as np
     from jax.sharding import SingleDeviceSharding
 
-    from jaxlt.engine.collectives import Network
-    from jaxlt.engine.estimate import Machine, memory_of, rates
-    from jaxlt.engine.hlo_costs import step_costs
-    from jaxlt.engine.hlo_text import parse
     from jaxlt.models.attention import Bias
     from jaxlt.models.fused_attention import fused
     from jaxlt.models.fused_attention_shape import Distances, Shape
+    from jaxlt.plan.collectives import Network
+    from jaxlt.plan.estimate import Machine, memory_of, rates
+    from jaxlt.plan.hlo_costs import step_costs
+    from jaxlt.plan.hlo_text import parse
 
     where = parse_topology(topology)
     device = SingleDeviceSharding(where.devices()[0])

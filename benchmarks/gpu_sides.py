@@ -92,7 +92,7 @@ def packed_batch(case: Case) -> dict[str, Any]:
     """Rows of several examples each, random but the same everywhere; numpy arrays."""
     import numpy as np
 
-    from jaxlt.data.packing import join, pack
+    from jaxlt.data.rows.packing import join, pack
 
     rng = np.random.default_rng(0)
     count = case.rows * 8
@@ -204,9 +204,9 @@ def jaxlt_side(case: Case) -> dict[str, Any]:
     import jax
     import jax.numpy as jnp
 
-    from jaxlt.engine.flops import step_flops
-    from jaxlt.engine.losses import LossConfig
-    from jaxlt.engine.optimizers import OptimizerConfig
+    from jaxlt.engine.log.flops import step_flops
+    from jaxlt.engine.loss.losses import LossConfig
+    from jaxlt.engine.optim.optimizers import OptimizerConfig
     from jaxlt.engine.partitioning import MeshConfig, make_mesh, place_rows
     from jaxlt.engine.state import make_state
     from jaxlt.engine.step import Hyper, StepSpec, build

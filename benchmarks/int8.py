@@ -53,11 +53,11 @@ def quality_side(folder: Path, seed: int, quick: bool) -> list[dict[str, Any]]:
     """All that one seed gives: a row a dtype."""
     import dataclasses
 
-    from jaxlt.commands import session
     from jaxlt.commands.train import evaluators, train
     from jaxlt.engine import compilation
     from jaxlt.engine.loop import program_of
-    from jaxlt.engine.predictor import open_predictor
+    from jaxlt.inference import session
+    from jaxlt.inference.predictor import open_predictor
 
     compilation.prepare()
     args, demo, seen, unseen = pretrained(folder, seed, quick)
@@ -130,15 +130,15 @@ def step_side(name: str) -> None:
     import numpy as np
 
     from jaxlt.engine import compilation
-    from jaxlt.engine.aot import compile_train
-    from jaxlt.engine.losses import LossConfig
-    from jaxlt.engine.optimizers import OptimizerConfig
+    from jaxlt.engine.loss.losses import LossConfig
+    from jaxlt.engine.optim.optimizers import OptimizerConfig
     from jaxlt.engine.partitioning import MeshConfig, make_mesh, place_rows
     from jaxlt.engine.state import make_state
     from jaxlt.engine.step import Hyper, StepSpec, build
     from jaxlt.models.config import T5Config
     from jaxlt.modules.bottleneck import Bottleneck
     from jaxlt.modules.site import plug
+    from jaxlt.plan.aot import compile_train
 
     compilation.prepare()
     plugs, mesh = (plug(Bottleneck, "lang", reduction_factor=16),), make_mesh(MeshConfig())

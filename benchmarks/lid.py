@@ -18,7 +18,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from jaxlt.data import lid
+from jaxlt.data.text import lid
 
 GOAL_F1, GOAL_LINES = 0.97, 10_000
 Texts = dict[str, list[str]]

@@ -31,13 +31,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlt.config import load
-from jaxlt.data.batches import ArrayBatches
+from jaxlt.data.rows.batches import ArrayBatches
+from jaxlt.engine.checkpoint.workdir import Workdir
 from jaxlt.engine.feed import Feed, read_batch
+from jaxlt.engine.log.profiling import Recorder
 from jaxlt.engine.loop import program_of, train
-from jaxlt.engine.profiling import Recorder
 from jaxlt.engine.state import make_state
 from jaxlt.engine.step import Hyper
-from jaxlt.engine.workdir import Workdir
 
 ROWS, INPUTS, TARGETS, WARM = 4, 256, 48, 3
 

@@ -15,7 +15,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from jaxlt.engine.losses import LossConfig, chunk_length, cross_entropy_chunked, cross_entropy_plain
+from jaxlt.engine.loss.losses import (
+    LossConfig,
+    chunk_length,
+    cross_entropy_chunked,
+    cross_entropy_plain,
+)
 
 GOAL = 1 / 3
 

@@ -55,8 +55,8 @@ def side(runs: int, languages: int, rows: int, steps: int, layers: int) -> None:
     import jax.numpy as jnp
 
     from jaxlt.engine import compilation
-    from jaxlt.engine.losses import LossConfig
-    from jaxlt.engine.optimizers import OptimizerConfig
+    from jaxlt.engine.loss.losses import LossConfig
+    from jaxlt.engine.optim.optimizers import OptimizerConfig
     from jaxlt.engine.partitioning import MeshConfig, make_mesh, place_rows
     from jaxlt.engine.state import make_state
     from jaxlt.engine.step import Hyper, StepSpec, build

@@ -117,7 +117,7 @@ def span_corruption(dataset, sequence_length):
     import seqio
     import tensorflow as tf
 
-    from jaxlt.data.objectives import raw_length, span_counts
+    from jaxlt.data.objectives.objectives import raw_length, span_counts
 
     window = raw_length(sequence_length["inputs"], 0.15, MEAN_SPAN)[0]
     noise, spans = span_counts(window, 0.15, MEAN_SPAN)

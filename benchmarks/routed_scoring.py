@@ -43,11 +43,11 @@ def run(side: str, factor: int, layers: int) -> None:
     """Scores with the trainer's own compiled evaluation."""
     import numpy as np
 
-    from jaxlt.data.batches import ArrayBatches
+    from jaxlt.data.rows.batches import ArrayBatches
     from jaxlt.engine import compilation
     from jaxlt.engine.evaluator import LossEvaluator
-    from jaxlt.engine.losses import LossConfig
-    from jaxlt.engine.optimizers import OptimizerConfig
+    from jaxlt.engine.loss.losses import LossConfig
+    from jaxlt.engine.optim.optimizers import OptimizerConfig
     from jaxlt.engine.partitioning import MeshConfig, make_mesh
     from jaxlt.engine.state import draw_params
     from jaxlt.engine.step import StepSpec, build

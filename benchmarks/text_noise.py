@@ -14,12 +14,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from jaxlt.data.batches import stream
-from jaxlt.data.gloss import Glosser, make_dictionary
-from jaxlt.data.noise import CharacterNoise, alphabet_of
+from jaxlt.data.rows.batches import stream
 from jaxlt.data.synth.languages import FAMILY, generate
-from jaxlt.data.translit import RandomMap, Table
-from jaxlt.data.unicode import UnicodeConfig, normalise
+from jaxlt.data.text.gloss import Glosser, make_dictionary
+from jaxlt.data.text.noise import CharacterNoise, alphabet_of
+from jaxlt.data.text.translit import RandomMap, Table
+from jaxlt.data.text.unicode import UnicodeConfig, normalise
 
 DIGRAPHS = (("sh", "ш"), ("ch", "ч"), ("ya", "я"), ("yu", "ю"), ("zh", "ж"), ("kh", "х"))
 LETTERS = zip("abvgdezijklmnoprstufhcw", "абвгдезийклмнопрстуфхцв", strict=True)

@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlt.config import load
-from jaxlt.data.batches import ArrayBatches
+from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.engine.feed import read_batch
-from jaxlt.engine.flops import step_flops, tokens_of
+from jaxlt.engine.log.flops import step_flops, tokens_of
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.state import make_state
 from jaxlt.engine.step import Hyper

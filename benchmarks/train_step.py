@@ -122,8 +122,8 @@ def jaxlt_side(row: Row) -> None:
     import jax.numpy as jnp
     import numpy as np
 
-    from jaxlt.engine.losses import LossConfig
-    from jaxlt.engine.optimizers import OptimizerConfig
+    from jaxlt.engine.loss.losses import LossConfig
+    from jaxlt.engine.optim.optimizers import OptimizerConfig
     from jaxlt.engine.partitioning import MeshConfig, make_mesh, place_rows
     from jaxlt.engine.state import make_state
     from jaxlt.engine.step import Hyper, StepSpec, build

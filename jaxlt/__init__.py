@@ -2,7 +2,7 @@
 
 import os
 
-__version__ = "0.1.0"
+from jaxlt.version import __version__ as __version__
 
 # What TensorFlow and gRPC tell of themselves at every start (processors, CUDA, oneDNN) is no news
 # here. Read when they are imported, so it has to be said before; a user's own choice stands. What

@@ -17,15 +17,15 @@ import numpy as np
 
 from jaxlt.data import text_forms
 from jaxlt.data.readers.iob2 import Span, Tagged
-from jaxlt.data.words import check_words
+from jaxlt.data.text.words import check_words
 from jaxlt.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from jaxlt.commands.infer_asking import Asker, Routes, Settings
-    from jaxlt.commands.infer_labelling import Labeller
     from jaxlt.config import RunConfig
-    from jaxlt.data.vocabularies import Vocabulary
-    from jaxlt.engine.predictor import Predictor
+    from jaxlt.data.vocabulary.vocabularies import Vocabulary
+    from jaxlt.inference.asking import Asker, Routes, Settings
+    from jaxlt.inference.head_asking import Labeller
+    from jaxlt.inference.predictor import Predictor
 
 Names = str | Sequence[str] | None  # a language for all, or one for each
 Words = Sequence[str]
@@ -39,7 +39,7 @@ class Model:
     A word list is a sentence that is tokenised already. `language` is that of the texts (a name for
     all, or one for each), needed where modules go by it and no `modules` of one language were given
     to `load`; `target` that of the answers. Every method but `score` takes the settings of
-    jaxlt.commands.infer_asking.Settings by name: labels, force, length, long, batch_size, decoding.
+    jaxlt.inference.asking.Settings by name: labels, force, length, long, batch_size, decoding.
     """
 
     run: "RunConfig"
@@ -244,8 +244,8 @@ class Model:
     def _scores(
         self, pairs: Sequence[tuple[str, str]], routes: "Routes", first: int
     ) -> list[float]:
-        from jaxlt.commands import session
-        from jaxlt.engine.predictor import encode
+        from jaxlt.inference import session
+        from jaxlt.inference.predictor import encode
 
         inputs, targets = session.lengths(self.run)
         codec = self._asker.codec
@@ -270,7 +270,7 @@ class Model:
     @functools.cached_property
     def _heads(self) -> "Labeller | None":
         """The model as one whose heads label, where it has any."""
-        from jaxlt.commands.infer_labelling import Labeller
+        from jaxlt.inference.head_asking import Labeller
 
         given = self.run, self.predictor, self.vocabulary
         return Labeller(*given) if self.predictor.config.heads else None
@@ -278,7 +278,7 @@ class Model:
     @functools.cached_property
     def _asker(self) -> "Asker":
         """The model as one that writes text."""
-        from jaxlt.commands.infer_asking import Asker, codec_of
+        from jaxlt.inference.asking import Asker, codec_of
 
         if self._heads:
             heads = ", ".join(head.name for head in self.predictor.config.heads)
@@ -304,7 +304,7 @@ class Model:
         self, count: int, language: Names, target: Names, settings: dict[str, Any]
     ) -> "tuple[Routes, Settings]":
         """The routes of `count` inputs, and how they are answered."""
-        from jaxlt.commands.infer_asking import Routes, Settings
+        from jaxlt.inference.asking import Routes, Settings
 
         known = [field.name for field in dataclasses.fields(Settings)]
         for name in settings:
@@ -419,7 +419,7 @@ def _check_free(how: "Settings", task: str) -> None:
 
 @functools.lru_cache(1024)
 def _code_of(name: str) -> str:
-    from jaxlt.data.corpora import Codes
+    from jaxlt.data.sources.corpora import Codes
 
     return Codes().of(name)
 
@@ -456,7 +456,7 @@ def load(
 
     modules: of a library, as `jaxlt infer --modules` takes them: 'lang=swh_Latn,task=pos'.
     """
-    from jaxlt.commands import trained
+    from jaxlt.inference import trained
 
     args = argparse.Namespace(
         workdir=str(workdir),

@@ -20,13 +20,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlt.engine.losses import LossConfig
-from jaxlt.engine.optimizers import OptimizerConfig
+from jaxlt.engine.loss.losses import LossConfig
+from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig, make_mesh, place_rows
 from jaxlt.engine.state import TrainState, new_loss_scale
 from jaxlt.engine.step import Hyper, Program, StepSpec, state_shardings
 from jaxlt.models.config import T5Config
 from jaxlt.models.init import describe, unflatten
+
+# A tiny trained run for the verbs that need one.
+pytest_plugins = ["tests.trained_run"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -7,12 +7,12 @@ import pytest
 from etils import epath
 
 from jaxlt import config
-from jaxlt.commands.backbone import _run_of
 from jaxlt.commands.main import load_run
 from jaxlt.config import recorded
 from jaxlt.config.resuming import may_change
-from jaxlt.engine.workdir import Workdir
+from jaxlt.engine.checkpoint.workdir import Workdir
 from jaxlt.errors import UserError
+from jaxlt.inference.backbone import _run_of
 
 FILES = ["models/tiny.gin", "runs/pretrain.gin", "tiny.gin"]
 YOUNG = r"(?m)^.*DataConfig\.revision = .*\n"

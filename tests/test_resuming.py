@@ -4,7 +4,7 @@ import pytest
 
 from jaxlt import config
 from jaxlt.config.resuming import may_change
-from jaxlt.engine.workdir import Workdir
+from jaxlt.engine.checkpoint.workdir import Workdir
 from jaxlt.errors import UserError
 
 FILES = ["models/tiny.gin", "runs/adapt.gin", "modules/bottleneck.gin"]

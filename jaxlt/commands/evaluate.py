@@ -12,18 +12,18 @@ import functools
 from typing import TYPE_CHECKING
 
 from jaxlt import progress
-from jaxlt.commands import evaluate_answers, labels, language_groups, measured, session, trained
-from jaxlt.commands.language_groups import Groups
 from jaxlt.data.near import nearest_language
 from jaxlt.errors import UserError
+from jaxlt.inference import evaluate_answers, labels, language_groups, measured, session, trained
+from jaxlt.inference.language_groups import Groups
 from jaxlt.metrics import result_file
 from jaxlt.metrics.result import ALL, Result
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
     from jaxlt.data.config import DataConfig
-    from jaxlt.data.views import EvaluationBatches
-    from jaxlt.engine.predictor import Predictor
+    from jaxlt.data.rows.views import EvaluationBatches
+    from jaxlt.inference.predictor import Predictor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> int:
     if args.limit is not None and args.limit < 1:
         raise UserError(f"--limit is at least 1, not {args.limit}.")
     session.start_jax(args)
-    from jaxlt.engine import distributed
+    from jaxlt.engine.hosts import distributed
 
     path = f"{str(run.workdir).rstrip('/')}/results.jsonl"
     if not args.no_results:  # before time is spent
@@ -149,7 +149,7 @@ def evaluate(
 ) -> list[Result]:
     """Scores a pass: Results of each language, of all text as one, and means over languages."""
     from jaxlt.engine.evaluator import LossEvaluator
-    from jaxlt.engine.loss_results import METRICS, by_language, loss_results, mean_interval
+    from jaxlt.engine.loss.results import METRICS, by_language, loss_results, mean_interval
 
     with progress.doing("Evaluating", source.num_batches):
         progress.detail("compiling")

@@ -24,8 +24,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from jaxlt.commands import constraints, session, trained
-from jaxlt.commands.infer_formats import (
+from jaxlt.data.sources.files import PACKED
+from jaxlt.errors import UserError, nearest
+from jaxlt.inference import constraints, session, trained
+from jaxlt.inference.formats import (
     FORMATS,
     TASKS,
     TEXTS,
@@ -37,14 +39,12 @@ from jaxlt.commands.infer_formats import (
     format_of,
     nothing,
 )
-from jaxlt.commands.infer_output import Output
-from jaxlt.data.files import PACKED
-from jaxlt.errors import UserError, nearest
+from jaxlt.inference.output import Output
 
 if TYPE_CHECKING:
     from jaxlt.api import Model
-    from jaxlt.commands.infer_asking import Settings
     from jaxlt.config import RunConfig
+    from jaxlt.inference.asking import Settings
 
 _WINDOW = 16  # batches that are read ahead and sorted by length
 _METHODS = {"questions": "answer"}  # of jaxlt.api.Model, where it is not named as the task
@@ -137,7 +137,7 @@ def main(args: argparse.Namespace) -> int:
     form = format_for(name, tasks_of(run, name, args), args.column)
     session.start_jax(args)
     from jaxlt.api import Model
-    from jaxlt.engine import distributed
+    from jaxlt.engine.hosts import distributed
 
     if run.model.is_encoder and not run.model.heads:
         raise UserError(
@@ -195,7 +195,7 @@ def tasks_of(run: "RunConfig", name: str, args: argparse.Namespace) -> tuple[str
 
 def settings_of(args: argparse.Namespace, form: Format) -> "Settings":
     """Returns how the flags want records answered."""
-    from jaxlt.commands.infer_asking import Settings
+    from jaxlt.inference.asking import Settings
 
     if args.returns > 1 and not (form.several and set(WORDS).isdisjoint(form.tasks)):
         raise UserError(

@@ -13,9 +13,9 @@ import traceback
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-import jaxlt
 from jaxlt import progress
 from jaxlt.errors import UserError, nearest
+from jaxlt.version import __version__
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
@@ -36,10 +36,12 @@ VERBS = {
     "eval": Verb("jaxlt.commands.evaluate", True, "evaluate a trained run on its data"),
     "infer": Verb("jaxlt.commands.infer", True, "write a trained run's outputs for given inputs"),
     "plan": Verb(
-        "jaxlt.commands.plan", True, "show shapes, sharding and memory of a run; run nothing"
+        "jaxlt.commands.plan.plan", True, "show shapes, sharding and memory of a run; run nothing"
     ),
     "convert": Verb(
-        "jaxlt.commands.convert", False, "import and export T5X and Hugging Face checkpoints"
+        "jaxlt.commands.convert.convert",
+        False,
+        "import and export T5X and Hugging Face checkpoints",
     ),
     "data": Verb("jaxlt.commands.data", False, "look at, count, clean and make data; vocabularies"),
     "modules": Verb(
@@ -214,7 +216,7 @@ def _run(argv: Sequence[str]) -> int:
         print(overview(), end="")
         return 0 if argv else 2
     if argv[0] == "--version":
-        print(f"jaxlt {jaxlt.__version__}")
+        print(f"jaxlt {__version__}")
         return 0
     module, args = parse(argv)
     return int(module.main(args) or 0)
@@ -236,7 +238,7 @@ def report(error: BaseException) -> int:
         _hosts().hear_out()
     traceback.print_exception(error)
     print(
-        f"jaxlt: this is a fault in jaxlt {jaxlt.__version__}, not in what you gave: please report "
+        f"jaxlt: this is a fault in jaxlt {__version__}, not in what you gave: please report "
         "the lines above, the command, and config.gin of the run's folder if there is one.",
         file=sys.stderr,
     )
@@ -244,8 +246,8 @@ def report(error: BaseException) -> int:
 
 
 def _hosts() -> Any:
-    """The module `jaxlt.engine.distributed` where the verb has use for it, else None."""
-    return sys.modules.get("jaxlt.engine.distributed")
+    """The module `jaxlt.engine.hosts.distributed` where the verb has use for it, else None."""
+    return sys.modules.get("jaxlt.engine.hosts.distributed")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

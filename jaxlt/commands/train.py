@@ -8,17 +8,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from jaxlt import progress
-from jaxlt.commands import labels, measured, profile_table, session
+from jaxlt.commands.plan import profile as profile_table
 from jaxlt.errors import SAVED, UserError
+from jaxlt.inference import labels, measured, session
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
     from jaxlt.data.inventory import Inventory
     from jaxlt.engine.compose import Composed
     from jaxlt.engine.evaluator import LossEvaluator
-    from jaxlt.engine.logging import Reporter
+    from jaxlt.engine.log.profiling import Recorder, Steps
+    from jaxlt.engine.log.reporter import Reporter
     from jaxlt.engine.loop import Result
-    from jaxlt.engine.profiling import Recorder, Steps
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,13 +50,13 @@ def main(args: argparse.Namespace) -> int:
             "--gin.WORKDIR=FOLDER. Each gin file says in its header what it is for."
         )
     run = load_run(args)  # before anything heavy is imported: what is wrong here is said at once
-    from jaxlt.engine.profiling import parse_steps
+    from jaxlt.engine.log.profiling import parse_steps
 
     steps = None if args.profile is None else parse_steps(args.profile)
     session.start_jax(args)
     if args.dry_run:
-        from jaxlt.commands.plan import show
-        from jaxlt.engine import distributed
+        from jaxlt.commands.plan.plan import show
+        from jaxlt.engine.hosts import distributed
 
         lines = rehearse(run)
         show(run)
@@ -64,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
         return 0
     began = time.monotonic()
     result = train(run, steps)
-    from jaxlt.engine import distributed
+    from jaxlt.engine.hosts import distributed
 
     if distributed.is_primary():
         print(farewell(run, result, time.monotonic() - began))
@@ -97,9 +98,9 @@ def farewell(run: "RunConfig", result: "Result", seconds: float) -> str:
 def train(run: "RunConfig", profiled: "Steps | None" = None) -> "Result":
     """Opens everything that a run names, and trains it. profiled: steps to trace."""
     from jaxlt.engine import loop
-    from jaxlt.engine.checkpoint import Checkpoints
-    from jaxlt.engine.logging import Reporter
-    from jaxlt.engine.workdir import Workdir
+    from jaxlt.engine.checkpoint.checkpoints import Checkpoints
+    from jaxlt.engine.checkpoint.workdir import Workdir
+    from jaxlt.engine.log.reporter import Reporter
 
     begun = Checkpoints(run.workdir).latest() is not None
     with Workdir.open(run.workdir, **_bound_to(run, begun)) as workdir:
@@ -153,11 +154,11 @@ def rehearse(run: "RunConfig") -> list[str]:
     """
     from jaxlt.engine import loop
     from jaxlt.engine.batch_checks import check_fields, slots_of
-    from jaxlt.engine.checkpoint import Checkpoints
-    from jaxlt.engine.clocks import spare
+    from jaxlt.engine.checkpoint.checkpoints import Checkpoints
+    from jaxlt.engine.checkpoint.workdir import Workdir
+    from jaxlt.engine.log.clocks import spare
     from jaxlt.engine.resume import check_position, position_of, rows_at_once
     from jaxlt.engine.state import load_base
-    from jaxlt.engine.workdir import Workdir
     from jaxlt.modules.fingerprints import Fingerprint
 
     checkpoints = Checkpoints(run.workdir, run.checkpoint)
@@ -192,8 +193,8 @@ def recorder_of(run: "RunConfig", steps: "Steps | None", reporter: "Reporter") -
     """What traces those steps of the run; on several hosts the primary one traces its own part."""
     from etils import epath
 
-    from jaxlt.engine import distributed
-    from jaxlt.engine.profiling import Recorder
+    from jaxlt.engine.hosts import distributed
+    from jaxlt.engine.log.profiling import Recorder
 
     if steps is not None:
         steps.check(run.train.steps)
@@ -230,7 +231,7 @@ def evaluators(
     """
     from jaxlt.data.labelling import Labels
     from jaxlt.data.mixtures import build_objective, open_evaluation
-    from jaxlt.data.vocabularies import open_vocabulary
+    from jaxlt.data.vocabulary.vocabularies import open_vocabulary
     from jaxlt.engine.evaluator import LossEvaluator
     from jaxlt.engine.head_evaluator import HeadEvaluator
 

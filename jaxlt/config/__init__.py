@@ -16,11 +16,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jaxlt
 from jaxlt.config import build, checks, files, text
 from jaxlt.config.files import shipped_configs
 from jaxlt.errors import UserError
 from jaxlt.identity import HARMLESS, PLACED
+from jaxlt.version import __version__
 
 if TYPE_CHECKING:
     from jaxlt.data.config import DataConfig
@@ -203,7 +203,7 @@ def _bind(statements: Iterable[files.Statement], entries: dict[str, build.Entry]
 def versions() -> dict[str, str]:
     """Returns the versions of what computes a run, as installed; nothing is imported for it."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "seqio", "tensorflow")
-    found = {"jaxlt": jaxlt.__version__, "python": platform.python_version()}
+    found = {"jaxlt": __version__, "python": platform.python_version()}
     for package in packages:
         try:
             found[package] = metadata.version(package)

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import jaxlt
 from jaxlt.errors import UserError, nearest
 
 
@@ -108,7 +107,7 @@ def _delegate() -> Any:
 
 def shipped_configs() -> Path:
     """Returns the folder of jaxlt's own gin files: inside the package, or the repository's."""
-    package = Path(jaxlt.__file__).resolve().parent
+    package = Path(__file__).resolve().parent.parent
     inside = package / "gin_configs"
     return inside if inside.is_dir() else package.parent / "gin_configs"
 

@@ -9,16 +9,17 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from jaxlt.data import files, revisions, sources, splits, task_config, translation
+from jaxlt.data import revisions, task_config
 from jaxlt.data.labelling import Long
 from jaxlt.data.marked import shape_of
-from jaxlt.data.objectives import fitting_span
+from jaxlt.data.objectives.objectives import fitting_span
 from jaxlt.data.readers.problems import Bad
-from jaxlt.data.splits import Shares
+from jaxlt.data.sources import files, sources, splits, translation
+from jaxlt.data.sources.splits import Shares
 from jaxlt.data.task_config import TRANSLATING, TaskConfig
-from jaxlt.data.text_settings import AS_IT_IS, TextConfig
+from jaxlt.data.text.settings import AS_IT_IS, TextConfig
 from jaxlt.data.transfer import TransferConfig
-from jaxlt.data.vocabularies import Sentinels, VocabularyConfig, vocabulary_config
+from jaxlt.data.vocabulary.vocabularies import Sentinels, VocabularyConfig, vocabulary_config
 from jaxlt.errors import UserError, nearest
 from jaxlt.identity import DRAWN, HARMLESS, PLACED
 

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from jaxlt.data.batches import digest
-from jaxlt.data.files import write_atomically
 from jaxlt.data.marked import Marked
+from jaxlt.data.rows.batches import digest
+from jaxlt.data.sources.files import write_atomically
 from jaxlt.errors import UserError
 
 NAME = "inventory.json"

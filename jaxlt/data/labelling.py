@@ -16,12 +16,12 @@ from typing import Literal
 
 import numpy as np
 
-from jaxlt.data.batches import Spec
 from jaxlt.data.inventory import Inventory
-from jaxlt.data.label_units import Reader, Units
 from jaxlt.data.marked import WORDS, Marked
-from jaxlt.data.objectives import Draw, Features
-from jaxlt.data.unicode import Span
+from jaxlt.data.objectives.objectives import Draw, Features
+from jaxlt.data.rows.batches import Spec
+from jaxlt.data.text.unicode import Span
+from jaxlt.data.vocabulary.label_units import Reader, Units
 from jaxlt.errors import UserError
 
 Long = Literal["refuse", "leave_out", "window"]
@@ -57,7 +57,7 @@ class TooLong(UserError):
 
 
 class Labels:
-    """The objective 'heads'; see jaxlt.data.objectives.Objective."""
+    """The objective 'heads'; see jaxlt.data.objectives.objectives.Objective."""
 
     window = 0
 

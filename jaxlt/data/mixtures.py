@@ -18,26 +18,27 @@ from typing import Any
 
 import numpy as np
 
-from jaxlt.data import corpora, rates, revisions, sources, translation
-from jaxlt.data.batches import digest
+from jaxlt.data import rates, revisions
 from jaxlt.data.config import DataConfig
-from jaxlt.data.denoisers import Denoisers, PrefixLM
 from jaxlt.data.inventory import NOTHING, Inventory
-from jaxlt.data.label_units import PieceUnits, Reader, WordUnits
 from jaxlt.data.labelling import Labels, Task
-from jaxlt.data.like_lengths import LikeEvaluationBatches, LikeMixtureBatches
 from jaxlt.data.marked import Marked, shape_of
 from jaxlt.data.near import nearest_language
-from jaxlt.data.objectives import MaskedLM, Objective, SpanCorruption, TextToText
-from jaxlt.data.packed import PackedBatches
-from jaxlt.data.prepared import Bitext, Prepared, language_column
+from jaxlt.data.objectives.denoisers import Denoisers, PrefixLM
+from jaxlt.data.objectives.objectives import MaskedLM, Objective, SpanCorruption, TextToText
 from jaxlt.data.readers.problems import warn_once
+from jaxlt.data.rows.batches import digest
+from jaxlt.data.rows.length_buckets import LikeEvaluationBatches, LikeMixtureBatches
+from jaxlt.data.rows.packed import PackedBatches
+from jaxlt.data.rows.prepared import Bitext, Prepared, language_column
+from jaxlt.data.rows.token_cache import UNREAD, VERSION, TokenCache, open_or_build
+from jaxlt.data.rows.views import EvaluationBatches, MixtureBatches, Rows, Text
+from jaxlt.data.sources import corpora, sources, translation
+from jaxlt.data.text.noising import TextNoise
 from jaxlt.data.text_forms import Form
-from jaxlt.data.text_noise import TextNoise
-from jaxlt.data.token_cache import UNREAD, VERSION, TokenCache, open_or_build
 from jaxlt.data.transfer import Choice, Open
-from jaxlt.data.views import EvaluationBatches, MixtureBatches, Rows, Text
-from jaxlt.data.vocabularies import (
+from jaxlt.data.vocabulary.label_units import PieceUnits, Reader, WordUnits
+from jaxlt.data.vocabulary.vocabularies import (
     Vocabulary,
     open_vocabulary,
 )

@@ -7,12 +7,12 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from jaxlt.data import reports
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import discover
-from jaxlt.data.prepared import Prepared
-from jaxlt.data.views import LanguageInfo
-from jaxlt.data.vocabularies import EOS, PAD, UNK, Vocabulary
+from jaxlt.data.rows.prepared import Prepared
+from jaxlt.data.rows.views import LanguageInfo
+from jaxlt.data.vocabulary import reports
+from jaxlt.data.vocabulary.vocabularies import EOS, PAD, UNK, Vocabulary
 
 MANY_EPOCHS = 10.0
 Kind = Literal[

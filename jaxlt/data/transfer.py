@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from jaxlt.data.batches import digest, mixed, permute
 from jaxlt.data.near import nearest_language
-from jaxlt.data.splits import Nothing
-from jaxlt.data.views import Text, word_of
+from jaxlt.data.rows.batches import digest, mixed, permute
+from jaxlt.data.rows.views import Text, word_of
+from jaxlt.data.sources.splits import Nothing
 from jaxlt.errors import UserError, nearest
 
 if TYPE_CHECKING:

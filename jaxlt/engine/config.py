@@ -80,12 +80,12 @@ class OptimizerConfig:
         eps, adagrad eps.
     momentum: sgd's.
     decay_rate, clip_threshold, eps1, eps2, parameter_scale, min_factored, step_offset: adafactor's,
-        with T5X's defaults (see jaxlt.engine.adafactor).
+        with T5X's defaults (see jaxlt.engine.optim.adafactor).
     weight_decay: learning rate x weight_decay x parameter is subtracted each step, apart from the
         gradient. Norm scales and biases (one dimension, stacked axes aside) are left out, and so
         are the names that a regular expression of weight_decay_exclude matches in full.
     clip_norm: gradients are scaled down to this global norm before anything else. In a bank each
-        slot has a norm of its own, and what no route picks among has one (jaxlt.engine.routes).
+        slot has a norm of its own, and what no route picks among has one (engine/optim/routes.py).
     state_dtype: dtype of the first moments (Adam's mu, momentum). Second moments stay float32: in
         bfloat16 a decay of 0.999 would be rounded away.
     """
@@ -147,7 +147,7 @@ class ScheduleConfig:
 
     total_steps: the step at which linear, cosine and wsd have come down; there they stay. 'run' is
         the last step of the run, however that is said, and the warm-up takes half of it at most
-        (`jaxlt.commands.session.in_steps`).
+        (`jaxlt.inference.session.in_steps`).
     decay_steps: how long the way down takes. Needed by wsd (which ends it at total_steps); for
         linear and cosine it counts from the end of the warm-up, in place of total_steps.
     final_scale: the last learning rate as a part of learning_rate.

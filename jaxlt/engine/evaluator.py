@@ -13,11 +13,11 @@ import jax
 import numpy as np
 
 from jaxlt import progress
-from jaxlt.data.batches import BatchSource
+from jaxlt.data.rows.batches import BatchSource
 from jaxlt.engine.batch_checks import slots_of
+from jaxlt.engine.checkpoint.fingerprint import modules_of
 from jaxlt.engine.feed import Feed
-from jaxlt.engine.fingerprint import modules_of
-from jaxlt.engine.loss_results import loss_results, means
+from jaxlt.engine.loss.results import loss_results, means
 from jaxlt.engine.resume import Position
 from jaxlt.engine.step import Program
 from jaxlt.metrics.result import Result

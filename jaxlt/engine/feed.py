@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxlt.data.batches import BatchSource
+from jaxlt.data.rows.batches import BatchSource
 from jaxlt.engine.batch_checks import check_fields
 from jaxlt.engine.partitioning import local_rows, place_rows
 from jaxlt.modules.routing import CYCLE

@@ -18,12 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxlt.data.batches import BatchSource
 from jaxlt.data.near import nearest_language
-from jaxlt.engine import distributed
+from jaxlt.data.rows.batches import BatchSource
 from jaxlt.engine.batch_checks import slots_of
-from jaxlt.engine.checkpoint import Checkpoints
-from jaxlt.engine.clocks import pace, spare
+from jaxlt.engine.checkpoint.checkpoints import Checkpoints
+from jaxlt.engine.checkpoint.workdir import Workdir
 from jaxlt.engine.compilation import options_of
 from jaxlt.engine.compose import Composed
 from jaxlt.engine.config import (
@@ -34,19 +33,20 @@ from jaxlt.engine.config import (
     ScheduleConfig,
     TrainConfig,
 )
-from jaxlt.engine.counters import TokenCounter
 from jaxlt.engine.evaluator import Evaluator, results_of
 from jaxlt.engine.feed import Feed
-from jaxlt.engine.flops import step_flops, tokens_of
-from jaxlt.engine.logging import Reporter
+from jaxlt.engine.hosts import distributed
+from jaxlt.engine.hosts.signals import Preemption
+from jaxlt.engine.log.clocks import pace, spare
+from jaxlt.engine.log.counters import TokenCounter
+from jaxlt.engine.log.flops import step_flops, tokens_of
+from jaxlt.engine.log.profiling import UNTRACED, Recorder
+from jaxlt.engine.log.reporter import Reporter
+from jaxlt.engine.optim.schedules import learning_rate
 from jaxlt.engine.partitioning import check_batch, make_mesh
-from jaxlt.engine.profiling import UNTRACED, Recorder
 from jaxlt.engine.resume import Position, restore, rows_at_once, save, start
-from jaxlt.engine.schedules import learning_rate
-from jaxlt.engine.signals import Preemption
 from jaxlt.engine.state import BaseSource, TrainState
 from jaxlt.engine.step import Hyper, Program, StepSpec, build
-from jaxlt.engine.workdir import Workdir
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import ModelConfig
 from jaxlt.modules.routing import cycled

@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlt.data.batches import BatchSource
-from jaxlt.engine.checkpoint import Checkpoints
+from jaxlt.data.rows.batches import BatchSource
+from jaxlt.engine.checkpoint.checkpoints import Checkpoints
+from jaxlt.engine.checkpoint.fingerprint import fingerprint
 from jaxlt.engine.compose import Composed
-from jaxlt.engine.fingerprint import fingerprint
 from jaxlt.engine.partitioning import batch_parts, batch_shards, replicated
 from jaxlt.engine.state import (
     BaseSource,

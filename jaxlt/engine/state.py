@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxlt.engine.adafactor import UNUSED
-from jaxlt.engine.checkpoint_fit import explain
-from jaxlt.engine.fingerprint import fingerprint_of, lanes_of
+from jaxlt.engine.checkpoint.fingerprint import fingerprint_of, lanes_of
+from jaxlt.engine.checkpoint.fit import explain
+from jaxlt.engine.optim.adafactor import UNUSED
+from jaxlt.engine.optim.routes import RoutedOptimizer
 from jaxlt.engine.partitioning import Rules, replicated, shardings_for, spec_for
-from jaxlt.engine.routes import RoutedOptimizer
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import BiLSTMConfig, T5Config
 from jaxlt.models.init import Leaf, describe, draw

@@ -19,12 +19,25 @@ from jax.sharding import Mesh
 
 from jaxlt.engine.batch_checks import check_routes, slots_of
 from jaxlt.engine.compilation import Option
-from jaxlt.engine.losses import LossConfig, by_language, cross_entropy, language_sums, normalizer
-from jaxlt.engine.optimizers import OptimizerConfig, global_norm
+from jaxlt.engine.loss.losses import (
+    LossConfig,
+    by_language,
+    cross_entropy,
+    language_sums,
+    normalizer,
+)
+from jaxlt.engine.loss.shared import cross_entropy_shared
+from jaxlt.engine.optim.optimizers import OptimizerConfig, global_norm
+from jaxlt.engine.optim.routes import (
+    Cut,
+    RoutedOptimizer,
+    Slots,
+    banks_of,
+    cut_down,
+    slots_of_batch,
+)
+from jaxlt.engine.optim.schedules import learning_rate
 from jaxlt.engine.partitioning import Rules, batch_parts, batch_shards, manual_layers, spec_for
-from jaxlt.engine.routes import Cut, RoutedOptimizer, Slots, banks_of, cut_down, slots_of_batch
-from jaxlt.engine.schedules import learning_rate
-from jaxlt.engine.shared_loss import cross_entropy_shared
 from jaxlt.engine.state import (
     Flat,
     Layout,
@@ -79,7 +92,7 @@ class Hyper(flax.struct.PyTreeNode):
 
     learning_rate: Any  # float32 []
     seed: Any  # uint32 []
-    # Where slots of banks follow clocks of their own: a jaxlt.engine.schedules.Numbers; else None.
+    # Where slots of banks follow clocks of their own: schedules.Numbers; else None.
     schedule: Any = None
     route_rates: Any = None  # {bank: float32 [R]}: factors of its slots' learning rates; or None
 

@@ -135,5 +135,5 @@ class T5(nn.Module):
         return self.decode(self.encode(batch, ctx), batch, ctx)
 
     def __call__(self, batch: Batch, ctx: Context | None = None) -> jax.Array:
-        """Returns float32 logits [B, T, V] for a batch (`jaxlt.data.batches` lists its fields)."""
+        """Returns float32 logits [B, T, V] for a batch (data/rows/batches.py lists its fields)."""
         return logits_of(self.hidden(batch, make_context(batch) if ctx is None else ctx))

@@ -15,7 +15,7 @@ STACKS = ("encoder", "decoder")
 
 @dataclasses.dataclass(frozen=True)
 class Fingerprint:
-    """Content hashes of a backbone, as `jaxlt.engine.fingerprint` makes them.
+    """Content hashes of a backbone, as `jaxlt.engine.checkpoint.fingerprint` makes them.
 
     parts: of each stack that it has, with the token embeddings; empty where they are not known
     (what was written before they were kept has the hash of the whole alone).

@@ -5,8 +5,8 @@ memory. Only the weights are so held; what multiplies them does so in the comput
 layer's are made into floats where they are used, never those of a whole stack of layers.
 
 Rounding is symmetric and by the largest magnitude: no value moves by more than half a step, its
-channel's largest magnitude over 254. `content` says what was rounded (the content hash's lanes, see
-`jaxlt.engine.fingerprint`), so that a rounded backbone keeps its own name: modules that were
+channel's largest magnitude over 254. `content` says what was rounded (the content hash's lanes:
+engine/checkpoint/fingerprint.py), so that a rounded backbone keeps its own name: modules that were
 trained on it belong to the backbone, and the other way round.
 """
 

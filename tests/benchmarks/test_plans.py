@@ -10,8 +10,8 @@ from benchmarks import plan_sets as sets
 from benchmarks import plan_tables as tables
 from benchmarks import plans
 from jaxlt import config
-from jaxlt.commands.plan_compile import FALLBACKS
-from jaxlt.engine.topologies import parse_target
+from jaxlt.plan.compile import FALLBACKS
+from jaxlt.plan.topologies import parse_target
 
 ALL = [
     *sets.presets(),

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from jaxlt import identity, progress
-from jaxlt.commands import evaluate, trained
+from jaxlt.commands import evaluate
 from jaxlt.commands import main as cli
 from jaxlt.config import load
+from jaxlt.inference import trained
 from jaxlt.metrics.result import latest
 from jaxlt.metrics.result_file import read
 

@@ -9,10 +9,12 @@ import types
 import numpy as np
 import pytest
 
-from jaxlt.commands import infer, infer_asking, trained
+from jaxlt.commands import infer
 from jaxlt.commands import main as cli
-from jaxlt.commands.infer_formats import Record
-from jaxlt.engine.decoding import greedy
+from jaxlt.engine.decode.decoding import greedy
+from jaxlt.inference import asking as infer_asking
+from jaxlt.inference import trained
+from jaxlt.inference.formats import Record
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -207,8 +209,8 @@ def asked(task_flags, *more):
 
 
 def test_a_real_treebank_filled_in(task_flags, start_model, shared_data, tmp_path, monkeypatch):
-    from jaxlt.data import files
     from jaxlt.data.readers import conllu
+    from jaxlt.data.sources import files
 
     monkeypatch.setattr(infer, "_WINDOW", 2)
     path, out = tmp_path / "in.conllu.zst", tmp_path / "out.conllu"

@@ -13,9 +13,9 @@ import pytest
 
 from jaxlt.commands.main import main
 from jaxlt.commands.train import farewell, recorder_of
-from jaxlt.engine.checkpoint import CheckpointConfig, Checkpoints
-from jaxlt.engine.logging import Reporter
-from jaxlt.engine.profiling import Steps
+from jaxlt.engine.checkpoint.checkpoints import CheckpointConfig, Checkpoints
+from jaxlt.engine.log.profiling import Steps
+from jaxlt.engine.log.reporter import Reporter
 from jaxlt.engine.resume import Position
 from jaxlt.errors import UserError
 from tests.data.head_files import write_treebanks

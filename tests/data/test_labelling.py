@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from jaxlt.data.inventory import NOTHING, Inventory
-from jaxlt.data.label_units import PieceUnits, WordUnits
 from jaxlt.data.labelling import Labels, Task
 from jaxlt.data.marked import Marked
-from jaxlt.data.vocabularies import EOS, VocabularyConfig, open_vocabulary
+from jaxlt.data.vocabulary.label_units import PieceUnits, WordUnits
+from jaxlt.data.vocabulary.vocabularies import EOS, VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
 
 BYTES = PieceUnits(open_vocabulary(VocabularyConfig()))

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jaxlt.data.batches import BatchSource
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import open_evaluation, open_mixture
+from jaxlt.data.rows.batches import BatchSource
 from jaxlt.data.synth.languages import FAMILY, write_languages
-from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
+from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
 
 BYTES = open_vocabulary(VocabularyConfig())
@@ -85,7 +85,7 @@ def test_every_window_comes_once_an_epoch(config, shuffle):
 
 
 def open_text(config):
-    from jaxlt.data.sources import discover, documents
+    from jaxlt.data.sources.sources import discover, documents
 
     paths = discover(config.sources, config.endings)[config.languages[0]]
     return "".join(d.decode() + "\n" for d in documents(paths, "train", config.shares.split(0)))
@@ -173,7 +173,7 @@ def test_evaluation_reads_the_whole_held_out_text(config):
 
 
 def held_out(config, language):
-    from jaxlt.data.sources import discover, documents
+    from jaxlt.data.sources.sources import discover, documents
 
     paths = discover(config.sources, config.endings)[language]
     return list(documents(paths, "validation", config.shares.split(0)))

@@ -2,8 +2,8 @@
 
 import pytest
 
-from jaxlt.data import sources
 from jaxlt.data.near import nearest_language
+from jaxlt.data.sources import sources
 from jaxlt.errors import UserError
 
 KNOWN = (

@@ -9,8 +9,8 @@ from jaxlt.commands import main as cli
 from jaxlt.data import reading
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import open_mixture
-from jaxlt.data.vocab_training import VocabTraining, train
-from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
+from jaxlt.data.vocabulary.training import VocabTraining, train
+from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 
 BYTES = open_vocabulary(VocabularyConfig())
 ENGLISH = [f"the {n} cats sat on the {n + 1} mats, and dogs ran" for n in range(200)]

@@ -12,7 +12,7 @@ from jaxlt.data.inventory import Inventory
 from jaxlt.data.mixtures import open_evaluation, open_mixture
 from jaxlt.data.synth.families import FactoryConfig, Family
 from jaxlt.data.task_config import TaskConfig
-from jaxlt.data.text_settings import TextConfig
+from jaxlt.data.text.settings import TextConfig
 from jaxlt.data.transfer import TransferConfig
 from jaxlt.errors import UserError
 

@@ -10,7 +10,7 @@ from jaxlt.data.readers import conllu, iob2, tables
 from jaxlt.data.readers.conllu import Sentence
 from jaxlt.data.readers.iob2 import Tagged
 from jaxlt.data.revisions import rules_of
-from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
+from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
 
 

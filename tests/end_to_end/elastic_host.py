@@ -16,8 +16,9 @@ import rich.live
 from jax.experimental import multihost_utils
 
 from jaxlt.commands.main import report
-from jaxlt.data.batches import ArrayBatches
-from jaxlt.engine import compilation, distributed
+from jaxlt.data.rows.batches import ArrayBatches
+from jaxlt.engine import compilation
+from jaxlt.engine.hosts import distributed
 from jaxlt.errors import SAVED
 from tests.conftest import make_mlm_batch
 from tests.engine import jobs

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from jaxlt.commands.session import open_base
-from jaxlt.engine.checkpoint_base import CheckpointBase
+from jaxlt.engine.checkpoint.base import CheckpointBase
+from jaxlt.inference.session import open_base
 from tests.end_to_end.conftest import SMALL, assert_identical
 
 pytestmark = pytest.mark.slow

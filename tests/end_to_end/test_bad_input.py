@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxlt.engine.checkpoint import Checkpoints
-from jaxlt.engine.workdir import Workdir
+from jaxlt.engine.checkpoint.checkpoints import Checkpoints
+from jaxlt.engine.checkpoint.workdir import Workdir
 
 pytestmark = pytest.mark.slow
 

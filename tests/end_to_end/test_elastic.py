@@ -15,9 +15,9 @@ import orbax.checkpoint as ocp
 import pytest
 from etils import epath
 
-from jaxlt.engine import checkpoint_store as store
-from jaxlt.engine import checkpoint_tree
-from jaxlt.engine.checkpoint import Checkpoints
+from jaxlt.engine.checkpoint import store
+from jaxlt.engine.checkpoint import tree as checkpoint_tree
+from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.errors import LOST, SAVED
 from tests.end_to_end.conftest import last_step, told
 from tests.end_to_end.test_hosts import free_address

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxlt.data import inventory
-from jaxlt.engine.checkpoint_base import CheckpointBase
+from jaxlt.engine.checkpoint.base import CheckpointBase
 from tests.data.head_files import write_entities, write_table, write_treebanks
 from tests.end_to_end.conftest import arrays_in, assert_identical, told
 

@@ -5,7 +5,7 @@ import pytest
 
 from jaxlt.config import load, operative_config
 from jaxlt.config.recorded import younger
-from jaxlt.engine.workdir import bindings
+from jaxlt.engine.checkpoint.workdir import bindings
 from jaxlt.metrics.result_file import read
 from jaxlt.models.init import describe
 from tests.data.head_files import NOUNS, VERBS, write_treebanks

@@ -6,7 +6,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxlt.engine.checkpoint import CheckpointConfig, Checkpoints
+from jaxlt.engine.checkpoint.checkpoints import CheckpointConfig, Checkpoints
 from jaxlt.models import layout
 
 D, F, LAYERS, ROWS = 16, 32, 3, 64

@@ -8,15 +8,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxlt.data.batches import ArrayBatches
-from jaxlt.engine.checkpoint import CheckpointConfig
+from jaxlt.data.rows.batches import ArrayBatches
+from jaxlt.engine.checkpoint.checkpoints import CheckpointConfig
+from jaxlt.engine.checkpoint.workdir import Workdir
 from jaxlt.engine.loop import Result, TrainConfig, train
-from jaxlt.engine.losses import LossConfig
-from jaxlt.engine.optimizers import OptimizerConfig
+from jaxlt.engine.loss.losses import LossConfig
+from jaxlt.engine.optim.optimizers import OptimizerConfig
+from jaxlt.engine.optim.schedules import ScheduleConfig
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.resume import arrays_of
-from jaxlt.engine.schedules import ScheduleConfig
-from jaxlt.engine.workdir import Workdir
 from jaxlt.models.config import T5Config
 from tests.conftest import make_batch, make_config
 

@@ -4,23 +4,23 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlt.data.batches import ArrayBatches
 from jaxlt.data.inventory import Inventory
-from jaxlt.data.label_units import PieceUnits
 from jaxlt.data.labelling import Labels, Task
 from jaxlt.data.marked import Marked
-from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
+from jaxlt.data.rows.batches import ArrayBatches
+from jaxlt.data.vocabulary.label_units import PieceUnits
+from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.engine.batch_checks import check_routes, slots_of
-from jaxlt.engine.capture import capture
-from jaxlt.engine.decoding import decode, greedy
-from jaxlt.engine.decoding_config import DecodingConfig
+from jaxlt.engine.decode.config import DecodingConfig
+from jaxlt.engine.decode.decoding import decode, greedy
 from jaxlt.engine.evaluator import LossEvaluator
 from jaxlt.engine.feed import read_batch
-from jaxlt.engine.gradient_scores import mean_squared_gradients
-from jaxlt.engine.labelling import label
-from jaxlt.engine.predictor import Predictor
 from jaxlt.engine.step import build
 from jaxlt.errors import UserError
+from jaxlt.inference.capture import capture
+from jaxlt.inference.gradient_scores import mean_squared_gradients
+from jaxlt.inference.labelling import label
+from jaxlt.inference.predictor import Predictor
 from jaxlt.models.head_config import TaggerConfig
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.site import plug

@@ -11,10 +11,10 @@ import pytest
 
 from jaxlt import config
 from jaxlt.engine import compilation
-from jaxlt.engine.aot import abstract_batch, compile_train
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.step import build
 from jaxlt.errors import UserError
+from jaxlt.plan.aot import abstract_batch, compile_train
 from tests.conftest import make_spec
 from tests.engine import jobs
 

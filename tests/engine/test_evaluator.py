@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlt.data.batches import ArrayBatches
+from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.engine.evaluator import LossEvaluator
-from jaxlt.engine.loss_results import bpb_error
+from jaxlt.engine.loss.results import bpb_error
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.step import build
 from jaxlt.models.encoder import model_of

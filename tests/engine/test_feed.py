@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlt.data.batches import ArrayBatches
+from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.engine.feed import Feed, read_batch
 from jaxlt.engine.partitioning import MeshConfig, make_mesh
 from jaxlt.errors import UserError

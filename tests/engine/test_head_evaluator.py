@@ -6,21 +6,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlt.data.batches import ArrayBatches
 from jaxlt.data.inventory import Inventory
-from jaxlt.data.label_units import PieceUnits
 from jaxlt.data.labelling import Labels, Task
 from jaxlt.data.marked import Marked
-from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
-from jaxlt.engine.checkpoint import CheckpointConfig, Checkpoints
+from jaxlt.data.rows.batches import ArrayBatches
+from jaxlt.data.vocabulary.label_units import PieceUnits
+from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
+from jaxlt.engine.checkpoint.checkpoints import CheckpointConfig, Checkpoints
 from jaxlt.engine.evaluator import LossEvaluator
 from jaxlt.engine.head_evaluator import HeadEvaluator
-from jaxlt.engine.labelling import label
+from jaxlt.inference.labelling import label
 from jaxlt.metrics.scores import score
 from jaxlt.metrics.trees import Parse, las
 from jaxlt.models.head_config import ClassifierConfig, ParserConfig, SpanConfig, TaggerConfig
 from tests.engine import jobs
-from tests.engine.test_labelling import predictor_of
+from tests.inference.test_labelling import predictor_of
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -169,7 +169,7 @@ def bytes_f1(answer, one):
 def greedy(predictor, objective, one):
     """The best arc and relation of each word by itself, from the scores of one example alone."""
     from jaxlt.models.biaffine import label_scores
-    from tests.engine.test_labelling import plain
+    from tests.inference.test_labelling import plain
 
     parse = plain(predictor, objective, "deps", one)
     count = len(one.words)

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlt.engine.checkpoint import Checkpoints
+from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.evaluator import LossEvaluator
-from jaxlt.engine.logging import Reporter
+from jaxlt.engine.log.reporter import Reporter
 from jaxlt.engine.loop import TrainConfig, tokens_a_step
 from jaxlt.errors import UserError
 from jaxlt.modules.bottleneck import Bottleneck

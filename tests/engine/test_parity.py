@@ -10,9 +10,9 @@ import pytest
 
 from jaxlt.convert.detect import open_base
 from jaxlt.convert.t5x import optimizer_state
-from jaxlt.engine import decoding
-from jaxlt.engine.losses import LossConfig
-from jaxlt.engine.optimizers import OptimizerConfig
+from jaxlt.engine.decode import decoding
+from jaxlt.engine.loss.losses import LossConfig
+from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig, make_mesh
 from jaxlt.engine.state import make_state
 from jaxlt.engine.step import Hyper, StepSpec, batch_loss, build

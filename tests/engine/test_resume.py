@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlt.engine.checkpoint import Checkpoints
-from jaxlt.engine.checkpoint_base import CheckpointBase
+from jaxlt.engine.checkpoint.base import CheckpointBase
+from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.resume import Position
 from jaxlt.errors import UserError
 from jaxlt.models.layout import unstack

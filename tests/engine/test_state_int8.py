@@ -7,17 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlt.commands.modules_merge import merge
-from jaxlt.engine.aot import abstract_batch, compile_train, plan_run
-from jaxlt.engine.checkpoint import Checkpoints
-from jaxlt.engine.checkpoint_base import CheckpointBase
-from jaxlt.engine.fingerprint import fingerprint
+from jaxlt.commands.modules.merge import merge
+from jaxlt.engine.checkpoint.base import CheckpointBase
+from jaxlt.engine.checkpoint.checkpoints import Checkpoints
+from jaxlt.engine.checkpoint.fingerprint import fingerprint
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.partitioning import MeshConfig
-from jaxlt.engine.predictor import Predictor, open_predictor
 from jaxlt.engine.state import make_state
 from jaxlt.engine.step import build
 from jaxlt.errors import UserError
+from jaxlt.inference.predictor import Predictor, open_predictor
 from jaxlt.models.config import BiLSTMConfig
 from jaxlt.models.layout import unstack
 from jaxlt.modules.bottleneck import Bottleneck
@@ -26,6 +25,7 @@ from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.int8 import Int8, dense
 from jaxlt.modules.lora import LoRA
 from jaxlt.modules.site import plug
+from jaxlt.plan.aot import abstract_batch, compile_train, plan_run
 from tests.conftest import hyper, make_batch, make_config, make_spec, place_batch, random_params
 from tests.engine.jobs import ArrayJob, assert_identical, content, job, run
 from tests.engine.test_state import Source

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlt.engine.aot import abstract_state
-from jaxlt.engine.losses import LossConfig
-from jaxlt.engine.optimizers import OptimizerConfig
+from jaxlt.engine.loss.losses import LossConfig
+from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.step import batch_loss, build, mesh_context
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.site import plug
+from jaxlt.plan.aot import abstract_state
 from tests.conftest import (
     hyper,
     make_batch,

@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlt.engine.aot import abstract_batch, compile_train
-from jaxlt.engine.fingerprint import fingerprint, fingerprint_of
-from jaxlt.engine.losses import LossConfig
-from jaxlt.engine.optimizers import OptimizerConfig
+from jaxlt.engine.checkpoint.fingerprint import fingerprint, fingerprint_of
+from jaxlt.engine.loss.losses import LossConfig
+from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.state import base_fingerprint
 from jaxlt.engine.step import batch_loss, build
@@ -20,6 +19,7 @@ from jaxlt.models.layout import unstack
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.lora import LoRA
 from jaxlt.modules.site import plug
+from jaxlt.plan.aot import abstract_batch, compile_train
 from tests.conftest import hyper, make_spec, place_batch, place_state
 from tests.models.head_batches import (
     ALL,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxlt.data import lid
+from jaxlt.data.text import lid
 from jaxlt.errors import UserError
 from jaxlt.metrics.wrong_language import wrong_language_rate
 

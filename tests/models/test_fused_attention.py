@@ -267,7 +267,7 @@ def test_the_kernels_are_programs_for_tpus(sizes):
 @pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="needs libtpu")
 @pytest.mark.parametrize("topology", ["v4:2x2x1", "v5e:2x2", "v5p:2x2x1", "v6e:2x2"])
 def test_tpus_compile_the_kernels(topology):
-    from jaxlt.engine.topologies import parse_topology
+    from jaxlt.plan.topologies import parse_topology
 
     device = jax.sharding.SingleDeviceSharding(parse_topology(topology).devices()[0])
     for sizes in ((4, 512, 512), (1, 1024, 1024)):

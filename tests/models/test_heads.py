@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlt.data.alignment import align, join_words
-from jaxlt.data.vocabularies import VocabularyConfig, open_vocabulary
+from jaxlt.data.vocabulary.alignment import align, join_words
+from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
 from jaxlt.models.biaffine import label_scores
 from jaxlt.models.encoder import Encoder

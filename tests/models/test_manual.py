@@ -9,9 +9,8 @@ import pytest
 from jax.sharding import AxisType
 from jax.sharding import PartitionSpec as P
 
-from jaxlt.engine.aot import abstract_batch, compile_train
 from jaxlt.engine.config import DEFAULT_RULES, MeshConfig
-from jaxlt.engine.optimizers import OptimizerConfig
+from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import _in_halves
 from jaxlt.engine.step import build, manual_of
 from jaxlt.errors import UserError
@@ -19,6 +18,7 @@ from jaxlt.models.manual import Manual, gather, halves, scatter
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.prefix import Prefix
 from jaxlt.modules.site import plug
+from jaxlt.plan.aot import abstract_batch, compile_train
 from tests.conftest import (
     hyper,
     make_batch,

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from jaxlt.engine.compose import Composed
-from jaxlt.engine.decoding import stepped_logits
-from jaxlt.engine.optimizers import OptimizerConfig
+from jaxlt.engine.decode.decoding import stepped_logits
+from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.step import build, manual_of
 from jaxlt.models.encoder import model_of

@@ -10,12 +10,12 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxlt import config as configs
-from jaxlt.engine.fingerprint import fingerprint_of
+from jaxlt.engine.checkpoint.fingerprint import fingerprint_of
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.partitioning import MeshConfig, make_mesh
-from jaxlt.engine.predictor import open_predictor
 from jaxlt.engine.step import batch_loss, build
 from jaxlt.errors import UserError
+from jaxlt.inference.predictor import open_predictor
 from jaxlt.models.init import describe, draw, initialise
 from jaxlt.models.layout import stack, unstack
 from jaxlt.modules import delta_files

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlt.engine.capture import capture
 from jaxlt.errors import UserError
+from jaxlt.inference.capture import capture
 from jaxlt.models.init import unflatten
 from jaxlt.modules.interventions import Ablate, MeanShift, Project, filled
 from jaxlt.modules.routing import Ids, Route

@@ -8,7 +8,7 @@ list of Joshi et al. (2020) with ISO codes. Tab-separated, plain or .gz.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from jaxlt.data import files
+from jaxlt.data.sources import files
 from jaxlt.errors import UserError, nearest
 
 OWN_COLUMNS = ("code", "name", "script", "family", "direction", "joshi", "aliases")

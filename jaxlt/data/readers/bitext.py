@@ -12,10 +12,10 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from jaxlt.data import files
 from jaxlt.data.readers import tables
 from jaxlt.data.readers.lines import check_field, raw_lines, text_lines
 from jaxlt.data.readers.problems import Problems
+from jaxlt.data.sources import files
 from jaxlt.errors import UserError
 
 _ID = "id"

@@ -10,9 +10,9 @@ Multiword tokens and empty nodes are kept beside the words, whole, and written b
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from jaxlt.data import files
 from jaxlt.data.readers.lines import Raw, check_field, control, not_utf8, raw_lines
 from jaxlt.data.readers.problems import Problems
+from jaxlt.data.sources import files
 from jaxlt.errors import UserError
 
 _COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple, get_args
 
-from jaxlt.data import files, layouts
 from jaxlt.data.readers.lines import Raw, check_field, raw_lines, text_lines
 from jaxlt.data.readers.problems import Problems
+from jaxlt.data.sources import files, layouts
 from jaxlt.errors import UserError, nearest
 
 Orphans = Literal["repair", "refuse", "keep"]

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Iterator
 
-from jaxlt.data import files
 from jaxlt.data.readers.problems import Problems
+from jaxlt.data.sources import files
 from jaxlt.errors import UserError
 
 Raw = Iterable[tuple[int, bytes]]

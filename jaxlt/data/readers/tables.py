@@ -15,11 +15,11 @@ from dataclasses import astuple, dataclass
 from itertools import chain
 from typing import Any, NamedTuple
 
-from jaxlt.data import files, layouts
 from jaxlt.data.readers import questions, squad
 from jaxlt.data.readers.lines import check_field, raw_lines, text_lines
 from jaxlt.data.readers.problems import Problems
 from jaxlt.data.readers.questions import Question
+from jaxlt.data.sources import files, layouts
 from jaxlt.errors import UserError, nearest
 
 ENDINGS = tuple(f"{kind}{pack}" for kind in (".tsv", ".jsonl") for pack in ("", *files.PACKED))

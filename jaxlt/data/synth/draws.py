@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import MutableSequence, Sequence
 from typing import TypeVar
 
-from jaxlt.data.batches import stream
+from jaxlt.data.rows.batches import stream
 
 T = TypeVar("T")
 _BLOCK = 96

@@ -12,7 +12,7 @@ some words, and what a model learns of some helps it with another.
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from jaxlt.data.files import write_atomically
+from jaxlt.data.sources.files import write_atomically
 from jaxlt.data.synth.draws import number_of
 from jaxlt.data.synth.facts import fact_of_text
 from jaxlt.data.synth.grammar import SENTENCES_A_TEXT, Teller, fact_sentence

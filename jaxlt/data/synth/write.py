@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from jaxlt.data import files
+from jaxlt.data.sources import files
 from jaxlt.data.synth import facts as known
 from jaxlt.data.synth.concepts import concepts
 from jaxlt.data.synth.distances import WEIGHTS, table

@@ -9,7 +9,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from jaxlt.data import mixtures, sources
+from jaxlt.data import mixtures
+from jaxlt.data.sources import sources
 from jaxlt.data.tasks import text
 from jaxlt.errors import UserError
 

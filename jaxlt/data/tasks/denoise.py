@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import seqio
 import tensorflow as tf
 
-from jaxlt.data import corpora, sources
-from jaxlt.data.objectives import SpanCorruption, corrupted_lengths, raw_length
-from jaxlt.data.prepared import Prepared, language_column
+from jaxlt.data.objectives.objectives import SpanCorruption, corrupted_lengths, raw_length
+from jaxlt.data.rows.prepared import Prepared, language_column
+from jaxlt.data.sources import corpora, sources
 from jaxlt.data.tasks.examples import warn_unknown
 from jaxlt.data.tasks.preprocessors import corrupted, text_example
 from jaxlt.data.tasks.text import IdentifiedSource, generated, replace_task, text_features
-from jaxlt.data.vocabularies import open_vocabulary
+from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 
 if TYPE_CHECKING:

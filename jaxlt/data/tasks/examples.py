@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import seqio
 import tensorflow as tf
 
-from jaxlt.data import corpora, files, layouts
-from jaxlt.data.batches import digest
-from jaxlt.data.groups import Groups
 from jaxlt.data.readers import tables
 from jaxlt.data.readers.problems import Bad, Problems
-from jaxlt.data.splits import NAMES, Split, remembered
+from jaxlt.data.rows.batches import digest
+from jaxlt.data.sources import corpora, files, layouts
+from jaxlt.data.sources.groups import Groups
+from jaxlt.data.sources.splits import NAMES, Split, remembered
 from jaxlt.data.tasks.text import IdentifiedSource, generated, replace_task, text_features
 from jaxlt.data.text_forms import Form
 from jaxlt.errors import UserError

@@ -16,7 +16,7 @@ from jaxlt.data import text_forms
 from jaxlt.data.near import nearest_language
 from jaxlt.data.readers.conllu import Sentence
 from jaxlt.data.readers.iob2 import Tagged
-from jaxlt.data.splits import Split
+from jaxlt.data.sources.splits import Split
 from jaxlt.data.synth import asked as reading
 from jaxlt.data.synth import facts as known
 from jaxlt.data.synth import write

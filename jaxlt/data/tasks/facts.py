@@ -8,10 +8,11 @@ A fact is in one split in all languages and templates, known by its ids.
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from jaxlt.data import corpora, text_forms
+from jaxlt.data import text_forms
 from jaxlt.data.readers import facts, tables
 from jaxlt.data.readers.problems import Bad, Problems
-from jaxlt.data.splits import Split
+from jaxlt.data.sources import corpora
+from jaxlt.data.sources.splits import Split
 from jaxlt.data.tasks.examples import Stream, TableSource, register, warn_unknown
 from jaxlt.data.text_forms import Form
 

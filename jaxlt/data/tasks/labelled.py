@@ -12,11 +12,12 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from jaxlt.data import corpora, text_forms
+from jaxlt.data import text_forms
 from jaxlt.data.readers import conllu, iob2, tables
 from jaxlt.data.readers.problems import Bad, Problems
 from jaxlt.data.readers.questions import Question
-from jaxlt.data.splits import Split
+from jaxlt.data.sources import corpora
+from jaxlt.data.sources.splits import Split
 from jaxlt.data.tasks.examples import Stream, TableSource, file_streams, register, warn_unknown
 from jaxlt.data.text_forms import Form
 

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 import seqio
 
-from jaxlt.data import corpora, files, text_forms
+from jaxlt.data import text_forms
 from jaxlt.data.near import nearest_language
 from jaxlt.data.readers import bitext, tables
 from jaxlt.data.readers.problems import Bad, Problems
-from jaxlt.data.splits import Split
+from jaxlt.data.sources import corpora, files
+from jaxlt.data.sources.splits import Split
 from jaxlt.data.tasks.examples import Stream, TableSource, register, split_of, warn_unknown
 from jaxlt.data.tasks.text import register_documents_task
 from jaxlt.data.text_forms import Form

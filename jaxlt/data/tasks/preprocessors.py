@@ -8,9 +8,9 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from jaxlt.data.batches import stream
-from jaxlt.data.objectives import MaskedLM, Objective
-from jaxlt.data.vocabularies import open_vocabulary
+from jaxlt.data.objectives.objectives import MaskedLM, Objective
+from jaxlt.data.rows.batches import stream
+from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 
 if TYPE_CHECKING:

@@ -9,19 +9,19 @@ import numpy as np
 import seqio
 import tensorflow as tf
 
-from jaxlt.data import files
-from jaxlt.data.batches import digest
 from jaxlt.data.labelling import NUMBER, Labels
 from jaxlt.data.marked import Marked, marked_of
 from jaxlt.data.near import nearest_language
-from jaxlt.data.objectives import Objective
-from jaxlt.data.splits import Nothing
+from jaxlt.data.objectives.objectives import Objective
+from jaxlt.data.rows.batches import digest
+from jaxlt.data.rows.token_cache import UNREAD, VERSION, Example, TokenCache, open_or_build
+from jaxlt.data.rows.views import Forms, Text
+from jaxlt.data.sources import files
+from jaxlt.data.sources.splits import Nothing
 from jaxlt.data.tasks import configured
 from jaxlt.data.tasks.text import FAULTS, IdentifiedSource
 from jaxlt.data.text_forms import Form
-from jaxlt.data.token_cache import UNREAD, VERSION, Example, TokenCache, open_or_build
-from jaxlt.data.views import Forms, Text
-from jaxlt.data.vocabularies import EOS, Vocabulary
+from jaxlt.data.vocabulary.vocabularies import EOS, Vocabulary
 from jaxlt.errors import UserError, nearest
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import seqio
 import tensorflow as tf
 
-from jaxlt.data import sources
-from jaxlt.data.prepared import Bitext, Prepared
+from jaxlt.data.rows.prepared import Bitext, Prepared
+from jaxlt.data.sources import sources
 from jaxlt.data.tasks.preprocessors import Corrupt, text_example
 from jaxlt.data.text_forms import Form
-from jaxlt.data.vocabularies import open_vocabulary
+from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from jaxlt.data import sources
 from jaxlt.data.readers import bitext, conllu, iob2, tables
 from jaxlt.data.readers.problems import Problems
+from jaxlt.data.sources import sources
 from jaxlt.errors import UserError
 
 WORD = "{}\tthe{}\t_\tDET\t_\t_\t{}\tdep\t_\t_"

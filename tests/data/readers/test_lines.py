@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxlt.data import files
 from jaxlt.data.readers.lines import check_field, raw_lines, text_lines
 from jaxlt.data.readers.problems import Problems
+from jaxlt.data.sources import files
 from jaxlt.errors import UserError
 
 LINE = st.text(

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from jaxlt.data import corpora
 from jaxlt.data.readers import bitext, conllu, facts, iob2, tables
+from jaxlt.data.sources import corpora
 from jaxlt.data.synth.families import FactoryConfig, Family
 from jaxlt.data.synth.write import write
 

@@ -7,7 +7,7 @@ import seqio
 
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import open_mixture
-from jaxlt.data.splits import Split
+from jaxlt.data.sources.splits import Split
 from jaxlt.data.tasks.facts import register_facts
 from jaxlt.data.tasks.labelled import (
     register_entities,

@@ -8,11 +8,11 @@ import seqio
 
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import open_evaluation, open_mixture
-from jaxlt.data.objectives import corrupted_lengths
+from jaxlt.data.objectives.objectives import corrupted_lengths
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.tasks.denoise import objective_of
 from jaxlt.data.transfer import TransferConfig
-from jaxlt.data.vocabularies import open_vocabulary
+from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 
 TREE = "1\t{0}\t_\tNOUN\t_\t_\t0\troot\t_\t_\n\n"

@@ -19,7 +19,7 @@ from jaxlt.data.mixtures import (
 from jaxlt.data.readers import conllu
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.text_forms import parsing, tagging
-from jaxlt.data.vocabularies import open_vocabulary
+from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 from tests.data.head_files import write_entities, write_table, write_treebanks
 

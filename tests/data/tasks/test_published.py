@@ -5,8 +5,8 @@ import json
 import pytest
 import seqio
 
-from jaxlt.data import stats
 from jaxlt.data.config import DataConfig
+from jaxlt.data.sources import stats
 from jaxlt.data.tasks.labelled import (
     register_entities,
     register_pairs,

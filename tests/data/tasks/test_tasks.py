@@ -8,7 +8,7 @@ import pytest
 
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import open_evaluation, open_mixture, register_mixture
-from jaxlt.data.objectives import decoder_fields
+from jaxlt.data.objectives.objectives import decoder_fields
 from jaxlt.data.synth.languages import FAMILY, write_languages
 from jaxlt.errors import UserError
 

@@ -1,0 +1,1 @@
+"""Import and export checkpoints of other frameworks, and look at them."""

@@ -1,0 +1,182 @@
+"""An estimate of a step as lines to read."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from jaxlt.plan.estimate import Estimate
+    from jaxlt.plan.measure import Measured
+    from jaxlt.plan.search import Found
+
+GIB = 2**30
+
+
+def lines_of(found: "Estimate", advice: Sequence[str] = ()) -> list[str]:
+    """The table of one estimate; advice: what to change where it does not fit."""
+    mesh = " x ".join(f"{axis} {size}" for axis, size in found.mesh.items())
+    out = ["", f"{found.machine}: {found.devices} devices, mesh {mesh}"]
+    if found.failure:
+        return [*out, "DOES NOT COMPILE:", *(f"  {line}" for line in found.failure.splitlines())]
+    out += memory_lines(found)
+    if not found.fits:
+        out.append("  what to change, first what costs least:")
+        out += [f"    {line}" for line in advice]
+    if found.step[1]:
+        out += time_lines(found)
+    elif found.memory:
+        out += [work_line(found), *traffic_lines(found)]
+    out.append(
+        f"checkpoint: {size(found.checkpoint)} (what trains, and the optimizer's memory of it)"
+    )
+    notes = found.notes if found.memory else found.notes[1:]  # the first is about times
+    return out + [f"note: {note}" for note in notes]
+
+
+def memory_lines(found: "Estimate") -> list[str]:
+    """Memory of one device by the compiler's count."""
+    out = ["memory on one device, by the compiler's count:"]
+    out += [f"  {name:44} {value / 2**20:12,.1f} MiB" for name, value in found.memory.items()]
+    verdict = "FITS" if found.fits else "DOES NOT FIT"
+    if not found.limit:
+        return [*out, f"  {'sum':44} {found.needed / 2**20:12,.1f} MiB"]
+    share = 100 * found.needed / found.limit
+    left = f"{size(found.headroom)} left" if found.fits else f"{size(-found.headroom)} too much"
+    return [
+        *out,
+        f"  {verdict}: {size(found.needed)} of {size(found.limit)} ({share:.0f}%), {left}",
+    ]
+
+
+def time_lines(found: "Estimate") -> list[str]:
+    """Work, time and what follows from it."""
+    best, worst = found.step
+    out = [
+        work_line(found),
+        f"time of a step (estimate): {seconds(best)} at best (everything overlaps) to "
+        f"{seconds(worst)} (as the program is ordered)",
+        f"  {'matrix products':44} {seconds(found.matrix):>12}",
+        f"  {'element by element, and memory':44} {seconds(found.vector):>12}"
+        f"   (at the memory's bandwidth {seconds(found.vector_at_bandwidth)})",
+        f"  {'collectives':44} {seconds(found.communication):>12}"
+        f"   (exposed {seconds(found.exposed)})",
+    ]
+    out += traffic_lines(found)
+    if found.costliest:
+        out.append("  costliest, collectives aside:")
+    for source, value in found.costliest:
+        out.append(f"    {source:60} {seconds(value):>12}")
+    low, high = sorted(found.tokens_per_second)
+    out.append(
+        f"tokens a second: {low:,.0f} to {high:,.0f} ({low / found.devices:,.0f} to "
+        f"{high / found.devices:,.0f} a device)"
+    )
+    out.append("model FLOPs utilisation: " + " to ".join(f"{m:.3f}" for m in sorted(found.mfu)))
+    out.append(
+        "the whole run: "
+        + " to ".join(f"{d:,.2f}" for d in sorted(found.days))
+        + " days, "
+        + " to ".join(f"{h:,.0f}" for h in sorted(found.chip_hours))
+        + " device hours"
+    )
+    return out
+
+
+def measured_lines(found: "Measured", tokens: int, steps: int) -> list[str]:
+    """What a step took when it was run."""
+    return [
+        f"time of a step (measured, median of {found.steps}): {seconds(found.seconds)}, "
+        f"{seconds(found.processor_seconds)} of this host's processors; "
+        f"{tokens / found.seconds:,.0f} tokens a second",
+        f"the whole run at that: {found.seconds * steps / 86400:,.2f} days",
+    ]
+
+
+def work_line(found: "Estimate") -> str:
+    """Rows, tokens and FLOPs of a step."""
+    line = (
+        f"a step: {found.rows:,} rows, {found.tokens:,} tokens; {found.model_flops / 1e12:,.3f} "
+        "TFLOP by hand"
+    )
+    if not found.program_flops:
+        return line
+    again = found.program_flops / found.model_flops if found.model_flops else 0.0
+    return (
+        f"{line}, {found.program_flops / 1e12:,.3f} in the compiled program ({again:.2f}x: "
+        "recomputation, and what the compiler added)"
+    )
+
+
+def traffic_lines(found: "Estimate") -> list[str]:
+    """What one device sends, by kind; times where they are known."""
+    out = []
+    for kind, traffic in found.traffic.items():
+        timed = "seconds" in traffic
+        taken = seconds(traffic["seconds"]) if timed else ""
+        late = f", exposed {seconds(traffic['exposed'])}" if timed else ""
+        out.append(
+            f"    {kind:42} {taken:>12}   {traffic['nbytes'] / 1e9:,.3f} GB "
+            f"in {traffic['count']:,.0f}{late}"
+        )
+    if found.reduced_ideal and found.devices > 1 and found.traffic:
+        out.append(
+            f"    {'of it in reductions (gradients)':42} {'':>12}   {found.reduced / 1e9:,.3f} GB, "
+            f"{found.reduced / found.reduced_ideal:.2f} times what a reduce-scatter takes"
+        )
+    return out
+
+
+def short(found: "Found") -> str:
+    """One line on a configuration that was tried."""
+    one, estimate = found.candidate, found.estimate
+    mesh = " x ".join(str(s) for s in one.mesh)
+    what = f"mesh {mesh}, remat {one.remat or '-'}, {one.rows} rows: "
+    if estimate.failure:
+        return f"{what}does not compile: {estimate.failure.splitlines()[0]}"
+    if not estimate.fits:
+        return f"{what}does not fit: {size(estimate.needed)} of {size(estimate.limit)}"
+    low, high = sorted(estimate.mfu)
+    return f"{what}{size(estimate.needed)}, utilisation {low:.3f} to {high:.3f}"
+
+
+def search_table(found: Sequence["Found"]) -> "Table":
+    """A row a configuration, the fastest first."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("replica x data x fsdp x tensor")
+    table.add_column("remat")
+    for column in ("rows", "memory", "step", "tokens/s", "utilisation", "days"):
+        table.add_column(column, justify="right")
+    table.add_column("")
+    for each in found:
+        one, estimate = each.candidate, each.estimate
+        mesh = " x ".join(str(s) for s in one.mesh)
+        if not estimate.fits:
+            why = "does not compile" if estimate.failure else "does not fit"
+            needed = "" if estimate.failure else size(estimate.needed)
+            table.add_row(mesh, one.remat, f"{one.rows:,}", needed, why, "", "", "", "")
+            continue
+        table.add_row(
+            mesh,
+            one.remat,
+            f"{one.rows:,}",
+            size(estimate.needed),
+            " to ".join(seconds(s) for s in estimate.step),
+            f"{min(estimate.tokens_per_second):,.0f}",
+            " to ".join(f"{m:.3f}" for m in sorted(estimate.mfu)),
+            f"{max(estimate.days):,.2f}",
+            "*" if each.best else "",
+        )
+    return table
+
+
+def size(nbytes: float) -> str:
+    """Bytes as people read them."""
+    return f"{nbytes / GIB:,.2f} GiB" if nbytes >= GIB / 10 else f"{nbytes / 2**20:,.1f} MiB"
+
+
+def seconds(value: float) -> str:
+    """Seconds as people read them."""
+    return f"{value:,.3f} s" if value >= 1 else f"{1000 * value:,.3g} ms"

@@ -1,0 +1,1 @@
+"""What a model learns from text: corrupted spans, prefixes, masks, denoisers."""

@@ -1,0 +1,231 @@
+"""Local text by language: which files there are, and their documents, one a line, streamed.
+
+    discover(("corpus/",), TEXT) -> {"swh_Latn": ("corpus/swh_Latn.txt.gz",), ...}
+
+A source is a file (its stem names the language), a folder (of such files, and of folders that are
+named by language and hold any number of files), or a glob pattern. Plain text has a document a
+line, blank lines are none; JSON lines and parquet have one in the column `text` of each row.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from jaxlt.data.near import nearest_language
+from jaxlt.data.readers import tables
+from jaxlt.data.readers.lines import MARK, control, raw_lines
+from jaxlt.data.readers.problems import Problems
+from jaxlt.data.sources import files
+from jaxlt.data.sources.splits import WHOLE, Parting, Split
+from jaxlt.errors import UserError, nearest
+
+TEXT = (".txt", ".txt.gz", ".txt.zst", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
+PAIRS = (".tsv", ".tsv.gz", ".tsv.zst")
+
+Files = dict[str, tuple[str, ...]]
+Columns = Callable[[str], Sequence[str]]  # path of a table -> languages that its rows name
+
+
+class Only(NamedTuple):
+    """The rows of a table that are read: those whose `column` holds a code that `holds` takes."""
+
+    column: str
+    holds: Callable[[str], bool]
+
+
+def discover(
+    sources: Sequence[str],
+    endings: Sequence[str],
+    languages: Sequence[str] = (),
+    columns: Columns | None = None,
+) -> Files:
+    """Returns the files of each language; `languages` keeps only those, and demands them.
+
+    A language has the files of all folders that hold one of it. With `columns`, a table whose rows
+    name their languages is a file of each of those.
+    """
+    found: dict[str, list[str]] = {}
+    for source in sources:
+        for language, path in _expand(source, endings, columns or (lambda _: ())):
+            if path not in found.setdefault(language, []):
+                found[language].append(path)
+    for language, paths in found.items():
+        _check_copies(language, paths, endings)
+    for language in languages:
+        if language not in found:
+            raise UserError(
+                f"There is no text of language '{language}' in {', '.join(sources)}: expected "
+                f"{' or '.join(language + e for e in endings)}, or a folder '{language}'."
+                f"{nearest_language(language, found)}"
+            )
+    names = languages or sorted(found)
+    return {name: tuple(sorted(found[name])) for name in names}
+
+
+def _check_copies(language: str, paths: Sequence[str], endings: Sequence[str]) -> None:
+    """Raises UserError where a folder has one language under two endings: a packed copy, mostly."""
+    folders: dict[str, str] = {}
+    for path in sorted(paths):
+        folder = str(PurePosixPath(path).parent)
+        named_so = _stem(path, endings) == language and PurePosixPath(folder).name != language
+        if named_so and folder in folders:
+            raise UserError(
+                f"Language '{language}' has more than one file in a folder: {folders[folder]}, "
+                f"{path}. Keep one, or put all of them in one folder named '{language}'."
+            )
+        if named_so:
+            folders[folder] = path
+
+
+def _expand(source: str, endings: Sequence[str], columns: Columns) -> list[tuple[str, str]]:
+    """Returns (language, path) of every text file that one source means."""
+
+    def named(path: str, language: str = "") -> list[tuple[str, str]]:
+        said = columns(path) if path.endswith(tables.ENDINGS) else ()
+        if said:
+            return [(name, path) for name in said]
+        whose = language or _stem(path, endings)
+        return [(whose, path)] if path.endswith(tuple(endings)) else []
+
+    if not files.exists(source) and any(c in source for c in "*?["):
+        matching = [pair for p in files.matches(source) for pair in named(p)]
+        if not matching:
+            raise UserError(f"No {' or '.join(endings)} file matches the pattern '{source}'.")
+        return matching
+    if not files.exists(source):
+        raise UserError(files.missing(source))
+    if not files.is_folder(source):
+        alone = named(source)
+        if not alone:
+            raise UserError(f"'{source}' is not a text source: expected {' or '.join(endings)}.")
+        return alone
+    found = []
+    for path in files.listing(source):
+        if files.is_folder(path):
+            inner = [p for p in files.listing(path) if p.endswith((*endings, *tables.ENDINGS))]
+            found += [pair for p in inner for pair in named(p, PurePosixPath(path).name)]
+        else:
+            found += named(path)
+    if not found:
+        raise UserError(
+            f"The folder '{source}' has no text: expected files such as swh_Latn{endings[0]} or "
+            f"swh_Latn{endings[1]}, or folders of such files, named by language."
+        )
+    return found
+
+
+def _stem(path: str, endings: Sequence[str]) -> str:
+    name = PurePosixPath(path).name
+    for ending in sorted(endings, key=len, reverse=True):
+        if name.endswith(ending):
+            return name[: -len(ending)]
+    return name
+
+
+def lines(
+    path: str, problems: Problems | None = None, only: Only | None = None
+) -> Iterator[tuple[int, bytes]]:
+    """Yields (line or row number from 1, document) for each document that is not blank.
+
+    A line that is not UTF-8 or holds a NUL, and a damaged archive, are problems. A file without
+    any document is an error. `only` reads a table with columns, of any ending.
+    """
+    problems = problems or Problems()
+    some = False
+    plain = not only and not path.endswith(tuple(e for e in TEXT if not e.startswith(".txt")))
+    for item in _plain(path, problems) if plain else _column(path, problems, only):
+        some = True
+        yield item
+    if not some:
+        expected = "a line" if plain else "in the column 'text' of each row"
+        raise UserError(f"'{path}' is empty: expected one document {expected}.")
+
+
+def _plain(path: str, problems: Problems) -> Iterator[tuple[int, bytes]]:
+    offset = 0
+    for number, raw in raw_lines(path, problems, mark=True):
+        line = raw.removeprefix(MARK) if number == 1 else raw
+        line = line.rstrip(b"\r\n")
+        if line and not line.isspace():
+            fault = _not_text(line, raw.find(line), offset, number)
+            if fault:
+                problems.add(f"'{path}' {fault}")
+            else:
+                yield number, line
+        offset += len(raw)
+
+
+def _not_text(line: bytes, start: int, offset: int, number: int) -> str:
+    """Returns what is wrong with a line, with its line, byte and offset, or ""."""
+    if b"\0" in line or b"\r" in line:
+        return f"has at line {number} {control(line.decode('utf-8', 'replace'))}"
+    if line.isascii():
+        return ""
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError as err:
+        place = start + err.start
+        return (
+            f"is not UTF-8 at line {number}, byte {place + 1} of the line (byte offset "
+            f"{offset + place} of the text): {line[err.start : err.start + 4].hex(' ')}. "
+            "Convert the file to UTF-8, for instance with iconv."
+        )
+    return ""
+
+
+def _column(path: str, problems: Problems, only: Only | None) -> Iterator[tuple[int, bytes]]:
+    for number, row in tables.rows(path, problems):
+        if only and not row.get(only.column):
+            problems.at(path, number, f"no '{only.column}': whose text is it?")
+        elif only and not only.holds(row[only.column]):
+            continue
+        elif "text" not in row:
+            found = ", ".join(row) or "none"
+            problems.at(path, number, f"no column 'text' (there are: {found}).")
+        elif row["text"] and not row["text"].isspace():
+            yield number, row["text"].encode("utf-8")
+
+
+def documents(
+    paths: Iterable[str],
+    split: str,
+    drawn: Split = WHOLE,
+    problems: Problems | None = None,
+    only: Only | None = None,
+) -> Iterator[bytes]:
+    """Yields the documents of a split, in the order of the files.
+
+    A document is its own key: equal ones are on one side, in every file and language.
+    """
+    for path in paths:
+        for _, line in lines(path, problems, only):
+            if drawn.of(line) == split:
+                yield line
+
+
+def pairs(
+    paths: Iterable[str], split: str, drawn: Parting = WHOLE, problems: Problems | None = None
+) -> Iterator[tuple[bytes, bytes]]:
+    """Yields (inputs, targets) of a split of lines inputs<TAB>targets; the inputs are the key."""
+    problems = problems or Problems()
+    for path in paths:
+        for number, line in lines(path, problems):
+            fields = line.split(b"\t")
+            if len(fields) != 2:
+                problems.at(
+                    path,
+                    number,
+                    f"expected inputs<TAB>targets, but the line has {len(fields)} "
+                    f"field{'s' if len(fields) > 1 else ''}.",
+                )
+            elif drawn.of(fields[0]) == split:
+                yield fields[0], fields[1]
+
+
+def check_split(split: str, known: Sequence[str]) -> None:
+    """Raises UserError for a split that a run's text does not have."""
+    if split not in known:
+        raise UserError(
+            f"Text sources have the splits {' and '.join(known)}, not '{split}'."
+            f"{nearest(split, known)}"
+        )

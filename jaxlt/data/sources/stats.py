@@ -1,0 +1,105 @@
+"""What lies in folders, counted once: items, words and bytes by corpus, language and split.
+
+    counts, notes = count(("ud/", "mt/"), memory=cache_root / "counts")
+
+An item is what the format has: a sentence, a document, a pair, a fact. Counts are remembered by the
+contents of a file, so that copies and renamed files are not counted again.
+"""
+
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from jaxlt.data.readers.problems import Bad, Problems
+from jaxlt.data.rows.batches import digest
+from jaxlt.data.sources import corpora, files, items, layouts
+from jaxlt.errors import UserError
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Count:
+    """One language of one file. `tokens` are words where the file has them, else None."""
+
+    corpus: str
+    kind: str
+    language: str
+    split: str  # '' where the file does not say
+    items: int
+    tokens: int | None
+    bytes: int
+
+
+# (language as the file has it, split or '', items, tokens, bytes); no language: the file's own
+_Row = tuple[str, str, int, int | None, int]
+
+
+def count(paths: Sequence[str], memory: Path, bad: Bad = "strict") -> tuple[list[Count], list[str]]:
+    """Returns the counts of all corpora below the paths, and notes on what is not among them."""
+    found: list[Count] = []
+    notes: list[str] = []
+    codes, keys = corpora.Codes(), functools.cache(corpora.own_keys)
+    for path in corpora.walk(paths, items.ENDINGS, holds=""):
+        kind = items.kind_of(path)
+        if not kind:
+            notes.append(f"{path}: its columns fit no kind of table known here")
+            continue
+        place = items.place_of(path, kind)
+        name, split, own = place.corpus, place.split, codes.of_place(place)
+        problems = Problems(bad)
+        for language, said, number, tokens, size in _remembered(path, kind, memory, problems):
+            known = keys(path) if kind == "texts" else {}
+            ends = [known.get(part, part) for part in language.split(":")]
+            code = ":".join(map(codes.of, ends)) if language else own
+            found.append(Count(name, kind, code, said or split, number, tokens, size))
+        if problems.count:
+            notes.append(f"{path}: {problems.summary()}")
+    if codes.unknown:
+        notes.append(codes.report())
+    if not found:
+        raise UserError(f"There is nothing to count in {', '.join(paths)}.")
+    return found, notes
+
+
+def _remembered(path: str, kind: str, memory: Path, problems: Problems) -> list[_Row]:
+    content = files.content_digest(path, memory)
+    said = [_VERSION, content, kind, problems.bad]
+    if place := layouts.published(path):  # whose name says what a copy's need not
+        said.append(place.language)
+    note = memory / f"{digest(said)[:32]}.counts.json"
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+        problems.count, problems.first = int(known["problems"]), list(known["first"])
+        return [_row(*row) for row in known["rows"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    rows = list(_rows(path, kind, problems))
+    counted = {"rows": rows, "problems": problems.count, "first": problems.first}
+    files.write_atomically(note, json.dumps(counted))
+    return rows
+
+
+def _row(language: str, split: str, number: int, tokens: int | None, size: int) -> _Row:
+    return (language, split, number, tokens, size)
+
+
+def _rows(path: str, kind: str, problems: Problems) -> Iterator[_Row]:
+    sums: dict[tuple[str, str], list[int]] = {}
+    words = kind in ("treebank", "entities")
+    for item in items.items(path, kind, problems):
+        total = sums.setdefault((item.language, item.split), [0, 0, 0])
+        total[0] += 1
+        total[1] += item.words
+        total[2] += sum(len(text.encode()) for _, text in item.texts)
+    for (language, split), (number, tokens, size) in sorted(sums.items()):
+        yield language, split, number, tokens if words else None, size
+
+
+def as_json(counts: Sequence[Count]) -> str:
+    """Returns counts as JSON, an object a count."""
+    names = ("corpus", "kind", "language", "split", "items", "tokens", "bytes")
+    rows = [dict(zip(names, astuple(count), strict=True)) for count in counts]
+    return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"

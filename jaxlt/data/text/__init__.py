@@ -1,0 +1,1 @@
+"""Strings: scripts, normalising, transliteration, noise, cleaning, which language."""

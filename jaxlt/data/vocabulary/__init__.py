@@ -1,0 +1,1 @@
+"""Vocabularies: their files, training, how text and words fall into pieces."""

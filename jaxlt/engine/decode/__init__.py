@@ -1,0 +1,1 @@
+"""Decoding: search, choices, constraints, all in one compiled loop."""

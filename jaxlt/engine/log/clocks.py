@@ -1,0 +1,63 @@
+"""How fast the slots of banks learn: whose steps their learning rate follows, and its factors.
+
+In: TrainConfig.route_clock and route_rates, the schedule, the program's banks and the languages of
+the data. Out: the fields of `Hyper` that say so to the compiled step, the same for all steps.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxlt.data.near import nearest_language
+from jaxlt.engine.optim.schedules import numbers_of
+from jaxlt.engine.partitioning import replicated
+from jaxlt.engine.step import Program
+from jaxlt.errors import UserError
+from jaxlt.models.config import ModelConfig
+
+SPARE = 8  # so many languages may join before a step is compiled anew
+
+
+def spare(model: ModelConfig, languages: Sequence[str]) -> int | None:
+    """The most languages that a step is compiled for: those of the data, and some more.
+
+    None where that many fill all banks anyway, or there are none: so that runs share a compilation.
+    """
+    most = -(-len(languages) // SPARE) * SPARE
+    sizes = [p.routes for p in model.plugs if p.key in ("source", "target")]
+    return most if 0 < most < max(sizes, default=0) else None
+
+
+def pace(job: Any, program: Program, languages: Sequence[str]) -> dict[str, Any]:
+    """Returns what a run's `Hyper` says of its banks: {} without any.
+
+    job: has `schedule` and `train`; languages: those of the data, by id.
+    """
+    clock, rates = job.train.route_clock, job.train.route_rates
+    banks, whole = program.optimizer.banks, replicated(program.spec.mesh)
+    factors = {b.name: np.ones(b.size, np.float32) for b in banks if b.key in ("source", "target")}
+    if rates and not factors:
+        raise UserError(
+            "TrainConfig.route_rates sets learning rates of languages, but nothing that trains has "
+            "a slot a language: give a plug key = 'source' or 'target' and routes, or leave it out."
+        )
+    for language, factor in rates:
+        if language not in languages:
+            raise UserError(
+                f"TrainConfig.route_rates names '{language}', which is no language of this run: "
+                f"{', '.join(languages)}.{nearest_language(language, languages)}"
+            )
+        for values in factors.values():
+            values[list(languages).index(language)] = factor
+    if not banks:
+        return {}
+    every = {b.name: factors.get(b.name, np.ones(b.size, np.float32)) for b in banks}
+    out: dict[str, Any] = {"route_rates": jax.device_put(every, whole)}
+    banked = {name for bank in banks for name in bank.axes}
+    if clock == "own" or (clock == "auto" and banked == set(program.layout.trainable)):
+        numbers = jax.tree.map(jnp.float32, numbers_of(job.schedule))
+        out["schedule"] = jax.device_put(numbers, whole)
+    return out

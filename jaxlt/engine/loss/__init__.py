@@ -1,0 +1,1 @@
+"""The loss of a batch, whole or shared out over devices, and its sums."""

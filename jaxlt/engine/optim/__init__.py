@@ -1,0 +1,1 @@
+"""Optimizers, schedules, and banks of modules whose languages step alone."""

@@ -1,0 +1,190 @@
+"""Optimizers by name, over flat dicts of parameters.
+
+    optimizer = make_optimizer(OptimizerConfig("adafactor"), axes)     # axes: {name: logical axes}
+    state = optimizer.init(params)                                     # params: {name: array}
+    params, state = optimizer.update(grads, state, params, lr)         # lr: float32 scalar array
+    logical = optimizer.state_axes(params)                             # abstract arrays will do
+
+The state is a nested dict of float32 arrays and int32 counters, whatever the parameters' dtype. The
+learning rate is an array, so runs that differ in it share a compilation. `state_axes` gives a tree
+with a tuple of logical axes for each array, to shard the state at its birth; since tuples are trees
+themselves, walk both with `jax.tree.map(lambda leaf, axes: ..., state, logical)`, the state first.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxlt.engine.config import OptimizerConfig
+from jaxlt.engine.optim import adafactor
+from jaxlt.engine.optim.adafactor import STACKED_AXES, Axes
+from jaxlt.errors import UserError, nearest
+
+Array = jax.Array
+Params = dict[str, Array]
+State = dict[str, Any]
+
+
+class Optimizer(NamedTuple):
+    """Three pure functions; init and update may be traced, and state_axes reads shapes alone.
+
+    init(params) -> state; update(grads, state, params, lr) -> (params, state); state_axes(params)
+    -> the state's tree of logical axes. (It takes parameters and not the state: factored states of
+    a matrix and of its transpose have the same shapes and different axes.)
+    """
+
+    init: Callable[[Params], State]
+    update: Callable[[Params, State, Params, Array], tuple[Params, State]]
+    state_axes: Callable[[Params], Any]
+
+
+FIRST_MOMENTS = ("mu", "trace")
+
+# Each gives the direction of descent without the learning rate; its state is one named tuple.
+DIRECTIONS: dict[str, Callable[[OptimizerConfig], optax.GradientTransformation]] = {
+    "adamw": lambda c: optax.scale_by_adam(c.b1, c.b2, c.eps),
+    "adam": lambda c: optax.scale_by_adam(c.b1, c.b2, c.eps),
+    "nadam": lambda c: optax.scale_by_adam(c.b1, c.b2, c.eps, nesterov=True),
+    "radam": lambda c: optax.scale_by_radam(c.b1, c.b2, c.eps),
+    "amsgrad": lambda c: optax.scale_by_amsgrad(c.b1, c.b2, c.eps),
+    "adamax": lambda c: optax.scale_by_adamax(c.b1, c.b2, c.eps),
+    "lion": lambda c: optax.scale_by_lion(c.b1, c.b2),
+    "sgd": lambda c: optax.trace(c.momentum),
+    "adagrad": lambda c: optax.scale_by_rss(eps=c.eps),
+    "rmsprop": lambda c: optax.scale_by_rms(c.b2, c.eps),
+}
+
+
+def global_norm(grads: Mapping[str, Array]) -> Array:
+    """Returns the float32 Euclidean norm of all gradients together; 0 where there are none."""
+    squares = [jnp.sum(jnp.square(g.astype(jnp.float32))) for g in grads.values()]
+    return jnp.sqrt(sum(squares, start=jnp.zeros((), jnp.float32)))
+
+
+def clip_by_norm(grads: Params, limit: float) -> Params:
+    """Scales float32 gradients so that their global norm is at most `limit`.
+
+    A norm that is not finite makes all of them NaN, where the training loop can see it.
+    """
+    scale = jnp.minimum(1.0, limit / jnp.maximum(global_norm(grads), jnp.finfo(jnp.float32).tiny))
+    return {k: g * scale for k, g in grads.items()}
+
+
+def decayed_names(config: OptimizerConfig, axes: Mapping[str, Axes]) -> frozenset[str]:
+    """Returns the names of the parameters that weight decay applies to."""
+    excluded: set[str] = set()
+    for pattern in config.weight_decay_exclude:
+        hits = {name for name in axes if re.fullmatch(pattern, name)}
+        if axes and not hits:
+            raise UserError(
+                f"OptimizerConfig.weight_decay_exclude has the pattern '{pattern}', which matches "
+                f"no trainable parameter in full.{nearest(pattern, axes)}"
+            )
+        excluded |= hits
+    matrices = {
+        name for name, dims in axes.items() if len([d for d in dims if d not in STACKED_AXES]) > 1
+    }
+    return frozenset(matrices - excluded)
+
+
+def _float32(tree: Mapping[str, Array]) -> Params:
+    return {k: v.astype(jnp.float32) for k, v in tree.items()}
+
+
+def _check(axes: Mapping[str, Axes], params: Mapping[str, Array]) -> None:
+    """Raises if a parameter has no logical axes, or not one a dimension."""
+    for name, param in params.items():
+        shape = getattr(param, "shape", None)
+        if name not in axes or shape is None or len(axes[name]) != len(shape):
+            raise ValueError(
+                f"The parameter '{name}' of shape {shape} needs one logical axis (or None) "
+                f"a dimension; given: {axes.get(name)}."
+            )
+
+
+def _adafactor(
+    config: OptimizerConfig, axes: Mapping[str, Axes], decayed: frozenset[str]
+) -> Optimizer:
+    settings = adafactor.Settings(**{f: getattr(config, f) for f in adafactor.Settings._fields})
+
+    def init(params: Params) -> State:
+        return adafactor.init(settings, axes, params)
+
+    def update(grads: Params, state: State, params: Params, lr: Array) -> tuple[Params, State]:
+        return adafactor.update(settings, axes, decayed, grads, state, params, lr)
+
+    def state_axes(params: Params) -> Any:
+        return adafactor.state_axes(settings, axes, {k: tuple(p.shape) for k, p in params.items()})
+
+    return Optimizer(init, update, state_axes)
+
+
+def _from_optax(
+    config: OptimizerConfig, axes: Mapping[str, Axes], decayed: frozenset[str]
+) -> Optimizer:
+    direction = DIRECTIONS[config.name](config)
+    kind = type(jax.eval_shape(direction.init, {}))
+
+    def stored(state: Any) -> State:
+        """The named tuple as a dict, with first moments in the dtype they are kept in."""
+        out = dict(state._asdict())
+        for key in FIRST_MOMENTS:
+            if key in out:
+                out[key] = {k: v.astype(config.state_dtype) for k, v in out[key].items()}
+        return out
+
+    def init(params: Params) -> State:
+        return stored(direction.init(_float32(params)))
+
+    def update(grads: Params, state: State, params: Params, lr: Array) -> tuple[Params, State]:
+        wide = {k: _float32(v) if k in FIRST_MOMENTS else v for k, v in state.items()}
+        old = _float32(params)
+        steps, new_state = direction.update(_float32(grads), kind(**wide), old)
+        new = {}
+        for name, step in steps.items():
+            if config.weight_decay and name in decayed:
+                step = step + config.weight_decay * old[name]
+            new[name] = (old[name] - lr * step).astype(params[name].dtype)
+        return new, stored(new_state)
+
+    def state_axes(params: Params) -> Any:
+        return {
+            k: {name: tuple(axes[name]) for name in v} if isinstance(v, dict) else ()
+            for k, v in jax.eval_shape(init, params).items()
+        }
+
+    return Optimizer(init, update, state_axes)
+
+
+def make_optimizer(
+    config: OptimizerConfig, axes: Mapping[str, Axes], decayed: frozenset[str] | None = None
+) -> Optimizer:
+    """Returns the optimizer of the trainable parameters; axes: {name: logical axes}.
+
+    Only what is trainable belongs in `axes`, params and grads: nothing else gets state. `lr` of
+    update is a float32 scalar; parameters come back in their own dtypes. decayed: the names that
+    weight decay applies to, where `axes` are only a part of the trainable parameters.
+    """
+    decayed = decayed_names(config, axes) if decayed is None else decayed
+    build = _adafactor if config.name == "adafactor" else _from_optax
+    inner = build(config, axes, decayed)
+
+    def init(params: Params) -> State:
+        _check(axes, params)
+        return inner.init(params)
+
+    def update(grads: Params, state: State, params: Params, lr: Array) -> tuple[Params, State]:
+        _check(axes, params)
+        if config.clip_norm is not None:
+            grads = clip_by_norm(_float32(grads), config.clip_norm)
+        return inner.update(grads, state, params, jnp.asarray(lr, jnp.float32))
+
+    def state_axes(params: Params) -> Any:
+        _check(axes, params)
+        return inner.state_axes(params)
+
+    return Optimizer(init, update, state_axes)

@@ -1,0 +1,1 @@
+"""A trained run opened: predictions, labels, answers, their judging and writing."""

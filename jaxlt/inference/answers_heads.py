@@ -1,0 +1,77 @@
+"""What a model's heads say of a task's examples, in the text forms that answers are read by."""
+
+from typing import TYPE_CHECKING
+
+from jaxlt.inference import labels, trained
+from jaxlt.inference.answers import Example
+
+if TYPE_CHECKING:
+    from jaxlt.config import RunConfig
+    from jaxlt.data.labelling import Labels
+    from jaxlt.data.marked import Marked
+    from jaxlt.data.rows.views import EvaluationBatches
+    from jaxlt.data.vocabulary.vocabularies import Vocabulary
+    from jaxlt.inference.labelling import Answer
+    from jaxlt.inference.predictor import Predictor
+
+
+def objective_of(run: "RunConfig", vocabulary: "Vocabulary") -> "Labels":
+    """How a run's heads read examples."""
+    from jaxlt.data.labelling import Labels
+    from jaxlt.data.mixtures import build_objective
+
+    found = build_objective(run.data, vocabulary, labels.inventory_of(run))
+    assert isinstance(found, Labels)
+    return found
+
+
+def text_of(marked: "Marked", answer: "Answer") -> str:
+    """An answer as text; "" where the example was left out."""
+    from jaxlt.data.marked import answer_text
+
+    return answer_text(marked, answer.labels, answer.heads) if answer.labels else ""
+
+
+def label_examples(
+    run: "RunConfig",
+    predictor: "Predictor",
+    source: "EvaluationBatches",
+    vocabulary: "Vocabulary",
+    split: str,
+) -> list[Example]:
+    """Labels every example of a pass."""
+    from jaxlt.data.marked import answer_text
+    from jaxlt.data.mixtures import examples_of
+    from jaxlt.inference.labelling import label
+
+    objective = objective_of(run, vocabulary)
+    out: list[Example] = []
+    left = 0
+    for text, asked in examples_of(run.eval_data or run.data, split, source):
+        head = text.task.partition(".")[0]
+        route = [source.languages.index(text.source)] * len(asked)
+        marked = [one for _, one in asked]
+        found = label(
+            predictor,
+            objective,
+            head,
+            marked,
+            languages=route if predictor.is_routed else None,
+            batch_size=source.batch_size,
+        )
+        task = text.task.rpartition(".")[0]
+        left += sum(not answer.labels for answer in found)
+        for (inputs, one), answer in zip(asked, found, strict=True):
+            gold = answer_text(one, one.labels or (one.label,), one.heads)
+            said = text_of(one, answer)
+            tags = ("", "")
+            if one.shape == "entities":
+                given = answer.labels or ("O",) * len(one.words)
+                tags = (" ".join(one.labels), " ".join(given))
+            out.append(Example(task, text.language, inputs, gold, said, text.language, tags))
+    if left:
+        trained.say(
+            f"{left} of {len(out)} examples are longer than a row and were left out "
+            "(DataConfig.long): they count as wrong. 'window' reads them in parts."
+        )
+    return out

@@ -1,0 +1,106 @@
+"""In which language a model answers: the wrong-language rate of tasks that generate sentences.
+
+judged = list(wrong_language(examples, kinds, "lid/", tag))
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from jaxlt.errors import UserError
+from jaxlt.inference.answers import Example, Judged
+from jaxlt.metrics.scores import score
+
+if TYPE_CHECKING:
+    from jaxlt.data.text.lid import LidModel
+
+SENTENCES = ("translation", "synthetic_parallel")  # kinds whose answers are text, by their nature
+OWN_FILES = "text_to_text"  # may hold anything, labels too
+_FEWEST = 20  # lines of a language that an identifier is trained on at the least
+
+
+@dataclasses.dataclass(frozen=True)
+class Identifier:
+    """A language identifier; `doubt` is how often it takes references for another language."""
+
+    model: "LidModel"
+    origin: str
+    doubt: Mapping[str, float]
+
+
+def generated(examples: Sequence[Example], kinds: Mapping[str, str], asked: bool) -> list[Example]:
+    """Returns the examples whose answers are sentences; of a user's own files only if `asked`."""
+    wanted = (*SENTENCES, OWN_FILES) if asked else SENTENCES
+    return [e for e in examples if kinds[e.task.partition(".")[0]] in wanted]
+
+
+def open_identifier(examples: Sequence[Example], folder: str | None, tag: str) -> Identifier:
+    """Opens the identifier in a folder, or trains one on what the examples hold.
+
+    That is every other reference of a language and, of languages that answers are asked from but
+    not in, the inputs: a model that does not translate answers in those. `tag` is what stands
+    before the inputs (DataConfig.tag). The other references tell how far it can be trusted.
+    """
+    from jaxlt.data.text import lid
+
+    targets = _by_language((e.language, e.target) for e in examples)
+    if folder:
+        model, origin, unseen = lid.load(folder), folder, targets
+    else:
+        texts = {name: lines[::2] for name, lines in targets.items()}
+        inputs = _by_language((e.source, _untagged(e, tag)) for e in examples if e.source)
+        texts = {**inputs, **texts}
+        texts = {name: lines for name, lines in texts.items() if len(lines) >= _FEWEST}
+        if len(texts) < 2:
+            raise UserError(
+                f"an identifier needs two languages of {_FEWEST} lines or more to learn from, and "
+                f"the examples have {len(texts)}. Name one with --lid (`jaxlt data lid train`)."
+            )
+        unseen = {name: lines[1::2] for name, lines in targets.items() if name in texts}
+        model, origin = lid.train(texts), "trained on half of the references"
+    doubt = {}
+    for name, lines in unseen.items():
+        if name in model.languages and lines:
+            said = model.predict(lines)
+            doubt[name] = sum(language != name for language, _ in said) / len(lines)
+    return Identifier(model, origin, doubt)
+
+
+def wrong_language(examples: Sequence[Example], identifier: Identifier) -> Iterator[Judged]:
+    """Yields the wrong-language rate of each task and direction into what the identifier knows."""
+    groups: dict[tuple[str, str, str], list[Example]] = {}
+    for example in examples:
+        if example.language in identifier.model.languages:
+            key = example.task, example.source or example.language, example.language
+            groups.setdefault(key, []).append(example)
+    for (task, source, language), group in groups.items():
+        answers = [example.answer for example in group]
+        found = score(
+            "wrong_language", answers, [language] * len(group), identify=identifier.model.predict
+        )
+        more = {"identifier": identifier.origin, "of_references": identifier.doubt.get(language)}
+        yield Judged(
+            task,
+            language,
+            "wrong_language",
+            dataclasses.replace(found, details={**found.details, **more}),
+            source,
+        )
+
+
+def unknown(examples: Sequence[Example], identifier: Identifier) -> list[str]:
+    """Languages of answers that the identifier has never learnt."""
+    return sorted({e.language for e in examples} - set(identifier.model.languages))
+
+
+def _by_language(lines: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
+    """Returns the different lines of each language, in their order."""
+    found: dict[str, dict[str, None]] = {}
+    for language, line in lines:
+        if line.strip():
+            found.setdefault(language, {})[line] = None
+    return {language: list(of) for language, of in found.items()}
+
+
+def _untagged(example: Example, tag: str) -> str:
+    return example.inputs.removeprefix(tag.format(source=example.source, target=example.language))

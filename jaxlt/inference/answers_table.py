@@ -1,0 +1,235 @@
+"""The scores of answers as Results and as tables: languages as rows, in groups.
+
+A score of translation is of one direction; its means are over targets (each the mean over its
+sources), into each target and from each source. Tables show all shares as percents, BLEU and chrF,
+which are percents, among them; rows keep a metric's own value, and its scale.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jaxlt.inference.answers import Judged
+from jaxlt.inference.language_groups import Groups, Mean, heading, title
+from jaxlt.metrics.result import Result
+from jaxlt.metrics.scores import METRICS
+
+
+def results(
+    judged: list[Judged],
+    groups: Groups,
+    common: Mapping[str, Any] | None = None,
+    references: Mapping[tuple[str, str, str], str] | None = None,
+) -> list[Result]:
+    """Returns one Result a task, direction and metric, then the means.
+
+    common: fields that all of them have. references: fingerprints of the right answers by task and
+    the languages of inputs and answers.
+    """
+    out = [_result(one, common or {}, references or {}) for one in judged]
+    for method in dict.fromkeys(one.method for one in judged):
+        for (kind, _), scores in _by_metric(judged, method).items():
+            first = _result(next(iter(scores.values())), common or {}, {})
+            like = dataclasses.replace(first, task=kind, chance=None)
+            out += [mean.result(name, like) for name, mean in _averages(scores, groups).items()]
+    return out
+
+
+# What a trivial baseline has not, whatever the model's Results have.
+_NO_MODEL = {"modules": (), "parameters": None, "decoding": None, "step": None, "base": ""}
+
+
+def _result(
+    one: Judged, common: Mapping[str, Any], references: Mapping[tuple[str, str, str], str]
+) -> Result:
+    found, known = one.score, METRICS[one.metric]
+    source = one.source or one.language
+    own: dict[str, Any] = {
+        "task": one.task,
+        "source": source,
+        "target": one.language,
+        "metric": one.metric,
+        "value": found.value,
+        "n": found.n,
+        "interval": None if found.low is None or found.high is None else (found.low, found.high),
+        "higher_is_better": known.higher_is_better,
+        "scale": known.scale,
+        "references": references.get((one.task, source, one.language), ""),
+        "details": dict(found.details),
+        "method": one.method,
+        "chance": one.chance,
+    }
+    return Result(**{**common, **own, **(_NO_MODEL if one.method else {})})
+
+
+Scores = dict[tuple[str, str], dict[str, Judged]]
+
+
+def _by_metric(judged: list[Judged], method: str = "") -> Scores:
+    """Scores of a method by (kind of task, metric) and then by task and direction."""
+    out: Scores = {}
+    for one in judged:
+        if one.method != method:
+            continue
+        kind = one.task.partition(".")[0]
+        out.setdefault((kind, one.metric), {})[f"{one.task} {one.direction}"] = one
+    return out
+
+
+def _averages(scores: Mapping[str, Judged], groups: Groups) -> dict[str, Mean]:
+    """Means over target languages; of one, over its sources (and over a source's corpora) first."""
+    found: dict[str, dict[str, list[float]]] = {}
+    for one in scores.values():
+        by_source = found.setdefault(one.language, {})
+        by_source.setdefault(one.source, []).append(one.score.value)
+    each = {name: _mean(map(_mean, of.values())) for name, of in found.items()}
+    return groups.means(each) | _by_end(found)
+
+
+def _mean(values: Iterable[float]) -> float:
+    each = list(values)
+    return sum(each) / len(each)
+
+
+def _by_end(found: dict[str, dict[str, list[float]]]) -> dict[str, Mean]:
+    """The means into each target of several sources, and from each source of several targets."""
+    ends: dict[str, dict[str, float]] = {}
+    for target, by_source in found.items():
+        for source, values in by_source.items():
+            if source not in ("", target):
+                ends.setdefault(f"into {target}", {})[source] = _mean(values)
+                ends.setdefault(f"from {source}", {})[target] = _mean(values)
+    return {
+        name: Mean(_mean(v.values()), len(v), tuple(v))
+        for name, v in sorted(ends.items())
+        if len(v) > 1
+    }
+
+
+def show(judged: list[Judged], groups: Groups) -> None:
+    """Prints a table a kind of task: languages as rows, metrics as columns, intervals beside.
+
+    Baselines have lines of their own beneath those of the model.
+    """
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    methods = list(dict.fromkeys(one.method for one in judged))
+    by_method = {method: _by_metric(judged, method) for method in methods}
+    for kind in dict.fromkeys(kind for kind, _ in by_method.get("", {})):
+        scores = {
+            method: {metric: found for (k, metric), found in of.items() if k == kind}
+            for method, of in by_method.items()
+        }
+        table = _table(scores, groups)
+        room, needed = console.width, _width(console, table)
+        if console.is_terminal and needed > room:
+            table = _table(scores, groups, intervals=False)
+            table.caption = f"Intervals are in results.jsonl, and here from {needed} columns on."
+        elif needed > room:  # a file has room
+            console.width = needed
+        console.print(table)
+        console.print()
+
+
+def _width(console: Any, table: Any) -> int:
+    return int(console.measure(table, options=console.options.update(width=1000)).maximum)
+
+
+Lines = Mapping[str, Mapping[str, Judged]]  # of a method: by metric, and by line of the table
+Means = Mapping[str, Mapping[str, Mean]]
+
+
+def _table(by_method: Mapping[str, Lines], groups: Groups, intervals: bool = True) -> Any:
+    """The table of a kind of task: scores by method ("": the model), metric and line."""
+    from rich.table import Table
+    from rich.text import Text
+
+    scores = by_method[""]
+    table = Table(box=None, pad_edge=False, padding=(0, 3 if intervals else 1, 0, 0))
+    for name in ("task", "language"):
+        table.add_column(name, overflow="fold")
+    table.add_column("examples", justify="right", no_wrap=True)
+    for metric in scores:
+        table.add_column(headed(metric), justify="right", no_wrap=True)
+    means = {
+        method: {metric: _averages(of[metric], groups) for metric in scores if metric in of}
+        for method, of in by_method.items()
+    }
+    lines: dict[str, Judged] = {}
+    for found in scores.values():  # not every metric is measured in every language
+        lines = {**found, **lines}
+    named = sorted({one.language for one in lines.values()})
+    sections = groups.sections(named)
+    for key, languages in sections:
+        if key:
+            table.add_row(Text(heading(key, len(languages)), style="italic"))
+        for language in languages:
+            mark = " (source)" if language in groups.sources else ""
+            for line in sorted(k for k, one in lines.items() if one.language == language):
+                _add_line(table, by_method, line, f"{lines[line].direction}{mark}", intervals)
+        if key and len(languages) > 1:
+            _add_mean(table, means, key)
+    inner = {key for key, _ in sections}
+    for name in dict.fromkeys(n for m in means[""].values() for n in m):
+        if name not in inner and not name.startswith("family/"):
+            _add_mean(table, means, name)
+    return table
+
+
+def _add_line(
+    table: Any, by_method: Mapping[str, Lines], line: str, name: str, intervals: bool
+) -> None:
+    """Adds the scores of a task and direction: the model's, and beneath them the baselines'."""
+    from rich.text import Text
+
+    for method, of in by_method.items():
+        each = [of.get(metric, {}).get(line) for metric in by_method[""]]
+        first = next(filter(None, each), None)
+        if first is None:
+            continue
+        cells = [_shown(one, intervals) for one in each]
+        if method:
+            table.add_row("", Text(_called(method)), "", *cells, style=_DIM)
+        else:
+            table.add_row(Text(first.task), Text(name), f"{first.score.n:,}", *cells)
+
+
+def _add_mean(table: Any, by_method: Mapping[str, Means], group: str) -> None:
+    """Adds the means of a group of languages, of the model and of the baselines."""
+    from rich.text import Text
+
+    for method, of in by_method.items():
+        each = {metric: of.get(metric, {}).get(group) for metric in by_method[""]}
+        cells = [percent(m, mean.value) if mean else "" for m, mean in each.items()]
+        if any(cells):
+            name = _called(method) if method else title(group)
+            table.add_row("", Text(name), "", *cells, style=_DIM if method else "bold")
+
+
+_DIM = "dim"
+
+
+def _called(method: str) -> str:
+    return f"  {method.removeprefix('baseline/')}"
+
+
+def headed(metric: str) -> str:
+    """Returns a metric's name with its unit: of 1 or of 100, all shares are shown as percents."""
+    return f"{metric} %" if METRICS[metric].scale else metric
+
+
+def percent(metric: str, value: float) -> str:
+    """Returns a score as a table shows it: a share in percents, to a tenth."""
+    scale = METRICS[metric].scale
+    return f"{100 * value / scale:.1f}" if scale else f"{value:.3g}"
+
+
+def _shown(one: Judged | None, interval: bool) -> str:
+    if one is None:
+        return "-"
+    found = one.score
+    if found.low is None or found.high is None or not interval:
+        return percent(one.metric, found.value)
+    bounds = f"[{percent(one.metric, found.low)}, {percent(one.metric, found.high)}]"
+    return f"{percent(one.metric, found.value)} {bounds}"

@@ -1,0 +1,145 @@
+"""What an answer may be: one of some labels, as many labels as there are words, or begun already.
+
+constraint = Constraint(codec, labels=("positive", "negative"), force="")
+predictor.decode_tokens(rows, length, **constraint.given())
+constraint.named(answer)                                     # the label as it was given
+"""
+
+import argparse
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxlt.errors import UserError
+
+if TYPE_CHECKING:
+    from jaxlt.inference.predictor import Codec
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say what an answer may be."""
+    group = parser.add_argument_group("what an answer may be (anything, unless one of these says)")
+    allowed = group.add_mutually_exclusive_group()
+    allowed.add_argument(
+        "--labels", metavar="A,B,C", help="one of these (of tags: each word's is one of these)"
+    )
+    allowed.add_argument(
+        "--choices", metavar="FILE", help="one of a file's lines, for labels that have commas"
+    )
+    group.add_argument("--force", metavar="TEXT", help="begins with this text")
+
+
+def labels_of(args: argparse.Namespace) -> tuple[str, ...]:
+    """Returns the labels that the flags name, () where any answer will do."""
+    if args.choices is None:
+        return () if args.labels is None else checked(args.labels.split(","), "--labels")
+    from jaxlt.data.readers.lines import raw_lines, text_lines
+    from jaxlt.data.readers.problems import Problems
+
+    problems, path = Problems(), args.choices
+    found = [text for _, text in text_lines(raw_lines(path, problems), path, problems)]
+    return checked(found, f"The file of --choices '{path}'")
+
+
+def check_none(args: argparse.Namespace) -> None:
+    """Raises UserError where flags constrain the answers of heads."""
+    for flag in ("labels", "choices", "force"):
+        if getattr(args, flag) is not None:
+            raise UserError(
+                f"--{flag} is for models that write text: this one's heads have the labels that "
+                "they learnt."
+            )
+
+
+def checked(labels: Sequence[str], what: str) -> tuple[str, ...]:
+    """Returns labels, each once; none at all, or one without a letter, is a UserError."""
+    if not labels:
+        raise UserError(f"{what} is empty: it says what an answer may be, one of them at least.")
+    for number, label in enumerate(labels, 1):
+        if not label.strip():
+            raise UserError(
+                f"{what}: number {number} is '{label}', and an answer has at least one letter."
+            )
+    return tuple(dict.fromkeys(labels))
+
+
+@dataclasses.dataclass(frozen=True)
+class Constraint:
+    """Labels and the beginning of answers, in the tokens of a codec."""
+
+    codec: "Codec"
+    labels: tuple[str, ...] = ()
+    force: str = ""
+
+    def forced(self) -> tuple[int, ...]:
+        """Returns the tokens that an answer begins with."""
+        return tuple(int(t) for t in self.codec.encode(self.force)) if self.force else ()
+
+    def given(self, words: Sequence[int] | None = None) -> dict[str, Any]:
+        """Returns what decoding takes: forced tokens, and a trie of the labels where there are any.
+
+        words: where each word of a row has a label, how many words each row has (1 or more).
+        """
+        from jaxlt.engine.decode.trie import repeated, trie
+
+        out: dict[str, Any] = {"forced": self.forced()}
+        if not self.labels:
+            return out
+        tokens = self._tokens
+        if words is None:
+            return out | {"trie": trie([list(tokens.values())])}
+        for label in self.labels:
+            if label.split() != [label]:
+                raise UserError(
+                    f"The label '{label}' has a space in it, and answers of a label a word have "
+                    "one between words."
+                )
+        most = 1 << (max(words, default=1) - 1).bit_length()  # so that compilations are shared
+        made = repeated(list(tokens.values()), most, self._between(tokens))
+        return out | {"trie": made, "label_sets": [count - 1 for count in words]}
+
+    def length(self, given: dict[str, Any], length: int) -> int:
+        """Returns the tokens of an answer at most: `length`, or what labels of words take."""
+        if "label_sets" not in given:
+            return length
+        needed = len(given["forced"]) + given["trie"].depth
+        return max(length, 1 << (needed - 1).bit_length())
+
+    def named(self, answer: str) -> str:
+        """Returns an answer as its label was given: a vocabulary may spell it otherwise."""
+        if not self.labels:
+            return answer
+        return self._spelled.get(answer, answer)
+
+    @functools.cached_property
+    def _spelled(self) -> dict[str, str]:
+        """The labels by how the codec spells them."""
+        return {self.codec.decode(ids): label for label, ids in self._tokens.items()}
+
+    @functools.cached_property
+    def _tokens(self) -> dict[str, np.ndarray]:
+        """The tokens of each label; equal ones, or none, are a UserError."""
+        out: dict[str, np.ndarray] = {}
+        seen: dict[tuple[int, ...], str] = {}
+        for label in self.labels:
+            ids = out[label] = self.codec.encode(label)
+            if not len(ids):
+                raise UserError(
+                    f"The label '{label}' has no tokens in this vocabulary, so no answer can be it."
+                )
+            twin = seen.setdefault(tuple(ids.tolist()), label)
+            if twin != label:
+                raise UserError(
+                    f"The labels '{twin}' and '{label}' are the same tokens in this vocabulary: an "
+                    "answer could not tell them apart."
+                )
+        return out
+
+    def _between(self, tokens: dict[str, np.ndarray]) -> np.ndarray:
+        """What stands between two words: a space for bytes, nothing where pieces begin words."""
+        (label, ids), *_ = tokens.items()
+        two = self.codec.encode(f"{label} {label}")
+        return two[len(ids) : len(two) - len(ids)]

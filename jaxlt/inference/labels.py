@@ -1,0 +1,102 @@
+"""A run whose model has heads: whether they fit its tasks, and the names that it gives."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jaxlt.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from jaxlt.config import RunConfig
+    from jaxlt.data.inventory import Inventory
+
+_CONFIGS = {
+    "tags": "TaggerConfig",
+    "entities": "TaggerConfig",
+    "tree": "ParserConfig",
+    "class": "ClassifierConfig",
+    "pair": "ClassifierConfig",
+    "span": "SpanConfig",
+}
+
+
+def check(run: "RunConfig") -> None:
+    """Raises UserError where the heads of a run's model are not those of its tasks."""
+    from jaxlt.data.marked import shape_of
+    from jaxlt.models.config import BiLSTMConfig
+
+    heads, objective = run.model.heads, run.data.objective
+    kind = type(run.model).__name__
+    if not heads and objective != "heads":
+        if isinstance(run.model, BiLSTMConfig):
+            raise UserError("BiLSTMConfig.heads is empty: a BiLSTM only labels (heads/*.gin).")
+        return
+    if objective != "heads":
+        raise UserError(
+            f"{kind}.heads label text, and DataConfig.objective is '{objective}': set it to "
+            "'heads', or leave the heads out."
+        )
+    names, tasks = [head.name for head in heads], [task.label for task in run.data.tasks]
+    for name in (*names, *tasks):
+        if (name in names) != (name in tasks):
+            raise UserError(
+                f"A head is named as the task it learns: {kind}.heads are "
+                f"{', '.join(names) or 'none'}, and DataConfig.tasks {', '.join(tasks)} "
+                "(TaskConfig.name, or else its kind)."
+                + nearest(name, tasks if name in names else names)
+            )
+    if names != tasks:
+        raise UserError(
+            f"Heads and tasks are in one order: give {kind}.heads as {', '.join(tasks)}."
+        )
+    for head, task in zip(heads, run.data.tasks, strict=True):
+        shape = shape_of(task.kind)
+        needed, given = _CONFIGS[shape], type(head).__name__
+        if needed == "ClassifierConfig":
+            needed += f" with pair = {shape == 'pair'}"
+            given += f" with pair = {head.pair}" if hasattr(head, "pair") else ""
+        if needed != given:
+            raise UserError(
+                f"The task '{task.label}' ({task.kind}) takes a {needed}, and {kind}.heads gives "
+                f"it a {given}."
+            )
+    words = isinstance(run.model, BiLSTMConfig)
+    if words != (run.data.reads == "words"):
+        raise UserError(
+            f"A {kind} reads {'words' if words else 'tokens'}: set DataConfig.reads = "
+            f"'{'words' if words else 'tokens'}'."
+        )
+
+
+def inventory_of(run: "RunConfig", anew: bool = False) -> "Inventory":
+    """The names of a run's labels: those in its folder, or (`anew`) those of its training data."""
+    from jaxlt.data import inventory
+    from jaxlt.models.config import BiLSTMConfig
+
+    check(run)
+    if run.data.objective != "heads":
+        return inventory.NOTHING
+    path = Path(run.workdir).expanduser() / inventory.NAME
+    if path.is_file():
+        return inventory.read(path)
+    if not anew:
+        raise UserError(
+            f"'{path}', which names the labels of the run's heads, is not there: `jaxlt train` "
+            "writes it at its first start."
+        )
+    from jaxlt.data.mixtures import training_examples
+
+    rooms = {head.name: getattr(head, "labels", 0) for head in run.model.heads}
+    rows = (0, 0)
+    if isinstance(run.model, BiLSTMConfig):
+        rows = run.model.word_rows, run.model.char_rows
+    return inventory.take(training_examples(run.data), rooms, *rows)
+
+
+def keep(run: "RunConfig", found: "Inventory") -> None:
+    """Writes the names of a run's labels to its folder, at its first start."""
+    from jaxlt.data import inventory
+    from jaxlt.engine.hosts import distributed
+
+    path = Path(run.workdir).expanduser() / inventory.NAME
+    if run.data.objective == "heads" and not path.exists() and distributed.is_primary():
+        found.write(path)

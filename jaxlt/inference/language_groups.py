@@ -1,0 +1,213 @@
+"""How a table of languages is grouped: by family or by seen and unseen, sources apart.
+
+groups = open_groups(run, languages, args)        # --group=family|seen, --backbone=NAME
+for title, members in groups.sections(languages): ...
+groups.means({"eng_Latn": 0.9, "swh_Latn": 0.4})
+"""
+
+import argparse
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jaxlt.errors import UserError, nearest
+from jaxlt.metrics.groups import averages, members
+from jaxlt.metrics.result import Aggregate, Result
+
+if TYPE_CHECKING:
+    from jaxlt.config import RunConfig
+    from jaxlt.data.config import DataConfig
+
+BACKBONES = {"mt5": "mT5", "byt5": "ByT5", "xlmr": "XLM-R", "mbert": "mBERT"}
+TITLES = {
+    "all": "mean of languages",
+    "without_source": "mean without the source",
+    "seen": "mean of seen",
+    "unseen": "mean of unseen",
+    "families": "mean of families",
+}
+
+
+class Mean(NamedTuple):
+    """A mean over n languages (of "families" over n families)."""
+
+    value: float
+    n: int
+    members: tuple[str, ...] = ()
+
+    def result(self, key: str, one: Result) -> Result:
+        """Returns the Result of the group that is named so, whose members' Results are like one."""
+        kind: Aggregate = "family" if key.startswith("famil") else "macro"
+        end, _, language = key.partition(" ")
+        return dataclasses.replace(
+            one,
+            value=self.value,
+            n=self.n,
+            unit="families" if key == "families" else "languages",
+            aggregate="class" if key in ("seen", "unseen") else kind,
+            group=key,
+            members=self.members,
+            target=language if end == "into" else "",
+            source=language if end == "from" else "",
+            interval=None,
+            references="",
+            details={},
+        )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say how languages are grouped."""
+    group = parser.add_argument_group("groups of languages")
+    group.add_argument(
+        "--group",
+        choices=("family", "seen"),
+        help="the table's languages by family, or by whether the backbone was pretrained on them; "
+        "with the means of groups, in results.jsonl too",
+    )
+    group.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help=f"whose pretraining makes a language seen: {', '.join(BACKBONES)} (else the run that "
+        "this one started from)",
+    )
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Languages apart: `sources` were trained on, `seen` and `families` are None if not asked."""
+
+    sources: tuple[str, ...] = ()
+    seen: frozenset[str] | None = None
+    families: Mapping[str, str] | None = None
+
+    def sections(self, languages: Collection[str]) -> list[tuple[str, list[str]]]:
+        """Returns (key of its mean, languages) of each block of a table: sources come first."""
+        known = sorted(set(languages))
+        if not known:
+            return []
+        sources = [name for name in known if name in self.sources]
+        found = members(known, source=sources, seen=self.seen, families=self.families)
+        blocks = [("", sources)] if sources else []
+        grouped = [
+            (key, list(names))
+            for key, names in found.items()
+            if key in ("seen", "unseen") or key.startswith("family/")
+        ]
+        rest = [name for name in known if name not in sources]
+        return blocks + (grouped or ([("", rest)] if rest else []))
+
+    def means(self, values: Mapping[str, float]) -> dict[str, Mean]:
+        """Scores by language -> the means of the groups that there are; none of a single one.
+
+        Where nothing is known to be a source, there is no mean without it.
+        """
+        if len(values) < 2:
+            return {}
+        sources = [name for name in values if name in self.sources]
+        settings: dict[str, Any] = {"seen": self.seen, "families": self.families}
+        groups = members(values, source=sources, **settings)
+        found = averages(values, source=sources, **settings)
+        sizes = {name: len(of) for name, of in groups.items()}
+        names = tuple(name for name in groups if name.startswith("family/"))
+        sizes["families"], groups["families"] = len(names), names
+        if not sources:
+            found.pop("without_source", None)
+        return {
+            name: Mean(value, sizes[name], tuple(sorted(groups.get(name, ()))))
+            for name, value in found.items()
+        }
+
+
+def title(key: str) -> str:
+    """Returns how a table calls the mean of a group, or of what goes into or from a language."""
+    if key.startswith(("into ", "from ")):
+        return f"mean {key}"
+    return TITLES.get(key) or f"mean of {_family(key)}"
+
+
+def heading(key: str, count: int) -> str:
+    """Returns how a table calls a group: its name and how many languages it has."""
+    return f"{_family(key)} ({count})"
+
+
+def _family(key: str) -> str:
+    return "no known family" if key == "family/none" else key.removeprefix("family/")
+
+
+def open_groups(
+    run: "RunConfig", languages: Iterable[str], args: argparse.Namespace | None
+) -> Groups:
+    """Returns the groups of some languages that the flags ask for."""
+    sources, asked = sources_of(run.data), getattr(args, "group", None)
+    backbone = getattr(args, "backbone", None)
+    if backbone is not None and asked != "seen":
+        raise UserError("--backbone says what is seen: give --group=seen with it.")
+    if asked == "family":
+        return Groups(sources, families=_families(run.data, languages))
+    if asked == "seen":
+        return Groups(sources, seen=_seen(run, languages, backbone))
+    return Groups(sources)
+
+
+def sources_of(config: "DataConfig") -> tuple[str, ...]:
+    """Returns the languages that a run is transferred from: () where nothing says it.
+
+    They are TransferConfig's, or else those that DataConfig.rates choose; the rates of tasks
+    ('tagging.en_ewt.eng_Latn') are of their languages, those of pairs of their targets.
+    """
+    if config.transfer:
+        in_language = config.transfer.setting == "in_language"
+        return () if in_language else config.transfer.sources
+    found = []
+    kinds = {task.label for task in config.tasks}
+    running = {task.label for task in config.tasks if task.kind == "denoise"}
+    for name, _ in config.rates:
+        if name in kinds or name.partition(".")[0] in running:
+            continue  # of all languages, or of text that is no task's
+        last = name.rpartition(".")[2].rpartition(":")[2]
+        found.append(last.rpartition("-")[2] if config.objective == "translation" else last)
+    return tuple(dict.fromkeys(found))
+
+
+def _families(config: "DataConfig", languages: Iterable[str]) -> dict[str, str]:
+    """The family of each language that has a known one; of made ones its number."""
+    from jaxlt.data.languages import LanguageTable
+    from jaxlt.data.synth.families import languages as made
+
+    table = LanguageTable()
+    found = {}
+    for name in languages:
+        known = table.find(name)
+        if known and known.family:
+            found[name] = known.family
+    for task in config.tasks:
+        if task.factory:
+            found |= {s.code: f"made family {s.family + 1}" for s in made(task.factory)}
+    return found
+
+
+def _seen(run: "RunConfig", languages: Iterable[str], backbone: str | None) -> frozenset[str]:
+    if backbone is not None:
+        from jaxlt.data.languages import LanguageTable
+
+        name = BACKBONES.get(backbone.lower().replace("-", ""))
+        if name is None:
+            raise UserError(
+                f"--backbone is one of {', '.join(BACKBONES)}, not '{backbone}'."
+                f"{nearest(backbone, BACKBONES)}"
+            )
+        table = LanguageTable()
+        found = {language: table.find(language) for language in languages}
+        return frozenset(code for code, known in found.items() if known and name in known.seen)
+    from jaxlt.inference import session
+
+    base = session.base_of(run)
+    own = getattr(base, "meta", {}).get("languages")
+    if not own:
+        what = f"'{run.init_from}', which does not say it" if run.init_from else "scratch"
+        raise UserError(
+            f"--group=seen asks what the backbone was pretrained on, and this run began from "
+            f"{what}: name it with --backbone ({', '.join(BACKBONES)}), or group by family."
+        )
+    return frozenset(own)

@@ -1,0 +1,222 @@
+"""What a run will need, before it runs: parameters, sharding, memory, work.
+
+    plan = plan_run(job, rows=8, inputs=512, targets=128)
+
+Nothing is allocated. With `compile_step=True` the step is compiled for the devices at hand, and the
+compiler's own count of its temporary memory joins the estimate.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+
+from jaxlt.data.rows.batches import Spec
+from jaxlt.engine.log.flops import step_flops
+from jaxlt.engine.loop import Job, program_of
+from jaxlt.engine.partitioning import batch_sharding, check_batch, replicated
+from jaxlt.engine.state import LossScale, TrainState, optimizer_abstract
+from jaxlt.engine.step import Hyper, Program, mesh_context
+from jaxlt.errors import UserError
+from jaxlt.models.config import ModelConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One parameter in the plan."""
+
+    name: str
+    shape: tuple[int, ...]
+    sharding: str  # such as (fsdp, tensor)
+    trainable: bool
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What `jaxlt plan` and `--dry_run` print. Memory is bytes on one device."""
+
+    rows: tuple[Row, ...]
+    groups: Mapping[str, tuple[int, int]]  # group -> (all, trainable) counts
+    mesh: Mapping[str, int]
+    memory: Mapping[str, int]
+    flops: float  # of a step, over all devices
+    tokens: int  # of a step
+    executable: Any = dataclasses.field(default=None, compare=False, repr=False)  # where compiled
+
+    @property
+    def compiled(self) -> bool:
+        """True where the compiler was asked."""
+        return self.executable is not None
+
+    @property
+    def total_memory(self) -> int:
+        """Bytes a device holds at the worst moment, as far as `memory` tells."""
+        return sum(self.memory.values())
+
+
+def device_bytes(shape: tuple[int, ...], dtype: Any, sharding: NamedSharding) -> int:
+    """Bytes of one device's part of an array."""
+    return math.prod(sharding.shard_shape(shape)) * jnp.dtype(dtype).itemsize
+
+
+def abstract_batch(
+    config: ModelConfig,
+    rows: int,
+    inputs: int,
+    targets: int,
+    program: Program,
+    fields: Spec | None = None,
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """The batch of a training step as shapes.
+
+    fields: the spec of what makes the rows, which a model with heads needs: they have fields of
+    their own.
+    """
+    sharding = batch_sharding(program.spec.mesh)
+
+    def field(shape: tuple[int, ...], dtype: Any = np.int32) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=sharding)
+
+    batch = {"language": field(()), "row": field(())}
+    if config.heads:
+        if fields is None:
+            raise UserError("The batch of a model with heads is known by its source's spec alone.")
+        batch |= {name: field(*one) for name, one in fields.items()}
+    else:
+        batch |= _backbone_fields(config, field, inputs, targets)
+    for plug in config.plugs:
+        if plug.key in ("target", "task"):
+            batch["target_language" if plug.key == "target" else "task"] = field(())
+    return batch
+
+
+def _backbone_fields(
+    config: ModelConfig, field: Callable[..., jax.ShapeDtypeStruct], inputs: int, targets: int
+) -> dict[str, jax.ShapeDtypeStruct]:
+    batch = {"target_bytes": field(()), "encoder_input_tokens": field((inputs,))}
+    if config.is_encoder:
+        batch["encoder_target_tokens"] = field((inputs,))
+        batch["encoder_loss_weights"] = field((inputs,), np.float32)
+    else:
+        batch["decoder_input_tokens"] = batch["decoder_target_tokens"] = field((targets,))
+        batch["decoder_loss_weights"] = field((targets,), np.float32)
+    return batch
+
+
+def abstract_state(program: Program) -> TrainState:
+    """The state as shapes with shardings, its frozen part included."""
+    layout, whole = program.layout, replicated(program.spec.mesh)
+    scalar = lambda d: jax.ShapeDtypeStruct((), d, sharding=whole)  # noqa: E731
+    scaled = program.loss_scaling
+    return TrainState(
+        step=scalar(jnp.int32),
+        trainable=layout.abstract(layout.trainable),
+        frozen=layout.abstract(layout.frozen),
+        optimizer=optimizer_abstract(layout, program.optimizer),
+        loss_scale=LossScale(scalar(jnp.float32), scalar(jnp.int32)) if scaled else None,
+    )
+
+
+def compile_train(program: Program, batch: Mapping[str, jax.ShapeDtypeStruct]) -> Any:
+    """Compiles the training step for its mesh, without running it."""
+    state, whole = abstract_state(program), replicated(program.spec.mesh)
+    hyper = Hyper(
+        jax.ShapeDtypeStruct((), jnp.float32, sharding=whole),
+        jax.ShapeDtypeStruct((), jnp.uint32, sharding=whole),
+    )
+    with mesh_context(program.spec.mesh, program.spec.rules):
+        lowered = program.jitted.lower(state.replace(frozen={}), state.frozen, dict(batch), hyper)
+        return lowered.compile()
+
+
+def group_of(name: str) -> str:
+    """The group a parameter is counted in: 'encoder attention', 'modules lang', ..."""
+    collection, *parts = name.split("/")
+    if collection == "modules":
+        return f"modules: {parts[-2]}"
+    if collection == "heads":
+        return f"heads: {parts[0]}"
+    if parts[0] not in ("encoder", "decoder"):
+        return parts[0].replace("_", " ")
+    for kind in ("norm", "attention", "mlp", "logits_dense", "relpos_bias", "positions"):
+        if any(kind in p for p in parts[1:]):
+            return f"{parts[0]} {kind.replace('_', ' ')}"
+    return parts[0]
+
+
+def plan_run(
+    job: Job,
+    rows: int,
+    inputs: int,
+    targets: int,
+    compile_step: bool = False,
+    fields: Spec | None = None,
+) -> Plan:
+    """Plans a training run of [rows, inputs] -> [rows, targets] batches on the devices at hand.
+
+    fields: see `abstract_batch`; where the step is not compiled they are not needed.
+    """
+    program = program_of(job)
+    layout, mesh = program.layout, program.spec.mesh
+    check_batch(rows, job.train.accumulate, mesh)
+    trains = set(layout.trainable)
+    table: list[Row] = []
+    groups: dict[str, tuple[int, int]] = {}
+    for name, leaf in layout.leaves.items():
+        count, spec = math.prod(leaf.shape), layout.shardings[name].spec
+        text = "(" + ", ".join("-" if s is None else str(s) for s in spec) + ")"
+        table.append(Row(name, leaf.shape, text, name in trains, count))
+        whole, trained = groups.get(group_of(name), (0, 0))
+        groups[group_of(name)] = (whole + count, trained + count * (name in trains))
+    executable = None
+    if compile_step:
+        batch = abstract_batch(job.model, rows, inputs, targets, program, fields)
+        executable = compile_train(program, batch)
+    return Plan(
+        rows=tuple(table),
+        groups=groups,
+        mesh=dict(mesh.shape),
+        memory=_memory(program, rows, executable),
+        flops=model_flops(program, rows, inputs, targets),
+        tokens=rows * (inputs + targets),
+        executable=executable,
+    )
+
+
+def model_flops(program: Program, rows: int, inputs: int, targets: int) -> float:
+    """FLOPs of a step over all devices, by hand."""
+    layout = program.layout
+    sizes = {n: math.prod(leaf.shape) for n, leaf in layout.leaves.items()}
+    share = sum(sizes[n] for n in layout.trainable) / sum(sizes.values())
+    return step_flops(program.spec.model, rows, inputs, targets, share)
+
+
+def _memory(program: Program, rows: int, executable: Any) -> dict[str, int]:
+    """Bytes on one device, by what holds them; of a compiled step, by the compiler's count too."""
+    layout = program.layout
+
+    def held(names: tuple[str, ...]) -> int:
+        parts = jax.tree.leaves(layout.abstract(names))
+        return sum(device_bytes(a.shape, a.dtype, a.sharding) for a in parts)
+
+    optimizer = jax.tree.leaves(optimizer_abstract(layout, program.optimizer))
+    memory = {
+        "trainable parameters": held(layout.trainable),
+        "frozen parameters": held(layout.frozen),
+        "optimizer state": sum(device_bytes(a.shape, a.dtype, a.sharding) for a in optimizer),
+    }
+    if executable is not None:
+        analysis = executable.memory_analysis()
+        memory["temporaries, gradients included (compiled)"] = int(analysis.temp_size_in_bytes)
+    else:
+        banked = {n: b for b in program.optimizer.banks for n in b.axes if not b.spread}
+        memory["gradients"] = held(tuple(n for n in layout.trainable if n not in banked)) + sum(
+            held((n,)) * min(rows, b.size) // b.size for n, b in banked.items()
+        )  # of a bank, those of the slots that rows go through
+    return memory

@@ -1,0 +1,180 @@
+"""Optimizers by name: against optax's own, and what jaxlt adds to them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxlt.engine.config import OPTIMIZERS, OptimizerConfig
+from jaxlt.engine.optim.optimizers import (
+    DIRECTIONS,
+    clip_by_norm,
+    decayed_names,
+    global_norm,
+    make_optimizer,
+)
+from jaxlt.errors import UserError
+
+AXES = {
+    "params/layers/mlp/kernel": ("layers", "embed", "mlp"),
+    "params/layers/norm/scale": ("layers", "norm"),
+    "modules/a/bias": (None,),
+    "modules/a/down": ("routes", "embed", "bottleneck"),
+}
+SHAPES = {"embed": 6, "mlp": 8, "layers": 2, "routes": 3, "norm": 6, "bottleneck": 4, None: 5}
+LR = jnp.float32(0.05)
+
+
+def tree(seed, dtype=jnp.float32):
+    rng = np.random.default_rng(seed)
+    return {k: jnp.asarray(rng.normal(size=[SHAPES[a] for a in v]), dtype) for k, v in AXES.items()}
+
+
+def decays(params):
+    return {k: k.endswith(("kernel", "down")) for k in params}
+
+
+OPTAX = {
+    "adamw": optax.adamw(0.05, 0.9, 0.99, 1e-8, weight_decay=0.1, mask=decays),
+    "adam": optax.adam(0.05, 0.9, 0.99),
+    "nadam": optax.nadam(0.05, 0.9, 0.99),
+    "radam": optax.radam(0.05, 0.9, 0.99),
+    "amsgrad": optax.amsgrad(0.05, 0.9, 0.99),
+    "adamax": optax.adamax(0.05, 0.9, 0.99),
+    "lion": optax.lion(0.05, 0.9, 0.99, weight_decay=0.1, mask=decays),
+    "sgd": optax.sgd(0.05, momentum=0.9),
+    "adagrad": optax.adagrad(0.05, eps=1e-8),
+    "rmsprop": optax.rmsprop(0.05, decay=0.99, eps=1e-8),
+}
+
+
+def test_every_name_has_a_reference():
+    assert set(OPTAX) | {"adafactor"} == set(OPTIMIZERS) == {"adafactor", *DIRECTIONS}
+
+
+@pytest.mark.parametrize("name", sorted(OPTAX))
+def test_matches_optax(name):
+    decay = 0.1 if name in ("adamw", "lion") else 0.0
+    ours = make_optimizer(OptimizerConfig(name, 0.9, 0.99, weight_decay=decay), AXES)
+    theirs = OPTAX[name]
+    params = want = tree(0)
+    state, their_state = ours.init(params), theirs.init(params)
+    update = jax.jit(ours.update)
+    for step in range(8):
+        grads = tree(step + 1)
+        params, state = update(grads, state, params, LR)
+        moves, their_state = theirs.update(grads, their_state, want)
+        want = optax.apply_updates(want, moves)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), params, want)
+    assert update._cache_size() == 1
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_state_axes_fit_the_state(name):
+    optimizer = make_optimizer(OptimizerConfig(name, min_factored=4), AXES)
+    params = jax.eval_shape(lambda: tree(0))
+    logical = optimizer.state_axes(params)
+
+    def fits(leaf, axes):
+        assert isinstance(axes, tuple)
+        if leaf.shape != (1,):
+            assert leaf.shape == tuple(SHAPES[a] for a in axes)
+        return leaf
+
+    jax.tree.map(fits, jax.eval_shape(optimizer.init, params), logical)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_bfloat16_parameters(name):
+    optimizer = make_optimizer(OptimizerConfig(name), AXES)
+    params = tree(0, jnp.bfloat16)
+    state = optimizer.init(params)
+    new, new_state = optimizer.update(tree(1, jnp.bfloat16), state, params, LR)
+    assert {v.dtype for v in new.values()} == {jnp.dtype(jnp.bfloat16)}
+    for before, after in zip(jax.tree.leaves(state), jax.tree.leaves(new_state), strict=True):
+        assert before.dtype == after.dtype and before.dtype in (jnp.float32, jnp.int32)
+        assert before.shape == after.shape
+    assert all(np.any(new[k] != params[k]) for k in params)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_nothing_to_train(name):
+    optimizer = make_optimizer(OptimizerConfig(name, clip_norm=1.0), {})
+    state = optimizer.init({})
+    new, _ = jax.jit(optimizer.update)({}, state, {}, LR)
+    assert new == {} and global_norm({}) == 0.0
+    jax.tree.map(lambda leaf, axes: None, state, optimizer.state_axes({}))
+
+
+def test_state_dtype_is_for_first_moments():
+    config = OptimizerConfig("adamw", state_dtype="bfloat16")
+    optimizer = make_optimizer(config, AXES)
+    exact = make_optimizer(OptimizerConfig("adamw"), AXES)
+    params = want = tree(0)
+    state, exact_state = optimizer.init(params), exact.init(params)
+    for step in range(3):
+        params, state = optimizer.update(tree(step), state, params, LR)
+        want, exact_state = exact.update(tree(step), exact_state, want, LR)
+    assert {v.dtype for v in state["mu"].values()} == {jnp.dtype(jnp.bfloat16)}
+    assert {v.dtype for v in state["nu"].values()} == {jnp.dtype(jnp.float32)}
+    # Three steps, each off by at most bfloat16's 2^-8 of a step of 0.05.
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=3 * 0.05 * 2**-7), params, want)
+
+
+def test_clipping():
+    grads = tree(3)
+    norm = float(np.sqrt(sum(float((np.float64(g) ** 2).sum()) for g in grads.values())))
+    np.testing.assert_allclose(global_norm(grads), norm, rtol=1e-6)
+    np.testing.assert_allclose(global_norm(clip_by_norm(grads, 0.5)), 0.5, rtol=1e-6)
+    jax.tree.map(np.testing.assert_array_equal, clip_by_norm(grads, norm * 2), grads)
+    assert not np.any(clip_by_norm({"a": jnp.zeros(3)}, 1.0)["a"])
+    assert np.all(np.isnan(clip_by_norm({"a": jnp.float32([1, np.nan])}, 1.0)["a"]))
+    config = OptimizerConfig("sgd", momentum=0.0, clip_norm=0.5)
+    optimizer = make_optimizer(config, AXES)
+    params = tree(0)
+    new, _ = optimizer.update(grads, optimizer.init(params), params, LR)
+    moved = {k: params[k] - new[k] for k in params}
+    np.testing.assert_allclose(global_norm(moved), 0.5 * 0.05, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adafactor"])
+def test_weight_decay_is_decoupled_and_spares_vectors(name):
+    config = OptimizerConfig(name, weight_decay=0.1, weight_decay_exclude=("modules/.*/down",))
+    optimizer = make_optimizer(config, AXES)
+    params = tree(0)
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    new, _ = optimizer.update(zeros, optimizer.init(params), params, LR)
+    for key, value in params.items():
+        want = value * (1 - 0.05 * 0.1) if key.endswith("kernel") else value
+        np.testing.assert_allclose(new[key], want, rtol=1e-6)
+    assert decayed_names(OptimizerConfig("adamw"), AXES) == {
+        k for k, v in decays(AXES).items() if v
+    }
+
+
+@pytest.mark.parametrize(
+    "settings,text",
+    [
+        ({"name": "adafactr"}, "Did you mean 'adafactor'"),
+        ({"b1": 1.0}, "OptimizerConfig.b1"),
+        ({"clip_norm": 0.0}, "OptimizerConfig.clip_norm"),
+        ({"clip_threshold": -1.0}, "OptimizerConfig.clip_threshold"),
+        ({"weight_decay": -0.1}, "OptimizerConfig.weight_decay"),
+        ({"name": "adam", "weight_decay": 0.1}, "adamw"),
+        ({"state_dtype": "float16"}, "OptimizerConfig.state_dtype"),
+    ],
+)
+def test_bad_settings(settings, text):
+    with pytest.raises(UserError, match=text):
+        OptimizerConfig(**settings)
+
+
+def test_patterns_and_axes_that_do_not_fit():
+    with pytest.raises(UserError, match="weight_decay_exclude"):
+        make_optimizer(OptimizerConfig("adamw", weight_decay_exclude=("nothing",)), AXES)
+    optimizer = make_optimizer(OptimizerConfig(), {"a": ("embed",)})
+    with pytest.raises(ValueError, match="'a' of shape"):
+        optimizer.init({"a": jnp.zeros((2, 2))})
+    with pytest.raises(ValueError, match="'step'"):
+        optimizer.state_axes(optimizer.init({"a": jnp.zeros(2)}))

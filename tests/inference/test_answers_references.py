@@ -1,0 +1,128 @@
+"""Answers are held against what the files say, not against what a vocabulary made of it."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import sentencepiece
+import seqio
+
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import open_evaluation, training_forms
+from jaxlt.data.task_config import TaskConfig
+from jaxlt.data.tasks.text import replace_task, text_features
+from jaxlt.data.transfer import TransferConfig
+from jaxlt.data.vocabulary.vocabularies import open_vocabulary
+from jaxlt.inference.answers import asked, score_examples
+
+CHINESE = ("你好，世界！", "今天天气很好。", "我们（都）去北京；你呢？", "价格是１００元：太贵了！")
+ENGLISH = ("Hello, world!", "The weather is fine.", "We all go … you?", "It costs ½ too much")
+PAIRS = list(zip(ENGLISH, CHINESE, strict=True))
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """Text to text over a small model with T5's normaliser, which folds full-width forms."""
+    folder = tmp_path_factory.mktemp("references")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([*ENGLISH, *CHINESE] * 3),
+        model_prefix=str(folder / "zh"),
+        vocab_size=400,
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+    rows = ["\t".join(pair) for pair in PAIRS]
+    (folder / "eng_Latn-zho_Hans-dev.tsv").write_text("\n".join(rows) + "\n")
+    (folder / "zho_Hans-dev.tsv").write_text("\n".join(rows) + "\n")
+    return DataConfig(
+        vocabulary=str(folder / "zh.model"),
+        objective="text_to_text",
+        held_out=0.5,
+        cache_dir=str(folder / "cache"),
+        mixture="references",
+    )
+
+
+def folder_of(config):
+    return config.vocabulary.removesuffix("/zh.model")
+
+
+def test_the_references_of_text_are_those_of_its_files(config) -> None:
+    given = replace(config, sources=f"{folder_of(config)}/zho_Hans-dev.tsv", held_out=0.0)
+    vocabulary = open_vocabulary(config.vocabulary_config)
+    found = asked(open_evaluation(given, "train"), vocabulary, "text_to_text")
+    assert [(one.inputs, one.target) for one in found] == PAIRS
+    said = [vocabulary.decode(vocabulary.encode(text)) for text in CHINESE]
+    assert said != list(CHINESE)
+    answered = [replace(one, answer=text) for one, text in zip(found, said, strict=True)]
+    kinds = {"text_to_text": "translation"}
+    bleu = {j.metric: j.score for j in score_examples(answered, kinds)}["bleu"]
+    assert bleu.value < 90 and "tok:zh" in bleu.details["signature"]
+    perfect = [replace(one, answer=one.target) for one in found]
+    assert {j.metric: j.score.value for j in score_examples(perfect, kinds)}["bleu"] > 99.9
+
+
+def test_the_references_of_tasks_are_those_of_their_files(config) -> None:
+    (path := f"{folder_of(config)}/parallel.tsv")
+    with open(path, "w") as file:
+        file.write("\n".join(["eng_Latn\tzho_Hans", *map("\t".join, PAIRS)]) + "\n")
+    tasks = TaskConfig("translation", sources=(path,))
+    found = []
+    for split in ("train", "validation"):
+        pass_ = open_evaluation(replace(config, tasks=tasks), split)
+        found += asked(pass_, open_vocabulary(config.vocabulary_config), "text_to_text")
+    mine = {(one.inputs, one.target) for one in found if one.language == "zho_Hans"}
+    assert mine == {(f"<2zho_Hans> {english}", chinese) for english, chinese in PAIRS}
+    assert {one.source for one in found} == {"eng_Latn", "zho_Hans"}
+
+
+def test_the_references_of_a_registered_task_are_what_its_tokenize_kept(config) -> None:
+    source = seqio.FunctionDataSource(dataset_of, splits=["validation"])
+    for name, more in (("kept.zho_Hans", {}), ("bare.zho_Hans", {"copy_pretokenized": False})):
+
+        def tokenize(dataset, output_features, more=more):
+            return seqio.preprocessors.tokenize(dataset, output_features, **more)
+
+        steps = [tokenize, seqio.CacheDatasetPlaceholder(), seqio.preprocessors.append_eos]
+        features = text_features(config)
+        replace_task(
+            name, source=source, preprocessors=steps, output_features=features, metric_fns=[]
+        )
+    vocabulary = open_vocabulary(config.vocabulary_config)
+    kept = asked(open_evaluation(replace(config, mixture="kept.zho_Hans")), vocabulary, "t")
+    assert [one.target for one in kept] == list(CHINESE)
+    bare = asked(open_evaluation(replace(config, mixture="bare.zho_Hans")), vocabulary, "t")
+    assert [one.target for one in bare] == [
+        vocabulary.decode(vocabulary.encode(t)) for t in CHINESE
+    ]
+
+
+def dataset_of(split, shuffle_files=False, seed=None):
+    import tensorflow as tf
+
+    del split, shuffle_files, seed
+    columns = {"inputs": list(ENGLISH), "targets": list(CHINESE)}
+    return tf.data.Dataset.from_tensor_slices(columns)
+
+
+def test_a_text_cut_to_some_examples_has_the_references_of_these(config) -> None:
+    for split in ("train", "dev"):
+        rows = [
+            {"lang": code, "id": f"{split}{i}", "category": f"ｃ{i}", "text": text}
+            for code, texts in (("eng_Latn", ENGLISH), ("zho_Hans", CHINESE))
+            for i, text in enumerate(texts)
+        ]
+        with open(f"{folder_of(config)}/topics-{split}.jsonl", "w") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+    transfer = TransferConfig("few_shot", sources=("eng_Latn",), k=2)
+    tasks = TaskConfig("topics", sources=(f"{folder_of(config)}/topics-*.jsonl",))
+    given = replace(config, tasks=tasks, transfer=transfer)
+    shots = {text.language: dict(forms) for text, forms in training_forms(given)}
+    assert len(shots["eng_Latn"]) == 4 and len(shots["zho_Hans"]) == 2
+    for number, form in shots["zho_Hans"].items():
+        assert form == (f"topic: {CHINESE[number]}", f"ｃ{number}")

@@ -1,0 +1,77 @@
+"""What the verbs share: a run's length in epochs, counted in steps of its data."""
+
+import dataclasses
+
+import pytest
+
+from jaxlt import config
+from jaxlt.data.rows.views import LanguageInfo
+from jaxlt.engine.loop import TrainConfig
+from jaxlt.errors import UserError
+from jaxlt.inference import session
+
+
+class Data:
+    """Two languages of 100 rows together."""
+
+    batch_size = 8
+
+    def info(self):
+        return [LanguageInfo(n, 0.5, 10, 1000, rows, (n,)) for n, rows in (("a", 70), ("b", 30))]
+
+
+def test_epochs_become_steps_and_every_evaluation_is_saved():
+    files = ["models/tiny.gin", "runs/small_language.gin"]
+    run = config.load(files, ["TEXT=x", "WORKDIR=w", "EPOCHS=3"])
+    assert run.train.epochs == 3 and run.checkpoint.best_metric == "eval/bpb"
+    there = session.in_steps(run, Data())
+    assert there.train.steps == 38 and there.train.eval_every == there.checkpoint.every == 6
+    assert there.train.epochs is None and session.in_steps(there, Data()) == there
+    capped = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=5))
+    assert session.in_steps(capped, Data()).train.steps == 5
+
+
+def test_a_schedule_ends_with_its_run_and_is_warm_by_then():
+    files = ["models/mlm_tiny.gin", "runs/heads.gin", "heads/tagging.gin"]
+    for epochs, steps, warm in ((50, 625, 20), (1, 13, 6)):
+        given = ["TEXT=x", "WORKDIR=w", f"EPOCHS={epochs}", "ScheduleConfig.warmup_steps=20"]
+        run = config.load(files, given)
+        assert run.schedule.total_steps == "run"
+        there = session.in_steps(run, Data())
+        assert there.train.steps == there.schedule.total_steps == steps
+        assert there.schedule.warmup_steps == warm
+
+
+def test_epochs_are_above_zero():
+    with pytest.raises(UserError, match=r"TrainConfig\.epochs is above 0"):
+        TrainConfig(10, epochs=0.0)
+
+
+@pytest.mark.parametrize(
+    ("files", "given", "said"),
+    [
+        (
+            ("models/byt5_small.gin", "runs/heads.gin", "heads/tagging.gin"),
+            ("LossConfig.normalize=193536",),
+            "193536",
+        ),
+        (("models/byt5_small.gin", "runs/finetune.gin"), ("OptimizerConfig.name=lion",), "193536"),
+        (("models/byt5_small.gin", "runs/finetune.gin"), ("TrainConfig.trainable=()",), ""),
+        (
+            ("models/byt5_small.gin", "runs/finetune.gin", "modules/lora.gin"),
+            ("TrainConfig.trainable=['modules/.*']",),
+            "--gin_file=runs/adamw.gin",
+        ),
+        (("models/byt5_small.gin", "runs/finetune.gin"), (), ""),
+        (("models/byt5_small.gin", "runs/heads.gin", "heads/tagging.gin"), (), ""),
+        (
+            ("models/byt5_small.gin", "runs/finetune.gin", "modules/lora.gin", "runs/adamw.gin"),
+            ("TrainConfig.trainable=['modules/.*']",),
+            "",
+        ),
+    ],
+)
+def test_an_optimizer_that_hardly_moves_what_trains_is_said(files, given, said):
+    run = config.load(files, ["TEXT=x", "WORKDIR=w", "INIT_FROM=x", *given])
+    found = session.hardly_learns(run)
+    assert len(found) == bool(said) and said in " ".join(found)
