@@ -65,7 +65,7 @@ def worker(topology: str, length: int, rows: int, heads: int, folder: Path) -> d
     import numpy as np
     from jax.sharding import SingleDeviceSharding
 
-    from jaxlt.models.attention import Bias
+    from jaxlt.models.bias import Bias
     from jaxlt.models.fused_attention import fused
     from jaxlt.models.fused_attention_shape import Distances, Shape
     from jaxlt.plan.collectives import Network

@@ -81,8 +81,6 @@ STILL: set[tuple[str, str]] = {
     ("jaxlt.plan.worker", "jaxlt.inference.session"),
 }
 STILL_CIRCLES = {
-    "jaxlt.modules.config",
-    "jaxlt.models.attention",
     "jaxlt.data.languages",
     "jaxlt.data.config",
 }  # the first file of each circle of files

@@ -9,7 +9,7 @@ cuDNN's. Neither has scores, masks or (on TPUs) biases in main memory.
 
 import functools
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flax.struct
 import jax
@@ -19,12 +19,10 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec
 
 from jaxlt.models import fused_attention_gpu
+from jaxlt.models.bias import Bias
 from jaxlt.models.config import T5Config
 from jaxlt.models.fused_attention_shape import MASKED, Distances, Shape
 from jaxlt.modules.placement import axes_of, free_axes, platform
-
-if TYPE_CHECKING:
-    from jaxlt.models.attention import Bias
 
 NAME = "fused_attention"  # of what comes out, for policies of what to keep for the backward pass
 
@@ -64,7 +62,7 @@ def _unknown_mesh() -> bool:
 
 
 def fused(
-    way: str, q: jax.Array, k: jax.Array, v: jax.Array, bias: "Bias", scale: float = 1.0
+    way: str, q: jax.Array, k: jax.Array, v: jax.Array, bias: Bias, scale: float = 1.0
 ) -> jax.Array:
     """q: [B, Q, H, d], k and v: [B, K, H, d] -> [B, Q, H, d].
 
@@ -91,7 +89,7 @@ def fused(
     return checkpoint_name(out, NAME).reshape(q.shape)
 
 
-def values_of(bias: "Bias", heads: int, queries: int, keys: int) -> jax.Array | None:
+def values_of(bias: Bias, heads: int, queries: int, keys: int) -> jax.Array | None:
     """What is added by distance, float32 [H, Q + K - 1]: the bias, and what causality hides."""
     given = bias.table
     assert given is None or isinstance(given, Distances)
@@ -102,9 +100,7 @@ def values_of(bias: "Bias", heads: int, queries: int, keys: int) -> jax.Array | 
     return values
 
 
-def codes_of(
-    bias: "Bias", rows: int, queries: int, keys: int
-) -> tuple[jax.Array, jax.Array] | None:
+def codes_of(bias: Bias, rows: int, queries: int, keys: int) -> tuple[jax.Array, jax.Array] | None:
     """float32 [B, Q] and [B, K], equal where a query sees a key; None where all see all."""
     packed = bias.query_segments is not None and bias.key_segments is not None
     if not packed and bias.query_valid is None and bias.key_valid is None:

@@ -5,16 +5,14 @@ be made a bias of every row. So rows have to be text first and padding behind, a
 left to plain attention. It always computes the bias's gradient.
 """
 
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 
+from jaxlt.models.bias import Bias
 from jaxlt.models.config import T5Config
 from jaxlt.models.fused_attention_shape import Distances
-
-if TYPE_CHECKING:
-    from jaxlt.models.attention import Bias
 
 IMPLEMENTATION: Literal["cudnn", "xla"] = "cudnn"
 
@@ -25,7 +23,7 @@ def serves(cfg: T5Config, queries: int, keys: int) -> bool:
     return half and queries % 2 == keys % 2 == 0 and cfg.head_dim % 8 == 0 and cfg.head_dim <= 128
 
 
-def attend(q: jax.Array, k: jax.Array, v: jax.Array, bias: "Bias", scale: float = 1.0) -> jax.Array:
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, bias: Bias, scale: float = 1.0) -> jax.Array:
     """q: [B, Q, H, d], k and v: [B, K, H, d] -> [B, Q, H, d]; queries of padding come out as zero.
 
     bias: without prefix, step or segments; its table None or Distances.

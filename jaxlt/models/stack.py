@@ -12,7 +12,8 @@ from jax.sharding import PartitionSpec
 
 from jaxlt.errors import UserError
 from jaxlt.models import fused_attention
-from jaxlt.models.attention import Attention, Bias, RelativeBias
+from jaxlt.models.attention import Attention, RelativeBias
+from jaxlt.models.bias import Bias
 from jaxlt.models.config import T5Config
 from jaxlt.models.layers import (
     Context,

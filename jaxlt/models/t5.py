@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlt.models.attention import Bias, Step
+from jaxlt.models.bias import Bias, Step
 from jaxlt.models.config import T5Config
 from jaxlt.models.layers import Context, Embed, constrain, make_context
 from jaxlt.models.manual import manual_now

@@ -9,7 +9,7 @@ import fnmatch
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxlt.errors import UserError, nearest
 from jaxlt.identity import HARMLESS, PLACED
@@ -17,11 +17,7 @@ from jaxlt.modules import delta_files
 from jaxlt.modules.delta_files import VALUES
 from jaxlt.modules.layer_names import members
 
-if TYPE_CHECKING:
-    from jaxlt.modules.site import Method
-else:
-    Method = type  # what gin checks a method to be; its class is known where it is loaded
-
+Method = Any  # a class of `jaxlt.modules.site`, known where it is loaded: it brings jax
 PREFIX = "deltas/"
 KINDS = ("dense", "sparse", "diff")
 # Norms stay as they are, and so do the logits; the input embedding may change.

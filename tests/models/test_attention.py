@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlt.models.attention import MASKED, Bias, Step, relative_buckets
+from jaxlt.models.attention import relative_buckets
+from jaxlt.models.bias import MASKED, Bias, Step
 
 
 def bucket(relative: int, bidirectional: bool, buckets: int, max_distance: int) -> int:

@@ -11,7 +11,7 @@ from jax.extend.core import jaxprs_in_params
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.step import build
 from jaxlt.models import fused_attention, fused_attention_gpu
-from jaxlt.models.attention import Bias
+from jaxlt.models.bias import Bias
 from jaxlt.models.encoder import model_of
 from jaxlt.models.fused_attention import fused, way_of
 from jaxlt.models.fused_attention_shape import Distances, Shape

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxlt.errors import UserError
-from jaxlt.models.attention import Bias
+from jaxlt.models.bias import Bias
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import describe, unflatten
 from jaxlt.models.layers import make_context

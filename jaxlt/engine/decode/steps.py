@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxlt.models.attention import Step
+from jaxlt.models.bias import Step
 from jaxlt.models.config import T5Config
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
