@@ -181,7 +181,7 @@ def _first_forms(text: Text, most: int | None) -> Iterator[tuple[int, Form]]:
 def _unread_texts(config: DataConfig, split: str) -> tuple[list[Text], dict[str, float]]:
     """Returns texts as `_open_texts` does, whose forms alone are to be read."""
     if not config.sources:
-        from jaxlt.data.tasks import registered
+        from jaxlt.data.seqio_tasks import registered
 
         return registered.unread_texts(config, split), {}
     sources.check_split(split, config.splits)
@@ -208,7 +208,7 @@ def training_examples(config: DataConfig) -> Iterator[tuple[str, Marked]]:
 
     For the names of labels: what trains is what open_mixture opens.
     """
-    from jaxlt.data.tasks import registered
+    from jaxlt.data.seqio_tasks import registered
 
     config, languages = Choice.of(config).read_to_train() if config.transfer else (config, None)
     for name, examples in registered.marked_examples(config, "train", languages=languages):
@@ -220,7 +220,7 @@ def examples_of(
     config: DataConfig, split: str, source: EvaluationBatches
 ) -> Iterator[tuple[Text, list[tuple[str, Marked]]]]:
     """Yields the examples behind a pass for heads, task by task: inputs, and what heads see."""
-    from jaxlt.data.tasks import registered
+    from jaxlt.data.seqio_tasks import registered
 
     chosen = {text.name: (text, numbers) for text, numbers in source.numbers()}
     for name, examples in registered.marked_examples(config, split, chosen):
@@ -287,7 +287,7 @@ def register_mixture(config: DataConfig) -> str:
             "seqio's tasks of '%s' have no noise: TextConfig's is made in jaxlt's own batches.",
             config.mixture,
         )
-    from jaxlt.data.tasks import text as text_tasks
+    from jaxlt.data.seqio_tasks import text as text_tasks
 
     vocabulary = open_vocabulary(config.vocabulary_config)
     objective = build_objective(config, vocabulary)
@@ -358,7 +358,7 @@ def _open_texts(
     """Returns each language's tokens, and the rates that a registered mixture brings."""
     config.text.check_files()
     if not config.sources:
-        from jaxlt.data.tasks import registered
+        from jaxlt.data.seqio_tasks import registered
 
         if config.text.settles:
             raise UserError(

@@ -300,7 +300,7 @@ def _named(config: "DataConfig") -> Named:
 
         found = discover(replace(config, rates=(), languages=(), transfer=None))
         return {name: name for name in found}
-    from jaxlt.data.tasks import registered
+    from jaxlt.data.seqio_tasks import registered
 
     named = registered.named(config)
     for name, language in named.items():

@@ -38,6 +38,6 @@ def test_what_fails_inside_shows_all_that_was_said(capfd):
 
 @pytest.mark.slow
 def test_tensorflow_is_imported_in_silence():
-    code = "import jaxlt.data.tasks, tensorflow; print(tensorflow.constant(1) + 1)"
+    code = "import jaxlt.data.seqio_tasks, tensorflow; print(tensorflow.constant(1) + 1)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (out.returncode, out.stderr) == (0, "") and "2" in out.stdout

@@ -9,8 +9,8 @@ import seqio
 
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import open_evaluation, training_forms
+from jaxlt.data.seqio_tasks.text import replace_task, text_features
 from jaxlt.data.task_config import TaskConfig
-from jaxlt.data.tasks.text import replace_task, text_features
 from jaxlt.data.transfer import TransferConfig
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.inference.answers import asked, score_examples

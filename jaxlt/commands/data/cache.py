@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Caches what the gin flags describe."""
     from jaxlt.commands.main import load_run
-    from jaxlt.data.tasks import beam_cache
+    from jaxlt.data.seqio_tasks import beam_cache
 
     run = load_run(args, {"WORKDIR": "", "INIT_FROM": None})
     for name, folder in beam_cache.write(run.data, args.out, args.beam).items():

@@ -1,5 +1,1 @@
-"""seqio tasks over the sources of this package, and seqio tasks as sources. All need TensorFlow."""
-
-from jaxlt.data.quietly import import_tensorflow
-
-import_tensorflow()
+"""Kinds of task: one file a kind. `kind` has the contract and the registry."""

@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from jaxlt.data.objectives.objectives import SpanCorruption, corrupted_lengths, raw_length
 from jaxlt.data.rows.prepared import Prepared, language_column
+from jaxlt.data.seqio_tasks.preprocessors import corrupted, text_example
+from jaxlt.data.seqio_tasks.text import IdentifiedSource, generated, replace_task, text_features
 from jaxlt.data.sources import corpora, sources
 from jaxlt.data.tasks.examples import warn_unknown
-from jaxlt.data.tasks.preprocessors import corrupted, text_example
-from jaxlt.data.tasks.text import IdentifiedSource, generated, replace_task, text_features
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 

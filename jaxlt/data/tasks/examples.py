@@ -14,10 +14,10 @@ import tensorflow as tf
 from jaxlt.data.readers import tables
 from jaxlt.data.readers.problems import Bad, Problems
 from jaxlt.data.rows.batches import digest
+from jaxlt.data.seqio_tasks.text import IdentifiedSource, generated, replace_task, text_features
 from jaxlt.data.sources import corpora, files, layouts
 from jaxlt.data.sources.groups import Groups
 from jaxlt.data.sources.splits import NAMES, Split, remembered
-from jaxlt.data.tasks.text import IdentifiedSource, generated, replace_task, text_features
 from jaxlt.data.text_forms import Form
 from jaxlt.errors import UserError
 

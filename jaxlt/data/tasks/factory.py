@@ -16,6 +16,7 @@ from jaxlt.data import text_forms
 from jaxlt.data.near import nearest_language
 from jaxlt.data.readers.conllu import Sentence
 from jaxlt.data.readers.iob2 import Tagged
+from jaxlt.data.seqio_tasks.text import register_documents_task
 from jaxlt.data.sources.splits import Split
 from jaxlt.data.synth import asked as reading
 from jaxlt.data.synth import facts as known
@@ -29,7 +30,6 @@ from jaxlt.data.synth.trees import entity_tags, heads
 from jaxlt.data.synth.world import world
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.tasks.examples import Stream, register
-from jaxlt.data.tasks.text import register_documents_task
 from jaxlt.data.text_forms import Form
 from jaxlt.errors import UserError
 

@@ -20,10 +20,10 @@ from jaxlt.data import text_forms
 from jaxlt.data.near import nearest_language
 from jaxlt.data.readers import bitext, tables
 from jaxlt.data.readers.problems import Bad, Problems
+from jaxlt.data.seqio_tasks.text import register_documents_task
 from jaxlt.data.sources import corpora, files
 from jaxlt.data.sources.splits import Split
 from jaxlt.data.tasks.examples import Stream, TableSource, register, split_of, warn_unknown
-from jaxlt.data.tasks.text import register_documents_task
 from jaxlt.data.text_forms import Form
 from jaxlt.errors import UserError
 

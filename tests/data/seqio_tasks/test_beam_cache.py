@@ -27,7 +27,7 @@ def config(tmp_path):
 def test_seqio_reads_what_beam_wrote(config, tmp_path):
     import seqio
 
-    from jaxlt.data.tasks import beam_cache
+    from jaxlt.data.seqio_tasks import beam_cache
 
     folders = beam_cache.write(config, str(tmp_path / "caches"), ["--runner=DirectRunner"])
     assert sorted(folders) == ["beamed.aaa_Latn", "beamed.bbb_Latn"]
@@ -49,7 +49,7 @@ def test_seqio_reads_what_beam_wrote(config, tmp_path):
 @pytest.mark.skipif(HAS_BEAM, reason="the extra `beam` is installed")
 def test_without_beam_it_says_what_to_install(config, tmp_path):
     pytest.importorskip("seqio")
-    from jaxlt.data.tasks import beam_cache
+    from jaxlt.data.seqio_tasks import beam_cache
 
     with pytest.raises(UserError, match=r"jaxlt\[beam\]"):
         beam_cache.write(config, str(tmp_path))

@@ -12,8 +12,8 @@ import seqio
 import tensorflow as tf
 
 from jaxlt.data.rows.prepared import Bitext, Prepared
+from jaxlt.data.seqio_tasks.preprocessors import Corrupt, text_example
 from jaxlt.data.sources import sources
-from jaxlt.data.tasks.preprocessors import Corrupt, text_example
 from jaxlt.data.text_forms import Form
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError

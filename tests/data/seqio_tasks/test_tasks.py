@@ -95,7 +95,7 @@ def test_masked_lm_as_a_task(config):
 
 
 def test_made_languages_without_files(tmp_path):
-    from jaxlt.data.tasks.synthetic import register_synthetic
+    from jaxlt.data.seqio_tasks.synthetic import register_synthetic
 
     config = DataConfig(
         mixture="factory", inputs_length=64, held_out=0.1, cache_dir=str(tmp_path / "cache")
@@ -125,8 +125,8 @@ def test_unknown_and_unfit_tasks_are_refused(config):
 
 
 def test_made_languages_of_the_first_revision_are_as_they_were(tmp_path):
+    from jaxlt.data.seqio_tasks.synthetic import register_synthetic
     from jaxlt.data.synth.languages import generate
-    from jaxlt.data.tasks.synthetic import register_synthetic
 
     config = DataConfig(mixture="old", held_out=0.1, cache_dir=str(tmp_path), revision=1)
     spec = replace(FAMILY[0], code="x_Latn", parent=FAMILY[1], freedom=0.8, noise=0.2)

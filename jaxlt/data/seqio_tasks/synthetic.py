@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import seqio
 
 from jaxlt.data import revisions
+from jaxlt.data.seqio_tasks.text import register_documents_task
 from jaxlt.data.synth.languages import LanguageSpec, generate
-from jaxlt.data.tasks.text import register_documents_task
 
 if TYPE_CHECKING:
     from jaxlt.data.config import DataConfig

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxlt.data import mixtures
+from jaxlt.data.seqio_tasks import text
 from jaxlt.data.sources import sources
-from jaxlt.data.tasks import text
 from jaxlt.errors import UserError
 
 if TYPE_CHECKING:

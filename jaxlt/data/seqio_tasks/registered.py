@@ -16,10 +16,10 @@ from jaxlt.data.objectives.objectives import Objective
 from jaxlt.data.rows.batches import digest
 from jaxlt.data.rows.token_cache import UNREAD, VERSION, Example, TokenCache, open_or_build
 from jaxlt.data.rows.views import Forms, Text
+from jaxlt.data.seqio_tasks import configured
+from jaxlt.data.seqio_tasks.text import FAULTS, IdentifiedSource
 from jaxlt.data.sources import files
 from jaxlt.data.sources.splits import Nothing
-from jaxlt.data.tasks import configured
-from jaxlt.data.tasks.text import FAULTS, IdentifiedSource
 from jaxlt.data.text_forms import Form
 from jaxlt.data.vocabulary.vocabularies import EOS, Vocabulary
 from jaxlt.errors import UserError, nearest
