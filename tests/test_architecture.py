@@ -68,7 +68,6 @@ PLAIN = (
 # What has still to go: (file, what it imports).
 STILL: set[tuple[str, str]] = {
     ("jaxlt.api", "argparse"),
-    ("jaxlt.engine.log.profiling", "jaxlt.plan.xplane"),
     ("jaxlt.inference.constraints", "argparse"),
     ("jaxlt.inference.evaluate_answers", "argparse"),
     ("jaxlt.inference.judging", "argparse"),

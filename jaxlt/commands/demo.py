@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import jax
 
     from jaxlt.config import RunConfig
-    from jaxlt.engine.loop import Result
+    from jaxlt.engine.loop import Outcome
 
 PRETRAIN = ["models/demo.gin", "runs/pretrain.gin"]
 ADAPT = ["models/demo.gin", "modules/bottleneck.gin", "runs/adapt.gin"]
@@ -135,7 +135,9 @@ def show_languages(console, specs) -> None:
         console.print(f"   {spec.code:12}{sentence}", markup=False)
 
 
-def report(console, before: "Result", after: "Result", seen: tuple[str, ...], unseen: str) -> None:
+def report(
+    console, before: "Outcome", after: "Outcome", seen: tuple[str, ...], unseen: str
+) -> None:
     """Prints bits per byte by language before and after, and whether the base stayed as it was."""
     from rich.table import Table
 

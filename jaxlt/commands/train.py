@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from jaxlt.engine.evaluator import LossEvaluator
     from jaxlt.engine.log.profiling import Recorder, Steps
     from jaxlt.engine.log.reporter import Reporter
-    from jaxlt.engine.loop import Result
+    from jaxlt.engine.loop import Outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
     return SAVED if result.ended == "preempted" else 0
 
 
-def farewell(run: "RunConfig", result: "Result", seconds: float) -> str:
+def farewell(run: "RunConfig", result: "Outcome", seconds: float) -> str:
     """The last line: how it ended, what was saved where, how long it took, how to go on."""
     checkpoints, step = result.checkpoints, result.position.step
     latest = checkpoints.latest()
@@ -95,7 +95,7 @@ def farewell(run: "RunConfig", result: "Result", seconds: float) -> str:
     return f"{how}, in {progress.duration(seconds)}.{saved}"
 
 
-def train(run: "RunConfig", profiled: "Steps | None" = None) -> "Result":
+def train(run: "RunConfig", profiled: "Steps | None" = None) -> "Outcome":
     """Opens everything that a run names, and trains it. profiled: steps to trace."""
     from jaxlt.engine import loop
     from jaxlt.engine.checkpoint.checkpoints import Checkpoints

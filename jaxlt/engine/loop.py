@@ -74,7 +74,7 @@ class Job(Protocol):
 
 
 @dataclasses.dataclass
-class Result:
+class Outcome:
     """How a run ended: 'done', 'patience', or 'preempted' (saved, to be resumed)."""
 
     state: TrainState
@@ -130,7 +130,7 @@ def train(
     devices: Sequence[jax.Device] | None = None,
     modules: Composed | None = None,
     recorder: Recorder = UNTRACED,
-) -> Result:
+) -> Outcome:
     """Trains from the newest complete checkpoint of `workdir`, or from the start.
 
     vocabulary: a fingerprint that checkpoints carry, so that a later run cannot take another.
@@ -181,7 +181,7 @@ def train(
 
     # --- the end ----------------------------------------------------------------------------------
     distributed.barrier("jaxlt-end")
-    return Result(state, program, ended or "done", watch.metrics, position, checkpoints)
+    return Outcome(state, program, ended or "done", watch.metrics, position, checkpoints)
 
 
 def _begin(

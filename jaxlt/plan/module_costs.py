@@ -24,7 +24,7 @@ from jaxlt.modules.site import Plug, owner
 
 
 @dataclasses.dataclass(frozen=True)
-class Cost:
+class PlugCost:
     """One plug. `parameters` are those of one slot, in the layers that it works in."""
 
     name: str
@@ -37,7 +37,7 @@ class Cost:
     optimizer_bytes: int  # of all slots; 0 where it is frozen
 
 
-def module_costs(job: Job, inputs: int, targets: int) -> list[Cost]:
+def module_costs(job: Job, inputs: int, targets: int) -> list[PlugCost]:
     """Returns the cost of every plug of a job's model."""
     model = job.model
     if isinstance(model, BiLSTMConfig):  # nothing plugs in there
@@ -55,7 +55,7 @@ def module_costs(job: Job, inputs: int, targets: int) -> list[Cost]:
         flops = max(0.0, forward_cost(alone, inputs, targets) - plain) / tokens
         sites = {n.partition(f"/{p.name}/")[0]: leaf for n, leaf in mine.items()}
         out.append(
-            Cost(
+            PlugCost(
                 name=p.name,
                 method=p.method.__name__,
                 places=sum(_repeats(site, leaf, p) for site, leaf in sites.items()),

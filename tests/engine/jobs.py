@@ -11,7 +11,7 @@ import numpy as np
 from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.engine.checkpoint.checkpoints import CheckpointConfig
 from jaxlt.engine.checkpoint.workdir import Workdir
-from jaxlt.engine.loop import Result, TrainConfig, train
+from jaxlt.engine.loop import Outcome, TrainConfig, train
 from jaxlt.engine.loss.losses import LossConfig
 from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.optim.schedules import ScheduleConfig
@@ -63,13 +63,15 @@ def data(batch_size: int = 4, seed: int = 0, rows: int = 22) -> ArrayBatches:
     return ArrayBatches(make_batch(rows), batch_size, seed=seed, languages=LANGUAGES)
 
 
-def run(given: ArrayJob, path: Path, source: Any = None, devices: int = 1, **kwargs: Any) -> Result:
+def run(
+    given: ArrayJob, path: Path, source: Any = None, devices: int = 1, **kwargs: Any
+) -> Outcome:
     """Trains (or goes on) in `path` on the first `devices` devices."""
     with Workdir.open(path, "", "hash") as workdir:
         return train(given, source or data(), workdir, devices=jax.devices()[:devices], **kwargs)
 
 
-def content(result: Result) -> dict[str, np.ndarray]:
+def content(result: Outcome) -> dict[str, np.ndarray]:
     """Every array that a run ended with, frozen ones included, on the host."""
     trees = {**arrays_of(result.state), "frozen": result.state.frozen}
     flat, _ = jax.tree_util.tree_flatten_with_path(trees)

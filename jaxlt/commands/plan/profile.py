@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from jaxlt.commands.plan.table import seconds
+from jaxlt.plan.xplane import read_trace
 
 if TYPE_CHECKING:
     from jaxlt.engine.log.profiling import Profile
@@ -16,7 +17,7 @@ def lines_of(found: "Profile") -> list[str]:
     steps = f"step {found.first}" if found.steps == 1 else f"steps {found.first} to {found.last}"
     head = f"profile of {steps}: {seconds(found.seconds / found.steps)} a step"
     where = f"trace: {found.folder} (xprof --logdir={found.folder}; or *.trace.json.gz in Perfetto)"
-    costs = found.costs
+    costs = read_trace(found.trace) if found.trace else None
     if costs is None or not costs.ops:
         return [f"{head}; the trace holds no operation of a device", where]
     devices = "the device" if costs.devices == 1 else f"each of {costs.devices} devices"

@@ -1,4 +1,4 @@
-"""A trace of some steps of a run, and what stands in it: `jaxlt train --profile=20:25`.
+"""A trace of some steps of a run: `jaxlt train --profile=20:25`.
 
     recorder = Recorder(parse_steps("20:25"), workdir / "profile", profile_table.lines_of, reporter)
     with recorder.over(feed):
@@ -27,7 +27,6 @@ from jaxlt.engine.checkpoint.store import is_local
 from jaxlt.engine.feed import Feed
 from jaxlt.engine.log.reporter import Reporter
 from jaxlt.errors import UserError
-from jaxlt.plan.xplane import TraceCosts, read_trace
 
 WARM = 2  # steps of each start that a count leaves out: one compiles, one settles
 
@@ -94,7 +93,7 @@ class Profile:
     seconds: float  # from the first one's start to the last one's end
     waited: float  # of these, how long the run waited for its data
     folder: str  # that the trace lies in
-    costs: TraceCosts | None  # None where no trace was written
+    trace: str | None  # the file to read, on this machine; None where none was written
 
     @property
     def steps(self) -> int:
@@ -166,15 +165,15 @@ class Recorder:
         seconds, waited = time.perf_counter() - began, self._feed.waited_s - waited
         jax.profiler.stop_trace()
         written = sorted(Path(local).glob("plugins/profile/*/*.xplane.pb"))
+        first, last = self._steps[0] + 1, self._steps[-1] + 1
+        trace = str(written[-1]) if written else None
         try:
-            costs = read_trace(str(written[-1])) if written else None
+            lines = self._lines_of(Profile(first, last, seconds, waited, str(self._folder), trace))
             self._keep(local)
         except (OSError, ValueError, LookupError) as error:  # a run is not to end of this
             self._note(f"The trace in {local} cannot be read or moved: {error}")
             return
-        first, last = self._steps[0] + 1, self._steps[-1] + 1
-        found = Profile(first, last, seconds, waited, str(self._folder), costs)
-        for line in self._lines_of(found):
+        for line in lines:
             self._note(line)
 
     def _keep(self, local: str) -> None:

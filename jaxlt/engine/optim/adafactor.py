@@ -20,13 +20,13 @@ import numpy as np
 
 Array = jax.Array
 Axes = tuple[str | None, ...]
-Slots = dict[str, Array]
+Moments = dict[str, Array]
 
 STACKED_AXES = ("layers", "routes", "members")
 UNUSED = "unused"  # the axis of a [1] that holds nothing
 
 
-class Plan(NamedTuple):
+class Factoring(NamedTuple):
     """How one parameter is treated: dimensions of one unstacked unit, and the two factored ones.
 
     inner: the dimensions that means are taken over; row and col: the second largest and the largest
@@ -38,28 +38,28 @@ class Plan(NamedTuple):
     col: int | None
 
 
-def plan(shape: tuple[int, ...], axes: Axes, min_factored: int) -> Plan:
-    """Returns the plan of a parameter of this shape and these logical axes."""
+def factoring(shape: tuple[int, ...], axes: Axes, min_factored: int) -> Factoring:
+    """Returns that of a parameter of this shape and these logical axes."""
     inner = tuple(i for i, axis in enumerate(axes) if axis not in STACKED_AXES)
     # A stable sort: of two equal dimensions the later counts as the larger, as T5X has it.
     by_size = [inner[i] for i in np.argsort([shape[i] for i in inner], kind="stable")]
     if len(inner) < 2 or shape[by_size[-2]] < min_factored:
-        return Plan(inner, None, None)
-    return Plan(inner, by_size[-2], by_size[-1])
+        return Factoring(inner, None, None)
+    return Factoring(inner, by_size[-2], by_size[-1])
 
 
-def init_slots(shape: tuple[int, ...], how: Plan) -> Slots:
+def init_moments(shape: tuple[int, ...], how: Factoring) -> Moments:
     """Returns the zero state of one parameter."""
-    slots = {k: jnp.zeros((1,), jnp.float32) for k in ("m", "v", "v_row", "v_col")}
+    moments = {k: jnp.zeros((1,), jnp.float32) for k in ("m", "v", "v_row", "v_col")}
     if how.row is None or how.col is None:
-        return slots | {"v": jnp.zeros(shape, jnp.float32)}
+        return moments | {"v": jnp.zeros(shape, jnp.float32)}
     for key, gone in (("v_row", how.col), ("v_col", how.row)):
-        slots[key] = jnp.zeros(tuple(n for i, n in enumerate(shape) if i != gone), jnp.float32)
-    return slots
+        moments[key] = jnp.zeros(tuple(n for i, n in enumerate(shape) if i != gone), jnp.float32)
+    return moments
 
 
-def slot_axes(axes: Axes, how: Plan) -> dict[str, Axes]:
-    """Returns the logical axes of `init_slots`' arrays; a factored one drops the reduced axis.
+def moment_axes(axes: Axes, how: Factoring) -> dict[str, Axes]:
+    """Returns the logical axes of `init_moments`' arrays; a factored one drops the reduced axis.
 
     Those of the [1] that are not used are (UNUSED,), which no mesh axis ever shards.
     """
@@ -76,19 +76,19 @@ def _root_mean_square(x: Array, over: tuple[int, ...]) -> Array:
 
 
 def _precondition(
-    grad: Array, slots: Slots, how: Plan, decay: Array, eps1: float
-) -> tuple[Array, Slots]:
+    grad: Array, moments: Moments, how: Factoring, decay: Array, eps1: float
+) -> tuple[Array, Moments]:
     """float32 gradient -> (gradient over the root of its running second moment, new state)."""
     squares = grad * grad + eps1
     if how.row is None or how.col is None:
-        v = decay * slots["v"] + (1.0 - decay) * squares
-        return grad * v**-0.5, slots | {"v": v}
-    rows = decay * slots["v_row"] + (1.0 - decay) * jnp.mean(squares, axis=how.col)
-    cols = decay * slots["v_col"] + (1.0 - decay) * jnp.mean(squares, axis=how.row)
+        v = decay * moments["v"] + (1.0 - decay) * squares
+        return grad * v**-0.5, moments | {"v": v}
+    rows = decay * moments["v_row"] + (1.0 - decay) * jnp.mean(squares, axis=how.col)
+    cols = decay * moments["v_col"] + (1.0 - decay) * jnp.mean(squares, axis=how.row)
     row_in_rows = how.row - (how.col < how.row)
     row_factor = (rows / jnp.mean(rows, axis=row_in_rows, keepdims=True)) ** -0.5
     step = grad * jnp.expand_dims(row_factor, how.col) * jnp.expand_dims(cols**-0.5, how.row)
-    return step, slots | {"v_row": rows, "v_col": cols}
+    return step, moments | {"v_row": rows, "v_col": cols}
 
 
 class Settings(NamedTuple):
@@ -116,11 +116,11 @@ def init(
     settings: Settings, axes: Mapping[str, Axes], params: Mapping[str, Array]
 ) -> dict[str, Any]:
     """Returns the state before the first step."""
-    slots = {
-        k: init_slots(p.shape, plan(p.shape, axes[k], settings.min_factored))
+    moments = {
+        k: init_moments(p.shape, factoring(p.shape, axes[k], settings.min_factored))
         for k, p in params.items()
     }
-    return {"step": jnp.zeros((), jnp.int32), "param_states": slots}
+    return {"step": jnp.zeros((), jnp.int32), "param_states": moments}
 
 
 def update(
@@ -138,11 +138,11 @@ def update(
     """
     t = (state["step"] - settings.step_offset).astype(jnp.float32) + 1.0
     decay = 1.0 - t ** (-settings.decay_rate)
-    new_params, new_slots = {}, {}
+    new_params, new_moments = {}, {}
     for name, param in params.items():
-        how = plan(param.shape, axes[name], settings.min_factored)
+        how = factoring(param.shape, axes[name], settings.min_factored)
         old = param.astype(jnp.float32)
-        step, new_slots[name] = _precondition(
+        step, new_moments[name] = _precondition(
             grads[name].astype(jnp.float32), state["param_states"][name], how, decay, settings.eps1
         )
         if settings.clip_threshold is not None:
@@ -156,15 +156,15 @@ def update(
         if settings.weight_decay and name in decayed:
             new = new - lr * settings.weight_decay * old
         new_params[name] = new.astype(param.dtype)
-    return new_params, {"step": state["step"] + 1, "param_states": new_slots}
+    return new_params, {"step": state["step"] + 1, "param_states": new_moments}
 
 
 def state_axes(
     settings: Settings, axes: Mapping[str, Axes], shapes: Mapping[str, tuple[int, ...]]
 ) -> dict[str, Any]:
     """Returns the logical axes of each array of the state; shapes: those of the parameters."""
-    slots = {
-        name: slot_axes(axes[name], plan(shape, axes[name], settings.min_factored))
+    moments = {
+        name: moment_axes(axes[name], factoring(shape, axes[name], settings.min_factored))
         for name, shape in shapes.items()
     }
-    return {"step": (), "param_states": slots}
+    return {"step": (), "param_states": moments}

@@ -8,6 +8,7 @@ from jaxlt.commands.plan import profile as profile_table
 from jaxlt.engine.log.profiling import Profile, Recorder, Steps, parse_steps
 from jaxlt.engine.log.reporter import Reporter
 from jaxlt.errors import UserError
+from jaxlt.plan.xplane import read_trace
 from tests.engine import jobs
 
 
@@ -69,7 +70,7 @@ def test_a_traced_run_ends_with_the_same_bits(tmp_path):
     assert 0 <= profile.waited <= profile.seconds
     traces = list((tmp_path / "run/profile").rglob("*.trace.json.gz"))
     assert len(traces) == 1 and traces[0].stat().st_size > 1000
-    costs = profile.costs
+    costs = read_trace(profile.trace)
     assert 0 < costs.busy <= costs.window <= profile.seconds and 0 <= costs.idle < 1
     assert costs.seconds == pytest.approx(sum(op.seconds for op in costs.ops))
     own = [op for op in costs.ops if op.program == "jit__train_step"]

@@ -119,8 +119,8 @@ def test_stacked_equals_unstacked_and_the_paper():
         for index in np.ndindex(layers, routes):
             single[name, index] = stacked[name][index]
     state = adafactor.init(settings, axes, {k: jnp.asarray(v) for k, v in stacked.items()})
-    slots = {key: adafactor.init_slots(p.shape, adafactor.plan(p.shape, ("e", "m")[: p.ndim], 4))
-             for key, p in single.items()}  # fmt: skip
+    how = lambda p: adafactor.factoring(p.shape, ("e", "m")[: p.ndim], 4)  # noqa: E731
+    slots = {key: adafactor.init_moments(p.shape, how(p)) for key, p in single.items()}
     for t in range(5):
         grads = {n: np.float32(rng.normal(size=p.shape) * 10.0 ** rng.uniform(-4, 2, p.shape))
                  for n, p in stacked.items()}  # fmt: skip
