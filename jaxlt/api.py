@@ -19,6 +19,7 @@ from jaxlt.data import text_forms
 from jaxlt.data.readers.iob2 import Span, Tagged
 from jaxlt.data.text.words import check_words
 from jaxlt.errors import UserError, nearest
+from jaxlt.identity import first_name
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
@@ -39,7 +40,8 @@ class Model:
     A word list is a sentence that is tokenised already. `language` is that of the texts (a name for
     all, or one for each), needed where modules go by it and no `modules` of one language were given
     to `load`; `target` that of the answers. Every method but `score` takes the settings of
-    jaxlt.inference.asking.Settings by name: labels, force, length, long, batch_size, decoding.
+    jaxlt.inference.asking.Settings by name: labels, force, length, overlength, batch_size,
+    decoding.
     """
 
     run: "RunConfig"
@@ -307,6 +309,8 @@ class Model:
         from jaxlt.inference.asking import Routes, Settings
 
         known = [field.name for field in dataclasses.fields(Settings)]
+        renamed = {first_name(field): field.name for field in dataclasses.fields(Settings)}
+        settings = {renamed.get(name, name): value for name, value in settings.items()}
         for name in settings:
             if name not in known:
                 raise UserError(

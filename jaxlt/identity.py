@@ -5,7 +5,7 @@
 
 Whatever is not marked counts. A field at its default is left out of the hash, so that a setting
 that is added later changes no hash of before; where a default is changed, the field says the first
-one (`introduced`), which goes on being left out.
+one (`introduced`), which goes on being left out. What is renamed counts by its first name.
 """
 
 import dataclasses
@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_MARK, _FIRST = "jaxlt.identity", "jaxlt.introduced"
+_MARK, _FIRST, _NAME = "jaxlt.identity", "jaxlt.introduced", "jaxlt.first_name"
+NAMED_FIRST = "NAMED_FIRST"  # a ClassVar of configs whose class had another name first
 HARMLESS = {_MARK: "harmless"}  # cannot change a result: how long, where and how loudly it runs
 DRAWN = {_MARK: "drawn"}  # a seed: runs that differ in it are several of one kind
 PLACED = {_MARK: "placed"}  # a path of what is read, which has fingerprints: its last part counts
@@ -25,6 +26,16 @@ PLACED = {_MARK: "placed"}  # a path of what is read, which has fingerprints: it
 def introduced(first: Any) -> dict[str, Any]:
     """The mark of a field whose default was another one first."""
     return {_FIRST: first}
+
+
+def renamed(first: str) -> dict[str, Any]:
+    """The mark of a field that had another name first, by which hashes and old files know it."""
+    return {_NAME: first}
+
+
+def first_name(field: "dataclasses.Field[Any]") -> str:
+    """Returns the name that a field was introduced with."""
+    return field.metadata.get(_NAME, field.name)
 
 
 def mark_of(field: "dataclasses.Field[Any]") -> str | None:
@@ -41,7 +52,8 @@ def config_hash(config: Any) -> str:
 def identity(value: Any) -> Any:
     """Returns what counts of a config as plain JSON; raises TypeError at what JSON cannot say."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {"": type(value).__name__, **_fields(value)}
+        kind = type(value)
+        return {"": vars(kind).get(NAMED_FIRST, kind.__name__), **_fields(value)}
     if isinstance(value, type):
         return f"{value.__module__.rpartition('.')[2]}:{value.__qualname__}"
     if isinstance(value, float) and value.is_integer():
@@ -63,7 +75,7 @@ def _fields(config: Any) -> dict[str, Any]:
         mark, value = mark_of(field), getattr(config, field.name)
         if mark in ("harmless", "drawn") or _is_first(field, value):
             continue
-        out[field.name] = identity(_last_parts(value) if mark == "placed" else value)
+        out[first_name(field)] = identity(_last_parts(value) if mark == "placed" else value)
     return out
 
 

@@ -100,7 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--max_length", type=int, metavar="N", help="tokens of an answer at most (as in training)"
     )
     group.add_argument(
-        "--long",
+        "--overlength",
         choices=("refuse", "truncate", "window"),
         default="refuse",
         help="inputs above DataConfig.inputs_length tokens are errors (refuse), read in part "
@@ -207,7 +207,7 @@ def settings_of(args: argparse.Namespace, form: Format) -> "Settings":
         labels=constraints.labels_of(args),
         force=args.force or "",
         length=args.max_length,
-        long=args.long,
+        overlength=args.overlength,
         batch_size=args.batch_size,
         decoding=decoding,
     )
@@ -222,7 +222,7 @@ def said_of(model: "Model", how: "Settings", args: argparse.Namespace) -> dict[s
         "modules": args.modules,
         "inputs_length": inputs,
         "length": how.length or targets,
-        "long": how.long,
+        "long": how.overlength,  # its first name: outputs of before are gone on with
         "labels": how.labels,
         "force": how.force,
         "language": args.language,
@@ -317,7 +317,7 @@ def report(model: "Model", how: "Settings") -> None:
         trained.say(
             f"Answers that did not end within {how.length or targets} tokens: {unfinished.count} "
             f"({unfinished.first} first). Words beyond have X, dep or O: raise --max_length, or "
-            "give --long=window (tag, entities)."
+            "give --overlength=window (tag, entities)."
         )
 
 

@@ -63,6 +63,20 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}. `{self.prog} --help` lists the flags.")
 
 
+RENAMED = {"--long": "--overlength", "--bad": "--on_malformed"}  # flags that are still read
+
+
+def _with_new_names(argv: Sequence[str]) -> list[str]:
+    """Returns the arguments with flags that were renamed under their new names, and says so."""
+    out = []
+    for arg in argv:
+        flag, equals, value = arg.partition("=")
+        if flag in RENAMED:
+            print(f"jaxlt: {flag} is called {RENAMED[flag]} now.", file=sys.stderr)
+        out.append(f"{RENAMED.get(flag, flag)}{equals}{value}")
+    return out
+
+
 def add_gin_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of verbs that are configured by gin."""
     group = parser.add_argument_group("configuration")
@@ -196,7 +210,7 @@ def parse(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
     if verb.gin:
         add_gin_arguments(parser)
         argv, overrides = _take_overrides(argv)
-    args, unknown = parser.parse_known_args(argv)
+    args, unknown = parser.parse_known_args(_with_new_names(argv))
     if unknown:
         flag = unknown[0].partition("=")[0]
         known = [option for action in parser._actions for option in action.option_strings]

@@ -135,13 +135,14 @@ def _bound_to(run: "RunConfig", begun: bool) -> dict[str, Any]:
 
     It is bound by what was learnt in it, not by a start that failed.
     """
-    from jaxlt.config import config_hash, operative_config, recorded, resuming
+    from jaxlt.config import config_hash, operative_config, recorded, renamed, resuming
 
     return {
         "config_text": operative_config(run),
         "config_hash": config_hash(run),
         "harmless": resuming.may_change() if begun else ("*",),
         "younger": recorded.younger,
+        "renamed": renamed.text,
     }
 
 

@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxlt.config import build, checks, files, text
+from jaxlt.config import build, checks, files, renamed, text
 from jaxlt.config.files import shipped_configs
 from jaxlt.errors import UserError
 from jaxlt.identity import HARMLESS, PLACED
@@ -127,7 +127,8 @@ def _load(
     import gin
 
     entries = build.entries()
-    given = files.read_files(gin_files, search_paths) + files.read_overrides(overrides)
+    read = files.read_files(gin_files, search_paths) + files.read_overrides(overrides)
+    given = renamed.now(read)
     behind = {name: _fallback(name, value) for name, value in (fallbacks or {}).items()}
     asked = [s for s in given if isinstance(s.value, files.Macro) and s.value.required]
     statements = [*behind.values(), *(s for s in given if s not in asked or s.name not in behind)]
@@ -167,17 +168,13 @@ def _import(statements: Iterable[files.Statement]) -> None:
             ) from error
 
 
-def _live(value: Any) -> Any:
-    """Returns a parsed value with our reference nodes made gin's own."""
+def _live(value: files.Reference | files.Macro) -> Any:
+    """Returns gin's own reference in the place of our node."""
     from gin import config
 
     if isinstance(value, files.Reference):
         return config.ConfigurableReference(value.name, value.evaluate)
-    if isinstance(value, files.Macro):
-        return config.ParserDelegate().macro(value.name)
-    if isinstance(value, dict):
-        return {_live(k): _live(v) for k, v in value.items()}
-    return type(value)(map(_live, value)) if isinstance(value, (list, tuple)) else value
+    return config.ParserDelegate().macro(value.name)
 
 
 def _bind(statements: Iterable[files.Statement], entries: dict[str, build.Entry]) -> build.Session:
@@ -187,11 +184,11 @@ def _bind(statements: Iterable[files.Statement], entries: dict[str, build.Entry]
     session = build.Session({}, {})
     for s in statements:
         if s.kind == "macro":
-            gin.bind_parameter((s.name, "gin.macro", "value"), _live(s.value))
+            gin.bind_parameter((s.name, "gin.macro", "value"), files.mapped(s.value, _live))
             session.macros[s.name] = s
         elif s.kind == "binding":
             try:
-                gin.bind_parameter((s.scope, s.selector, s.arg), _live(s.value))
+                gin.bind_parameter((s.scope, s.selector, s.arg), files.mapped(s.value, _live))
             except ValueError as error:
                 raise UserError(f"{s.where}: {error}") from error
             entry = checks.lookup(s.selector, entries)
@@ -228,4 +225,5 @@ def operative_config(run: RunConfig | None = None) -> str:
 
 def config_hash(run: RunConfig, ignore: Iterable[str] = ("workdir",)) -> str:
     """Returns a hex digest of all settings but the fields in `ignore`; equal for equal runs."""
-    return hashlib.sha256(text.render(run, tuple(ignore)).encode()).hexdigest()[:16]
+    said = renamed.text(text.render(run, tuple(ignore)), renamed.first_names())
+    return hashlib.sha256(said.encode()).hexdigest()[:16]

@@ -7,7 +7,7 @@ includes too), so that each error can say where. Nothing is bound here.
 import dataclasses
 import re
 import tokenize
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,17 @@ def references(value: Any) -> Iterator[Reference | Macro]:
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from references(item)
+
+
+def mapped(value: Any, change: Callable[[Reference | Macro], Any]) -> Any:
+    """Returns a value with every reference and macro in it, however deep, changed."""
+    if isinstance(value, (Reference, Macro)):
+        return change(value)
+    if isinstance(value, dict):
+        return {mapped(k, change): mapped(v, change) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(mapped(item, change) for item in value)
+    return value
 
 
 def _delegate() -> Any:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from jaxlt.config import renamed
 from jaxlt.config.build import TABLE, load_object
 
 _REVISION, _MADE = "DataConfig.revision", "FactoryConfig.revision"
@@ -30,7 +31,7 @@ def behind(folder: str) -> dict[str, Any]:
     path = (epath.Path if "://" in folder else Path)(folder).expanduser() / "config.gin"
     if not path.is_file():
         return {}
-    said = _said(path.read_text(encoding="utf-8"), _REVISION)
+    said = _said(renamed.text(path.read_text(encoding="utf-8")), _REVISION)
     return _FIRST if said in (None, "1") else {_REVISION: int(said), _MADE: int(said)}
 
 
@@ -47,12 +48,12 @@ def selection(folder: str, overrides: Iterable[str]) -> list[str]:
 
     path = (epath.Path if "://" in folder else Path)(folder).expanduser()
     names = [f"CheckpointConfig.{name}" for name in SELECTION]
-    asked = {item.partition("=")[0].strip() for item in overrides}
+    asked = {renamed.names().binding(item.partition("=")[0].strip()) for item in overrides}
     saved = path / "checkpoints"
     begun = saved.is_dir() and any(one.name.isdigit() for one in saved.iterdir())
     if not begun or not (path / "config.gin").is_file() or asked & set(names):
         return []
-    text = (path / "config.gin").read_text(encoding="utf-8")
+    text = renamed.text((path / "config.gin").read_text(encoding="utf-8"))
     return [f"{name}={_said(text, name) or younger(name)}" for name in names]
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from jaxlt.data import revisions, task_config
-from jaxlt.data.labelling import Long
+from jaxlt.data.labelling import Overlength
 from jaxlt.data.marked import shape_of
 from jaxlt.data.objectives.objectives import fitting_span
 from jaxlt.data.readers.problems import Bad
@@ -21,7 +21,7 @@ from jaxlt.data.text.settings import AS_IT_IS, TextConfig
 from jaxlt.data.transfer import TransferConfig
 from jaxlt.data.vocabulary.vocabularies import Sentinels, VocabularyConfig, vocabulary_config
 from jaxlt.errors import UserError, nearest
-from jaxlt.identity import DRAWN, HARMLESS, PLACED
+from jaxlt.identity import DRAWN, HARMLESS, PLACED, renamed
 
 ObjectiveName = Literal[
     "span_corruption", "prefix_lm", "ul2", "mlm", "text_to_text", "translation", "heads"
@@ -34,8 +34,8 @@ _CHOICES: dict[str, Any] = {
     "objective": ObjectiveName,
     "mixing": Mixing,
     "packing": Packing,
-    "bad": Bad,
-    "long": Long,
+    "on_malformed": Bad,
+    "overlength": Overlength,
     "reads": Reads,
 }
 
@@ -100,12 +100,18 @@ class DataConfig:
     held_out: float | None = None  # share of documents that are the validation split; see below
     held_out_test: float = 0.0  # and the split 'test'
     split_seed: int = 0  # draws the documents that are held out
-    bad: Bad = "strict"  # a malformed line stops; 'skip': left out, counted and reported
+    on_malformed: Bad = dataclasses.field(
+        default="strict", metadata=renamed("bad")
+    )  # a malformed line stops; 'skip': left out, counted and reported
     words_length: int = 128  # heads: words of a row at most, beside inputs_length tokens
     reads: Reads = "tokens"  # heads: tokens, or (BiLSTM) whole words with `word_chars` characters
     word_chars: int = 20
-    long: Long = "refuse"  # heads: what is longer than a row stops, is left out, is read in parts
-    like_lengths: int = 0  # heads: batches, so many at a time, of rows of like length; 0: as drawn
+    overlength: Overlength = dataclasses.field(
+        default="refuse", metadata=renamed("long")
+    )  # heads: what is longer than a row stops, is left out, is read in parts
+    length_buckets: int = dataclasses.field(
+        default=0, metadata=renamed("like_lengths")
+    )  # heads: batches, so many at a time, of rows of like length; 0: as drawn
     language_column: str = "language"
     text: TextConfig = AS_IT_IS  # normalisation, scripts, glosses; noise in training
     cache_dir: str | None = dataclasses.field(
@@ -181,10 +187,10 @@ class DataConfig:
         for field in ("words_length", "word_chars"):
             if getattr(self, field) < 1:
                 raise UserError(f"DataConfig.{field} is at least 1, not {getattr(self, field)}.")
-        if self.like_lengths < 0 or (self.like_lengths and self.objective != "heads"):
+        if self.length_buckets < 0 or (self.length_buckets and self.objective != "heads"):
             raise UserError(
-                "DataConfig.like_lengths is a number of batches, 0 or more, and only heads have it "
-                f"above 0; it is {self.like_lengths}, of the objective '{self.objective}'."
+                "DataConfig.length_buckets is a number of batches, 0 or more, and only heads have "
+                f"it above 0; it is {self.length_buckets}, of the objective '{self.objective}'."
             )
         if self.objective == "heads":
             self._check_labelling()

@@ -24,7 +24,7 @@ from jaxlt.data.text.unicode import Span
 from jaxlt.data.vocabulary.label_units import Reader, Units
 from jaxlt.errors import UserError
 
-Long = Literal["refuse", "leave_out", "window"]
+Overlength = Literal["refuse", "leave_out", "window"]
 NUMBER = "example"  # stored beside the fields: which example of its split a row is of
 _INT = np.dtype(np.int32)
 _SHIFTED = ("word_first", "word_labels", "word_heads", "label", "span")  # stored one higher
@@ -68,7 +68,7 @@ class Labels:
         inventory: Inventory,
         inputs_length: int,
         words_length: int,
-        long: Long = "refuse",
+        overlength: Overlength = "refuse",
     ):
         self.tasks, self.reader, self.inventory = tuple(tasks), reader, inventory
         self._places = {task.name: i for i, task in enumerate(self.tasks)}
@@ -78,7 +78,7 @@ class Labels:
         }
         self._words = words_length
         self._length = words_length if reader.chars else inputs_length
-        self._long = long
+        self._overlength = overlength
         self.features = tuple(self.spec())
 
     def spec(self) -> Spec:
@@ -103,7 +103,7 @@ class Labels:
         """JSON of all that decides what is stored of an example."""
         tasks = [[task.name, task.shape] for task in self.tasks]
         known = [self.inventory.fingerprint, self.reader.fingerprint]
-        return ["heads", tasks, *known, self._length, self._words, self._long]
+        return ["heads", tasks, *known, self._length, self._words, self._overlength]
 
     def __call__(self, features: Features, draw: Draw) -> dict[str, np.ndarray]:
         """Returns the batch fields, each [R, ...], from stored ones; nothing is drawn."""
@@ -124,7 +124,7 @@ class Labels:
         return self(rows, lambda rows, count: np.zeros((len(rows), count)))
 
     def pieces(self, head: str, marked: Marked) -> list[Piece]:
-        """Returns an example as rows: one, or where it is too long as DataConfig.long says.
+        """Returns an example as rows: one, or where it is too long as DataConfig.overlength says.
 
         Without words there is none. A label that the inventory does not have is unknown, and weighs
         nothing.
@@ -135,11 +135,11 @@ class Labels:
             else:
                 found = list(self._of_texts(head, marked))
         except TooLong:
-            if self._long == "leave_out":
+            if self._overlength == "leave_out":
                 return []
             raise
-        if len(found) > 1 and self._long != "window":
-            if self._long == "leave_out":
+        if len(found) > 1 and self._overlength != "window":
+            if self._overlength == "leave_out":
                 return []
             raise self._too_long(marked, "longer than a row")
         return found
@@ -197,7 +197,7 @@ class Labels:
             reach = int(np.searchsorted(units.stop, units.first[start] + room, "right"))
             stop = min(reach, start + self._words, count)
             if stop <= start:
-                if self._long != "window":
+                if self._overlength != "window":
                     size = int(units.stop[start] - units.first[start])
                     raise self._too_long(marked, f"its word {start + 1} alone has {size} tokens")
                 stop = start + 1  # of which the beginning is read
@@ -260,11 +260,12 @@ class Labels:
         said = " ".join(marked.words or marked.texts)
         shown = said if len(said) <= 40 else f"{said[:37]}..."
         limit = "words_length" if self.reader.chars else "inputs_length"
-        parts = "" if self._long == "window" else " read it in parts (DataConfig.long = 'window'),"
+        in_parts = " read it in parts (DataConfig.overlength = 'window'),"
+        parts = "" if self._overlength == "window" else in_parts
         return TooLong(
             f"'{shown}' is longer than DataConfig.{limit} = {self._length} or words_length = "
             f"{self._words} ({why}): raise them,{parts} or leave such examples out "
-            "(DataConfig.long = 'leave_out')."
+            "(DataConfig.overlength = 'leave_out')."
         )
 
 

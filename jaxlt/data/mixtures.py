@@ -58,7 +58,7 @@ def build_objective(
             reader = WordUnits(inventory, config.word_chars)
         tasks = [Task(task.label, shape_of(task.kind)) for task in config.tasks]
         return Labels(
-            tasks, reader, inventory, config.inputs_length, config.words_length, config.long
+            tasks, reader, inventory, config.inputs_length, config.words_length, config.overlength
         )
     lengths = config.inputs_length, config.targets_length
     if config.objective == "span_corruption":
@@ -122,9 +122,9 @@ def open_mixture(
         )
     make = Rows(objective, texts, languages, noise)
     batches: Callable[..., MixtureBatches] = MixtureBatches
-    if config.like_lengths:
-        said |= {"like_lengths": config.like_lengths}
-        batches = functools.partial(LikeMixtureBatches, pool=config.like_lengths)
+    if config.length_buckets:
+        said |= {"like_lengths": config.length_buckets}  # a fingerprint keeps its first names
+        batches = functools.partial(LikeMixtureBatches, pool=config.length_buckets)
     return batches(
         make,
         shares,
@@ -259,7 +259,7 @@ def open_evaluation(
     _say_what_is_cut(config, texts, objective)
     if config.spells_text:
         _say_what_is_little(texts, vocabulary, split)
-    batches = LikeEvaluationBatches if config.like_lengths else EvaluationBatches
+    batches = LikeEvaluationBatches if config.length_buckets else EvaluationBatches
     return batches(
         objective,
         texts,

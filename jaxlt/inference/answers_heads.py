@@ -72,6 +72,6 @@ def label_examples(
     if left:
         trained.say(
             f"{left} of {len(out)} examples are longer than a row and were left out "
-            "(DataConfig.long): they count as wrong. 'window' reads them in parts."
+            "(DataConfig.overlength): they count as wrong. 'window' reads them in parts."
         )
     return out

@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxlt.engine.decode.config import DecodingConfig
 from jaxlt.errors import UserError, nearest
+from jaxlt.identity import renamed
 from jaxlt.inference import session
 from jaxlt.inference.constraints import Constraint, checked
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from jaxlt.data.vocabulary.vocabularies import Vocabulary
     from jaxlt.inference.predictor import Codec, Predictor
 
-LONG = ("refuse", "truncate", "window")
+OVERLENGTH = ("refuse", "truncate", "window")
 Words = Sequence[str]
 
 
@@ -52,7 +53,7 @@ class Settings:
     """How answers are made.
 
     labels: what an answer may be (of tag: each word's). force: text that it begins with. length:
-    tokens of it at most (as in training). long: what becomes of an input above
+    tokens of it at most (as in training). overlength: what becomes of an input above
     DataConfig.inputs_length tokens: 'refuse' is an error, 'truncate' reads its beginning, 'window'
     answers its words in pieces that fit. decoding: greedy unless given; of several `returns`,
     methods that answer with text give a tuple, best first. names and numbers are those of the
@@ -62,7 +63,7 @@ class Settings:
     labels: Sequence[str] = ()
     force: str = ""
     length: int | None = None
-    long: str = "refuse"
+    overlength: str = dataclasses.field(default="refuse", metadata=renamed("long"))
     batch_size: int = 32
     decoding: DecodingConfig = dataclasses.field(default_factory=DecodingConfig)
     names: Sequence[str] | None = None
@@ -74,10 +75,11 @@ class Settings:
         if isinstance(labels, str):
             raise UserError(f"`labels` is a list of labels, not the text '{labels}'.")
         object.__setattr__(self, "labels", checked(labels, "`labels`") if len(labels) else ())
-        if self.long not in LONG:
+        if self.overlength not in OVERLENGTH:
             raise UserError(
-                f"What becomes of long inputs (`long`) is one of {', '.join(LONG)}, not "
-                f"'{self.long}'.{nearest(str(self.long), LONG)}"
+                "What becomes of long inputs (`overlength`) is one of "
+                f"{', '.join(OVERLENGTH)}, not '{self.overlength}'."
+                f"{nearest(str(self.overlength), OVERLENGTH)}"
             )
         for field in ("length", "batch_size"):
             value = getattr(self, field)
@@ -179,14 +181,14 @@ class Asker:
         from jaxlt.inference.predictor import encode
 
         advice = (
-            "It cannot be answered in pieces (long 'window'), which only words that are tagged or "
-            "searched for entities can: shorten it, have it cut (--long=truncate), or raise that "
-            "length."
-            if how.long == "window"
-            else "Shorten it, say what is to become of it (--long=truncate reads its beginning, "
-            "--long=window tags its words in pieces), or raise that length."
+            "It cannot be answered in pieces (overlength 'window'), which only words that are "
+            "tagged or searched for entities can: shorten it, have it cut (--overlength=truncate), "
+            "or raise that length."
+            if how.overlength == "window"
+            else "Shorten it, say what is to become of it (--overlength=truncate reads its "
+            "beginning, --overlength=window tags its words in pieces), or raise that length."
         )
-        return encode(self.codec, text, limit, how.long == "truncate", how.name(i), advice)
+        return encode(self.codec, text, limit, how.overlength == "truncate", how.name(i), advice)
 
     def by_words(
         self,
@@ -216,7 +218,7 @@ class Asker:
             written = self.write(texts, routes.of(which), own, whole=False, words=counts)
             for (i, part), (answers, unfinished) in zip(asked, written, strict=True):
                 size = len(part.words)
-                if unfinished and how.long == "window" and size > 1:
+                if unfinished and how.overlength == "window" and size > 1:
                     place = next(p for p, one in enumerate(parts[i]) if one is part)
                     halves = part.words[: size // 2], part.words[size // 2 :]
                     parts[i][place : place + 1] = [_Part(half) for half in halves]
@@ -230,7 +232,7 @@ class Asker:
         self, words: Words, form: Callable[[Words], str], how: Settings, i: int
     ) -> list[Words]:
         """Cuts a sentence into pieces whose text fits, as few as may be; one piece if it does."""
-        if how.long != "window":
+        if how.overlength != "window":
             return [words]
         limit, _ = self.lengths
 
@@ -248,7 +250,7 @@ class Asker:
                 raise UserError(
                     f"{how.name(i)} has the word '{rest[0][:40]}', which alone is more than the "
                     f"{limit} tokens that the model reads (DataConfig.inputs_length): raise that "
-                    "length, or have it cut (--long=truncate)."
+                    "length, or have it cut (--overlength=truncate)."
                 )
             out.append(rest[:low])
             rest = rest[low:]

@@ -87,8 +87,8 @@ class Labeller:
         asked = [marked_of("questions", form, "") for form in forms]
         return [answer.labels for answer in self._asked(asked, routes, how)]
 
-    def _objective(self, long: Any) -> "Labels":
-        data = dataclasses.replace(self.run.data, long=long)
+    def _objective(self, overlength: Any) -> "Labels":
+        data = dataclasses.replace(self.run.data, overlength=overlength)
         return objective_of(dataclasses.replace(self.run, data=data), self.vocabulary)
 
     def _asked(self, asked: Sequence[Marked], routes: "Routes", how: "Settings") -> "list[Answer]":
@@ -101,11 +101,11 @@ class Labeller:
                 "Labels and forced beginnings are for models that write text: this one's heads "
                 "have the labels that they learnt."
             )
-        if how.long == "truncate":
+        if how.overlength == "truncate":
             raise UserError(
-                "Heads do not cut what is longer than a row: --long=window reads it in parts."
+                "Heads do not cut what is longer than a row: --overlength=window reads it in parts."
             )
-        objective = self._objective(how.long)
+        objective = self._objective(how.overlength)
         heads = [task.name for task in objective.tasks if task.shape == asked[0].shape]
         if not heads:
             there = ", ".join(f"{task.name} ({_DOES[task.shape]})" for task in objective.tasks)

@@ -67,7 +67,7 @@ def label(
     """Labels examples by a head; answers come in their order.
 
     languages: the id of each example's language, where modules are routed by it. called: what an
-    example is called in errors. What is left out by DataConfig.long has an answer without labels.
+    example is called in errors. What DataConfig.overlength leaves out has an answer without labels.
     """
     find_head(predictor.config.heads, head)
     names = labels.inventory.labels.get(head, ())

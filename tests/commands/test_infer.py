@@ -126,8 +126,8 @@ def test_long_lines_are_refused_or_cut_aloud(tiny_run, tmp_path, capsys):
     assert cli.main(command(tiny_run, path)) == 2
     error = " ".join(capsys.readouterr().err.split())
     assert "long.txt', line 2 has 161 tokens" in error and "64" in error
-    assert "--long=truncate" in error
-    assert cli.main(command(tiny_run, path, "--long=truncate")) == 0
+    assert "--overlength=truncate" in error
+    assert cli.main(command(tiny_run, path, "--overlength=truncate")) == 0
     shown = capsys.readouterr()
     assert "Inputs cut to 64 tokens: 1 (" in shown.err and "line 2 first" in shown.err
     assert len(shown.out.splitlines()) == 2
@@ -226,7 +226,7 @@ def test_a_real_treebank_filled_in(task_flags, start_model, shared_data, tmp_pat
     data = b"".join(blocks)
     assert b"-" in data and any(line.split(b"\t")[0].count(b"-") for line in data.splitlines())
     files.write_chunks(str(path), [data])
-    call = asked(task_flags, path, f"--output={out}", "--labels=NOUN,VERB,X", "--long=window")
+    call = asked(task_flags, path, f"--output={out}", "--labels=NOUN,VERB,X", "--overlength=window")
     write, calls = infer.Output.write, []
 
     def dies(self, inputs, outputs):
@@ -252,7 +252,7 @@ def test_a_real_treebank_filled_in(task_flags, start_model, shared_data, tmp_pat
         assert a == b
     sentences = list(conllu.read(str(out)))
     words = [s.forms for s in sentences]
-    tags = start_model.tag(words, labels=["NOUN", "VERB", "X"], long="window", batch_size=4)
+    tags = start_model.tag(words, labels=["NOUN", "VERB", "X"], overlength="window", batch_size=4)
     assert [s.upos for s in sentences] == tags
 
 
@@ -276,8 +276,8 @@ def test_parses_are_trees(task_flags, tmp_path, capsys):
     call = asked(task_flags, path, f"--output={out}", "--task=parse")
     assert cli.main(call) == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "in.conllu', line 5 has" in said and "--long=truncate" in said
-    assert cli.main([*call, "--overwrite", "--long=truncate"]) == 0
+    assert "in.conllu', line 5 has" in said and "--overlength=truncate" in said
+    assert cli.main([*call, "--overwrite", "--overlength=truncate"]) == 0
     said = capsys.readouterr().err
     assert "Inputs cut to 96 tokens: 1 (" in said and "Answers that did not end" in said
     assert [len(s.heads) for s in conllu.read(str(out))] == [3, 2]  # trees, or it would not read

@@ -29,8 +29,8 @@ TASKS = (
 )
 
 
-def labels(length=32, words=16, long="refuse", reader=BYTES, tasks=TASKS):
-    return Labels(tasks, reader, NAMES, length, words, long)
+def labels(length=32, words=16, overlength="refuse", reader=BYTES, tasks=TASKS):
+    return Labels(tasks, reader, NAMES, length, words, overlength)
 
 
 def one_row(of, head, marked):
@@ -112,7 +112,7 @@ def test_an_answer_is_a_span_of_its_context(context, answer, found):
 @pytest.mark.parametrize("count", [1, 16, 17, 24, 300])
 def test_every_word_is_labelled_once_and_once_only(count, reads):
     reader = BYTES if reads == "tokens" else WordUnits(NAMES, 3)
-    of = labels(length=41, words=16, long="window", reader=reader)
+    of = labels(length=41, words=16, overlength="window", reader=reader)
     marked = sentence(count)
     pieces = of.pieces("tagging", marked)
     batch = of.batch(pieces)
@@ -144,7 +144,7 @@ def test_heads_within_a_part_are_known_in_it():
     heads = [0, *(int(rng.integers(1, i + 1)) for i in range(1, count))]
     heads[40:60] = [i for i in range(40, 60)]
     marked = Marked("tree", sentence(count).words, ("obj",) * count, tuple(heads))
-    of = labels(length=64, words=20, long="window")
+    of = labels(length=64, words=20, overlength="window")
     pieces = of.pieces("parsing", marked)
     rows = of.batch(pieces)["word_heads"]
     known = 0
@@ -165,19 +165,21 @@ def test_what_is_too_long_is_refused_left_out_or_parted():
     for marked in (sentence(17), sentence(9, "wordword{}")):
         with pytest.raises(UserError, match=r"longer than DataConfig.inputs_length = 32.*'window'"):
             labels().pieces("tagging", marked)
-        assert labels(long="leave_out").pieces("tagging", marked) == []
-        assert len(labels(long="window").pieces("tagging", marked)) > 1
+        assert labels(overlength="leave_out").pieces("tagging", marked) == []
+        assert len(labels(overlength="window").pieces("tagging", marked)) > 1
 
 
 def test_a_word_longer_than_a_row():
     marked = Marked("tags", ("a", "\u0915" * 67, "b"), ("NOUN",) * 3)  # 201 bytes
     with pytest.raises(UserError, match=r"its word 2 alone has 201 tokens.*'leave_out'"):
         labels().pieces("tagging", marked)
-    parts = labels(long="window").pieces("tagging", marked)  # its beginning is read, by itself
+    parts = labels(overlength="window").pieces(
+        "tagging", marked
+    )  # its beginning is read, by itself
     assert [(p.start, p.stop) for p in parts] == [(0, 1), (1, 2), (2, 3)]
     assert len(parts[1].fields["encoder_input_tokens"]) == 32
     assert [p.fields["word_labels"].tolist() for p in parts] == [[1]] * 3
-    assert labels(long="leave_out").pieces("tagging", marked) == []
+    assert labels(overlength="leave_out").pieces("tagging", marked) == []
     (piece,) = labels(length=206).pieces("tagging", marked)
     assert piece.stop == 3
     (piece,) = labels(length=8, reader=WordUnits(NAMES, 3)).pieces("tagging", marked)
@@ -185,7 +187,7 @@ def test_a_word_longer_than_a_row():
 
 
 def test_a_text_in_parts_has_its_class_in_each():
-    of = labels(length=8, long="window")
+    of = labels(length=8, overlength="window")
     pieces = of.pieces("topics", Marked("class", texts=("0123456789abcdef",), label="a"))
     batch = of.batch(pieces)
     assert "".join(map(text_of, batch["encoder_input_tokens"])) == "0123456789abcdef"
@@ -197,14 +199,14 @@ def test_a_text_in_parts_has_its_class_in_each():
 def test_a_pair_cannot_be_parted():
     marked = Marked("pair", texts=("01234", "567"), label="0")
     with pytest.raises(UserError, match="a pair of 10 tokens, which cannot be parted"):
-        labels(length=9, long="window").pieces("pairs", marked)
-    assert labels(length=9, long="leave_out").pieces("pairs", marked) == []
+        labels(length=9, overlength="window").pieces("pairs", marked)
+    assert labels(length=9, overlength="leave_out").pieces("pairs", marked) == []
     assert len(labels(length=10).pieces("pairs", marked)) == 1
 
 
 def test_a_question_is_asked_of_every_part_of_a_long_context():
     context = "".join(f"{i:02} " for i in range(40))
-    of = labels(length=32, long="window")
+    of = labels(length=32, overlength="window")
     pieces = of.pieces("asked", Marked("span", texts=("who?", context), label="33"))
     batch = of.batch(pieces)
     covered, found = np.zeros(len(context), bool), 0
@@ -239,7 +241,7 @@ def test_what_is_stored_is_bound_to_what_decides_it():
     others = [
         labels(length=33),
         labels(words=17),
-        labels(long="window"),
+        labels(overlength="window"),
         labels(tasks=TASKS[:2]),
         labels(reader=WordUnits(NAMES, 3)),
         Labels(TASKS, BYTES, NOTHING, 32, 16),

@@ -214,7 +214,9 @@ def test_heads_read_the_same_shots(config, tmp_path):
     long = "".join("".join(row.format(n + 1, i) for n in range(9)) + "\n" for i in range(10))
     (tmp_path / "ud" / "tr_d-dev.conllu").write_text(long)
     few = under(config, "few_shot", k=4, targets=("tur_Latn",))
-    few = replace(few, objective="heads", targets_length=None, inputs_length=12, long="window")
+    few = replace(
+        few, objective="heads", targets_length=None, inputs_length=12, overlength="window"
+    )
     inventory = Inventory({"tagging": ("NOUN",)})
     parts = {i.name: i.documents for i in open_mixture(few, inventory=inventory).info()}
     assert parts["tagging.en_a.eng_Latn"] == 40

@@ -52,7 +52,7 @@ def small(argv: list[str]) -> list[str]:
     if argv[0] == "train":  # tiny.gin takes INIT_FROM away
         argv = [argument.replace("--gin.INIT_FROM=", "--gin.run.init_from=") for argument in argv]
         has_heads = "--gin_file=runs/heads.gin" in argv
-        lengths = ["--gin.DataConfig.like_lengths=0", "--gin.DataConfig.words_length=32"]
+        lengths = ["--gin.DataConfig.length_buckets=0", "--gin.DataConfig.words_length=32"]
         return [*argv, *SMALL, *(lengths if has_heads else [ONE_DECODER_LAYER])]
     if argv[0] == "eval":
         return [*argv, FEW]

@@ -180,7 +180,7 @@ def planned(root: Path, runs: Path) -> list[tuple[str, list[str]]]:
         is_encoder = "--gin_file=models/mlm_tiny.gin" in argv
         argv += [] if is_encoder else ["--gin.T5Config.decoder_layers=1"]
         has_heads = "--gin_file=runs/heads.gin" in argv
-        argv += ["--gin.DataConfig.like_lengths=0"] if has_heads else []  # one width to compile
+        argv += ["--gin.DataConfig.length_buckets=0"] if has_heads else []  # one width to compile
         plan.append((name, argv))
         if name in then:
             plan.append(("", ["modules", *then[name], f"--workdir={runs / name}"]))

@@ -21,7 +21,7 @@ def words_form(words):
 
 
 def test_words_in_windows_that_fit(start_model):
-    asker, how = start_model._asker, Settings(long="window", labels=LABELS)
+    asker, how = start_model._asker, Settings(overlength="window", labels=LABELS)
     (parts,) = asker.by_words([LONG], words_form, Routes(), how)
     assert [w for words, _ in parts for w in words] == LONG and len(parts) > 2
     sizes = [len(words_form(words).encode()) for words, _ in parts]
@@ -34,7 +34,7 @@ def test_words_in_windows_that_fit(start_model):
 
 
 def test_a_piece_without_an_end_is_asked_in_halves(start_model):
-    how = Settings(long="window", length=2)
+    how = Settings(overlength="window", length=2)
     (parts,) = start_model._asker.by_words([["a", "b", "c"]], words_form, Routes(), how)
     assert [words for words, _ in parts] == [["a"], ["b"], ["c"]]  # it does not end after a token
     assert how.notes.unfinished.count == 3
@@ -47,7 +47,7 @@ def test_a_piece_without_an_end_is_asked_in_halves(start_model):
 def test_tags_are_labels_and_as_many_as_words(start_model):
     sentences = [["a"], ["b", "c d", "e"], LONG, []]
     for how in ({}, {"decoding": DecodingConfig(method="beam", beams=3)}):
-        tags = start_model.tag(sentences, labels=LABELS, long="window", **how)
+        tags = start_model.tag(sentences, labels=LABELS, overlength="window", **how)
         assert [len(t) for t in tags] == [1, 3, 60, 0]
         assert {tag for each in tags for tag in each} <= set(LABELS)
     free = start_model.tag(sentences[:2])
@@ -108,17 +108,19 @@ def test_what_does_not_fit_is_never_cut_in_silence(start_model):
         (lambda **how: start_model.classify([text], **how), "Text 0 has"),
         (lambda **how: start_model.parse([LONG], **how), "Text 0 has"),
     ):
-        with pytest.raises(UserError, match=rf"{names} .* more than the 96 .*--long=truncate"):
+        with pytest.raises(
+            UserError, match=rf"{names} .* more than the 96 .*--overlength=truncate"
+        ):
             call()
     with pytest.raises(UserError, match="cannot be answered in pieces"):
-        start_model.parse([LONG], long="window")
+        start_model.parse([LONG], overlength="window")
     with pytest.raises(UserError, match=r"Text 0 has the word 'xxx.*alone is more than the 96"):
-        start_model.tag([[text]], long="window")
-    how = Settings(long="truncate")
+        start_model.tag([[text]], overlength="window")
+    how = Settings(overlength="truncate")
     given = {f.name: getattr(how, f.name) for f in dataclasses.fields(how)}
     (tags,) = start_model.tag([LONG], **given)
     assert len(tags) == 60 and (how.notes.cut.count, how.notes.cut.first) == (1, "Text 0")
-    heads, _ = start_model.parse([LONG], long="truncate")[0]
+    heads, _ = start_model.parse([LONG], overlength="truncate")[0]
     assert len(heads) == 60 and is_tree(heads)
 
 
@@ -129,7 +131,7 @@ def test_what_does_not_fit_is_never_cut_in_silence(start_model):
         ({"labels": "NOUN"}, "is a list of labels"),
         ({"labels": ["NOUN", " "]}, "number 2 is ' '"),
         ({"labels": ["a b"]}, "'a b' has a space in it"),
-        ({"long": "cut"}, "refuse, truncate, window, not 'cut'"),
+        ({"overlength": "cut"}, "refuse, truncate, window, not 'cut'"),
         ({"length": 0}, "`length` is at least 1"),
         ({"language": "swh_Latn"}, "not trained on a language 'swh_Latn'"),
     ],

@@ -58,11 +58,11 @@ SENTENCES = [
 INVENTORY = Inventory(NAMES, ("the", "dog"), tuple("thedogbarks"))
 
 
-def labels(inputs_length=160, words_length=32, long="refuse", words=False):
+def labels(inputs_length=160, words_length=32, overlength="refuse", words=False):
     reader = PieceUnits(open_vocabulary(VocabularyConfig()))
     if words:
         reader = WordUnits(INVENTORY, 8)
-    return Labels(TASKS, reader, INVENTORY, inputs_length, words_length, long)
+    return Labels(TASKS, reader, INVENTORY, inputs_length, words_length, overlength)
 
 
 def predictor_of(model, devices=1, **mesh):
@@ -156,7 +156,7 @@ def test_classes_and_answers(predictor):
 def test_what_is_longer_than_a_row_is_read_in_parts(predictor, shape):
     head = {"tags": "pos", "tree": "deps"}[shape]
     words = tuple(f"w{i}" for i in range(40))
-    short = labels(inputs_length=64, words_length=12, long="window")
+    short = labels(inputs_length=64, words_length=12, overlength="window")
     together = [Marked(shape, words), Marked(shape, words[:5]), Marked(shape, words[3:30])]
     found = label(predictor, short, head, together, batch_size=2)
     for marked, answer in zip(together, found, strict=True):
@@ -173,9 +173,11 @@ def test_what_is_longer_than_a_row_is_read_in_parts(predictor, shape):
 
 def test_refused_and_left_out(predictor):
     words = tuple(f"w{i}" for i in range(40))
-    with pytest.raises(UserError, match=r"'w0 w1.*words_length = 12.*DataConfig.long = 'window'"):
+    with pytest.raises(
+        UserError, match=r"'w0 w1.*words_length = 12.*DataConfig.overlength = 'window'"
+    ):
         label(predictor, labels(words_length=12), "pos", [Marked("tags", words)])
-    left = labels(words_length=12, long="leave_out")
+    left = labels(words_length=12, overlength="leave_out")
     found = label(predictor, left, "pos", [Marked("tags", words), Marked("tags", words[:3])])
     assert found[0] == Answer(()) and len(found[1].labels) == 3
     assert label(predictor, left, "pos", []) == []

@@ -16,7 +16,7 @@ RUNNING = (
     "DataConfig.objective='mlm'",
     "DataConfig.tasks=[]",
     "DataConfig.sources='x'",
-    "DataConfig.like_lengths=0",
+    "DataConfig.length_buckets=0",
 )
 HEADS = ("models/mlm_tiny.gin", "runs/heads.gin")
 

@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--languages", default="", metavar="A,B", help="only these languages")
     parser.add_argument(
-        "--bad", default="strict", help="malformed lines: strict stops, skip counts"
+        "--on_malformed", default="strict", help="malformed lines: strict stops, skip counts"
     )
     parser.add_argument("--report", metavar="JSON", help="a file for counts and examples")
     parser.add_argument(
@@ -98,7 +98,7 @@ def main(args: argparse.Namespace) -> int:
         _check_apart(folder, corpus)
     table = LanguageTable.read(args.table)
     reports: dict[str, Report] = {}
-    with Problems(args.bad) as problems:
+    with Problems(args.on_malformed) as problems:
         for language, paths in corpus.items():
             script = _script(language, table) if config.script else ""
             cleaner = Cleaner(config, script)

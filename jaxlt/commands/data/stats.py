@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what a row of the table is (default: a corpus in a language)",
     )
     parser.add_argument(
-        "--bad",
+        "--on_malformed",
         choices=("strict", "skip"),
         default="strict",
         help="a malformed line stops the count, or is left out and reported at the end",
@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
     from jaxlt.data.sources import files, stats
 
     memory = Path(args.cache_dir).expanduser() / "counts"
-    counts, notes = stats.count(args.paths, memory, args.bad)
+    counts, notes = stats.count(args.paths, memory, args.on_malformed)
     console = Console(highlight=False)
     if not console.is_terminal:  # a file or a pipe has no width of its own: keep names whole
         console = Console(highlight=False, width=160)

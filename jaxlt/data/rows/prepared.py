@@ -85,7 +85,7 @@ class Prepared:
     def documents(self, split: str) -> Iterator[bytes]:
         """Yields the documents of a split; what was left out is reported at the end."""
         change = self._config.text.change(self._language)
-        with Problems(self._config.bad) as problems:
+        with Problems(self._config.on_malformed) as problems:
             for path, drawn in zip(self._paths, self._drawn, strict=True):
                 only = self._column.only(path, self._language)
                 for document in sources.documents([path], split, drawn, problems, only):
@@ -100,7 +100,7 @@ class Prepared:
         mark = b""
         if config.objective == "translation":
             mark = translation.mark(config.tag, self._language)
-        with Problems(config.bad) as problems:
+        with Problems(config.on_malformed) as problems:
             for path, drawn in zip(self._paths, self._drawn, strict=True):
                 for inputs, targets in self._raw_pairs(path, split, drawn, problems):
                     yield mark + changed(inputs, change), changed(targets, other)
@@ -141,7 +141,7 @@ class Prepared:
         said: list[Any] = [
             [files.content_digest(path, memory) for path in self._paths],
             [[s.validation, s.test, s.seed] for s in self._drawn],
-            config.bad,
+            config.on_malformed,
         ]
         source, target = self._ends
         said.append(config.text.identity(source, memory))

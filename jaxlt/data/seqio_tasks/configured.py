@@ -36,7 +36,7 @@ def register(config: "DataConfig") -> dict[str, seqio.Task]:
 def _register_kind(name: str, task: TaskConfig, config: "DataConfig") -> str:
     if task.factory:
         return factory.register_factory(name, task.kind, task.factory, config, task)
-    given, bad = task.sources, config.bad
+    given, bad = task.sources, config.on_malformed
     split = None if config.held_out is None else config.shares.split(0)
     if task.kind == "tagging":
         return labelled.register_tagging(name, given, config, task.names, bad)

@@ -47,13 +47,15 @@ class Workdir:
         resume: bool = True,
         harmless: Iterable[str] = (),
         younger: Callable[[str], str | None] = lambda binding: None,
+        renamed: Callable[[str], str] = str,
     ) -> "Workdir":
         """Makes or reopens a workdir, locks it for the life of this process, saves the config.
 
         `config_text` holds all bindings in gin's syntax. A workdir of another config, or of any
         config where `resume` is False, is a UserError; differences that match a pattern of
         `harmless` are allowed. `younger` says what a binding that the stored config does not have
-        was to it, if that is known. All processes call this; the primary one does the work.
+        was to it, if that is known; `renamed` gives gin text of before the names of now. All
+        processes call this; the primary one does the work.
         """
         folder = _absolute(epath.Path(path))
         opened: list[Workdir] = []
@@ -62,7 +64,9 @@ class Workdir:
             lock = _claim(folder)
             try:
                 allowed = tuple(harmless)
-                changed = _compare(folder, config_text, config_hash, resume, allowed, younger)
+                changed = _compare(
+                    folder, config_text, config_hash, resume, allowed, younger, renamed
+                )
                 _write(folder / "config.gin", config_text)
                 facts = {"config_hash": config_hash, "versions": versions()}
                 _write(folder / "versions.json", json.dumps(facts, indent=2) + "\n")
@@ -81,10 +85,11 @@ class Workdir:
         config_hash: str,
         harmless: Iterable[str] = (),
         younger: Callable[[str], str | None] = lambda binding: None,
+        renamed: Callable[[str], str] = str,
     ) -> None:
         """Raises UserError where `open` would refuse this config; makes and writes nothing."""
         folder = _absolute(epath.Path(path))
-        _compare(folder, config_text, config_hash, True, tuple(harmless), younger)
+        _compare(folder, config_text, config_hash, True, tuple(harmless), younger, renamed)
 
     def close(self) -> None:
         """Gives the lock back."""
@@ -151,6 +156,7 @@ def _compare(
     resume: bool,
     harmless: tuple[str, ...],
     younger: Callable[[str], str | None],
+    renamed: Callable[[str], str],
 ) -> dict[str, str]:
     """Returns the harmless differences to the stored config; raises UserError at any other."""
     stored = folder / "config.gin"
@@ -164,7 +170,7 @@ def _compare(
     with contextlib.suppress(OSError, ValueError, KeyError):
         if json.loads((folder / "versions.json").read_text())["config_hash"] == config_hash:
             return {}
-    old, new = bindings(stored.read_text()), bindings(text)
+    old, new = bindings(renamed(stored.read_text())), bindings(text)
     changed, wrong = {}, []
     for name in sorted(old.keys() | new.keys()):
         before = old.get(name) or younger(name) or "(not set)"

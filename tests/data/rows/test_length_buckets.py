@@ -7,7 +7,7 @@ import pytest
 
 from jaxlt.data import inventory, mixtures
 from jaxlt.data.config import DataConfig
-from jaxlt.data.rows import length_buckets as like_lengths
+from jaxlt.data.rows import length_buckets
 from jaxlt.data.synth.families import FactoryConfig, Family
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.errors import UserError
@@ -19,7 +19,7 @@ FACTORY = FactoryConfig((Family(2),), annotated=150, opinions=60)
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch):
     """Made sentences are short."""
-    monkeypatch.setattr(like_lengths, "NARROWEST", 4)
+    monkeypatch.setattr(length_buckets, "NARROWEST", 4)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def plain(tmp_path_factory):
         words_length=32,
         batch_size=ROWS,
         held_out=0.2,
-        long="leave_out",
+        overlength="leave_out",
         cache_dir=str(tmp_path_factory.mktemp("cache")),
     )
 
@@ -46,7 +46,7 @@ def pair(plain, request):
     config = dataclasses.replace(plain, reads=request.param)
     rooms = {"synthetic_parsing": 40, "synthetic_sentiment": 4}
     names = inventory.take(mixtures.training_examples(config), rooms, 5000, 500)
-    return config, dataclasses.replace(config, like_lengths=POOL), names
+    return config, dataclasses.replace(config, length_buckets=POOL), names
 
 
 def whole(fields, like):
@@ -86,8 +86,8 @@ def test_the_rows_are_those_that_would_have_come_and_nothing_of_them_is_cut(pair
 def test_few_shapes_and_none_too_narrow(pair, monkeypatch):
     _, with_, names = pair
     for narrowest, parts in ((4, 8), (8, 4), (32, 1), (999, 1)):
-        monkeypatch.setattr(like_lengths, "NARROWEST", narrowest)
-        widths = like_lengths.Widths(mixtures.open_mixture(with_, inventory=names)._make)
+        monkeypatch.setattr(length_buckets, "NARROWEST", narrowest)
+        widths = length_buckets.Widths(mixtures.open_mixture(with_, inventory=names)._make)
         assert [widths.part(share) for share in (0.0, 0.125, 1.0)] == [parts, parts, 1]
         assert widths.part(0.126) == min(parts, 4)
 
@@ -124,6 +124,6 @@ def test_a_pass_for_evaluation_has_every_row_once(pair):
 
 def test_running_text_has_no_lengths_to_be_alike():
     with pytest.raises(UserError, match="only heads"):
-        DataConfig(sources="text", like_lengths=4)
+        DataConfig(sources="text", length_buckets=4)
     with pytest.raises(UserError, match="0 or more"):
-        DataConfig(sources="text", like_lengths=-1)
+        DataConfig(sources="text", length_buckets=-1)

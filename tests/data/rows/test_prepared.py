@@ -87,8 +87,8 @@ def test_malformed_lines_are_left_out_and_reported(config, tmp_path, caplog):
     with pytest.raises(UserError, match=r"swh_Latn.txt' is not UTF-8 at line 1"):
         open_mixture(config)
     with pytest.raises(UserError, match="Did you mean 'skip'"):
-        replace(config, bad="skipp")
-    skipping = replace(config, bad="skip")
+        replace(config, on_malformed="skipp")
+    skipping = replace(config, on_malformed="skip")
     mixture = open_mixture(skipping)
     assert "2 malformed items left out" in caplog.text and "line 402" in caplog.text
     path.write_bytes(path.read_bytes().split(b"\n", 1)[1].rpartition(b"\nalso")[0])
@@ -105,7 +105,7 @@ def test_malformed_pairs_are_left_out_of_tasks_too(tmp_path, caplog):
         objective="translation",
         tag="",
         held_out=0.0,
-        bad="skip",
+        on_malformed="skip",
         cache_dir=str(tmp_path / "cache"),
     )
     expected = {
@@ -219,4 +219,4 @@ def test_rows_of_a_table_join_the_files_of_their_language(tmp_path):
     path.write_text(json.dumps({"lang": "wo", "text": "a"}) + '\n{"text": "whose"}\n')
     with pytest.raises(UserError, match="line 2: no 'lang': whose text is it"):
         open_mixture(config)
-    assert texts(replace(config, bad="skip"), "train")["wol_Latn"] == ["a"]
+    assert texts(replace(config, on_malformed="skip"), "train")["wol_Latn"] == ["a"]

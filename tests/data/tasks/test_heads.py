@@ -100,7 +100,7 @@ def test_a_pass_has_each_row_once_and_what_fills_it_is_empty(config, inventory, 
 
 
 def test_examples_behind_a_pass_are_told(config, inventory):
-    short = dataclasses.replace(config, words_length=2, long="window")
+    short = dataclasses.replace(config, words_length=2, overlength="window")
     source = open_evaluation(short, inventory=inventory)
     assert source.num_rows == 2 * 2 * 8 * 2  # each sentence in two parts
     told = {text.name: asked for text, asked in examples_of(short, "validation", source)}
@@ -114,12 +114,14 @@ def test_what_is_longer_than_a_row_stops_is_left_out_or_parted(config, inventory
     with pytest.raises(UserError, match=r"longer than DataConfig\.inputs_length"):
         open_mixture(short, inventory=inventory)
     with pytest.raises(UserError, match="None of the run's tasks"):
-        open_mixture(dataclasses.replace(short, long="leave_out"), inventory=inventory)
+        open_mixture(dataclasses.replace(short, overlength="leave_out"), inventory=inventory)
     with caplog.at_level("WARNING"):
-        open_mixture(dataclasses.replace(short, long="window"), inventory=inventory)
+        open_mixture(dataclasses.replace(short, overlength="window"), inventory=inventory)
     assert "Of 24 examples of 'tagging.en_a.eng_Latn', 24 read in parts" in caplog.text
     # What is left out is still scored, as wrong: its rows hold nothing.
-    source = open_evaluation(dataclasses.replace(short, long="leave_out"), inventory=inventory)
+    source = open_evaluation(
+        dataclasses.replace(short, overlength="leave_out"), inventory=inventory
+    )
     assert all(len(asked) == 8 for _, asked in examples_of(short, "validation", source))
     batch = source.rows(0, 0, 4)
     assert not batch["encoder_input_tokens"].any() and (batch["word_first"] == -1).all()
@@ -179,7 +181,10 @@ def test_tables(kind, tmp_path):
         ({"packing": "language"}, r"packing = 'language': a row of heads holds one example"),
         ({"tasks": ()}, r"learns tasks: give DataConfig\.tasks"),
         ({"objective": "mlm", "reads": "words", "tasks": ()}, r"reads = 'words' is for.*'heads'"),
-        ({"long": "cut"}, r"DataConfig.long is one of refuse, leave_out, window, not 'cut'"),
+        (
+            {"overlength": "cut"},
+            r"DataConfig.overlength is one of refuse, leave_out, window, not 'cut'",
+        ),
         ({"reads": "word"}, r"reads is one of tokens, words.*Did you mean 'words'"),
         ({"words_length": 0}, r"words_length is at least 1, not 0"),
     ],

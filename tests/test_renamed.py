@@ -1,0 +1,121 @@
+"""What was renamed goes on being read by its old name: files, flags, recorded configs, hashes."""
+
+import dataclasses
+import logging
+from typing import ClassVar
+
+import pytest
+
+from jaxlt import config, identity
+from jaxlt.commands.main import main
+from jaxlt.config import recorded, renamed
+from jaxlt.config.renamed import Names
+from jaxlt.engine.checkpoint.workdir import Workdir
+from jaxlt.errors import UserError
+
+FILES = ["models/mlm_tiny.gin", "runs/heads.gin", "heads/tagging.gin"]
+GIVEN = ["TEXT=texts", "WORKDIR=w"]
+OLD = {"length_buckets": "like_lengths", "overlength": "long", "on_malformed": "bad"}
+
+
+@pytest.fixture
+def told(caplog):
+    """The lines that were said."""
+    renamed._tell.cache_clear()
+    caplog.set_level(logging.WARNING)
+    return lambda: [record.getMessage() for record in caplog.records]
+
+
+def test_old_names_of_fields_are_read_from_files_and_flags(tmp_path, told):
+    (tmp_path / "mine.gin").write_text("DataConfig:\n    long = 'leave_out'\n    bad = 'skip'\n")
+    mine = str(tmp_path / "mine.gin")
+    run = config.load([*FILES, mine], [*GIVEN, "eval/DataConfig.like_lengths=5"])
+    assert (run.data.overlength, run.data.on_malformed) == ("leave_out", "skip")
+    assert (run.data.length_buckets, run.eval_data.length_buckets) == (20, 5)
+    first, second, third = told()
+    assert first.startswith(f"{mine}, line 2: DataConfig.long is called DataConfig.overlength now")
+    assert "line 3: DataConfig.bad is called DataConfig.on_malformed" in second
+    assert third.startswith("--gin.eval/DataConfig.like_lengths=5 on the command line: ")
+    with pytest.raises(UserError, match="DataConfig has no 'lnog'"):
+        config.load(FILES, [*GIVEN, "DataConfig.lnog=1"])
+
+
+def test_a_new_name_behind_an_old_one_wins(told):
+    run = config.load(FILES, [*GIVEN, "DataConfig.like_lengths=3", "DataConfig.length_buckets=4"])
+    assert run.data.length_buckets == 4
+
+
+def as_before(text):
+    """A config as it was written before the renames."""
+    for new, old in OLD.items():
+        text = text.replace(f"DataConfig.{new} =", f"DataConfig.{old} =")
+    return text
+
+
+def test_a_recorded_config_compares_equal_and_opens(tmp_path, told):
+    run = config.load(FILES, ["TEXT=texts", f"WORKDIR={tmp_path}"])
+    now = config.operative_config(run)
+    before = as_before(now)
+    assert before.count("DataConfig.like_lengths") == 2
+    (tmp_path / "config.gin").write_text(before)
+    assert config.load([str(tmp_path / "config.gin")]) == run
+    with Workdir.open(tmp_path, now, "new", younger=recorded.younger, renamed=renamed.text) as dir_:
+        assert dir_.changed == {}
+    assert (tmp_path / "config.gin").read_text() == now
+
+
+def test_hashes_are_of_the_first_names():
+    run = config.load(FILES, [*GIVEN, "DataConfig.bad=skip"])
+    data = identity.identity(run)["data"]
+    assert (data["long"], data["like_lengths"], data["bad"]) == ("window", 20, "skip")
+    assert not OLD.keys() & data.keys()
+    text = renamed.text(config.text.render(run), renamed.first_names())
+    assert "\nDataConfig.like_lengths = 20\n" in text and "length_buckets" not in text
+    assert renamed.text(text) == config.text.render(run)
+
+
+@dataclasses.dataclass(frozen=True)
+class First:
+    rate: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Second:
+    NAMED_FIRST: ClassVar[str] = "First"
+    pace: float = dataclasses.field(default=1.0, metadata=identity.renamed("rate"))
+
+
+def test_a_class_may_have_another_name(monkeypatch, told):
+    assert identity.config_hash(Second(2.0)) == identity.config_hash(First(2.0))
+    names = Names({"PaceConfig": "ScheduleConfig"}, {"ScheduleConfig.pace": "learning_rate"})
+    monkeypatch.setattr(renamed, "names", lambda: names)
+    overrides = ["run.schedule=@x/PaceConfig()", "x/PaceConfig.pace=0.25"]
+    run = config.load(FILES, [*GIVEN, *overrides])
+    assert run.schedule.learning_rate == 0.25
+    assert [line.partition("line: ")[2].partition(" now")[0] for line in told()] == [
+        "@x/PaceConfig is called @x/ScheduleConfig",
+        "x/PaceConfig.pace is called x/ScheduleConfig.learning_rate",
+    ]
+    old = "run.schedule = @x/PaceConfig()\nx/PaceConfig.pace = 0.25\n"
+    new = "run.schedule = @x/ScheduleConfig()\nx/ScheduleConfig.learning_rate = 0.25\n"
+    assert renamed.text(old) == new
+
+
+def test_a_macro_may_have_another_name(tmp_path, monkeypatch, told):
+    monkeypatch.setattr(renamed, "MACROS", {"STEPS": ("EPOCHS_AT_MOST", "TRAIN_STEPS")})
+    files = ["models/tiny.gin", "runs/pretrain.gin"]
+    assert config.load(files, [*GIVEN, "STEPS=7"]).train.steps == 7
+    (line,) = told()
+    assert line == (
+        "--gin.STEPS=7 on the command line: STEPS is called TRAIN_STEPS here; the old name is "
+        "still read."
+    )
+    (tmp_path / "mine.gin").write_text("STEPS = 9\nTrainConfig.steps = %STEPS\n")
+    assert config.load([*files, str(tmp_path / "mine.gin")], GIVEN).train.steps == 9
+    assert len(told()) == 1  # it is a name of their own
+
+
+def test_flags_may_be_said_as_before(capsys):
+    assert main(["data", "stats", "no/such/file.txt", "--bad=skipp"]) == 2
+    error = capsys.readouterr().err
+    assert "jaxlt: --bad is called --on_malformed now.\n" in error
