@@ -32,7 +32,7 @@ TABLE = {
     "DataConfig": "jaxlt.data.config:DataConfig",
     "TaskConfig": "jaxlt.data.task_config:TaskConfig",
     "TextConfig": "jaxlt.data.text.settings:TextConfig",
-    "TransferConfig": "jaxlt.data.transfer:TransferConfig",
+    "TransferConfig": "jaxlt.data.transfer_config:TransferConfig",
     "TrainConfig": "jaxlt.engine.config:TrainConfig",
     "CompilerConfig": "jaxlt.engine.config:CompilerConfig",
     "OptimizerConfig": "jaxlt.engine.config:OptimizerConfig",

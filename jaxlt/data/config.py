@@ -1,10 +1,8 @@
 """What a run reads and how rows are made of it, as one config."""
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -12,24 +10,18 @@ import numpy as np
 from jaxlt.data import revisions, task_config
 from jaxlt.data.labelling import Overlength
 from jaxlt.data.marked import shape_of
-from jaxlt.data.objectives.objectives import fitting_span
+from jaxlt.data.read_config import PAIRED, ObjectiveName, ReadConfig
 from jaxlt.data.readers.problems import Bad
-from jaxlt.data.sources import files, sources, splits, translation
-from jaxlt.data.sources.splits import Shares
+from jaxlt.data.sources import translation
 from jaxlt.data.task_config import TRANSLATING, TaskConfig
-from jaxlt.data.text.settings import AS_IT_IS, TextConfig
-from jaxlt.data.transfer import TransferConfig
-from jaxlt.data.vocabulary.vocabularies import Sentinels, VocabularyConfig, vocabulary_config
+from jaxlt.data.text.settings import AS_IT_IS
+from jaxlt.data.transfer_config import TransferConfig
 from jaxlt.errors import UserError, nearest
-from jaxlt.identity import DRAWN, HARMLESS, PLACED, renamed
+from jaxlt.identity import DRAWN, renamed
 
-ObjectiveName = Literal[
-    "span_corruption", "prefix_lm", "ul2", "mlm", "text_to_text", "translation", "heads"
-]
 Mixing = Literal["temperature", "unimax", "equal"]
 Packing = Literal["none", "language", "mixed"]
 Reads = Literal["tokens", "words"]
-PAIRED = ("text_to_text", "translation")  # objectives whose rows are given inputs and targets
 _CHOICES: dict[str, Any] = {
     "objective": ObjectiveName,
     "mixing": Mixing,
@@ -41,7 +33,7 @@ _CHOICES: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(ReadConfig):
     """What to read and how rows are made of it.
 
     `sources` are folders, files or patterns of text by language (.txt, .txt.gz; for text_to_text
@@ -70,39 +62,19 @@ class DataConfig:
     'mixed' ones.
     """
 
-    mixture: str = "text"
-    sources: str | tuple[str, ...] = dataclasses.field(default=(), metadata=PLACED)
     tasks: tuple[TaskConfig, ...] = ()
     split: str = "train"
-    inputs_length: int = 512
-    targets_length: int | None = None  # None: what the objective needs
     batch_size: int = 8  # global rows a step
     seed: int = dataclasses.field(default=0, metadata=DRAWN)
     shuffle: bool = True
-    objective: ObjectiveName = "span_corruption"
-    noise_density: float = 0.15  # of prefix_lm: the share that is asked for
-    mean_span: float = 3.0  # mT5 3, ByT5 20; shorter where rows are, so that they have a few spans
-    modes: bool = True  # ul2: each row starts with its kind, as text: [NLU], [NLG], [S2S]
-    tag: str = "<2{target}> "  # translation: before the inputs; '' for none
     both_directions: bool = True  # translation: every file serves for both
     packing: Packing = "none"
-    vocabulary: str = dataclasses.field(
-        default="bytes", metadata=PLACED
-    )  # or the path of a SentencePiece model
-    sentinels: Sentinels = "reuse"  # 'reuse' as T5X pretrains, 'extra' above the vocabulary
-    separator: str | None = None  # after each document; None: a newline for bytes, else nothing
     languages: tuple[str, ...] = ()
     mixing: Mixing = "temperature"
     alpha: float = 0.3
     max_epochs: float = 4.0
     unimax_steps: int | None = None
     rates: tuple[tuple[str, float], ...] = ()
-    held_out: float | None = None  # share of documents that are the validation split; see below
-    held_out_test: float = 0.0  # and the split 'test'
-    split_seed: int = 0  # draws the documents that are held out
-    on_malformed: Bad = dataclasses.field(
-        default="strict", metadata=renamed("bad")
-    )  # a malformed line stops; 'skip': left out, counted and reported
     words_length: int = 128  # heads: words of a row at most, beside inputs_length tokens
     reads: Reads = "tokens"  # heads: tokens, or (BiLSTM) whole words with `word_chars` characters
     word_chars: int = 20
@@ -112,13 +84,7 @@ class DataConfig:
     length_buckets: int = dataclasses.field(
         default=0, metadata=renamed("like_lengths")
     )  # heads: batches, so many at a time, of rows of like length; 0: as drawn
-    language_column: str = "language"
-    text: TextConfig = AS_IT_IS  # normalisation, scripts, glosses; noise in training
-    cache_dir: str | None = dataclasses.field(
-        default=None, metadata=HARMLESS
-    )  # None: $JAXLT_CACHE or ~/.cache/jaxlt
     transfer: TransferConfig | None = None  # whose examples train, stop training and are scored
-    revision: int = revisions.LATEST  # rules of rows; a run that began by others keeps them
 
     def __post_init__(self) -> None:
         given = (self.sources,) if isinstance(self.sources, str) else tuple(self.sources)
@@ -218,23 +184,6 @@ class DataConfig:
             raise UserError("TextConfig changes running text, and heads label words as they are.")
 
     @property
-    def rules(self) -> revisions.Rules:
-        """The rules by which rows are made."""
-        return revisions.rules_of(self.revision)
-
-    @property
-    def span(self) -> float:
-        """The mean length of spans in a row: `mean_span`, or what fits a short one."""
-        if not self.rules.spans_fit:
-            return self.mean_span
-        return fitting_span(self.inputs_length, self.noise_density, self.mean_span)
-
-    @property
-    def paired(self) -> bool:
-        """Whether rows are given inputs and targets, rather than made of running text."""
-        return self.objective in PAIRED
-
-    @property
     def spells_text(self) -> bool:
         """Whether the targets are text, so that bits per byte of them mean something.
 
@@ -243,46 +192,3 @@ class DataConfig:
         if self.objective != "text_to_text" or not self.rules.bytes_of_text:
             return self.objective != "heads"
         return bool(self.tasks) and all(task.kind in TRANSLATING for task in self.tasks)
-
-    @property
-    def vocabulary_config(self) -> VocabularyConfig:
-        """The vocabulary as its own config."""
-        return vocabulary_config(self.vocabulary, self.sentinels)
-
-    @property
-    def separator_text(self) -> str:
-        """What follows each document; a SentencePiece text marks word starts itself."""
-        if self.separator is not None:
-            return self.separator
-        return "\n" if self.vocabulary == "bytes" else ""
-
-    @property
-    def endings(self) -> tuple[str, ...]:
-        """Endings of the files that `sources` mean."""
-        return sources.PAIRS if self.paired else sources.TEXT
-
-    @property
-    def shares(self) -> Shares:
-        """What is held out of the documents."""
-        return Shares(self.held_out, self.held_out_test, self.split_seed)
-
-    @property
-    def said_held_out(self) -> str:
-        """`held_out` as messages say it."""
-        return "1%, more of little text" if self.held_out is None else f"{self.held_out:g}"
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """The splits that text has: 'test' where some of it is held out for that."""
-        return splits.NAMES if self.held_out_test else splits.NAMES[:2]
-
-    @property
-    def cache_root(self) -> Path:
-        """The folder that holds token caches."""
-        chosen = self.cache_dir or os.environ.get("JAXLT_CACHE") or "~/.cache/jaxlt"
-        if files.is_remote(chosen):
-            raise UserError(
-                f"The token cache is mapped into memory, so cache_dir is a local folder, not "
-                f"'{chosen}'."
-            )
-        return Path(chosen).expanduser()

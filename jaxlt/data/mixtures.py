@@ -21,23 +21,22 @@ import numpy as np
 from jaxlt.data import rates, revisions
 from jaxlt.data.config import DataConfig
 from jaxlt.data.inventory import NOTHING, Inventory
-from jaxlt.data.labelling import Labels, Task
-from jaxlt.data.marked import Marked, shape_of
+from jaxlt.data.marked import Marked
 from jaxlt.data.near import nearest_language
-from jaxlt.data.objectives.denoisers import Denoisers, PrefixLM
-from jaxlt.data.objectives.objectives import MaskedLM, Objective, SpanCorruption, TextToText
+from jaxlt.data.objectives.build import build_objective
+from jaxlt.data.objectives.objectives import Objective
 from jaxlt.data.readers.problems import warn_once
 from jaxlt.data.rows.batches import digest
 from jaxlt.data.rows.length_buckets import LikeEvaluationBatches, LikeMixtureBatches
 from jaxlt.data.rows.packed import PackedBatches
-from jaxlt.data.rows.prepared import Bitext, Prepared, language_column
+from jaxlt.data.rows.prepared import Bitext, Prepared
 from jaxlt.data.rows.token_cache import UNREAD, VERSION, TokenCache, open_or_build
 from jaxlt.data.rows.views import EvaluationBatches, MixtureBatches, Rows, Text
-from jaxlt.data.sources import corpora, sources, translation
+from jaxlt.data.sources import sources, translation
+from jaxlt.data.sources.discovery import discover
 from jaxlt.data.text.noising import TextNoise
 from jaxlt.data.text_forms import Form
 from jaxlt.data.transfer import Choice, Open
-from jaxlt.data.vocabulary.label_units import PieceUnits, Reader, WordUnits
 from jaxlt.data.vocabulary.vocabularies import (
     Vocabulary,
     open_vocabulary,
@@ -46,40 +45,6 @@ from jaxlt.errors import UserError
 
 LITTLE = 20_000  # bytes that are held out of a language, below which a score says little
 _log = logging.getLogger(__name__)
-
-
-def build_objective(
-    config: DataConfig, vocabulary: Vocabulary, inventory: Inventory = NOTHING
-) -> Objective:
-    """Returns the objective of a config; heads have the names of an inventory."""
-    if config.objective == "heads":
-        reader: Reader = PieceUnits(vocabulary)
-        if config.reads == "words":
-            reader = WordUnits(inventory, config.word_chars)
-        tasks = [Task(task.label, shape_of(task.kind)) for task in config.tasks]
-        return Labels(
-            tasks, reader, inventory, config.inputs_length, config.words_length, config.overlength
-        )
-    lengths = config.inputs_length, config.targets_length
-    if config.objective == "span_corruption":
-        span = config.span
-        if span != config.mean_span:
-            warn_once(
-                f"Spans of DataConfig.mean_span = {config.mean_span:g} are too long for rows of "
-                f"{config.inputs_length} tokens, which would have hardly one, always at their end: "
-                f"they are {span:.3g} tokens long on average."
-            )
-        return SpanCorruption(vocabulary, *lengths, config.noise_density, span)
-    if config.objective == "prefix_lm":
-        return PrefixLM(vocabulary, *lengths, config.noise_density)
-    if config.objective == "ul2":
-        return Denoisers(vocabulary, *lengths, modes=config.modes)
-    if config.objective == "mlm":
-        ordinary = config.rules.random_ordinary
-        return MaskedLM(vocabulary, config.inputs_length, config.noise_density, ordinary)
-    return TextToText(
-        vocabulary, config.inputs_length, config.targets_length or config.inputs_length
-    )
 
 
 def open_mixture(
@@ -295,28 +260,6 @@ def register_mixture(config: DataConfig) -> str:
     shares = _rates(config, texts, own_rates, objective)
     by_name = {t.language: float(r) for t, r in zip(texts, shares, strict=True)}
     return text_tasks.register_mixture(config, discover(config), by_name)
-
-
-def discover(config: DataConfig) -> sources.Files:
-    """Returns the files of the languages that take part; of translation, of the directions."""
-    rated = tuple(n for n, _ in config.rates)
-    if config.objective == "translation":
-        found = translation.discover(
-            config.sources, config.both_directions, config.languages, rated
-        )
-        ends: dict[str, list[str]] = {}
-        for pair, paths in found.items():
-            for end in translation.ends_of(pair):
-                ends.setdefault(end, []).extend(paths)
-        corpora.check_twins(ends)
-        return found
-    column = None if config.paired else language_column(config)
-    found = sources.discover(config.sources, config.endings, rated or config.languages, column)
-    corpora.check_twins(found)
-    if column and column.unknown:
-        where = ", ".join(config.sources)
-        warn_once(f"The column '{column.name}' in {where} has codes {column.report()}")
-    return found
 
 
 def _say_what_is_cut(config: DataConfig, texts: list[Text], objective: Objective) -> None:

@@ -14,7 +14,10 @@ def nearest_language(name: str, names: Iterable[str]) -> str:
     A language in another script than what is written (srp_Latn for srp_Cyrl) comes after the very
     same one. `names` may hold others than codes, which are compared as they are spelled.
     """
-    from jaxlt.data.languages import parse, same_language  # slow to import, and for errors alone
+    from jaxlt.data.languages.codes import (  # slow to import, and for errors alone
+        parse,
+        same_language,
+    )
 
     known = sorted({str(n) for n in names})
     meant = parse(str(name))

@@ -8,9 +8,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from jaxlt.data.config import DataConfig
-from jaxlt.data.mixtures import discover
 from jaxlt.data.rows.prepared import Prepared
 from jaxlt.data.rows.views import LanguageInfo
+from jaxlt.data.sources.discovery import discover
 from jaxlt.data.vocabulary import reports
 from jaxlt.data.vocabulary.vocabularies import EOS, PAD, UNK, Vocabulary
 

@@ -1,125 +1,30 @@
-"""Settings of transfer: whose examples train, whose stop training early, and whose are scored.
+"""What a setting of transfer chooses: the tasks (or languages) that train, stop and are scored.
 
-    DataConfig.transfer = @TransferConfig()
-    TransferConfig.setting = 'few_shot'
-    TransferConfig.sources = 'eng_Latn'
-    TransferConfig.k = 8
-
-A Choice is made among the tasks (or languages) of a DataConfig, and opens those alone: what a
-setting does not read is not tokenised.
+A Choice is made among the tasks of a DataConfig, and opens those alone: what a setting does not
+read is not tokenised.
 """
 
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from jaxlt.data.config import DataConfig
 from jaxlt.data.near import nearest_language
 from jaxlt.data.rows.batches import digest, mixed, permute
 from jaxlt.data.rows.views import Text, word_of
+from jaxlt.data.sources.discovery import discover
 from jaxlt.data.sources.splits import Nothing
-from jaxlt.errors import UserError, nearest
-
-if TYPE_CHECKING:
-    from jaxlt.data.config import DataConfig
+from jaxlt.data.transfer_config import TransferConfig
+from jaxlt.errors import UserError
 
 _log = logging.getLogger(__name__)
 
-Setting = Literal[
-    "zero_shot", "few_shot", "translate_train", "in_language", "multi_source", "joint"
-]
-StopOn = Literal["source", "target"]
 Named = Mapping[str, str]  # the language of each task; without tasks, of each language itself
 Opened = tuple[list[Text], dict[str, float]]  # texts, and the rates that they bring
-Open = Callable[["DataConfig", str], Opened]  # (with rates for what is wanted, split)
-_SOURCES = {  # how many a setting has: at least, at most
-    "zero_shot": (1, 1),
-    "few_shot": (1, None),
-    "translate_train": (1, None),
-    "in_language": (0, None),
-    "multi_source": (2, None),
-    "joint": (1, None),
-}
-
-
-@dataclass(frozen=True)
-class TransferConfig:
-    """Which languages train and which are transferred to.
-
-    'zero_shot' trains on one source language and 'multi_source' on several; 'few_shot' on the
-    sources and `k` examples of each task of each target; 'joint' on sources and targets;
-    'in_language' on the targets alone; 'translate_train' on the sources' examples translated into
-    the targets, files in `translated`, which are read as the run's own tasks are.
-
-    Without `targets` all other languages of the data are. The k examples are of the training split,
-    or where a target has none of the validation split, which then does not stop training, and is
-    scored without them. They depend on k, `draw` and the target's examples alone: draws 0, 1, ...
-    have no example in common, and those of a smaller k are among them where `draw` is 0. Together
-    they are a `share` of the rows of training, the targets alike, whatever mixes the sources;
-    DataConfig.rates say otherwise.
-
-    The evaluation while training, early stopping with it, is on the sources' or the targets'
-    held-out examples, as `stop_on` says; in_language has only the latter.
-    """
-
-    setting: Setting
-    sources: tuple[str, ...] = ()
-    targets: tuple[str, ...] = ()
-    k: int = 8
-    draw: int = 0
-    translated: tuple[str, ...] = ()
-    stop_on: StopOn = "source"
-    share: float = 0.1
-
-    def __post_init__(self) -> None:
-        for field in ("sources", "targets", "translated"):
-            given = getattr(self, field)
-            object.__setattr__(self, field, (given,) if isinstance(given, str) else tuple(given))
-        for field, kind in (("setting", Setting), ("stop_on", StopOn)):
-            value, known = getattr(self, field), get_args(kind)
-            if value not in known:
-                raise UserError(
-                    f"TransferConfig.{field} is one of {', '.join(known)}, not '{value}'."
-                    f"{nearest(str(value), known)}"
-                )
-        least, most = _SOURCES[self.setting]
-        count = len(self.sources)
-        if count < least or (most and count > most):
-            wanted = "exactly one language" if most else f"{least} or more languages"
-            other = " Several are the setting 'multi_source'." if most and count > 1 else ""
-            raise UserError(
-                f"TransferConfig.sources of '{self.setting}' is {wanted}, not "
-                f"{', '.join(self.sources) or 'none'}.{other}"
-            )
-        for field in ("sources", "targets"):
-            names = getattr(self, field)
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
-                raise UserError(f"TransferConfig.{field} names '{twice[0]}' more than once.")
-        for name in self.targets:
-            if name in self.sources:
-                raise UserError(
-                    f"TransferConfig.targets names '{name}', which is one of its sources."
-                )
-        if self.k < 1 or self.draw < 0:
-            raise UserError(
-                f"TransferConfig.k is at least 1 and draw at least 0, not {self.k} and {self.draw}."
-            )
-        if not 0 < self.share < 1:
-            raise UserError(f"TransferConfig.share is between 0 and 1, not {self.share}.")
-        if bool(self.translated) != (self.setting == "translate_train"):
-            raise UserError(
-                "TransferConfig.translated names the files of the setting 'translate_train'"
-                + ("." if self.translated else ", and is empty: give a folder of them.")
-            )
-
-    @property
-    def stopped_on(self) -> StopOn:
-        """Whose held-out examples stop training: the targets' where there is no source."""
-        return "target" if self.setting == "in_language" else self.stop_on
+Open = Callable[[DataConfig, str], Opened]  # (with rates for what is wanted, split)
 
 
 @dataclass(frozen=True)
@@ -131,14 +36,14 @@ class Choice:
     sources: those that are given for the other settings' sake take no part.
     """
 
-    config: "DataConfig"
+    config: DataConfig
     named: Named
     translated: Named  # tasks of the translated files
     sources: tuple[str, ...]
     targets: tuple[str, ...]
 
     @classmethod
-    def of(cls, config: "DataConfig") -> "Choice":
+    def of(cls, config: DataConfig) -> "Choice":
         """Finds a config's tasks, without opening them; a UserError for what is not there."""
         transfer, named = _transfer(config), _named(config)
         translated: Named = {}
@@ -195,7 +100,7 @@ class Choice:
             return frozenset()
         return frozenset(self._tasks(self.targets))
 
-    def read_to_train(self) -> tuple["DataConfig", tuple[str, ...]]:
+    def read_to_train(self) -> tuple[DataConfig, tuple[str, ...]]:
         """Returns the config that training reads by, and the languages that it takes of it."""
         setting = _transfer(self.config).setting
         if setting == "translate_train":
@@ -288,7 +193,7 @@ class _Shot:
         return self.text.cut(index, key)
 
 
-def _named(config: "DataConfig") -> Named:
+def _named(config: DataConfig) -> Named:
     """Returns the language of each task, or of each language's text, whatever has a rate."""
     if config.objective == "translation":
         raise UserError(
@@ -296,8 +201,6 @@ def _named(config: "DataConfig") -> Named:
             "directions by DataConfig.rates, and leave transfer out."
         )
     if config.sources:
-        from jaxlt.data.mixtures import discover  # it opens mixtures by way of this module
-
         found = discover(replace(config, rates=(), languages=(), transfer=None))
         return {name: name for name in found}
     from jaxlt.data.seqio_tasks import registered
@@ -342,7 +245,7 @@ def _targets(transfer: TransferConfig, named: Named, translated: Named) -> tuple
     return targets
 
 
-def _translated(config: "DataConfig") -> "DataConfig":
+def _translated(config: DataConfig) -> DataConfig:
     """Returns the config of the translated files: the run's own, with these as what it reads."""
     given = _transfer(config).translated
     plain = replace(config, rates=(), languages=(), transfer=None)
@@ -382,13 +285,13 @@ def _drawn(group: str, texts: Sequence[Text], split: str, transfer: TransferConf
     return shots
 
 
-def _open(config: "DataConfig", split: str, names: Sequence[str], open_texts: Open) -> Opened:
+def _open(config: DataConfig, split: str, names: Sequence[str], open_texts: Open) -> Opened:
     """Opens the texts of some tasks or languages."""
     chosen = replace(config, rates=tuple((name, 1.0) for name in names), transfer=None)
     return open_texts(chosen, split)
 
 
-def _check_rates(config: "DataConfig", texts: Sequence[Text]) -> None:
+def _check_rates(config: DataConfig, texts: Sequence[Text]) -> None:
     """Raises UserError unless rates, if there are any, are of what trains and of all of it."""
     setting = _transfer(config).setting
     kinds = {t.name: t.name.partition(".")[0] for t in texts}
@@ -407,12 +310,12 @@ def _check_rates(config: "DataConfig", texts: Sequence[Text]) -> None:
             )
 
 
-def _transfer(config: "DataConfig") -> TransferConfig:
+def _transfer(config: DataConfig) -> TransferConfig:
     assert config.transfer is not None
     return config.transfer
 
 
-def _running(config: "DataConfig") -> set[str]:
+def _running(config: DataConfig) -> set[str]:
     """Labels of the tasks of running text."""
     return {task.label for task in config.tasks if task.kind == "denoise"}
 

@@ -1,7 +1,6 @@
 """The table of languages: codes, facts, backbones, and routing ids that stay."""
 
 import gzip
-import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import strategies as st
 from jaxlt.data.languages import (
     BACKBONES,
     LanguageTable,
-    RoutingIds,
     direction,
     languages_of,
     lookup,
@@ -264,46 +262,3 @@ def test_the_shared_tables(shared_data: Path) -> None:
         code = path.name.removesuffix(".txt.gz")
         assert table.get(code).code == code
         assert table.get(code).family
-
-
-def test_ids_stay_when_languages_are_added(tmp_path: Path) -> None:
-    path = tmp_path / "run" / "languages.ids"
-    assert RoutingIds(path).assign(["swh_Latn", "eng_Latn", "swh_Latn"]) == [0, 1, 0]
-    before = path.read_bytes()
-    ids = RoutingIds(path)
-    assert ids.assign(["aaa_Latn", "eng_Latn"]) == [2, 1]
-    assert path.read_bytes().startswith(before)
-    assert RoutingIds(path).codes == ids.codes == ("swh_Latn", "eng_Latn", "aaa_Latn")
-    assert len(ids) == 3 and ids.get("aaa_Latn") == 2
-    with pytest.raises(UserError, match="Did you mean 'eng_Latn'"):
-        ids.get("eng_Lat")
-    with pytest.raises(UserError, match="space"):
-        ids.assign(["no good"])
-
-
-def test_two_that_opened_the_same_file_agree(tmp_path: Path) -> None:
-    one, two = RoutingIds(tmp_path / "ids"), RoutingIds(tmp_path / "ids")
-    assert one.assign(["a"]) == [0]
-    assert two.assign(["b", "a"]) == [1, 0]
-    assert one.assign(["b", "c"]) == [1, 2]
-
-
-def _assign(path: Path, names: list[str]) -> list[int]:
-    return RoutingIds(path).assign(names)
-
-
-def test_processes_wait_for_each_other(tmp_path: Path) -> None:
-    path = tmp_path / "ids"
-    lists = [[f"l{(i * step) % 40}" for i in range(40)] for step in (1, 3, 7, 9)]
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        found = pool.starmap(_assign, [(path, names) for names in lists])
-    final = dict(zip(RoutingIds(path).codes, range(40), strict=True))
-    for names, ids in zip(lists, found, strict=True):
-        assert ids == [final[name] for name in names]
-
-
-@pytest.mark.parametrize("text", ["1\ta\n", "0\ta\n0\tb\n", "0\ta\n1\ta\n", "a\n", "0\ta"])
-def test_damaged_ids_are_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "ids").write_text(text)
-    with pytest.raises(UserError, match="ids"):
-        RoutingIds(tmp_path / "ids")

@@ -11,10 +11,11 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from jaxlt.data.read_config import ReadConfig
 from jaxlt.data.readers.problems import Problems
 from jaxlt.data.rows.batches import digest
 from jaxlt.data.sources import files, sources, translation
@@ -24,9 +25,6 @@ from jaxlt.data.sources.splits import Split, remembered
 from jaxlt.data.text.settings import Change
 from jaxlt.data.text_forms import Form
 from jaxlt.data.vocabulary.vocabularies import Vocabulary
-
-if TYPE_CHECKING:
-    from jaxlt.data.config import DataConfig
 
 
 def changed(text: bytes, change: Change | None) -> bytes:
@@ -39,7 +37,7 @@ class Prepared:
 
     def __init__(
         self,
-        config: "DataConfig",
+        config: ReadConfig,
         language: str,
         paths: Sequence[str],
         bitext: "Bitext | None" = None,
@@ -157,7 +155,7 @@ class Prepared:
         return said
 
 
-def language_column(config: "DataConfig") -> LanguageColumn:
+def language_column(config: ReadConfig) -> LanguageColumn:
     """Returns how a config's tables say the languages of their rows."""
     return LanguageColumn(config.language_column, config.cache_root / "languages")
 
@@ -165,7 +163,7 @@ def language_column(config: "DataConfig") -> LanguageColumn:
 class Bitext:
     """All bitext of a config, whichever directions it reads: looked through once, when needed."""
 
-    def __init__(self, config: "DataConfig"):
+    def __init__(self, config: ReadConfig):
         self._config = config
 
     @functools.cached_property

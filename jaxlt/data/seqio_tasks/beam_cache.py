@@ -7,18 +7,15 @@ For corpora beyond one machine; needs the extra `beam`. Each language's files ar
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from jaxlt.data import mixtures
+from jaxlt.data.config import DataConfig
 from jaxlt.data.seqio_tasks import text
-from jaxlt.data.sources import sources
+from jaxlt.data.sources import discovery, sources
 from jaxlt.errors import UserError
 
-if TYPE_CHECKING:
-    from jaxlt.data.config import DataConfig
 
-
-def write(config: "DataConfig", folder: str, options: Sequence[str] = ()) -> dict[str, str]:
+def write(config: DataConfig, folder: str, options: Sequence[str] = ()) -> dict[str, str]:
     """Writes the cache of every task of the config; returns the folder of each task by its name.
 
     `options` are Beam's own flags. Tasks are registered again on the workers, from the config.
@@ -26,7 +23,7 @@ def write(config: "DataConfig", folder: str, options: Sequence[str] = ()) -> dic
     beam, beam_utils = _modules()
     import seqio
 
-    found = mixtures.discover(config)
+    found = discovery.discover(config)
     names = text.register_tasks(config, found)
     folders = {n: os.path.join(folder, seqio.get_task_dir_from_name(n)) for n in names}
     with beam.Pipeline(
@@ -44,7 +41,7 @@ def write(config: "DataConfig", folder: str, options: Sequence[str] = ()) -> dic
 class Register:
     """Makes a worker know the tasks of a config."""
 
-    def __init__(self, config: "DataConfig", found: sources.Files):
+    def __init__(self, config: DataConfig, found: sources.Files):
         self._config, self._found = config, found
 
     def __call__(self) -> None:
@@ -55,7 +52,7 @@ def _split(
     root: Any,
     beam: Any,
     beam_utils: Any,
-    config: "DataConfig",
+    config: DataConfig,
     found: sources.Files,
     name: str,
     split: str,

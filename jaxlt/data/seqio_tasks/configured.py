@@ -1,19 +1,15 @@
 """The tasks that a DataConfig describes, registered with seqio."""
 
-from typing import TYPE_CHECKING
-
 import seqio
 
+from jaxlt.data.config import DataConfig
 from jaxlt.data.near import nearest_language
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.tasks import denoise, factory, facts, labelled, parallel
 from jaxlt.errors import UserError
 
-if TYPE_CHECKING:
-    from jaxlt.data.config import DataConfig
 
-
-def register(config: "DataConfig") -> dict[str, seqio.Task]:
+def register(config: DataConfig) -> dict[str, seqio.Task]:
     """Registers `config.tasks` and the mixture over them, `config.mixture`.
 
     Returns the tasks by their names without the mixture's: 'tagging.en_ewt.eng_Latn'.
@@ -33,7 +29,7 @@ def register(config: "DataConfig") -> dict[str, seqio.Task]:
     return found
 
 
-def _register_kind(name: str, task: TaskConfig, config: "DataConfig") -> str:
+def _register_kind(name: str, task: TaskConfig, config: DataConfig) -> str:
     if task.factory:
         return factory.register_factory(name, task.kind, task.factory, config, task)
     given, bad = task.sources, config.on_malformed

@@ -2,19 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import seqio
 import tensorflow as tf
 
 from jaxlt.data.objectives.objectives import MaskedLM, Objective
+from jaxlt.data.objectives.of_text import text_objective
+from jaxlt.data.read_config import ReadConfig
 from jaxlt.data.rows.batches import stream
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
-
-if TYPE_CHECKING:
-    from jaxlt.data.config import DataConfig
 
 _DOCUMENTS = 128  # joined before cutting, as T5's reduce_concat_tokens does
 
@@ -26,7 +24,7 @@ class Corrupt:
     sequence_length['inputs'] says; masked LM has a feature 'weights' beside them.
     """
 
-    def __init__(self, config: "DataConfig"):
+    def __init__(self, config: ReadConfig):
         self._config = config
         self.__name__ = config.objective  # seqio names preprocessors in its messages
 
@@ -41,10 +39,8 @@ class Corrupt:
         return corrupted(dataset, self._objective(sequence_length["inputs"]))
 
     def _objective(self, inputs_length: int) -> Objective:
-        from jaxlt.data.mixtures import build_objective  # registers tasks of this module
-
         config = replace(self._config, inputs_length=inputs_length, targets_length=None)
-        return build_objective(config, open_vocabulary(config.vocabulary_config))
+        return text_objective(config, open_vocabulary(config.vocabulary_config))
 
 
 def corrupted(dataset: tf.data.Dataset, objective: Objective) -> tf.data.Dataset:

@@ -3,12 +3,13 @@
 import functools
 import logging
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import seqio
 import tensorflow as tf
 
+from jaxlt.data.config import DataConfig
 from jaxlt.data.labelling import NUMBER, Labels
 from jaxlt.data.marked import Marked, marked_of
 from jaxlt.data.near import nearest_language
@@ -24,15 +25,12 @@ from jaxlt.data.text_forms import Form
 from jaxlt.data.vocabulary.vocabularies import EOS, Vocabulary
 from jaxlt.errors import UserError, nearest
 
-if TYPE_CHECKING:
-    from jaxlt.data.config import DataConfig
-
 _INT32 = 1 << 31  # of a cache whose numbers are not a vocabulary's
 _log = logging.getLogger(__name__)
 
 
 def open_texts(
-    config: "DataConfig", split: str, vocabulary: Vocabulary, objective: Objective
+    config: DataConfig, split: str, vocabulary: Vocabulary, objective: Objective
 ) -> tuple[list[Text], dict[str, float]]:
     """Returns the tokens of each task of `config.mixture`, and the mixture's own rates.
 
@@ -62,7 +60,7 @@ def open_texts(
     return texts, own
 
 
-def named(config: "DataConfig") -> dict[str, str]:
+def named(config: DataConfig) -> dict[str, str]:
     """Returns the language (of a pair source:target) of each task of `config.mixture`.
 
     By the task's name with `config.tasks`; else a task is named by its language.
@@ -75,7 +73,7 @@ def named(config: "DataConfig") -> dict[str, str]:
 
 def _open(
     task: seqio.Task,
-    config: "DataConfig",
+    config: DataConfig,
     split: str,
     vocabulary: Vocabulary,
     features: tuple[str, ...],
@@ -102,7 +100,7 @@ def _text(task: seqio.Task, key: str, cache: TokenCache, name: str, forms: Forms
     return Text(language, key, cache, (source, target) if colon else None, name, forms)
 
 
-def unread_texts(config: "DataConfig", split: str) -> list[Text]:
+def unread_texts(config: DataConfig, split: str) -> list[Text]:
     """Returns the texts of `config.tasks` that have a split; none is tokenised.
 
     Their forms alone are to be read, perhaps none.
@@ -138,7 +136,7 @@ _KEPT = ("inputs_pretokenized", "targets_pretokenized")
 
 
 def _open_labels(
-    task: seqio.Task, config: "DataConfig", split: str, labels: Labels, name: str
+    task: seqio.Task, config: DataConfig, split: str, labels: Labels, name: str
 ) -> Text:
     """A task's examples as what heads read."""
     head, language = name.partition(".")[0], name.rpartition(".")[2]
@@ -167,7 +165,7 @@ def _open_labels(
 
 
 def _marked(
-    task: seqio.Task, config: "DataConfig", head: str, split: str
+    task: seqio.Task, config: DataConfig, head: str, split: str
 ) -> Iterator[tuple[str, Marked]]:
     kind = next(one.kind for one in config.tasks if one.label == head)
     for inputs, targets in task.source.marked(split):
@@ -175,7 +173,7 @@ def _marked(
 
 
 def marked_examples(
-    config: "DataConfig",
+    config: DataConfig,
     split: str,
     names: Collection[str] | None = None,
     languages: Collection[str] | None = None,
@@ -193,7 +191,7 @@ def marked_examples(
 
 
 def _open_configured(
-    config: "DataConfig", split: str, vocabulary: Vocabulary, objective: Objective
+    config: DataConfig, split: str, vocabulary: Vocabulary, objective: Objective
 ) -> list[Text]:
     """Returns the texts of `config.tasks` that have something in the split, of `rates` if any."""
     tasks = configured.register(config)
@@ -217,7 +215,7 @@ def _open_configured(
     return full
 
 
-def _chosen(tasks: Mapping[str, seqio.Task], config: "DataConfig") -> list[str]:
+def _chosen(tasks: Mapping[str, seqio.Task], config: DataConfig) -> list[str]:
     """Returns the tasks that `rates` name, by themselves, by language or by kind, or all."""
     languages = {name: name.rpartition(".")[2].partition(":")[0] for name in tasks}
     known = {*tasks, *languages.values(), *(task.label for task in config.tasks)}
@@ -279,7 +277,7 @@ def _precached(task: seqio.Task, split: str) -> Iterator[dict[str, Any]]:
         raise
 
 
-def _content(task: seqio.Task, split: str, config: "DataConfig") -> Any:
+def _content(task: seqio.Task, split: str, config: DataConfig) -> Any:
     """Returns JSON of what a task reads: what its source says of itself, or its files' contents."""
     if isinstance(task.source, IdentifiedSource):
         return task.source.identity()

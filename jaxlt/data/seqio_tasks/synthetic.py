@@ -3,20 +3,18 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import seqio
 
 from jaxlt.data import revisions
+from jaxlt.data.config import DataConfig
 from jaxlt.data.seqio_tasks.text import register_documents_task
 from jaxlt.data.synth.languages import LanguageSpec, generate
 
-if TYPE_CHECKING:
-    from jaxlt.data.config import DataConfig
-
 
 def register_synthetic(
-    specs: Sequence[LanguageSpec], sentences: int, seed: int, config: "DataConfig"
+    specs: Sequence[LanguageSpec], sentences: int, seed: int, config: DataConfig
 ) -> str:
     """Registers a task '<mixture>.<code>' a language and their equal mixture; returns its name.
 

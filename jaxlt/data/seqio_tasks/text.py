@@ -6,20 +6,18 @@ seqio.get_mixture_or_task("corpus.swh_Latn").get_dataset({"inputs": 512, "target
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import seqio
 import tensorflow as tf
 
+from jaxlt.data.read_config import ReadConfig
 from jaxlt.data.rows.prepared import Bitext, Prepared
 from jaxlt.data.seqio_tasks.preprocessors import Corrupt, text_example
 from jaxlt.data.sources import sources
 from jaxlt.data.text_forms import Form
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
-
-if TYPE_CHECKING:
-    from jaxlt.data.config import DataConfig
 
 Documents = Callable[[str], Iterable[bytes]]  # split -> documents
 
@@ -63,7 +61,7 @@ class IdentifiedSource(seqio.FunctionDataSource):
         self.identity, self.marked, self.forms = identity, marked, forms
 
 
-def register_text_task(name: str, paths: Sequence[str], config: "DataConfig") -> seqio.Task:
+def register_text_task(name: str, paths: Sequence[str], config: ReadConfig) -> seqio.Task:
     """Registers a task of one language's text under the config's objective; returns it.
 
     The language is what follows the last dot of the name.
@@ -73,7 +71,7 @@ def register_text_task(name: str, paths: Sequence[str], config: "DataConfig") ->
 
 
 def register_documents_task(
-    name: str, documents: Documents, config: "DataConfig", identity: Callable[[], Any]
+    name: str, documents: Documents, config: ReadConfig, identity: Callable[[], Any]
 ) -> seqio.Task:
     """Registers a task over any function from a split to documents; returns it.
 
@@ -109,7 +107,7 @@ def register_documents_task(
 def register_pairs_task(
     name: str,
     paths: Sequence[str],
-    config: "DataConfig",
+    config: ReadConfig,
     language: str = "",
     bitext: Bitext | None = None,
 ) -> seqio.Task:
@@ -140,7 +138,7 @@ def register_pairs_task(
     )
 
 
-def register_tasks(config: "DataConfig", found: sources.Files) -> list[str]:
+def register_tasks(config: ReadConfig, found: sources.Files) -> list[str]:
     """Registers '<mixture>.<language>' for each language; returns the names."""
     bitext = Bitext(config)
     for language, paths in found.items():
@@ -152,7 +150,7 @@ def register_tasks(config: "DataConfig", found: sources.Files) -> list[str]:
     return [_task_name(config, language) for language in found]
 
 
-def register_mixture(config: "DataConfig", found: sources.Files, rates: Mapping[str, float]) -> str:
+def register_mixture(config: ReadConfig, found: sources.Files, rates: Mapping[str, float]) -> str:
     """Registers '<mixture>.<language>' for each language, and '<mixture>' over them."""
     register_tasks(config, found)
     if config.mixture in seqio.MixtureRegistry.names():
@@ -162,12 +160,12 @@ def register_mixture(config: "DataConfig", found: sources.Files, rates: Mapping[
     return config.mixture
 
 
-def _task_name(config: "DataConfig", language: str) -> str:
+def _task_name(config: ReadConfig, language: str) -> str:
     """'<mixture>.<language>'; seqio allows no dash, so a direction is 'eng_Latn:swh_Latn'."""
     return f"{config.mixture}.{language.replace('-', ':')}"
 
 
-def text_features(config: "DataConfig") -> dict[str, seqio.Feature]:
+def text_features(config: ReadConfig) -> dict[str, seqio.Feature]:
     """Returns the features inputs and targets in the config's vocabulary."""
     vocabulary = open_vocabulary(config.vocabulary_config).seqio()
     return {name: seqio.Feature(vocabulary, add_eos=True) for name in ("inputs", "targets")}

@@ -6,12 +6,13 @@ theirs beside the task is a remedy. Such a task has a training split alone: noth
 
 import functools
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import seqio
 import tensorflow as tf
 
 from jaxlt.data.objectives.objectives import SpanCorruption, corrupted_lengths, raw_length
+from jaxlt.data.read_config import ReadConfig
 from jaxlt.data.rows.prepared import Prepared, language_column
 from jaxlt.data.seqio_tasks.preprocessors import corrupted, text_example
 from jaxlt.data.seqio_tasks.text import IdentifiedSource, generated, replace_task, text_features
@@ -20,13 +21,10 @@ from jaxlt.data.tasks.examples import warn_unknown
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 
-if TYPE_CHECKING:
-    from jaxlt.data.config import DataConfig
-
 SPLITS = ("train",)
 
 
-def register_denoise(mixture: str, given: Sequence[str], config: "DataConfig") -> str:
+def register_denoise(mixture: str, given: Sequence[str], config: ReadConfig) -> str:
     """Registers a task '<mixture>.<language>' for each language of text; returns the mixture.
 
     Text is cut into pieces that fill a row, and the spans that are asked for are drawn once: an
@@ -49,7 +47,7 @@ def register_denoise(mixture: str, given: Sequence[str], config: "DataConfig") -
     return mixture
 
 
-def objective_of(config: "DataConfig") -> SpanCorruption:
+def objective_of(config: ReadConfig) -> SpanCorruption:
     """Returns span corruption whose inputs and targets fit the rows of a config's pairs."""
     most = config.inputs_length, config.targets_length or config.inputs_length
     density, span = config.noise_density, config.span
@@ -60,9 +58,7 @@ def objective_of(config: "DataConfig") -> SpanCorruption:
     return SpanCorruption(vocabulary, *most, density, span, window)
 
 
-def _register_one(
-    name: str, text: Prepared, config: "DataConfig", objective: SpanCorruption
-) -> None:
+def _register_one(name: str, text: Prepared, config: ReadConfig, objective: SpanCorruption) -> None:
     def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
         del shuffle_files, seed  # one stream, read in order
         return generated(lambda: _documents(text, split), tf.TensorSpec([], tf.string))

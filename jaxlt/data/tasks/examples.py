@@ -6,11 +6,12 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import seqio
 import tensorflow as tf
 
+from jaxlt.data.read_config import ReadConfig
 from jaxlt.data.readers import tables
 from jaxlt.data.readers.problems import Bad, Problems
 from jaxlt.data.rows.batches import digest
@@ -20,9 +21,6 @@ from jaxlt.data.sources.groups import Groups
 from jaxlt.data.sources.splits import NAMES, Split, remembered
 from jaxlt.data.text_forms import Form
 from jaxlt.errors import UserError
-
-if TYPE_CHECKING:
-    from jaxlt.data.config import DataConfig
 
 _UNNAMABLE = re.compile(r"[^\w.:#]")  # what seqio lets no task's name have: my-corpus, en-GB
 _log = logging.getLogger(__name__)
@@ -41,7 +39,7 @@ class Stream:
 
 
 def register(
-    mixture: str, streams: Sequence[Stream], config: "DataConfig", recipe: Sequence[Any]
+    mixture: str, streams: Sequence[Stream], config: ReadConfig, recipe: Sequence[Any]
 ) -> str:
     """Registers '<mixture>.<stream>' for each stream and their equal mixture; returns its name.
 
@@ -64,7 +62,7 @@ def register(
     return mixture
 
 
-def _register_one(name: str, stream: Stream, config: "DataConfig", recipe: list[Any]) -> None:
+def _register_one(name: str, stream: Stream, config: ReadConfig, recipe: list[Any]) -> None:
     text = tf.TensorSpec([], tf.string)
 
     def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
@@ -140,7 +138,7 @@ class TableSource:
         mixture: str,
         sources: Sequence[str],
         kind: str,
-        config: "DataConfig",
+        config: ReadConfig,
         split: Split | None,
         bad: Bad = "strict",
     ):
@@ -236,7 +234,7 @@ class TableSource:
 
 
 def split_of(
-    config: "DataConfig",
+    config: ReadConfig,
     mixture: str,
     paths: Sequence[str],
     split: Split | None,

@@ -8,12 +8,13 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import seqio
 
 from jaxlt.data import text_forms
 from jaxlt.data.near import nearest_language
+from jaxlt.data.read_config import ReadConfig
 from jaxlt.data.readers.conllu import Sentence
 from jaxlt.data.readers.iob2 import Tagged
 from jaxlt.data.seqio_tasks.text import register_documents_task
@@ -33,15 +34,12 @@ from jaxlt.data.tasks.examples import Stream, register
 from jaxlt.data.text_forms import Form
 from jaxlt.errors import UserError
 
-if TYPE_CHECKING:
-    from jaxlt.data.config import DataConfig
-
 _SENTENCE = 32  # bytes
 Keyed = Iterable[tuple[str, Form]]  # (what decides the split, example)
 
 
 def register_factory(
-    mixture: str, kind: str, factory: FactoryConfig, config: "DataConfig", task: TaskConfig
+    mixture: str, kind: str, factory: FactoryConfig, config: ReadConfig, task: TaskConfig
 ) -> str:
     """Registers a task of a kind for each language of a factory; returns the mixture."""
     specs = languages(factory)
@@ -88,13 +86,13 @@ def register_factory(
     return register(mixture, streams, config, recipe)
 
 
-def _drawn(factory: FactoryConfig, config: "DataConfig") -> Split:
+def _drawn(factory: FactoryConfig, config: ReadConfig) -> Split:
     """Returns what is held out of made data, by about how much text of a language there is."""
     return config.shares.split(_SENTENCE * factory.sentences)
 
 
 def _texts(
-    mixture: str, factory: FactoryConfig, specs: tuple[LanguageSpec, ...], config: "DataConfig"
+    mixture: str, factory: FactoryConfig, specs: tuple[LanguageSpec, ...], config: ReadConfig
 ) -> str:
     told = world(factory.seed).facts
     codes = [spec.code for spec in specs]

@@ -6,9 +6,9 @@ A fact is in one split in all languages and templates, known by its ids.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from jaxlt.data import text_forms
+from jaxlt.data.read_config import ReadConfig
 from jaxlt.data.readers import facts, tables
 from jaxlt.data.readers.problems import Bad, Problems
 from jaxlt.data.sources import corpora
@@ -16,15 +16,12 @@ from jaxlt.data.sources.splits import Split
 from jaxlt.data.tasks.examples import Stream, TableSource, register, warn_unknown
 from jaxlt.data.text_forms import Form
 
-if TYPE_CHECKING:
-    from jaxlt.data.config import DataConfig
-
 
 def register_facts(
     mixture: str,
     templates: str,
     sources: Sequence[str],
-    config: "DataConfig",
+    config: ReadConfig,
     most: int | None = None,
     split: Split | None = None,
     bad: Bad = "strict",

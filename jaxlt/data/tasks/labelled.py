@@ -10,9 +10,10 @@ of their files.
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxlt.data import text_forms
+from jaxlt.data.read_config import ReadConfig
 from jaxlt.data.readers import conllu, iob2, tables
 from jaxlt.data.readers.problems import Bad, Problems
 from jaxlt.data.readers.questions import Question
@@ -21,14 +22,11 @@ from jaxlt.data.sources.splits import Split
 from jaxlt.data.tasks.examples import Stream, TableSource, file_streams, register, warn_unknown
 from jaxlt.data.text_forms import Form
 
-if TYPE_CHECKING:
-    from jaxlt.data.config import DataConfig
-
 
 def register_tagging(
     mixture: str,
     sources: Sequence[str],
-    config: "DataConfig",
+    config: ReadConfig,
     names: Sequence[str] = (),
     bad: Bad = "strict",
 ) -> str:
@@ -39,7 +37,7 @@ def register_tagging(
 def register_parsing(
     mixture: str,
     sources: Sequence[str],
-    config: "DataConfig",
+    config: ReadConfig,
     names: Sequence[str] = (),
     bad: Bad = "strict",
 ) -> str:
@@ -50,7 +48,7 @@ def register_parsing(
 def _treebanks(
     mixture: str,
     sources: Sequence[str],
-    config: "DataConfig",
+    config: ReadConfig,
     names: Sequence[str],
     bad: Bad,
     form: Callable[[conllu.Sentence, str], Form],
@@ -76,7 +74,7 @@ def inner(space: str) -> list[str]:
 def register_entities(
     mixture: str,
     sources: Sequence[str],
-    config: "DataConfig",
+    config: ReadConfig,
     names: Sequence[str] = (),
     orphans: iob2.Orphans = "repair",
     bad: Bad = "strict",
@@ -101,7 +99,7 @@ def register_entities(
 def register_topics(
     mixture: str,
     sources: Sequence[str],
-    config: "DataConfig",
+    config: ReadConfig,
     split: Split | None = None,
     bad: Bad = "strict",
 ) -> str:
@@ -118,7 +116,7 @@ def register_topics(
 def register_pairs(
     mixture: str,
     sources: Sequence[str],
-    config: "DataConfig",
+    config: ReadConfig,
     split: Split | None = None,
     bad: Bad = "strict",
 ) -> str:
@@ -135,7 +133,7 @@ def register_pairs(
 def register_questions(
     mixture: str,
     sources: Sequence[str],
-    config: "DataConfig",
+    config: ReadConfig,
     split: Split | None = None,
     bad: Bad = "strict",
 ) -> str:
@@ -171,7 +169,7 @@ def register_questions(
 def _by_language(
     table: TableSource,
     mixture: str,
-    config: "DataConfig",
+    config: ReadConfig,
     forms: Callable[[Any, str], Iterable[Form]],
     key: Callable[[Any], str],
     marked: Callable[[Any, str], Iterable[Form]] | None = None,

@@ -12,12 +12,12 @@ one split in all languages.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import seqio
 
 from jaxlt.data import text_forms
 from jaxlt.data.near import nearest_language
+from jaxlt.data.read_config import ReadConfig
 from jaxlt.data.readers import bitext, tables
 from jaxlt.data.readers.problems import Bad, Problems
 from jaxlt.data.seqio_tasks.text import register_documents_task
@@ -27,14 +27,11 @@ from jaxlt.data.tasks.examples import Stream, TableSource, register, split_of, w
 from jaxlt.data.text_forms import Form
 from jaxlt.errors import UserError
 
-if TYPE_CHECKING:
-    from jaxlt.data.config import DataConfig
-
 
 def register_translation(
     mixture: str,
     sources: Sequence[str],
-    config: "DataConfig",
+    config: ReadConfig,
     pivot: str | None = None,
     pairs: Sequence[str] = (),
     ids: str | None = None,
@@ -166,7 +163,7 @@ def _directions(
 def register_words(
     mixture: str,
     sources: Sequence[str],
-    config: "DataConfig",
+    config: ReadConfig,
     split: Split | None = None,
     bad: Bad = "strict",
 ) -> str:
@@ -177,7 +174,7 @@ def register_words(
 def _pairs(
     mixture: str,
     sources: Sequence[str],
-    config: "DataConfig",
+    config: ReadConfig,
     kind: str,
     wanted: Sequence[str],
     split: Split | None,
@@ -214,7 +211,7 @@ def _pairs(
 def register_texts(
     mixture: str,
     sources: Sequence[str],
-    config: "DataConfig",
+    config: ReadConfig,
     bad: Bad = "strict",
 ) -> str:
     """Registers a task of running text for each language of tables, under the config's objective.
