@@ -30,7 +30,13 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
     Of languages `jaxlt.data.near.nearest_language` knows more.
     """
+    found = closest(name, names)
+    return f" Did you mean '{found}'?" if found else ""
+
+
+def closest(name: str, names: Iterable[str]) -> str:
+    """Returns the known name closest to `name`, or "" if none is close."""
     known = sorted({str(n) for n in names})
     by_lower = {k.lower(): k for k in reversed(known)}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.6)
-    return f" Did you mean '{by_lower[close[0]]}'?" if close else ""
+    return by_lower[close[0]] if close else ""

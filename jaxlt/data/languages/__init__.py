@@ -11,13 +11,14 @@ from jaxlt.data.languages.backbones import BACKBONES, languages_of
 from jaxlt.data.languages.codes import parse, same_language
 from jaxlt.data.languages.facts import Facts, read_facts
 from jaxlt.data.languages.scripts import direction
-from jaxlt.data.languages.table import Language, LanguageTable, lookup
+from jaxlt.data.languages.table import Language, LanguageTable, default_table, lookup
 
 __all__ = [
     "BACKBONES",
     "Facts",
     "Language",
     "LanguageTable",
+    "default_table",
     "direction",
     "languages_of",
     "lookup",

@@ -107,9 +107,10 @@ def tag_of(language: str, script: str) -> str:
     return f"{short}-{script}"
 
 
-def common_codes() -> list[str]:
+@functools.cache
+def common_codes() -> tuple[str, ...]:
     """Returns codes and English names worth offering when someone mistypes one."""
     three = {_LONG.get(k, k) for k in LIKELY_SUBTAGS if "-" not in k}
     parsed = (parse(code) for code in sorted(three))
     full = [p.code for p in parsed if p]
-    return [*_LONG, *three, *full, *(name_of(code) for code in three)]
+    return (*_LONG, *three, *full, *(name_of(code) for code in three))

@@ -10,7 +10,7 @@ from jaxlt.data.languages.codes import common_codes, name_of, parse, same_langua
 from jaxlt.data.languages.facts import Facts, read_facts
 from jaxlt.data.languages.families import FAMILIES
 from jaxlt.data.languages.scripts import UNKNOWN, Direction, direction
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, closest, nearest
 
 T = TypeVar("T")
 
@@ -87,13 +87,19 @@ class LanguageTable:
         """Returns the language of a code or name; UserError with the nearest for an unknown one."""
         found = self.find(code)
         if found is None:
-            known = [*self._own, *(language.code for language in self.own), *common_codes()]
             raise UserError(
                 f"'{code}' is no code or name of a language. Codes are ISO 639-3 with the script "
                 "(uig_Arab), BCP-47 (zh-Hant), ISO 639-1 or -2; languages of your own belong in a "
-                f"table (TSV with a column `code`).{nearest(code, known)}"
+                f"table (TSV with a column `code`).{nearest(code, self._known())}"
             )
         return found
+
+    def near(self, code: str) -> str:
+        """Returns the known code or name that is spelled most like one, or ""."""
+        return closest(code, self._known())
+
+    def _known(self) -> list[str]:
+        return [*self._own, *(language.code for language in self.own), *common_codes()]
 
     def _make(self, language: str, script: str) -> Language:
         return Language(
@@ -138,10 +144,11 @@ def _fact(facts: Mapping[str, T], language: str) -> T | None:
 
 
 @functools.cache
-def _default() -> LanguageTable:
+def default_table() -> LanguageTable:
+    """Returns the table without any of the user's."""
     return LanguageTable()
 
 
 def lookup(code: str) -> Language:
     """Returns a language by any common code or its name, without a table of the user's."""
-    return _default().get(code)
+    return default_table().get(code)

@@ -157,7 +157,7 @@ class Prepared:
 
 def language_column(config: ReadConfig) -> LanguageColumn:
     """Returns how a config's tables say the languages of their rows."""
-    return LanguageColumn(config.language_column, config.cache_root / "languages")
+    return LanguageColumn(config.language_column, config.cache_root / "tables")
 
 
 class Bitext:

@@ -8,11 +8,12 @@ Codes are brought to one form, as the languages table has it; one that is unknow
 there is kept as it stands, and can be reported with the nearest (`Codes.report`).
 """
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from jaxlt.data.languages import LanguageTable, parse, same_language
+from jaxlt.data.languages import default_table, parse, same_language
 from jaxlt.data.readers import tables
 from jaxlt.data.readers.problems import Problems, warn_once
 from jaxlt.data.sources import files, layouts
@@ -41,22 +42,15 @@ class Corpus:
 class Codes:
     """Languages' codes in one form; `unknown` are those that no table knows, with the nearest."""
 
-    def __init__(self, table: LanguageTable | None = None):
-        self._table = table or LanguageTable()
+    def __init__(self) -> None:
         self.unknown: dict[str, str] = {}
 
     def of(self, code: str) -> str:
         """Returns `iso_Script` of any code; an unknown one as it stands."""
-        found = self._table.find(code)
-        if found:
-            return found.code
-        if code not in self.unknown:
-            try:
-                self._table.get(code)
-            except UserError as err:
-                near = re.search(r"Did you mean '(.*)'", str(err))
-                self.unknown[code] = near[1] if near else ""
-        return code
+        known, near = _looked_up(code)
+        if not known:
+            self.unknown[code] = near
+        return known or code
 
     def report(self) -> str:
         """Returns a sentence on the unknown codes, or ""."""
@@ -72,6 +66,14 @@ class Codes:
     def of_place(self, place: layouts.Place) -> str:
         """Returns the language that a file's name says, or "" for none."""
         return self.of(place.language) if place.language else ""
+
+
+@functools.cache
+def _looked_up(code: str) -> tuple[str, str]:
+    """Returns a code as the table of languages has it, or else "" and the nearest that it has."""
+    table = default_table()
+    found = table.find(code)
+    return (found.code, "") if found else ("", table.near(code))
 
 
 def check_twins(names: Mapping[str, Sequence[str]]) -> None:

@@ -1,36 +1,35 @@
 """Tables whose rows say their language: JSON lines, parquet, or TSV with a header.
 
-    column = LanguageColumn("language", memory=cache_root / "languages")
+    column = LanguageColumn("language", memory=cache_root / "tables")
     column("corpus.jsonl")                  # ('swh_Latn', 'wol_Latn'): a text each
     column.only("corpus.jsonl", "swh_Latn")     # for sources.lines: the rows of that text
 
 Codes are brought to one form, so that `sw` and `swa_Latn` are one text; unknown ones are kept.
 """
 
-import json
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jaxlt.data.readers import tables
 from jaxlt.data.readers.problems import Problems
-from jaxlt.data.rows.batches import digest
-from jaxlt.data.sources import corpora, files
-from jaxlt.data.sources.sources import Only
+from jaxlt.data.sources import corpora
+from jaxlt.data.sources.parts import Parts
+from jaxlt.data.sources.sources import Only, text_of
 from jaxlt.errors import UserError
 
 
 class LanguageColumn:
     """The languages that the column `name` of tables holds.
 
-    A table is read once for it; what was found is remembered in `memory` by the table's contents.
+    A table is read once: what each language has of it is kept in `memory`.
     `unknown` are codes that no table of languages knows, with the nearest known one.
     """
 
     def __init__(self, name: str, memory: Path):
-        self.name, self._memory = name, memory
+        self.name = name
         self._codes = corpora.Codes()
         self._known: dict[str, str] = {}
+        self._parts = Parts(memory, f"column {name}", self._entries)
 
     @property
     def unknown(self) -> Mapping[str, str]:
@@ -47,8 +46,11 @@ class LanguageColumn:
 
     def only(self, path: str, language: str) -> Only | None:
         """Returns what chooses a language's rows of a file; None where all rows are meant."""
-        raw = self._raw(path)
-        return Only(self.name, lambda code: self._of(code) == language) if raw else None
+        own = [code for code in self._raw(path) if self._of(code) == language]
+        if not self._raw(path):
+            return None
+        part = self._parts.of(path, own[0]) if len(own) == 1 else None
+        return Only(self.name, set(own).__contains__, part)
 
     def _of(self, code: str) -> str:
         found = self._known.get(code)
@@ -56,23 +58,19 @@ class LanguageColumn:
             found = self._known[code] = self._codes.of(code.strip())
         return found
 
-    def _raw(self, path: str) -> list[str]:
+    def _raw(self, path: str) -> tuple[str, ...]:
         """Returns the codes as the rows have them."""
-        if not path.endswith(tables.ENDINGS):
-            return []
-        content = files.content_digest(path, self._memory.parent / "digests")
-        note = self._memory / f"{digest([content, self.name])[:32]}.json"
-        try:
-            return [str(code) for code in json.loads(note.read_text(encoding="utf-8"))]
-        except (OSError, ValueError, TypeError):
-            pass
-        found: set[str] = set()
+        return self._parts.codes(path) if path.endswith(tables.ENDINGS) else ()
+
+    def _entries(self, path: str, problems: Problems) -> Iterator[tuple[str, tuple[int, str]]]:
+        """Yields (code, (row number, text)) of a table that has the column."""
         if self._is_there(path):
-            rows = tables.rows(path, Problems("skip"))
-            found = {row[self.name] for _, row in rows if row.get(self.name)}
-        with suppress(OSError):  # only a memory
-            files.write_atomically(note, json.dumps(sorted(found)))
-        return sorted(found)
+            for number, row in tables.rows(path, problems):
+                code = row.get(self.name, "")
+                if code:
+                    yield code, (number, text_of(row, path, number, problems))
+                else:
+                    problems.at(path, number, f"no '{self.name}': whose text is it?")
 
     def _is_there(self, path: str) -> bool:
         """Says whether a table has the column, by its header or its first row."""

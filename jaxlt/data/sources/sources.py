@@ -7,7 +7,7 @@ named by language and hold any number of files), or a glob pattern. Plain text h
 line, blank lines are none; JSON lines and parquet have one in the column `text` of each row.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -27,10 +27,14 @@ Columns = Callable[[str], Sequence[str]]  # path of a table -> languages that it
 
 
 class Only(NamedTuple):
-    """The rows of a table that are read: those whose `column` holds a code that `holds` takes."""
+    """The rows of a table that are read: those whose `column` holds a code that `holds` takes.
+
+    part: these (row number, text)s, where they have been read before.
+    """
 
     column: str
     holds: Callable[[str], bool]
+    part: Iterator[tuple[int, str]] | None = None
 
 
 def discover(
@@ -174,16 +178,25 @@ def _not_text(line: bytes, start: int, offset: int, number: int) -> str:
 
 
 def _column(path: str, problems: Problems, only: Only | None) -> Iterator[tuple[int, bytes]]:
+    for number, text in _texts(path, problems, only) if not (only and only.part) else only.part:
+        if text and not text.isspace():
+            yield number, text.encode("utf-8")
+
+
+def _texts(path: str, problems: Problems, only: Only | None) -> Iterator[tuple[int, str]]:
     for number, row in tables.rows(path, problems):
         if only and not row.get(only.column):
             problems.at(path, number, f"no '{only.column}': whose text is it?")
-        elif only and not only.holds(row[only.column]):
-            continue
-        elif "text" not in row:
-            found = ", ".join(row) or "none"
-            problems.at(path, number, f"no column 'text' (there are: {found}).")
-        elif row["text"] and not row["text"].isspace():
-            yield number, row["text"].encode("utf-8")
+        elif not only or only.holds(row[only.column]):
+            yield number, text_of(row, path, number, problems)
+
+
+def text_of(row: Mapping[str, str], path: str, number: int, problems: Problems) -> str:
+    """Returns what the column 'text' holds; a row without it is a problem."""
+    if "text" not in row:
+        found = ", ".join(row) or "none"
+        problems.at(path, number, f"no column 'text' (there are: {found}).")
+    return row.get("text", "")
 
 
 def documents(

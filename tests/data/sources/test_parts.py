@@ -1,0 +1,74 @@
+"""Tables of many languages are read once, and parts hold what the table holds."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import open_evaluation, open_mixture
+from jaxlt.data.sources import files
+from jaxlt.errors import UserError
+
+NAMED = """afr bar cat ceb dan deu est fin fra fry gle glg hau hun ibo ind isl ita jav lat lav lin lit
+lug mlg mlt nld ron swh wol"""
+CODES = [f"{code}_Latn" for code in NAMED.split()]
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often a file has been opened for its text, by name."""
+    counted: Counter[str] = Counter()
+    plain = files.open_bytes
+
+    def counting(path: str):
+        counted[Path(path).name] += 1
+        return plain(path)
+
+    monkeypatch.setattr(files, "open_bytes", counting)
+    return counted
+
+
+def table(path: Path, rows: int = 600) -> DataConfig:
+    lines = (
+        json.dumps({"language": CODES[i % len(CODES)], "text": f"text {i} of many words\u2028x"})
+        for i in range(rows)
+    )
+    path.write_text("\n".join(lines) + "\n")
+    return DataConfig(
+        sources=(str(path),), inputs_length=16, batch_size=4, cache_dir=str(path.parent / "cache")
+    )
+
+
+def test_a_table_of_text_is_read_once_for_all_its_languages(
+    tmp_path: Path, reads: Counter[str]
+) -> None:
+    config = replace(table(tmp_path / "corpus.jsonl"), held_out=0.5)
+    train, held_out = open_mixture(config), open_evaluation(config, limit=1)
+    assert train.languages == held_out.languages == tuple(sorted(CODES))
+    # Its first row, whether it has the column; all of it once.
+    assert reads["corpus.jsonl"] == 2
+    with (tmp_path / "corpus.jsonl").open("a") as file:
+        file.writelines(f'{{"language": "eng_Latn", "text": "{i} more"}}\n' for i in range(20))
+    assert "eng_Latn" in open_mixture(config).languages
+    assert reads["corpus.jsonl"] == 4
+
+
+def test_a_malformed_row_is_told_wherever_it_is_met(tmp_path: Path) -> None:
+    config = table(tmp_path / "corpus.jsonl")
+    with (tmp_path / "corpus.jsonl").open("a") as file:
+        file.write('{"language": "afr_Latn"}\n')
+    with pytest.raises(UserError, match=r"line 601: no column 'text' \(there are: language\)"):
+        open_mixture(replace(config, languages=("afr_Latn",)))
+
+
+def test_a_cache_folder_without_room_costs_readings_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = table(tmp_path / "corpus.jsonl")
+    expected = open_mixture(config).rows(0, 0, 4)["encoder_input_tokens"]
+    (tmp_path / "cache" / "tables").rename(tmp_path / "gone")
+    (tmp_path / "cache" / "tables").write_text("no folder")
+    assert (open_mixture(config).rows(0, 0, 4)["encoder_input_tokens"] == expected).all()
