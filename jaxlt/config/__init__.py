@@ -126,7 +126,6 @@ def _load(
     """Returns (what has the gin name `whole`, gin's own text of it)."""
     import gin
 
-    entries = build.entries()
     read = files.read_files(gin_files, search_paths) + files.read_overrides(overrides)
     given = renamed.now(read)
     behind = {name: _fallback(name, value) for name, value in (fallbacks or {}).items()}
@@ -135,6 +134,7 @@ def _load(
     gin.clear_config()
     try:
         _import(s for s in statements if s.kind == "import")
+        entries = build.entries(_selectors(statements))
         checks.check(statements, entries, whole)
         built = build.build_whole(_bind(statements, entries), whole)
         return built, gin.operative_config_str(max_line_length=100)
@@ -151,6 +151,13 @@ _TEXTS: dict[RunConfig, str] = {}
 def _fallback(name: str, value: Any) -> files.Statement:
     (statement,) = files.read_overrides([f"{name}="])
     return dataclasses.replace(statement, value=value, text=f"{name} = {value!r}", fallback=True)
+
+
+def _selectors(statements: Iterable[files.Statement]) -> set[str]:
+    """Returns what statements bind, and what their values refer to."""
+    refs = [r for s in statements for r in files.references(s.value)]
+    referred = {r.selector for r in refs if isinstance(r, files.Reference)}
+    return referred | {s.selector for s in statements if s.kind in ("binding", "block")}
 
 
 def _import(statements: Iterable[files.Statement]) -> None:

@@ -11,11 +11,11 @@ import importlib
 import inspect
 import re
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from jaxlt.config.files import Macro, Statement
-from jaxlt.config.types import FAILED, GIN_NAMES, Failed, Mismatch, describe, fit, shown
+from jaxlt.config.types import BASES, FAILED, GIN_NAMES, Failed, Mismatch, describe, fit, shown
 from jaxlt.errors import UserError, nearest
 
 # gin name -> where it lives. A new dataclass or method is one row here.
@@ -23,10 +23,6 @@ TABLE = {
     "run": "jaxlt.config:RunConfig",
     "T5Config": "jaxlt.models.config:T5Config",
     "BiLSTMConfig": "jaxlt.models.config:BiLSTMConfig",
-    "TaggerConfig": "jaxlt.models.head_config:TaggerConfig",
-    "ParserConfig": "jaxlt.models.head_config:ParserConfig",
-    "ClassifierConfig": "jaxlt.models.head_config:ClassifierConfig",
-    "SpanConfig": "jaxlt.models.head_config:SpanConfig",
     "plug": "jaxlt.modules.config:plug",
     "delta": "jaxlt.modules.config:delta",
     "DataConfig": "jaxlt.data.config:DataConfig",
@@ -43,6 +39,14 @@ TABLE = {
     "CheckpointConfig": "jaxlt.engine.config:CheckpointConfig",
     "FactoryConfig": "jaxlt.data.synth.families:FactoryConfig",
     "Family": "jaxlt.data.synth.families:Family",
+}
+# Heads, which bring jax: loaded where a gin file names one. One of a user's own needs no row: it
+# is known once its file is imported (`import my_heads` in a gin file).
+HEADS = {
+    "TaggerConfig": "jaxlt.models.tagger:TaggerConfig",
+    "ParserConfig": "jaxlt.models.biaffine:ParserConfig",
+    "ClassifierConfig": "jaxlt.models.classifier:ClassifierConfig",
+    "SpanConfig": "jaxlt.models.span_extractor:SpanConfig",
 }
 METHODS = {
     "bottleneck": "jaxlt.modules.bottleneck:Bottleneck",
@@ -146,11 +150,31 @@ def load_object(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def entries() -> dict[str, Entry]:
-    """Returns all that gin can build, by gin name; registers it with gin the first time."""
+def table() -> dict[str, str]:
+    """Returns TABLE with the heads that have been imported."""
+    heads = load_object("jaxlt.models.head:HeadConfig").imported()
+    return TABLE | {name: f"{head.__module__}:{name}" for name, head in heads.items()}
+
+
+def heads_for(shape: str) -> list[str]:
+    """Returns in words which heads label examples of that shape."""
+    for path in HEADS.values():
+        load_object(path)
+    heads = load_object("jaxlt.models.head:HeadConfig").imported().values()
+    return [head.form_for(shape) for head in heads if shape in head.shapes]
+
+
+def entries(named: Iterable[str] = ()) -> dict[str, Entry]:
+    """Returns all that gin can build, by gin name; registers it with gin the first time.
+
+    named: selectors of gin's; the heads among them are loaded.
+    """
     import gin
 
-    for name, path in TABLE.items():
+    for name in {selector.rpartition(".")[2] for selector in named} & HEADS.keys():
+        load_object(HEADS[name])
+    BASES[load_object("jaxlt.models.head:HeadConfig")] = tuple(HEADS)
+    for name, path in table().items():
         if name not in _ENTRIES:
             module = path.partition(":")[0]
             function, hints, open_ended = _builder(name, load_object(path))

@@ -7,7 +7,7 @@ misspelt, so they are errors here.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from jaxlt.config.build import MODELS, PARTS, Entry
+from jaxlt.config.build import HEADS, MODELS, PARTS, Entry
 from jaxlt.config.files import Macro, Reference, Statement, references
 from jaxlt.errors import UserError, nearest
 
@@ -53,10 +53,11 @@ def _is_constant(name: str) -> bool:
 
 def _names(statement: Statement, entries: dict[str, Entry]) -> Iterable[str]:
     """Yields what is wrong with the names in one statement."""
+    known = dict.fromkeys([*entries, *HEADS])
     if statement.kind in ("binding", "block"):
         entry = lookup(statement.selector, entries)
         if entry is None and not _known_to_gin(statement.selector):
-            hint = nearest(statement.selector, entries) or f" There are {', '.join(entries)}."
+            hint = nearest(statement.selector, known) or f" There are {', '.join(known)}."
             yield f"{statement.where}: gin knows no '{statement.selector}'.{hint}"
         elif entry and statement.arg and not entry.open_ended and statement.arg not in entry.hints:
             hint = nearest(statement.arg, entry.hints) or f" It has {', '.join(entry.hints)}."
@@ -65,7 +66,7 @@ def _names(statement: Statement, entries: dict[str, Entry]) -> Iterable[str]:
         if isinstance(ref, Macro) or lookup(ref.selector, entries):
             continue
         if not _known_to_gin(ref.selector):
-            hint = nearest(ref.selector, entries)
+            hint = nearest(ref.selector, known)
             yield f"{statement.where}: '@{ref.name}' refers to nothing.{hint}"
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxlt.config import renamed
-from jaxlt.config.build import TABLE, load_object
+from jaxlt.config.build import load_object, table
 
 _REVISION, _MADE = "DataConfig.revision", "FactoryConfig.revision"
 # Where a config.gin says nothing of these.
@@ -73,9 +73,9 @@ def younger(binding: str) -> str | None:
     name, _, field = binding.rpartition("/")[2].rpartition(".")
     if f"{name}.{field}" in _FIRST:
         return repr(_FIRST[f"{name}.{field}"])
-    if name not in TABLE:
+    if name not in table():
         return None
-    parameter = inspect.signature(load_object(TABLE[name])).parameters.get(field)
+    parameter = inspect.signature(load_object(table()[name])).parameters.get(field)
     if parameter is None or parameter.default in (inspect.Parameter.empty, dataclasses.MISSING):
         return None
     return repr(parameter.default)

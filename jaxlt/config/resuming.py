@@ -9,7 +9,7 @@ in what a run is and yet leave the steps alone that it has taken.
 import dataclasses
 import typing
 
-from jaxlt.config.build import PARTS, TABLE, load_object
+from jaxlt.config.build import PARTS, load_object, table
 from jaxlt.identity import mark_of
 
 _FROM_HERE_ON = (
@@ -31,7 +31,7 @@ def may_change() -> tuple[str, ...]:
 def marked() -> tuple[str, ...]:
     """Returns patterns of the bindings, without scope, whose fields are marked as harmless."""
     patterns = []
-    for name, path in TABLE.items():
+    for name, path in table().items():
         made = load_object(path)
         kind = made if isinstance(made, type) else typing.get_type_hints(made)["return"]
         for field in dataclasses.fields(kind):

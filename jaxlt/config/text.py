@@ -4,10 +4,9 @@ import dataclasses
 import re
 from typing import Any
 
-from jaxlt.config.build import METHODS, SECTIONS, TABLE
+from jaxlt.config.build import METHODS, SECTIONS, table
 from jaxlt.errors import UserError
 
-_NAMES = {path: name for name, path in TABLE.items()}
 # Made by functions, each under a scope of its own name.
 _SCOPED = {"jaxlt.modules.config:Plug": "plug", "jaxlt.modules.config:Delta": "delta"}
 _METHOD_NAMES = {path: name for name, path in METHODS.items()}
@@ -45,12 +44,15 @@ def _emit(value: Any, scope: str, lines: list[str]) -> str:
         settings |= dict(settings.pop("settings"))
         method = _path(value.method)
         settings["method"] = _METHOD_NAMES.get(method, method)
-    elif path in _NAMES:
-        gin_name = _NAMES[path]
     elif path not in _SCOPED:
+        gin_name = {named: name for name, named in table().items()}.get(path, "")
+    if not gin_name:
         raise UserError(
             f"A {type(value).__name__} cannot be written as gin: it is not in jaxlt's table."
         )
+    module = type(value).__module__
+    if not module.startswith("jaxlt.") and f"import {module}" not in lines:
+        lines.append(f"import {module}")
     full = f"{scope}/{gin_name}" if scope else gin_name
     for name, item in settings.items():
         lines.append(

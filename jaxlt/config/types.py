@@ -25,6 +25,7 @@ class Failed:
 
 FAILED = Failed()
 GIN_NAMES: dict[type, str] = {}  # dataclass -> the gin name that builds it
+BASES: dict[type, tuple[str, ...]] = {}  # base class -> the gin names that build one of its kind
 
 
 def shown(value: Any) -> str:
@@ -67,7 +68,8 @@ def fit(value: Any, annotation: Any) -> Any:
     if origin is tuple or annotation is tuple:
         return _fit_tuple(value, annotation, args)
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
-        built = value() if getattr(value, "builds", None) is annotation else value
+        builds = getattr(value, "builds", None)
+        built = value() if isinstance(builds, type) and issubclass(builds, annotation) else value
         if isinstance(built, (annotation, Failed)):
             return built
         raise Mismatch(describe(annotation))
@@ -169,5 +171,6 @@ def describe(annotation: Any) -> str:
     if origin is tuple or annotation is tuple:
         return "a list"
     if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
-        return f"@{GIN_NAMES.get(annotation, annotation.__name__)}()"
+        names = BASES.get(annotation) or (GIN_NAMES.get(annotation, annotation.__name__),)
+        return " or ".join(f"@{name}()" for name in names)
     return getattr(annotation, "__name__", str(annotation))

@@ -33,7 +33,7 @@ UNITS: dict[str, Unit] = {
     "pair": "examples",
     "span": "questions",
 }
-_BOTH, _ASKED = ("said", "gold"), ("entities", "span")
+_BOTH, _LISTED = ("predicted", "gold"), ("entities", "span")
 _log = logging.getLogger(__name__)
 _Key = tuple[int, int]  # head, language
 
@@ -53,7 +53,7 @@ class HeadEvaluator(LossEvaluator):
     def _start(self) -> None:
         self._sums: dict[_Key, np.ndarray] = defaultdict(lambda: np.zeros(2))
         self._tags: dict[_Key, list[tuple[list[str], list[str]]]] = defaultdict(list)
-        self._said: dict[str, set[int]] = defaultdict(set)
+        self._predicted: dict[str, set[int]] = defaultdict(set)
         self._gold: dict[str, set[int]] = defaultdict(set)
 
     def __call__(self, program: Program, params: Mapping[str, jax.Array]) -> dict[str, float]:
@@ -80,14 +80,14 @@ class HeadEvaluator(LossEvaluator):
                 continue
             if task.shape in ("tags", "entities", "class", "pair"):
                 known = out[f"gold/{task.name}"][there] >= 0
-                for which, seen in (("said", self._said), ("gold", self._gold)):
+                for which, seen in (("predicted", self._predicted), ("gold", self._gold)):
                     labels = out[f"{which}/{task.name}"][there][known]
                     seen[task.name] |= set(np.unique(labels).tolist())
             for language in np.unique(out["language"][there]).tolist():
                 rows = np.flatnonzero(there & (out["language"] == language))
                 key = i, language
                 pair = (
-                    [out[f"{w}/{task.name}"][rows] for w in _BOTH] if task.shape in _ASKED else []
+                    [out[f"{w}/{task.name}"][rows] for w in _BOTH] if task.shape in _LISTED else []
                 )
                 if task.shape == "entities":
                     self._tags[key] += self._named(task.name, *pair)
@@ -98,12 +98,12 @@ class HeadEvaluator(LossEvaluator):
                     self._sums[key] += np.array(sums, np.float64)
 
     def _named(
-        self, head: str, said: np.ndarray, gold: np.ndarray
+        self, head: str, predicted: np.ndarray, gold: np.ndarray
     ) -> list[tuple[list[str], list[str]]]:
-        """The (answered, right) tags of each row's words; a label without a name is none."""
+        """The (predicted, gold) tags of each row's words; a label without a name is none."""
         names = self._labels.inventory.labels[head]
         pairs = []
-        for ours, right in zip(said, gold, strict=True):
+        for ours, right in zip(predicted, gold, strict=True):
             known = np.flatnonzero(right >= 0)
             given = [names[i] if i < len(names) else "O" for i in ours[known].tolist()]
             pairs.append((given, [names[i] for i in right[known].tolist()]))
@@ -138,18 +138,18 @@ class HeadEvaluator(LossEvaluator):
         return found
 
     def _warn(self) -> None:
-        for head, said in self._said.items():
-            if len(said) == 1 and len(self._gold[head]) > 1 and head not in self._warned:
-                names, (only,) = self._labels.inventory.labels[head], said
+        for head, labels in self._predicted.items():
+            if len(labels) == 1 and len(self._gold[head]) > 1 and head not in self._warned:
+                names, (only,) = self._labels.inventory.labels[head], labels
                 label = names[only] if only < len(names) else "one that has no name"
                 _log.warning("Every answer of the head '%s' on held-out text is %s.", head, label)
                 self._warned.add(head)
 
 
-def _overlaps(said: np.ndarray, gold: np.ndarray) -> np.ndarray:
-    """F1 of the tokens of spans [n, 2] (first and last token) and the right ones [n, 2]; [n]."""
-    shared = np.minimum(said[:, 1], gold[:, 1]) - np.maximum(said[:, 0], gold[:, 0]) + 1
-    sizes = (said[:, 1] - said[:, 0] + 1) + (gold[:, 1] - gold[:, 0] + 1)
+def _overlaps(predicted: np.ndarray, gold: np.ndarray) -> np.ndarray:
+    """F1 of the tokens of spans [n, 2] (first and last token) and the gold ones [n, 2]; [n]."""
+    shared = np.minimum(predicted[:, 1], gold[:, 1]) - np.maximum(predicted[:, 0], gold[:, 0]) + 1
+    sizes = (predicted[:, 1] - predicted[:, 0] + 1) + (gold[:, 1] - gold[:, 0] + 1)
     return 2 * np.maximum(shared, 0) / sizes
 
 

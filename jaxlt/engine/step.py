@@ -50,7 +50,7 @@ from jaxlt.engine.state import (
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
 from jaxlt.models.encoder import loss_weights, model_of, target_fields
 from jaxlt.models.head_parts import read_field
-from jaxlt.models.heads import heads_loss, heads_said
+from jaxlt.models.heads import heads_loss, heads_predictions
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import constrain, make_context
 from jaxlt.models.manual import Manual, by_hand, manual_now
@@ -390,12 +390,12 @@ def _train_step(
 
 
 def _eval_step(spec: StepSpec, params: Flat, batch: Batch) -> Metrics:
-    """Per-row sums without dropout, the fields that tell whose they are, and what heads say."""
-    said: Metrics = {}
+    """Per-row sums without dropout, the fields that tell whose they are, and heads' predictions."""
+    predictions: Metrics = {}
     if spec.model.heads:
         outputs = _forward(spec, params, batch, None, (), "outputs")
         _, sums = heads_loss(spec.model.heads, outputs, batch)
-        said = heads_said(spec.model.heads, outputs, batch)
+        predictions = heads_predictions(spec.model.heads, outputs, batch)
     else:
         _, sums = batch_loss(spec, params, batch, None)
     weight = jnp.sum(loss_weights(spec.model, batch), axis=-1)
@@ -403,7 +403,7 @@ def _eval_step(spec: StepSpec, params: Flat, batch: Batch) -> Metrics:
     out["language"] = batch.get("language", jnp.zeros(weight.shape, jnp.int32))
     if "target_bytes" in batch:
         out["target_bytes"] = batch["target_bytes"]
-    return out | said
+    return out | predictions
 
 
 _layout = functools.lru_cache(maxsize=16)(make_layout)  # specs differ in much that it is not

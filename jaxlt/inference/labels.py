@@ -9,18 +9,10 @@ if TYPE_CHECKING:
     from jaxlt.config import RunConfig
     from jaxlt.data.inventory import Inventory
 
-_CONFIGS = {
-    "tags": "TaggerConfig",
-    "entities": "TaggerConfig",
-    "tree": "ParserConfig",
-    "class": "ClassifierConfig",
-    "pair": "ClassifierConfig",
-    "span": "SpanConfig",
-}
-
 
 def check(run: "RunConfig") -> None:
     """Raises UserError where the heads of a run's model are not those of its tasks."""
+    from jaxlt.config.build import heads_for
     from jaxlt.data.marked import shape_of
     from jaxlt.models.config import BiLSTMConfig
 
@@ -50,14 +42,10 @@ def check(run: "RunConfig") -> None:
         )
     for head, task in zip(heads, run.data.tasks, strict=True):
         shape = shape_of(task.kind)
-        needed, given = _CONFIGS[shape], type(head).__name__
-        if needed == "ClassifierConfig":
-            needed += f" with pair = {shape == 'pair'}"
-            given += f" with pair = {head.pair}" if hasattr(head, "pair") else ""
-        if needed != given:
+        if not head.serves(shape):
             raise UserError(
-                f"The task '{task.label}' ({task.kind}) takes a {needed}, and {kind}.heads gives "
-                f"it a {given}."
+                f"The task '{task.label}' ({task.kind}) takes a {' or '.join(heads_for(shape))}, "
+                f"and {kind}.heads gives it a {head.form}."
             )
     words = isinstance(run.model, BiLSTMConfig)
     if words != (run.data.reads == "words"):

@@ -1,21 +1,27 @@
 """The biaffine dependency parser of Dozat and Manning (2017): scores of arcs and of their labels.
 
-    parse = Parser(config)(words, mask, ctx)            # inside a model's apply
-    loss, sums = parser_loss(parse, heads, labels)
+    parse = config.outputs(states, batch, ctx, dtype)   # inside a model's apply
+    loss, sums = config.loss(parse, batch)
     heads = best_trees(parse.arcs, mask.sum(1))         # on the host, jaxlt.models.trees
     labels = label_scores(parse, heads).argmax(-1)
 
+Reads `word_heads` [B, W], the number of each word's head, and `word_labels` [B, W], the label of
+its arc; below 0 where unknown.
 Heads are numbered from 1, and 0 is the root, which has a vector of its own. Labels are scored at
 given heads alone: all of [B, W+1, W, labels] would not fit for long sentences.
 """
 
-from typing import Any, NamedTuple
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from jaxlt.models.head_config import ParserConfig
+from jaxlt.models.head import Decoded, Example, HeadConfig, with_rows
 from jaxlt.models.head_parts import (
     NEVER,
     Projection,
@@ -23,10 +29,14 @@ from jaxlt.models.head_parts import (
     Sums,
     known,
     label_terms,
+    labels_of_words,
     sums_of,
+    word_mask,
+    words_of,
     zeros,
 )
 from jaxlt.models.layers import Context
+from jaxlt.models.trees import best_trees
 from jaxlt.modules.boxed import boxed
 
 root_normal = nn.initializers.normal(0.02)
@@ -40,6 +50,75 @@ class Parse(NamedTuple):
     label_heads: jax.Array  # [B, N, L]
     label_dependents: jax.Array  # [B, W, L]
     label_kernel: jax.Array  # [L + 1, labels, L + 1], dependent by label by head
+
+
+@dataclasses.dataclass(frozen=True)
+class ParserConfig(HeadConfig):
+    """A biaffine parser; the sizes are the paper's."""
+
+    labels: int
+    arc_dim: int = 500
+    label_dim: int = 100
+    dropout: float = 0.33
+
+    shapes: ClassVar[tuple[str, ...]] = ("tree",)
+    label_fields: ClassVar[tuple[str, ...]] = ("word_heads", "word_labels")
+    sizes: ClassVar[tuple[str, ...]] = ("labels", "arc_dim", "label_dim")
+
+    def outputs(
+        self, states: jax.Array, batch: Mapping[str, jax.Array], ctx: Context, dtype: Any
+    ) -> Parse:
+        """See HeadConfig."""
+        return Parser(self, dtype, name=self.name)(*words_of(states, batch), ctx)
+
+    def loss(
+        self, outputs: Parse, batch: Mapping[str, jax.Array], shares: jax.Array | None = None
+    ) -> tuple[jax.Array, Sums]:
+        """Cross-entropy of the heads and, at the true heads, of the labels.
+
+        A head below 0 leaves the word out, a label below 0 only its label. `correct` counts words
+        whose head and label are both right (each word by itself, not in a tree);
+        `row_heads_correct` [B] counts the heads.
+        """
+        heads = jnp.where(outputs.mask, batch["word_heads"], -1)
+        labels = jnp.where(heads >= 0, batch["word_labels"], -1)
+        by_word = jnp.swapaxes(outputs.arcs[:, :, 1:], 1, 2)  # [B, W, N]
+        arc_nll, arc_right = label_terms(by_word, heads)
+        label_nll, label_right = label_terms(label_scores(outputs, heads), labels)
+        both = arc_right * jnp.where(labels >= 0, label_right, 1.0)
+        return sums_of(
+            jnp.sum(arc_nll + label_nll, axis=1),
+            jnp.sum(both, axis=1),
+            jnp.sum(known(heads), axis=1),
+            shares,
+            row_heads_correct=jnp.sum(arc_right, axis=1),
+        )
+
+    def weights(self, batch: Mapping[str, jax.Array]) -> jax.Array:
+        """[B, W]."""
+        return known(jnp.where(word_mask(batch), batch["word_heads"], -1))
+
+    def decode(self, outputs: Parse, examples: Sequence[Example], count: int) -> list[Decoded]:
+        """The best tree over the arcs of all parts, and the labels of its arcs."""
+        arcs = np.asarray(outputs.arcs)
+        heads = best_trees(arcs, np.asarray(outputs.mask).sum(1))
+        trees: list[np.ndarray] = []
+        for parts, rows in with_rows(examples):
+            words = parts[-1].stop
+            if len(parts) == 1:
+                trees.append(heads[rows[0], :words])
+                continue
+            tree = best_trees(_joined(parts, arcs, rows)[None], np.array([words]))[0]
+            trees.append(tree)
+            for row, part in zip(rows, parts, strict=True):
+                own = tree[part.start : part.stop]
+                inside = (own > part.start) & (own <= part.stop)
+                heads[row, : len(own)] = np.where(inside, own - part.start, 0)
+        best = np.asarray(_best_labels(outputs, jnp.maximum(jnp.asarray(heads), 0), count))
+        return [
+            Decoded(labels_of_words(best, parts, rows), tuple(tree.tolist()))
+            for (parts, rows), tree in zip(with_rows(examples), trees, strict=True)
+        ]
 
 
 class Parser(nn.Module):
@@ -101,25 +180,26 @@ def label_scores(parse: Parse, heads: jax.Array) -> jax.Array:
     return jnp.einsum("bwcj,bwj->bwc", into, with_one(found), preferred_element_type=jnp.float32)
 
 
-def parser_loss(
-    parse: Parse, heads: jax.Array, labels: jax.Array, shares: jax.Array | None = None
-) -> tuple[jax.Array, Sums]:
-    """Cross-entropy of the heads and, at the true heads, of the labels.
+@functools.partial(jax.jit, static_argnames="count")
+def _best_labels(parse: Parse, heads: jax.Array, count: int) -> jax.Array:
+    """The best of the first `count` labels of the arcs from heads [B, W] -> [B, W]."""
+    return jnp.argmax(label_scores(parse, heads)[..., :count], axis=-1)
 
-    heads, labels: [B, W]; a head below 0 leaves the word out, a label below 0 only its label.
-    `correct` counts words whose head and label are both right (each word by itself, not in a tree);
-    `row_heads_correct` [B] counts the heads.
+
+def _joined(parts: Example, arcs: np.ndarray, rows: range) -> np.ndarray:
+    """Arc scores [N + 1, N + 1] of an example from those of its parts, each word's from one part.
+
+    A part's scores are made log-probabilities of heads first: raw ones of two parts have no common
+    measure.
     """
-    heads = jnp.where(parse.mask, heads, -1)
-    labels = jnp.where(heads >= 0, labels, -1)
-    by_word = jnp.swapaxes(parse.arcs[:, :, 1:], 1, 2)  # [B, W, N]
-    arc_nll, arc_right = label_terms(by_word, heads)
-    label_nll, label_right = label_terms(label_scores(parse, heads), labels)
-    both = arc_right * jnp.where(labels >= 0, label_right, 1.0)
-    return sums_of(
-        jnp.sum(arc_nll + label_nll, axis=1),
-        jnp.sum(both, axis=1),
-        jnp.sum(known(heads), axis=1),
-        shares,
-        row_heads_correct=jnp.sum(arc_right, axis=1),
-    )
+    count = parts[-1].stop
+    joined = np.full((count + 1, count + 1), NEVER, np.float64)
+    for row, part in zip(rows, parts, strict=True):
+        size = part.stop - part.start
+        own = arcs[row, : size + 1, : size + 1].astype(np.float64)
+        own -= own.max(0, keepdims=True)
+        own -= np.log(np.exp(own).sum(0, keepdims=True))
+        nodes = np.array([0, *range(part.start + 1, part.stop + 1)])
+        words = np.arange(part.first, part.last) + 1
+        joined[np.ix_(nodes, words)] = own[:, words - part.start]
+    return joined

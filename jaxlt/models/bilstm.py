@@ -142,11 +142,11 @@ class BiLSTM(nn.Module):
 
     def outputs(
         self, batch: Mapping[str, jax.Array], ctx: Context, only: str | None = None
-    ) -> dict[str, Outputs]:
+    ) -> Outputs:
         """Returns what each head says, or the one that `only` names."""
         return self.heads(self.encode(batch, ctx), batch, ctx, only)
 
-    def __call__(self, batch: Mapping[str, jax.Array], ctx: Context) -> dict[str, Outputs]:
+    def __call__(self, batch: Mapping[str, jax.Array], ctx: Context) -> Outputs:
         """Returns what each head says."""
         return self.outputs(batch, ctx)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxlt.errors import UserError, nearest
 from jaxlt.identity import HARMLESS
-from jaxlt.models.head_config import HeadConfig, check_heads
+from jaxlt.models.head import HeadConfig, check_heads
 from jaxlt.modules.config import Delta, Plug
 
 REMAT = ("none", "full", "dots", "dots_all")

@@ -51,11 +51,11 @@ class Encoder(nn.Module):
             return Hidden(x * self.config.emb_dim**-0.5, table, True)
         return Hidden(x, for_loss(self.mlm_head(), x.dtype), False)
 
-    def outputs(self, batch: Batch, ctx: Context, only: str | None = None) -> dict[str, Outputs]:
+    def outputs(self, batch: Batch, ctx: Context, only: str | None = None) -> Outputs:
         """Returns what each head says, or the one that `only` names."""
         return self.heads(self.encode(batch, ctx), batch, ctx, only)
 
-    def __call__(self, batch: Batch, ctx: Context | None = None) -> jax.Array | dict[str, Outputs]:
+    def __call__(self, batch: Batch, ctx: Context | None = None) -> jax.Array | Outputs:
         """Returns float32 logits [B, S, V], or what the heads say."""
         ctx = make_context(batch) if ctx is None else ctx
         return self.outputs(batch, ctx) if self.config.heads else logits_of(self.hidden(batch, ctx))

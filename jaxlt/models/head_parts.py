@@ -7,7 +7,7 @@ summed over the batch and not yet normalised, and the sums for reporting, which 
 """
 
 import dataclasses
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlt.errors import UserError
+from jaxlt.models.head import Part
 from jaxlt.models.layers import Context, dropout, fan_in_truncated
 from jaxlt.modules.boxed import boxed
 
@@ -100,6 +101,19 @@ def read_field(fields: Container[str]) -> str:
 def token_mask(batch: Mapping[str, jax.Array]) -> jax.Array:
     """Returns [B, T] bool: what is no padding of `encoder_input_tokens`, or of `words`."""
     return batch[read_field(batch)] > 0
+
+
+def word_mask(batch: Mapping[str, jax.Array]) -> jax.Array:
+    """Returns [B, W] bool: which words there are."""
+    return batch["word_first"] >= 0 if "word_first" in batch else token_mask(batch)
+
+
+def labels_of_words(best: np.ndarray, parts: Sequence[Part], rows: range) -> tuple[int, ...]:
+    """The labels of an example's words from those of its parts' rows, best [B, W]."""
+    labels: list[int] = []
+    for row, part in zip(rows, parts, strict=True):
+        labels += best[row, part.first - part.start : part.last - part.start].tolist()
+    return tuple(labels)
 
 
 def check_words(batch: Mapping[str, np.ndarray], where: str = "") -> None:

@@ -21,7 +21,7 @@ from jaxlt.inference.capture import capture
 from jaxlt.inference.gradient_scores import mean_squared_gradients
 from jaxlt.inference.labelling import label
 from jaxlt.inference.predictor import Predictor
-from jaxlt.models.head_config import TaggerConfig
+from jaxlt.models.tagger import TaggerConfig
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.site import plug
 from tests.conftest import make_batch, make_config, make_spec, place_batch, random_params

@@ -18,7 +18,10 @@ from jaxlt.engine.head_evaluator import HeadEvaluator
 from jaxlt.inference.labelling import label
 from jaxlt.metrics.scores import score
 from jaxlt.metrics.trees import Parse, las
-from jaxlt.models.head_config import ClassifierConfig, ParserConfig, SpanConfig, TaggerConfig
+from jaxlt.models.biaffine import ParserConfig
+from jaxlt.models.classifier import ClassifierConfig
+from jaxlt.models.span_extractor import SpanConfig
+from jaxlt.models.tagger import TaggerConfig
 from tests.engine import jobs
 from tests.inference.test_labelling import predictor_of
 

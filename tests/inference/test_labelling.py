@@ -17,12 +17,14 @@ from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.errors import UserError
 from jaxlt.inference.labelling import Answer, label
 from jaxlt.inference.predictor import Predictor
-from jaxlt.models.biaffine import label_scores
+from jaxlt.models.biaffine import ParserConfig, label_scores
+from jaxlt.models.classifier import ClassifierConfig
 from jaxlt.models.config import BiLSTMConfig
 from jaxlt.models.encoder import model_of
-from jaxlt.models.head_config import ClassifierConfig, ParserConfig, SpanConfig, TaggerConfig
 from jaxlt.models.init import describe, unflatten
 from jaxlt.models.layers import make_context
+from jaxlt.models.span_extractor import SpanConfig
+from jaxlt.models.tagger import TaggerConfig
 from jaxlt.models.trees import is_tree
 from jaxlt.modules.bottleneck import Pfeiffer
 from jaxlt.modules.fingerprints import Fingerprint

@@ -10,9 +10,12 @@ import zlib
 
 import numpy as np
 
+from jaxlt.models.biaffine import ParserConfig
+from jaxlt.models.classifier import ClassifierConfig
 from jaxlt.models.config import T5Config
-from jaxlt.models.head_config import ClassifierConfig, ParserConfig, SpanConfig, TaggerConfig
 from jaxlt.models.init import describe
+from jaxlt.models.span_extractor import SpanConfig
+from jaxlt.models.tagger import TaggerConfig
 from tests.conftest import make_config, random_params
 
 TAGGER = TaggerConfig("tags", 5)

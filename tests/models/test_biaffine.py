@@ -6,13 +6,7 @@ import numpy as np
 import pytest
 
 from jaxlt.errors import UserError
-from jaxlt.models.biaffine import (
-    Parse,
-    Parser,
-    label_scores,
-    parser_loss,
-)
-from jaxlt.models.head_config import ParserConfig
+from jaxlt.models.biaffine import Parse, Parser, ParserConfig, label_scores
 from jaxlt.models.head_parts import NEVER
 from jaxlt.models.trees import best_trees
 from tests.models.head_cases import STILL, fit, live, names, variables_of
@@ -20,6 +14,11 @@ from tests.models.head_cases import STILL, fit, live, names, variables_of
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 CONFIG = ParserConfig("deps", labels=3, arc_dim=12, label_dim=6)
+
+
+def loss_of(parse, heads, labels):
+    """The loss, and the sums, of a parse."""
+    return CONFIG.loss(parse, {"word_heads": heads, "word_labels": labels})
 
 
 def problem(rows=8, words=6, width=10, seed=0):
@@ -95,7 +94,7 @@ def test_padding_changes_nothing():
     def run(states, mask, heads, labels, ctx):
         def loss(params):
             parse = model.apply({"params": params}, states, mask, ctx)
-            return parser_loss(parse, heads, labels)
+            return loss_of(parse, heads, labels)
 
         (value, sums), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(variables["params"])
         return value, sums["row_nll"], sums["row_correct"], grads
@@ -112,10 +111,10 @@ def test_loss_of_known_scores():
     zeros = jnp.zeros((1, 4, 2)), jnp.zeros((1, 3, 2)), jnp.zeros((3, 5, 3))
     arcs[0, 0, 1], arcs[0, 1, 2] = 50, 50
     parse = Parse(jnp.asarray(arcs), jnp.asarray(mask), *zeros)
-    loss, sums = parser_loss(parse, np.array([[0, 1, -1]]), np.array([[0, -1, 2]]))
+    loss, sums = loss_of(parse, np.array([[0, 1, -1]]), np.array([[0, -1, 2]]))
     np.testing.assert_allclose(loss, np.log(5), rtol=1e-5)  # one label among five, no arc in doubt
     assert sums["weight_sum"] == 2 and sums["row_heads_correct"][0] == 2
-    loss, sums = parser_loss(parse, np.array([[3, 1, -1]]), np.array([[0, 4, 2]]))
+    loss, sums = loss_of(parse, np.array([[3, 1, -1]]), np.array([[0, 4, 2]]))
     np.testing.assert_allclose(loss, 50 + 2 * np.log(5), rtol=1e-5)
     assert sums["row_heads_correct"][0] == 1 and sums["correct_sum"] == 0
 
@@ -125,9 +124,7 @@ def test_it_learns_eight_trees():
     model, variables = parser_of(states, mask, ParserConfig("d", 3, 24, 12, dropout=0.0), zero=True)
 
     def loss(params):
-        total, sums = parser_loss(
-            model.apply({"params": params}, states, mask, STILL), heads, labels
-        )
+        total, sums = loss_of(model.apply({"params": params}, states, mask, STILL), heads, labels)
         return total / sums["weight_sum"], sums
 
     params, first, last = fit(loss, variables["params"], 150)
@@ -153,7 +150,7 @@ def test_bfloat16_scores_are_float32():
     np.testing.assert_allclose(
         np.asarray(parse.arcs)[allowed], np.asarray(plain.arcs)[allowed], rtol=0.1, atol=1.0
     )
-    assert np.isfinite(parser_loss(parse, heads, labels)[0])
+    assert np.isfinite(loss_of(parse, heads, labels)[0])
 
 
 def test_bad_settings():

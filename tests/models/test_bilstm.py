@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from jaxlt.errors import UserError
+from jaxlt.models.biaffine import ParserConfig
 from jaxlt.models.bilstm import BiLSTM, CharacterFilters, Lstm, open_gates
 from jaxlt.models.config import BiLSTMConfig
-from jaxlt.models.head_config import ParserConfig, TaggerConfig
-from jaxlt.models.heads import Heads, head_loss
+from jaxlt.models.heads import Heads
+from jaxlt.models.tagger import TaggerConfig
 from jaxlt.models.trees import best_trees
 from tests.models.head_cases import STILL, fit, live, names, variables_of
 
@@ -176,7 +177,7 @@ def test_it_learns_with_heads_on_top(chars):
     def loss(params):
         states = model.apply({"params": params["base"]}, batch, STILL, method="encode")
         outputs = top.apply({"params": params["heads"]}, states, batch, STILL)
-        both = {head.name: head_loss(head, outputs[head.name], batch) for head in heads}
+        both = {head.name: head.loss(outputs[head.name], batch) for head in heads}
         return sum(b[0] for b in both.values()) / 40, {n: b[1] for n, b in both.items()}
 
     params, first, last = fit(loss, params, 120, 0.02)

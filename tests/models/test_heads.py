@@ -10,30 +10,15 @@ import pytest
 from jaxlt.data.vocabulary.alignment import align, join_words
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
-from jaxlt.models.biaffine import label_scores
+from jaxlt.models.biaffine import ParserConfig, label_scores
+from jaxlt.models.classifier import Classifier, ClassifierConfig, pool
 from jaxlt.models.encoder import Encoder
-from jaxlt.models.head_config import (
-    ClassifierConfig,
-    ParserConfig,
-    SpanConfig,
-    TaggerConfig,
-    check_heads,
-    find_head,
-)
-from jaxlt.models.heads import (
-    Classifier,
-    Heads,
-    Spans,
-    best_span,
-    best_tags,
-    classifier_loss,
-    head_loss,
-    head_weights,
-    pool,
-    span_loss,
-)
+from jaxlt.models.head import check_heads, find_head
+from jaxlt.models.heads import Heads
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import make_context
+from jaxlt.models.span_extractor import SpanConfig, Spans, best_span
+from jaxlt.models.tagger import TaggerConfig, best_tags
 from jaxlt.models.trees import best_trees
 from tests.conftest import make_config, random_params
 from tests.models.head_cases import STILL, fit, live, names, variables_of
@@ -151,10 +136,10 @@ def test_padding_changes_nothing(name):
         @functools.partial(jax.value_and_grad, has_aux=True)
         def loss(params):
             outputs = model.apply({"params": params}, states, batch, live(8))[name]
-            return head_loss(head, outputs, batch)
+            return head.loss(outputs, batch)
 
         (value, sums), grads = loss(params)
-        assert sums["weight_sum"] == head_weights(head, batch).sum()
+        assert sums["weight_sum"] == head.weights(batch).sum()
         return value, sums, grads
 
     for a, b in zip(
@@ -170,7 +155,7 @@ def test_it_learns_eight_examples(name):
 
     def loss(params):
         outputs = model.apply({"params": params}, states, batch, STILL)[name]
-        total, sums = head_loss(head, outputs, batch)
+        total, sums = head.loss(outputs, batch)
         return total / sums["weight_sum"], sums
 
     params, first, last = fit(loss, variables["params"], 200, 0.05)
@@ -192,7 +177,7 @@ def test_a_chain_learns_what_words_do_not_say():
 
     def loss(params):
         tags = model.apply({"params": params}, states, batch, STILL)["t"]
-        return head_loss(head, tags, batch)
+        return head.loss(tags, batch)
 
     params, _, _ = fit(loss, variables["params"], 100, 0.1)
     tags = model.apply({"params": params}, states, batch, STILL)["t"]
@@ -209,14 +194,14 @@ def test_unknown_labels_weigh_nothing():
         "span": batch["span"] - np.array([100, 0]),
     }
     for name, head in BY_NAME.items():
-        lose = jax.jit(lambda o, b, h=head: head_loss(h, o, b))
+        lose = jax.jit(lambda o, b, h=head: h.loss(o, b))
         loss, sums = lose(outputs[name], none)
         assert loss == sums["weight_sum"] == sums["correct_sum"] == 0
-        assert not head_weights(head, none).any()
+        assert not head.weights(none).any()
         whole, sums = lose(outputs[name], batch)
         assert sums["weight_sum"] > 0
         shares = np.linspace(0.5, 2.0, len(sums["row_nll"]), dtype=np.float32)
-        shared, same = head_loss(head, outputs[name], batch, shares)
+        shared, same = head.loss(outputs[name], batch, shares)
         np.testing.assert_allclose(whole, sums["row_nll"].sum(), rtol=1e-5)
         np.testing.assert_allclose(shared, (shares * sums["row_nll"]).sum(), rtol=1e-5)
         np.testing.assert_allclose(same["nll_sum"], sums["nll_sum"], rtol=1e-5)
@@ -228,7 +213,7 @@ def test_only_the_own_head_has_a_gradient():
 
     def loss(params, states):
         tags = model.apply({"params": params}, states, batch, STILL, only="pos")["pos"]
-        return head_loss(BY_NAME["pos"], tags, batch)[0]
+        return BY_NAME["pos"].loss(tags, batch)[0]
 
     params, by_state = jax.jit(jax.grad(loss, argnums=(0, 1)))(variables["params"], states)
     for name, tree in params.items():
@@ -259,7 +244,7 @@ def test_a_pair_may_be_two_texts_side_by_side():
     order = [4, 5, 6, 7, 8, 0, 1, 2, 3]
     moved = model.apply(variables, states[:, order], sentences[:, order], STILL)
     np.testing.assert_allclose(moved, logits, atol=1e-5)
-    loss, sums = classifier_loss(logits, np.array([0, 1, -1, 2]))
+    loss, sums = BY_NAME["topic"].loss(logits, {"label": np.array([0, 1, -1, 2])})
     assert loss > 0 and sums["weight_sum"] == 3
 
 
@@ -283,7 +268,7 @@ def test_best_span(max_length):
 def test_a_span_is_right_where_both_ends_are():
     logits = jnp.asarray(np.eye(5, dtype=np.float32)[[1, 2, 3]] * 50)
     gold = np.array([[1, 1], [2, 3], [3, -1]])
-    loss, sums = span_loss(Spans(logits, logits), gold)
+    loss, sums = BY_NAME["qa"].loss(Spans(logits, logits), {"span": gold})
     np.testing.assert_allclose(loss, 25, rtol=1e-5)
     np.testing.assert_array_equal(sums["row_correct"], [1, 0, 0])
     assert sums["weight_sum"] == 2
@@ -315,7 +300,7 @@ def test_over_an_encoder_of_bytes_with_words_of_200_bytes():
     def loss(params):
         states = encoder.apply({"params": params["backbone"]}, batch, ctx, method="encode")
         outputs = model.apply({"params": params["heads"]}, states, batch, ctx)
-        return sum(head_loss(head, outputs[head.name], batch)[0] for head in heads)
+        return sum(head.loss(outputs[head.name], batch)[0] for head in heads)
 
     params = {"backbone": backbone, "heads": head_params}
     before, grads = loss(params)
