@@ -8,6 +8,7 @@ Fields are those of `jaxlt.models.heads`. They are stored with 0 for what is unk
 so numbers that may be 0 are one higher in the store than in a batch.
 """
 
+import copy
 import math
 import re
 from collections.abc import Iterator, Sequence
@@ -50,6 +51,13 @@ class Piece:
     stop: int = 0
     first: int = 0
     last: int = 0
+
+
+class _Growing(dict[str, int]):
+    """Numbers of labels, of which one that is asked for first gets the next."""
+
+    def get(self, label: str, default: int = -1) -> int:  # type: ignore[override]
+        return self.setdefault(label, len(self))
 
 
 class TooLong(UserError):
@@ -104,6 +112,28 @@ class Labels:
         tasks = [[task.name, task.shape] for task in self.tasks]
         known = [self.inventory.fingerprint, self.reader.fingerprint]
         return ["heads", tasks, *known, self._length, self._words, self._overlength]
+
+    @property
+    def stored_identity(self) -> list[object]:
+        """JSON of all that decides what `storing` makes of an example: no inventory's labels."""
+        tasks = [[task.name, task.shape] for task in self.tasks]
+        return ["stored", tasks, self.reader.stored, self._length, self._words, self._overlength]
+
+    def storing(self) -> "Labels":
+        """Returns what numbers labels as they come, so that a store outlives an inventory."""
+        other = copy.copy(self)
+        other._numbers = {task.name: _Growing() for task in self.tasks}
+        return other
+
+    def names(self, head: str) -> list[str]:
+        """Returns the labels of a head by their numbers."""
+        return list(self._numbers.get(head, ()))
+
+    def renumbered(self, head: str, stored: Sequence[str]) -> dict[str, np.ndarray]:
+        """Returns, of fields that hold labels, the values in place of those stored by `names`."""
+        own = self._numbers.get(head, {})
+        values = np.array([0, *(own.get(label, -1) + 1 for label in stored)], np.int32)
+        return {name: values for name in ("word_labels", "label") if name in self.features}
 
     def __call__(self, features: Features, draw: Draw) -> dict[str, np.ndarray]:
         """Returns the batch fields, each [R, ...], from stored ones; nothing is drawn."""

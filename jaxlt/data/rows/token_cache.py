@@ -66,11 +66,20 @@ class TokenCache:
     def __init__(self, folder: Path, meta: dict[str, Any], columns: dict[str, Column]):
         self.folder, self.meta, self.columns = folder, meta, columns
         self.examples = int(meta["examples"])
+        self.labels: list[str] = meta.get("labels", [])
 
     def tokens(self) -> int:
         """Returns how many tokens there are of the targets, or of what heads read."""
         first = "targets" if "targets" in self.columns else next(iter(self.columns))
         return len(self.columns[first].tokens)
+
+    def replaced(self, values: dict[str, np.ndarray]) -> "TokenCache":
+        """Returns a cache, some features of which have values[i] in place of each token i."""
+        columns = {
+            name: Column(values[name][column.tokens], column.offsets) if name in values else column
+            for name, column in self.columns.items()
+        }
+        return TokenCache(self.folder, self.meta, columns)
 
     def chosen(self, index: np.ndarray) -> "TokenCache":
         """Returns a cache in memory of the examples at `index` [n] alone, in that order."""
@@ -97,11 +106,13 @@ def open_or_build(
     size: int,
     features: tuple[str, ...],
     examples: Callable[[], Iterable[Example]],
+    labels: Callable[[], list[str]] = list,
 ) -> TokenCache:
     """Returns the cache of a task's split, made by running `examples()` where there is none.
 
     `key` is the hex digest of all that decides the ids; `size` is the vocabulary's. A damaged cache
-    is built again, with a warning that names the file.
+    is built again, with a warning that names the file. labels: what the ids of labels mean, once
+    all examples are there; the cache's `labels`.
     """
     plain = re.sub(r"[^\w.-]", "_", name)
     folder = root / f"{plain}-{split}-{key[:24]}"
@@ -117,7 +128,7 @@ def open_or_build(
         _sweep(root)
         part.mkdir()
         progress.detail(f"tokenising {name}")
-        _write(part, {"name": name, "split": split, "key": key}, size, features, examples())
+        _write(part, {"name": name, "split": split, "key": key}, size, features, examples(), labels)
         try:
             os.rename(part, folder)
         except OSError:
@@ -188,6 +199,7 @@ def _write(
     size: int,
     features: tuple[str, ...],
     rows: Iterable[Example],
+    labels: Callable[[], list[str]],
 ) -> None:
     dtype = "uint16" if size <= 1 << 16 else "int32"
     sinks = {f: _Sink(folder / f"{f}.tokens", dtype) for f in features}
@@ -213,6 +225,8 @@ def _write(
             for f in features
         },
     }
+    if names := labels():
+        meta["labels"] = names
     (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
 
 

@@ -140,14 +140,15 @@ def _open_labels(
 ) -> Text:
     """A task's examples as what heads read."""
     head, language = name.partition(".")[0], name.rpartition(".")[2]
-    key = digest(["heads", VERSION, task.name, task.source.identity(), split, labels.identity])
+    content = ["heads", VERSION, task.name, task.source.identity(), split]
+    storing = labels.storing()
 
     def rows() -> Iterator[Example]:
         examples = parted = left = 0
         for _, marked in _marked(task, config, head, split):
-            pieces = labels.pieces(head, marked)
+            pieces = storing.pieces(head, marked)
             if not pieces and split != "train":  # it is scored, as wrong
-                pieces = [labels.nothing(head)]
+                pieces = [storing.nothing(head)]
                 left += 1
             for piece in pieces:
                 yield {**piece.fields, NUMBER: np.array([examples])}
@@ -160,7 +161,11 @@ def _open_labels(
 
     root = config.cache_root / "tokens"
     features = (*labels.features, NUMBER)
-    cache = open_or_build(root, task.name, split, key, _INT32, features, rows)
+    stored = digest([*content, labels.stored_identity])
+    named = functools.partial(storing.names, head)
+    cache = open_or_build(root, task.name, split, stored, _INT32, features, rows, named)
+    cache = cache.replaced(labels.renumbered(head, cache.labels))
+    key = digest([*content, labels.identity])
     return Text(language, key, cache, None, name, functools.partial(task.source.marked, split))
 
 

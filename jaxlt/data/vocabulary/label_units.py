@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from jaxlt.data.inventory import UNKNOWN, Inventory
+from jaxlt.data.rows.batches import digest
 from jaxlt.data.text.unicode import Span
 from jaxlt.data.vocabulary.alignment import align, join_words
 from jaxlt.data.vocabulary.vocabularies import EOS, Vocabulary
@@ -42,6 +43,7 @@ class Reader(Protocol):
     input: str  # the field that holds ids
     chars: int  # characters of a unit at most; 0 where units have none
     fingerprint: str
+    stored: str  # as the fingerprint, whatever labels the inventory has
     size: int  # ids are below it
 
     def of_words(self, words: Sequence[str]) -> Units:
@@ -68,7 +70,8 @@ class PieceUnits:
 
     def __init__(self, vocabulary: Vocabulary):
         self._vocabulary = vocabulary
-        self.fingerprint, self.size = vocabulary.fingerprint, vocabulary.size
+        self.fingerprint = self.stored = vocabulary.fingerprint
+        self.size = vocabulary.size
 
     def of_words(self, words: Sequence[str]) -> Units:
         """Units of words with a space between them."""
@@ -98,6 +101,7 @@ class WordUnits:
         self._words = {word: i for i, word in enumerate(inventory.words, UNKNOWN + 1)}
         self._chars = {char: i for i, char in enumerate(inventory.chars, UNKNOWN + 1)}
         self.fingerprint = f"words and {chars} characters of {inventory.fingerprint}"
+        self.stored = digest([chars, inventory.words, inventory.chars])
         self.size = UNKNOWN + 1 + max(len(self._words), len(self._chars))
 
     def of_words(self, words: Sequence[str]) -> Units:

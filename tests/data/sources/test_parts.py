@@ -12,8 +12,8 @@ from jaxlt.data.mixtures import open_evaluation, open_mixture
 from jaxlt.data.sources import files
 from jaxlt.errors import UserError
 
-NAMED = """afr bar cat ceb dan deu est fin fra fry gle glg hau hun ibo ind isl ita jav lat lav lin lit
-lug mlg mlt nld ron swh wol"""
+NAMED = """afr bar cat ceb dan deu est fin fra fry gle glg hau hun ibo ind isl ita jav lat lav lin
+lit lug mlg mlt nld ron swh wol"""
 CODES = [f"{code}_Latn" for code in NAMED.split()]
 
 

@@ -1,6 +1,7 @@
 """Tasks of heads through the cache: rows are those of their examples, in batches of any kind."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -87,6 +88,18 @@ def test_a_mixture_has_the_rows_of_its_examples(config, inventory, files):
         assert value.shape == (3, *shape) and value.dtype == dtype
     words = dataclasses.replace(config, reads="words")
     assert open_mixture(words, inventory=inventory).fingerprint != source.fingerprint
+
+
+def test_other_labels_are_read_from_the_same_cache(config, inventory, files):
+    source = open_mixture(config, inventory=inventory)
+    tokens = Path(config.cache_dir) / "tokens"
+    before = sorted(tokens.iterdir())
+    labels = {head: (*reversed(known[1:]), "new") for head, known in inventory.labels.items()}
+    other = dataclasses.replace(inventory, labels=labels)
+    again = open_mixture(config, inventory=other)
+    assert again.fingerprint != source.fingerprint and sorted(tokens.iterdir()) == before
+    got = [row for step in range(40) for row in rows_of(again.rows(step, 0, 8))]
+    assert set(got) == set(expected(config, other, files, "train"))
 
 
 def test_a_pass_has_each_row_once_and_what_fills_it_is_empty(config, inventory, files):
