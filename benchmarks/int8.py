@@ -56,7 +56,7 @@ def quality_side(folder: Path, seed: int, quick: bool) -> list[dict[str, Any]]:
     from jaxlt.commands.train import evaluators, train
     from jaxlt.engine import compilation
     from jaxlt.engine.loop import program_of
-    from jaxlt.inference import session
+    from jaxlt.inference import opening
     from jaxlt.inference.predictor import open_predictor
 
     compilation.prepare()
@@ -70,7 +70,7 @@ def quality_side(folder: Path, seed: int, quick: bool) -> list[dict[str, Any]]:
             workdir=f"{folder / name}",
             train=dataclasses.replace(run.train, frozen_dtype=dtype),
         )
-        base, _, inventory, data = session.open_all(run, True)
+        base, _, inventory, data = opening.open_all(run, True)
         start = open_predictor(run, program_of(run), run.workdir, 0, base)
         before: dict[str, float] = {}
         for evaluator in evaluators(run, data.languages, inventory):

@@ -6,7 +6,6 @@ model.tag([["Habari", "yako", "?"]])
 model.classify(["Nimefurahi sana"], labels=["positive", "negative"])
 """
 
-import argparse
 import dataclasses
 import functools
 from collections.abc import Iterable, Sequence
@@ -246,10 +245,10 @@ class Model:
     def _scores(
         self, pairs: Sequence[tuple[str, str]], routes: "Routes", first: int
     ) -> list[float]:
-        from jaxlt.inference import session
+        from jaxlt.config import derived
         from jaxlt.inference.predictor import encode
 
-        inputs, targets = session.lengths(self.run)
+        inputs, targets = derived.lengths(self.run)
         codec = self._asker.codec
         sides = [
             [encode(codec, t, limit, what=f"Pair {first + i}")[0] for i, t in enumerate(of)]
@@ -462,15 +461,5 @@ def load(
     """
     from jaxlt.inference import trained
 
-    args = argparse.Namespace(
-        workdir=str(workdir),
-        step=step,
-        gin_file=[],
-        gin_overrides=[],
-        gin_search_paths=[],
-        modules=modules,
-        library=library,
-        force_modules=force_modules,
-    )
-    run = trained.load(args)
-    return Model(run, *trained.open_model(run, args))
+    run, step = trained.find_run(str(workdir), step)
+    return Model(run, *trained.open_model(run, step, modules, library, force_modules))

@@ -66,19 +66,7 @@ PLAIN = (
     "tfds",
 )
 # What has still to go: (file, what it imports).
-STILL: set[tuple[str, str]] = {
-    ("jaxlt.api", "argparse"),
-    ("jaxlt.inference.constraints", "argparse"),
-    ("jaxlt.inference.evaluate_answers", "argparse"),
-    ("jaxlt.inference.judging", "argparse"),
-    ("jaxlt.inference.language_groups", "argparse"),
-    ("jaxlt.inference.measured", "argparse"),
-    ("jaxlt.inference.session", "jaxlt.commands.main"),
-    ("jaxlt.inference.session", "argparse"),
-    ("jaxlt.inference.trained", "jaxlt.commands.main"),
-    ("jaxlt.inference.trained", "argparse"),
-    ("jaxlt.plan.worker", "jaxlt.inference.session"),
-}
+STILL: set[tuple[str, str]] = set()
 
 
 def modules() -> dict[str, Path]:

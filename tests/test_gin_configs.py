@@ -7,7 +7,7 @@ import pytest
 
 from jaxlt import config
 from jaxlt.commands.main import Parser, _take_overrides, add_gin_arguments
-from jaxlt.inference.session import hardly_learns
+from jaxlt.config.derived import hardly_learns
 
 ROOT = config.shipped_configs()
 FILES = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.gin"))

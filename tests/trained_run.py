@@ -1,7 +1,6 @@
 """A tiny trained run, made by the command line itself, for the verbs that need one."""
 
 import os
-import types
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,12 +98,5 @@ def start_model(task_flags) -> Model:
                 value = flag.removeprefix(f"--{name}").removeprefix("=")
                 values[name].append(value)
                 break
-    args = types.SimpleNamespace(
-        workdir=None,
-        step=0,
-        gin_file=values["gin_file"],
-        gin_overrides=values["gin."],
-        gin_search_paths=[],
-    )
-    run = trained.load(args)
-    return Model(run, *trained.open_model(run, args))
+    run, _ = trained.find_run(None, 0, values["gin_file"], values["gin."])
+    return Model(run, *trained.open_model(run, 0))

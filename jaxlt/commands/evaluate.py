@@ -12,24 +12,29 @@ import functools
 from typing import TYPE_CHECKING
 
 from jaxlt import progress
-from jaxlt.data.near import nearest_language
+from jaxlt.commands import run_flags
 from jaxlt.errors import UserError
-from jaxlt.inference import evaluate_answers, labels, language_groups, measured, session, trained
-from jaxlt.inference.language_groups import Groups
-from jaxlt.metrics import result_file
-from jaxlt.metrics.result import ALL, Result
+from jaxlt.inference import answers_table, evaluation, language_groups, provenance
+from jaxlt.inference.language_groups import BACKBONES
+from jaxlt.inference.provenance import Evaluation
+from jaxlt.metrics import questions, result_file, text
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
-    from jaxlt.data.config import DataConfig
-    from jaxlt.data.rows.views import EvaluationBatches
-    from jaxlt.inference.predictor import Predictor
+
+# Those that a command gives again where they were given.
+_AGAIN = (
+    *("modules", "library", "languages", "group", "backbone"),
+    *("max_length", "beams", "temperature", "top_k", "top_p"),
+    *("labels", "choices", "force", "own_tokens"),
+    *("limit", "lid", "bleu_tokenizer", "questions_like"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's flags."""
-    trained.add_arguments(parser)
-    trained.add_module_arguments(parser)
+    run_flags.add_run_arguments(parser)
+    run_flags.add_module_arguments(parser)
     group = parser.add_argument_group("what is scored")
     group.add_argument(
         "--split",
@@ -42,189 +47,145 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--no_results", action="store_true", help="show the table, write no results.jsonl"
     )
-    evaluate_answers.add_arguments(parser)
-    language_groups.add_arguments(parser)
-    trained.add_decoding_arguments(parser)
-    session.add_machine_arguments(parser)
+    _add_answer_arguments(parser)
+    _add_group_arguments(parser)
+    run_flags.add_decoding_arguments(parser)
+    run_flags.add_machine_arguments(parser)
+
+
+def _add_answer_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags about answers."""
+    group = parser.add_argument_group("answers")
+    group.add_argument(
+        "--answers",
+        action="store_true",
+        help="decode an answer to each example and judge it by its task's own metrics, with "
+        "intervals (tagging: accuracy; parsing: UAS, LAS, CLAS; translation: chrF++, BLEU; ...)",
+    )
+    group.add_argument(
+        "--max_length", type=int, metavar="N", help="tokens of an answer at most (as in training)"
+    )
+    group.add_argument(
+        "--lid",
+        metavar="FOLDER|none",
+        help="the language identifier that tells how often answers are in a wrong language (`jaxlt "
+        "data lid train`); for translation one is trained on the references where none is named",
+    )
+    group.add_argument(
+        "--bleu_tokenizer",
+        metavar="NAME|FILE",
+        help=f"of BLEU, for every language: {', '.join(text.TOKENIZERS)}, or a SentencePiece model "
+        "(else the target language's own: zh, ja-mecab, char, 13a)",
+    )
+    group.add_argument(
+        "--questions_like",
+        metavar="BENCHMARK",
+        help=f"by whose rules questions are normalised: {', '.join(questions.BENCHMARKS)}; for "
+        "several tasks name=BENCHMARK,... (else a task named as a benchmark has its rules, and "
+        "others MLQA's for their language)",
+    )
+    group.add_argument(
+        "--own_tokens",
+        metavar="FOLDER",
+        help="text by language: an answer has only tokens that the text of its language has",
+    )
+    group.add_argument(
+        "--from_answers",
+        metavar="FILE",
+        help="judge answers that an earlier --answers saved (answers/*.jsonl in the run's folder), "
+        "without opening the model; shows the table and adds no results",
+    )
+
+
+def _add_group_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say how languages are grouped."""
+    group = parser.add_argument_group("groups of languages")
+    group.add_argument(
+        "--group",
+        choices=("family", "seen"),
+        help="the table's languages by family, or by whether the backbone was pretrained on them; "
+        "with the means of groups, in results.jsonl too",
+    )
+    group.add_argument(
+        "--backbone",
+        metavar="NAME",
+        help=f"whose pretraining makes a language seen: {', '.join(BACKBONES)} (else the run that "
+        "this one started from)",
+    )
+
+
+def evaluation_of(args: argparse.Namespace) -> Evaluation:
+    """Returns how the flags want answers made, judged and grouped."""
+    plain = (
+        *("limit", "max_length", "choices", "own_tokens", "lid"),
+        *("bleu_tokenizer", "questions_like", "group", "backbone"),
+    )
+    return Evaluation(
+        **{name: getattr(args, name) for name in plain},
+        decoding=run_flags.decoding_of(args),
+        labels=run_flags.labels_of(args),
+        force=args.force or "",
+        overrides=tuple(args.gin_overrides),
+        flags=tuple(flags_of(args)),
+    )
+
+
+def flags_of(args: argparse.Namespace) -> list[str]:
+    """The flags that measure the same again, but for --workdir: the results lie in it."""
+    words = [f"--{name}" for name in ("answers", "force_modules") if getattr(args, name)]
+    there = {name for name in _AGAIN if getattr(args, name) is not None}
+    words += [f"--{name}={getattr(args, name)}" for name in _AGAIN if name in there]
+    if "beams" in there:
+        words.append(f"--length_penalty={args.length_penalty}")
+    if there & {"temperature", "top_k", "top_p"}:
+        words.append(f"--decoding_seed={args.decoding_seed}")
+    return words
 
 
 def main(args: argparse.Namespace) -> int:
     """Evaluates the run that the flags name."""
     if args.from_answers:
-        evaluate_answers.judge_saved(args)
+        _judge_saved(args)
         return 0
-    run = trained.load(args)
+    run = run_flags.load_run(args)
     if args.limit is not None and args.limit < 1:
         raise UserError(f"--limit is at least 1, not {args.limit}.")
-    session.start_jax(args)
+    asked = evaluation_of(args)
+    run_flags.start_jax(args)
     from jaxlt.engine.hosts import distributed
 
     path = f"{str(run.workdir).rstrip('/')}/results.jsonl"
     if not args.no_results:  # before time is spent
         check = functools.partial(result_file.check_writable, path)
         distributed.on_primary(check, "Opening the results")
-    predictor, vocabulary = trained.open_model(run, args)
-    names = tuple(n for n in (args.languages or "").split(",") if n)
+    predictor, vocabulary = run_flags.open_model(run, args)
+    languages = tuple(n for n in (args.languages or "").split(",") if n)
     with progress.doing("Opening the data"):
-        source, split = open_data(run, predictor, args.split, names, args.limit)
+        source, split = evaluation.open_data(run, predictor, args.split, languages, args.limit)
     if args.answers:
-        found = evaluate_answers.evaluate(run, predictor, vocabulary, source, split, args)
+        results = evaluation.answers(run, predictor, vocabulary, source, split, asked)
     else:
-        groups = language_groups.open_groups(run, source.languages, args)
-        common = measured.common_of(run, predictor, source, split, args)
-        found = [dataclasses.replace(one, **common) for one in evaluate(predictor, source, groups)]
+        groups = language_groups.open_groups(run, source.languages, asked.group, asked.backbone)
+        common = provenance.common_of(run, predictor, source, split, asked)
+        scored = evaluation.losses(predictor, source, groups)
+        results = [dataclasses.replace(one, **common) for one in scored]
         if distributed.is_primary():
-            show(run, predictor, found, groups, f"{run.data.objective}, {split} split")
+            names = ", ".join(module.name for module in predictor.modules)
+            what = f"{run.data.objective}, {split} split{names and f', modules {names}'}"
+            heading = f"{run.workdir}, step {predictor.step:,}: {what}"
+            answers_table.show_losses(heading, results, groups)
     if distributed.is_primary() and not args.no_results:
-        result_file.append(path, found)
-        print(f"{len(found)} rows added to {path}")
+        result_file.append(path, results)
+        print(f"{len(results)} rows added to {path}")
     return 0
 
 
-def open_data(
-    run: "RunConfig",
-    predictor: "Predictor",
-    split: str | None = None,
-    languages: tuple[str, ...] = (),
-    limit: int | None = None,
-) -> "tuple[EvaluationBatches, str]":
-    """Opens one pass over the run's evaluation data; returns it and the name of its split.
+def _judge_saved(args: argparse.Namespace) -> None:
+    """Judges the answers of --from_answers; the run is that of --workdir, or the file's own."""
 
-    Without evaluation data it is the training data's validation split. Where modules are routed by
-    language, languages keep the ids that they had in training. With a setting of transfer all its
-    sources and targets are scored, whatever trained.
-    """
-    from jaxlt.data.mixtures import open_evaluation
-    from jaxlt.data.transfer import Choice
-    from jaxlt.engine.partitioning import batch_shards
+    def open_run(folder: str) -> "RunConfig":
+        if args.workdir is None and not args.gin_file:
+            args.workdir = folder
+        return run_flags.load_run(args)
 
-    inventory = labels.inventory_of(run)
-    config = run.eval_data or dataclasses.replace(run.data, split="validation")
-    split = split or config.split
-    shards = batch_shards(predictor.program.spec.mesh)
-    config = dataclasses.replace(config, batch_size=-(-config.batch_size // shards) * shards)
-    if languages:
-        _check_languages(languages, config)
-    if config.transfer:
-        present = languages or Choice.of(config).every
-        if predictor.is_routed:
-            for name in present:
-                predictor.language_id(name)
-            config = dataclasses.replace(config, languages=predictor.languages)
-        return open_evaluation(config, split, limit, present, inventory), split
-    if predictor.is_routed:
-        present = languages or trained.languages_of(config)
-        for name in present:
-            predictor.language_id(name)
-        # A pass mixes nothing: rates only say here which of the languages take part.
-        rates = tuple((name, 1.0) for name in present)
-        config = dataclasses.replace(config, languages=predictor.languages, rates=rates)
-    elif languages:
-        # Tasks are chosen by rates, texts by their languages.
-        chosen = tuple((name, 1.0) for name in languages) if config.tasks else ()
-        kept = config.languages if config.tasks else languages
-        config = dataclasses.replace(config, languages=kept, rates=chosen)
-    return open_evaluation(config, split, limit, inventory=inventory), split
-
-
-def _check_languages(wanted: tuple[str, ...], config: "DataConfig") -> None:
-    from jaxlt.data.transfer import Choice
-
-    if not (config.sources or config.tasks):
-        raise UserError(
-            f"--languages chooses among texts (DataConfig.sources); '{config.mixture}' is a "
-            "registered mixture, which is scored as a whole."
-        )
-    known = Choice.of(config).every if config.transfer else trained.languages_of(config)
-    for name in wanted:
-        if name not in known:
-            raise UserError(
-                f"--languages names '{name}', which the evaluation data has not."
-                f"{nearest_language(name, known)} It has {', '.join(known)}."
-            )
-
-
-def evaluate(
-    predictor: "Predictor", source: "EvaluationBatches", groups: Groups | None = None
-) -> list[Result]:
-    """Scores a pass: Results of each language, of all text as one, and means over languages."""
-    from jaxlt.engine.evaluator import LossEvaluator
-    from jaxlt.engine.loss.results import METRICS, by_language, loss_results, mean_interval
-
-    with progress.doing("Evaluating", source.num_batches):
-        progress.detail("compiling")
-        totals = LossEvaluator(source).totals(predictor.program, predictor.params)
-    found = loss_results(totals, source.languages)
-    for metric in METRICS:
-        each = by_language(found, metric)
-        values = {name: one.value for name, one in each.items() if one.value is not None}
-        for name, mean in (groups or Groups()).means(values).items():
-            of = [each[member] for member in mean.members if member in each]  # no family is
-            interval = mean_interval(mean.value, of) if of else None
-            like = next(iter(each.values()))
-            found.append(dataclasses.replace(mean.result(name, like), interval=interval))
-    return found
-
-
-def show(
-    run: "RunConfig", predictor: "Predictor", found: list[Result], groups: Groups, what: str
-) -> None:
-    """Prints the table."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    names = ", ".join(module.name for module in predictor.modules)
-    heading = f"{run.workdir}, step {predictor.step:,}: {what}{names and f', modules {names}'}"
-    console.print(Text(heading, style="bold"), soft_wrap=True)
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column("language")
-    for name in ("rows", "tokens", "bytes", "nll", "accuracy", "bits/byte"):
-        table.add_column(name, justify="right")
-    lines: dict[tuple[str, str], dict[str, Result]] = {}
-    for one in found:
-        lines.setdefault((one.aggregate, one.language), {})[one.metric] = one
-
-    def line(name: str, scores: dict[str, Result], bold: bool = False) -> None:
-        table.add_row(Text(name), *_cells(scores), style="bold" if bold else "")
-
-    means = {key: scores for (kind, key), scores in lines.items() if kind not in ("none", "pooled")}
-    languages = [name for kind, name in lines if kind == "none"]
-    sections = groups.sections(languages)
-    for key, members in sections:
-        if key:
-            named = language_groups.heading(key, len(members))
-            table.add_row(Text(named, style="italic"))
-        for language in members:
-            mark = " (source)" if language in groups.sources else ""
-            line(f"{language}{mark}", lines["none", language])
-        if key and len(members) > 1:
-            line(language_groups.title(key), means[key], bold=True)
-    if ("pooled", ALL) in lines:
-        line("all text as one", lines["pooled", ALL], bold=True)
-    for key in means:
-        if key not in dict(sections) and not key.startswith("family/"):
-            line(language_groups.title(key), means[key], bold=True)
-    console.print()
-    console.print(table)
-    console.print()
-
-
-def _cells(scores: dict[str, Result]) -> list[str]:
-    """Rows, tokens and bytes (of means none), nll, accuracy and bits a byte of a line."""
-    nll, bpb = scores["nll"], scores.get("bpb")
-    counted = nll.unit == "tokens"
-    counts = (nll.details["rows"], nll.n, bpb.n if bpb else 0) if counted else ()
-    right = scores["accuracy"].value
-    return [
-        *([f"{count:,}" for count in counts] or [""] * 3),
-        "-" if nll.value is None else f"{nll.value:.4f}",
-        "-" if right is None else f"{right:.1%}",
-        "-" if bpb is None or bpb.value is None else f"{bpb.value:.4f}{_spread(bpb)}",
-    ]
-
-
-def _spread(one: Result) -> str:
-    """Half of its interval, where it has one."""
-    return f" ± {(one.interval.high - one.interval.low) / 2:.4f}" if one.interval else ""
+    evaluation.judge_saved(args.from_answers, evaluation_of(args), open_run)

@@ -24,9 +24,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from jaxlt.commands import run_flags
+from jaxlt.config import derived
 from jaxlt.data.sources.files import PACKED
 from jaxlt.errors import UserError, nearest
-from jaxlt.inference import constraints, session, trained
+from jaxlt.inference import trained
 from jaxlt.inference.formats import (
     FORMATS,
     TASKS,
@@ -66,8 +68,8 @@ _TASK_OF = {  # what a run was trained for, by the kinds of its tasks or its obj
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's flags."""
-    trained.add_arguments(parser)
-    trained.add_module_arguments(parser)
+    run_flags.add_run_arguments(parser)
+    run_flags.add_module_arguments(parser)
     group = parser.add_argument_group("input and output")
     group.add_argument(
         "input", nargs="?", default="-", help="a file of UTF-8, .gz and .zst too (standard input)"
@@ -112,8 +114,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--returns", type=int, default=1, metavar="N", help="answers to a text, a list in tables"
     )
-    trained.add_decoding_arguments(parser)
-    session.add_machine_arguments(parser)
+    run_flags.add_decoding_arguments(parser)
+    run_flags.add_machine_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -132,10 +134,10 @@ def main(args: argparse.Namespace) -> int:
     if args.resume and not args.overwrite and os.path.exists(args.output):
         trained.say(f"'{args.output}' is there already, and whole.")
         return 0
-    run = trained.load(args)
+    run = run_flags.load_run(args)
     name = args.format or format_of(args.input)
     form = format_for(name, tasks_of(run, name, args), args.column)
-    session.start_jax(args)
+    run_flags.start_jax(args)
     from jaxlt.api import Model
     from jaxlt.engine.hosts import distributed
 
@@ -150,7 +152,7 @@ def main(args: argparse.Namespace) -> int:
         )
     how = settings_of(args, form)
     lines = Lines(args.input)
-    model = Model(run, *trained.open_model(run, args))
+    model = Model(run, *run_flags.open_model(run, args))
     said = said_of(model, how, args) | {"format": name, "tasks": form.tasks}
     with Output(args.output, said, args.resume, args.overwrite) as output:
         try:
@@ -202,9 +204,9 @@ def settings_of(args: argparse.Namespace, form: Format) -> "Settings":
             f"--returns={args.returns} is for answers that are text (classify, translate, ...), in "
             "tables (tsv, jsonl), where they are a list."
         )
-    decoding = dataclasses.replace(trained.decoding_of(args), returns=args.returns)
+    decoding = dataclasses.replace(run_flags.decoding_of(args), returns=args.returns)
     return Settings(
-        labels=constraints.labels_of(args),
+        labels=run_flags.labels_of(args),
         force=args.force or "",
         length=args.max_length,
         overlength=args.overlength,
@@ -215,7 +217,7 @@ def settings_of(args: argparse.Namespace, form: Format) -> "Settings":
 
 def said_of(model: "Model", how: "Settings", args: argparse.Namespace) -> dict[str, Any]:
     """Returns all that decides the answers, for a later call that goes on with them."""
-    inputs, targets = session.lengths(model.run)
+    inputs, targets = derived.lengths(model.run)
     return {
         "run": trained.trained_hash(model.run),
         "step": model.predictor.step,
@@ -309,7 +311,7 @@ def answer(
 
 def report(model: "Model", how: "Settings") -> None:
     """Says which inputs were cut, and which answers about words have no end."""
-    inputs, targets = session.lengths(model.run)
+    inputs, targets = derived.lengths(model.run)
     cut, unfinished = how.notes.cut, how.notes.unfinished
     if cut.count:
         trained.say(f"Inputs cut to {inputs} tokens: {cut.count} ({cut.first} first).")

@@ -111,26 +111,11 @@ def load_run(
     fallbacks: Mapping[str, Any] | None = None,
     folder: str | None = None,
 ) -> "RunConfig":
-    """Returns the run that the gin flags describe.
-
-    One that is in its folder reads its data, and selects its best step, as it did there.
-    folder: where the run is, if not where its config says.
-    """
-    from jaxlt.config import load, recorded
+    """Returns the run that the gin flags describe (`jaxlt.config.recorded.load_run`)."""
+    from jaxlt.config import recorded
 
     given = args.gin_file, args.gin_overrides, args.gin_search_paths
-    run = load(*given, fallbacks)
-    place = folder or run.workdir
-    behind = recorded.behind(place)
-    chosen = recorded.selection(place, args.gin_overrides)
-    of_data = {n.removeprefix("DataConfig."): v for n, v in behind.items() if "DataConfig." in n}
-    if all(getattr(run.data, name) == value for name, value in of_data.items()):
-        behind = {}
-    said = [f"CheckpointConfig.{n}={getattr(run.checkpoint, n)!r}" for n in recorded.SELECTION]
-    if not behind and chosen in ([], said):
-        return run
-    overrides = [*args.gin_overrides, *chosen]
-    return load(given[0], overrides, given[2], {**behind, **(fallbacks or {})})
+    return recorded.load_run(*given, fallbacks, folder)
 
 
 def overview() -> str:

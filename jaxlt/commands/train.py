@@ -8,18 +8,20 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from jaxlt import progress
+from jaxlt.commands import run_flags
 from jaxlt.commands.plan import profile as profile_table
+from jaxlt.config import derived
 from jaxlt.errors import SAVED, UserError
-from jaxlt.inference import labels, measured, session
+from jaxlt.inference import opening, provenance
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
     from jaxlt.data.inventory import Inventory
-    from jaxlt.engine.compose import Composed
     from jaxlt.engine.evaluator import LossEvaluator
     from jaxlt.engine.log.profiling import Recorder, Steps
     from jaxlt.engine.log.reporter import Reporter
     from jaxlt.engine.loop import Outcome
+    from jaxlt.inference.compose import Composed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="trace so many steps (5, when the run is warm) or those from one to another (20:25) "
         "into the run's folder, for XProf and Perfetto, and print the costliest operations",
     )
-    session.add_machine_arguments(parser)
+    run_flags.add_machine_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -53,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
     from jaxlt.engine.log.profiling import parse_steps
 
     steps = None if args.profile is None else parse_steps(args.profile)
-    session.start_jax(args)
+    run_flags.start_jax(args)
     if args.dry_run:
         from jaxlt.commands.plan.plan import show
         from jaxlt.engine.hosts import distributed
@@ -106,11 +108,11 @@ def train(run: "RunConfig", profiled: "Steps | None" = None) -> "Outcome":
     with Workdir.open(run.workdir, **_bound_to(run, begun)) as workdir:
         # A run under way needs its base again only for what is frozen.
         needed = not begun or loop.program_of(run).layout.frozen
-        base, vocabulary, inventory, data = session.open_all(run, bool(needed))
-        labels.keep(run, inventory)
-        run = session.in_steps(run, data)
+        base, vocabulary, inventory, data = opening.open_all(run, bool(needed))
+        opening.keep_inventory(run, inventory)
+        run = derived.in_steps(run, data)
         modules = None if begun else module_values(run, data.languages)
-        reporter = Reporter(workdir.path, run.train.steps, about=measured.about(run))
+        reporter = Reporter(workdir.path, run.train.steps, about=provenance.about(run))
         reporter.note(data.describe())
         changed = {n: v for n, v in workdir.changed.items() if begun and n != "run.workdir"}
         for name, values in changed.items():
@@ -166,8 +168,8 @@ def rehearse(run: "RunConfig") -> list[str]:
     latest = checkpoints.latest()
     Workdir.check(run.workdir, **_bound_to(run, latest is not None))
     needed = latest is None or loop.program_of(run).layout.frozen
-    base, vocabulary, inventory, data = session.open_all(run, bool(needed))
-    run = session.in_steps(run, data)
+    base, vocabulary, inventory, data = opening.open_all(run, bool(needed))
+    run = derived.in_steps(run, data)
     held_out = evaluators(run, data.languages, inventory)
     rows = rows_at_once(checkpoints)
     program = loop.program_of(run, None, spare(run.model, data.languages), rows)
@@ -181,7 +183,7 @@ def rehearse(run: "RunConfig") -> list[str]:
         check_position(run, data, checkpoints, position, vocabulary.fingerprint)
         lines.append(f"The run would go on from step {latest}.")
     elif module_values(run, data.languages) is not None:
-        forced = session.composed(dataclasses.replace(run, force_modules=True), data.languages)
+        forced = opening.composed(dataclasses.replace(run, force_modules=True), data.languages)
         assert forced is not None
         forced.values(Fingerprint(""))
         lines.append(f"The modules of {run.library} fit.")
@@ -207,7 +209,7 @@ def recorder_of(run: "RunConfig", steps: "Steps | None", reporter: "Reporter") -
 
 def module_values(run: "RunConfig", languages: tuple[str, ...]) -> "Composed | None":
     """What the run's plugs start from, where a library says it."""
-    composed = session.composed(run, languages)
+    composed = opening.composed(run, languages)
     if composed is None:
         return None
     if composed.model != run.model:  # checkpoints are read by what the gin files plug in

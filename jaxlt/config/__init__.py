@@ -64,7 +64,7 @@ class RunConfig:
     library: str | None = dataclasses.field(
         default=None, metadata=HARMLESS
     )  # folder of modules that `modules` names
-    modules: tuple[str, ...] = ()  # 'lang=*', 'task=pos': see jaxlt.engine.compose
+    modules: tuple[str, ...] = ()  # 'lang=*', 'task=pos': see jaxlt.inference.compose
     force_modules: bool = dataclasses.field(
         default=False, metadata=HARMLESS
     )  # take modules that were trained on another backbone

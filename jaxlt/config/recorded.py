@@ -9,11 +9,11 @@ said at the time does not: where they changed, a run goes on by its own config.g
 import dataclasses
 import inspect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxlt.config import renamed
+from jaxlt.config import RunConfig, load, renamed
 from jaxlt.config.build import load_object, table
 
 _REVISION, _MADE = "DataConfig.revision", "FactoryConfig.revision"
@@ -79,3 +79,28 @@ def younger(binding: str) -> str | None:
     if parameter is None or parameter.default in (inspect.Parameter.empty, dataclasses.MISSING):
         return None
     return repr(parameter.default)
+
+
+def load_run(
+    gin_files: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    search_paths: Sequence[str] = (),
+    fallbacks: Mapping[str, Any] | None = None,
+    folder: str | None = None,
+) -> RunConfig:
+    """Returns the run that gin files and overrides describe (`jaxlt.config.load`).
+
+    One that is in its folder reads its data, and selects its best step, as it did there.
+    folder: where the run is, if not where its config says.
+    """
+    run = load(gin_files, overrides, search_paths, fallbacks)
+    place = folder or run.workdir
+    unsaid = behind(place)
+    chosen = selection(place, overrides)
+    of_data = {n.removeprefix("DataConfig."): v for n, v in unsaid.items() if "DataConfig." in n}
+    if all(getattr(run.data, name) == value for name, value in of_data.items()):
+        unsaid = {}
+    current = [f"CheckpointConfig.{n}={getattr(run.checkpoint, n)!r}" for n in SELECTION]
+    if not unsaid and chosen in ([], current):
+        return run
+    return load(gin_files, [*overrides, *chosen], search_paths, {**unsaid, **(fallbacks or {})})

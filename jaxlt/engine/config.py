@@ -147,7 +147,7 @@ class ScheduleConfig:
 
     total_steps: the step at which linear, cosine and wsd have come down; there they stay. 'run' is
         the last step of the run, however that is said, and the warm-up takes half of it at most
-        (`jaxlt.inference.session.in_steps`).
+        (`jaxlt.config.derived.in_steps`).
     decay_steps: how long the way down takes. Needed by wsd (which ends it at total_steps); for
         linear and cosine it counts from the end of the warm-up, in place of total_steps.
     final_scale: the last learning rate as a part of learning_rate.

@@ -24,7 +24,6 @@ from jaxlt.engine.batch_checks import slots_of
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.checkpoint.workdir import Workdir
 from jaxlt.engine.compilation import options_of
-from jaxlt.engine.compose import Composed
 from jaxlt.engine.config import (
     CheckpointConfig,
     LossConfig,
@@ -45,7 +44,7 @@ from jaxlt.engine.log.reporter import Reporter
 from jaxlt.engine.optim.schedules import learning_rate
 from jaxlt.engine.partitioning import check_batch, make_mesh
 from jaxlt.engine.resume import Position, restore, rows_at_once, save, start
-from jaxlt.engine.state import BaseSource, TrainState
+from jaxlt.engine.state import BaseSource, ModuleValues, TrainState
 from jaxlt.engine.step import Hyper, Program, StepSpec, build
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import ModelConfig
@@ -128,7 +127,7 @@ def train(
     reporter: Reporter | None = None,
     vocabulary: str = "",
     devices: Sequence[jax.Device] | None = None,
-    modules: Composed | None = None,
+    modules: ModuleValues | None = None,
     recorder: Recorder = UNTRACED,
 ) -> Outcome:
     """Trains from the newest complete checkpoint of `workdir`, or from the start.
@@ -192,7 +191,7 @@ def _begin(
     base: BaseSource | None,
     say: Reporter,
     vocabulary: str,
-    modules: Composed | None,
+    modules: ModuleValues | None,
 ) -> tuple[TrainState, Position]:
     """The state and position of the newest checkpoint, or of the start where there is none."""
     begin = functools.partial(start, modules=modules) if checkpoints.latest() is None else restore

@@ -18,12 +18,12 @@ import numpy as np
 from jaxlt.data.rows.batches import BatchSource
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.checkpoint.fingerprint import fingerprint
-from jaxlt.engine.compose import Composed
 from jaxlt.engine.partitioning import batch_parts, batch_shards, replicated
 from jaxlt.engine.state import (
     BaseSource,
     Layout,
     LossScale,
+    ModuleValues,
     TrainState,
     base_fingerprint,
     draw_params,
@@ -113,7 +113,7 @@ def start(
     base: BaseSource | None,
     say: Any,
     vocabulary: str = "",
-    modules: Composed | None = None,
+    modules: ModuleValues | None = None,
 ) -> tuple[TrainState, Position]:
     """Makes the state at step 0, and writes down what a resumption could not find again."""
     layout = program.layout

@@ -46,6 +46,18 @@ class BaseSource(Protocol):
         ...
 
 
+class ModuleValues(Protocol):
+    """What plugs start from, where a library fills them (`jaxlt.inference.compose.Composed`)."""
+
+    def values(self, base: Fingerprint) -> dict[str, np.ndarray]:
+        """Returns values by flat name; raises UserError where they do not fit a backbone."""
+        ...
+
+    def told(self, base: Fingerprint) -> list[str]:
+        """Says of each plug which modules it holds, and from where."""
+        ...
+
+
 class LossScale(flax.struct.PyTreeNode):
     """Dynamic loss scaling for float16: halved on overflow, doubled after enough good steps."""
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from jaxlt.inference import labels, trained
+from jaxlt.inference import opening, trained
 from jaxlt.inference.answers import Example
 
 if TYPE_CHECKING:
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def objective_of(run: "RunConfig", vocabulary: "Vocabulary") -> "Labels":
     """How a run's heads read examples."""
     from jaxlt.data.labelling import Labels
-    from jaxlt.data.mixtures import build_objective
+    from jaxlt.data.objectives.build import build_objective
 
-    found = build_objective(run.data, vocabulary, labels.inventory_of(run))
+    found = build_objective(run.data, vocabulary, opening.inventory_of(run))
     assert isinstance(found, Labels)
     return found
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jaxlt.inference.answers import Judged
-from jaxlt.inference.language_groups import Groups, Mean, heading, title
-from jaxlt.metrics.result import Result
+from jaxlt.inference.language_groups import Groups, Mean, section_heading, title
+from jaxlt.metrics.result import ALL, Result
 from jaxlt.metrics.scores import METRICS
 
 
@@ -163,7 +163,7 @@ def _table(by_method: Mapping[str, Lines], groups: Groups, intervals: bool = Tru
     sections = groups.sections(named)
     for key, languages in sections:
         if key:
-            table.add_row(Text(heading(key, len(languages)), style="italic"))
+            table.add_row(Text(section_heading(key, len(languages)), style="italic"))
         for language in languages:
             mark = " (source)" if language in groups.sources else ""
             for line in sorted(k for k, one in lines.items() if one.language == language):
@@ -233,3 +233,63 @@ def _shown(one: Judged | None, interval: bool) -> str:
         return percent(one.metric, found.value)
     bounds = f"[{percent(one.metric, found.low)}, {percent(one.metric, found.high)}]"
     return f"{percent(one.metric, found.value)} {bounds}"
+
+
+def show_losses(heading: str, found: list[Result], groups: Groups) -> None:
+    """Prints the losses of an evaluation: languages as rows, in groups."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    console.print(Text(heading, style="bold"), soft_wrap=True)
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    table.add_column("language")
+    for name in ("rows", "tokens", "bytes", "nll", "accuracy", "bits/byte"):
+        table.add_column(name, justify="right")
+    lines: dict[tuple[str, str], dict[str, Result]] = {}
+    for one in found:
+        lines.setdefault((one.aggregate, one.language), {})[one.metric] = one
+
+    def line(name: str, scores: dict[str, Result], bold: bool = False) -> None:
+        table.add_row(Text(name), *_cells(scores), style="bold" if bold else "")
+
+    means = {key: scores for (kind, key), scores in lines.items() if kind not in ("none", "pooled")}
+    languages = [name for kind, name in lines if kind == "none"]
+    sections = groups.sections(languages)
+    for key, members in sections:
+        if key:
+            named = section_heading(key, len(members))
+            table.add_row(Text(named, style="italic"))
+        for language in members:
+            mark = " (source)" if language in groups.sources else ""
+            line(f"{language}{mark}", lines["none", language])
+        if key and len(members) > 1:
+            line(title(key), means[key], bold=True)
+    if ("pooled", ALL) in lines:
+        line("all text as one", lines["pooled", ALL], bold=True)
+    for key in means:
+        if key not in dict(sections) and not key.startswith("family/"):
+            line(title(key), means[key], bold=True)
+    console.print()
+    console.print(table)
+    console.print()
+
+
+def _cells(scores: dict[str, Result]) -> list[str]:
+    """Rows, tokens and bytes (of means none), nll, accuracy and bits a byte of a line."""
+    nll, bpb = scores["nll"], scores.get("bpb")
+    counted = nll.unit == "tokens"
+    counts = (nll.details["rows"], nll.n, bpb.n if bpb else 0) if counted else ()
+    right = scores["accuracy"].value
+    return [
+        *([f"{count:,}" for count in counts] or [""] * 3),
+        "-" if nll.value is None else f"{nll.value:.4f}",
+        "-" if right is None else f"{right:.1%}",
+        "-" if bpb is None or bpb.value is None else f"{bpb.value:.4f}{_spread(bpb)}",
+    ]
+
+
+def _spread(one: Result) -> str:
+    """Half of its interval, where it has one."""
+    return f" ± {(one.interval.high - one.interval.low) / 2:.4f}" if one.interval else ""

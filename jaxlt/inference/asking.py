@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from jaxlt.config import derived
 from jaxlt.engine.decode.config import DecodingConfig
 from jaxlt.errors import UserError, nearest
 from jaxlt.identity import renamed
-from jaxlt.inference import session
 from jaxlt.inference.constraints import Constraint, checked
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Asker:
     @functools.cached_property
     def lengths(self) -> tuple[int, int]:
         """Tokens of an input and of an answer at most, in training."""
-        return session.lengths(self.run)
+        return derived.lengths(self.run)
 
     def write(
         self,
@@ -263,7 +263,7 @@ def _done(part: _Part) -> bool:
 
 def codec_of(run: "RunConfig", vocabulary: "Vocabulary") -> "Codec":
     """How the run's texts are read and written: with sentinels where it was trained on them."""
-    from jaxlt.data.mixtures import build_objective
+    from jaxlt.data.objectives.build import build_objective
     from jaxlt.data.objectives.objectives import span_counts
     from jaxlt.data.vocabulary.sentinels import PlainText, SentinelText
 

@@ -11,7 +11,7 @@ import numpy as np
 from etils import epath
 
 from jaxlt.errors import UserError
-from jaxlt.inference import session
+from jaxlt.inference import opening
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
@@ -63,7 +63,7 @@ def open_backbone(path: str) -> Backbone:
     """Opens a checkpoint of any format that jaxlt knows."""
     from jaxlt.convert import detect, source
 
-    base: Any = session.open_base(path)
+    base: Any = opening.open_base(path)
     if base.origin["format"] == "jaxlt":
         return _of_jaxlt(base)
     source.check_complete(base.shapes, path)

@@ -5,7 +5,6 @@ predictor.decode_tokens(rows, length, **constraint.given())
 constraint.named(answer)                                     # the label as it was given
 """
 
-import argparse
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -17,41 +16,6 @@ from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
     from jaxlt.inference.predictor import Codec
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say what an answer may be."""
-    group = parser.add_argument_group("what an answer may be (anything, unless one of these says)")
-    allowed = group.add_mutually_exclusive_group()
-    allowed.add_argument(
-        "--labels", metavar="A,B,C", help="one of these (of tags: each word's is one of these)"
-    )
-    allowed.add_argument(
-        "--choices", metavar="FILE", help="one of a file's lines, for labels that have commas"
-    )
-    group.add_argument("--force", metavar="TEXT", help="begins with this text")
-
-
-def labels_of(args: argparse.Namespace) -> tuple[str, ...]:
-    """Returns the labels that the flags name, () where any answer will do."""
-    if args.choices is None:
-        return () if args.labels is None else checked(args.labels.split(","), "--labels")
-    from jaxlt.data.readers.lines import raw_lines, text_lines
-    from jaxlt.data.readers.problems import Problems
-
-    problems, path = Problems(), args.choices
-    found = [text for _, text in text_lines(raw_lines(path, problems), path, problems)]
-    return checked(found, f"The file of --choices '{path}'")
-
-
-def check_none(args: argparse.Namespace) -> None:
-    """Raises UserError where flags constrain the answers of heads."""
-    for flag in ("labels", "choices", "force"):
-        if getattr(args, flag) is not None:
-            raise UserError(
-                f"--{flag} is for models that write text: this one's heads have the labels that "
-                "they learnt."
-            )
 
 
 def checked(labels: Sequence[str], what: str) -> tuple[str, ...]:

@@ -1,11 +1,10 @@
 """By which rules answers are judged: the tokenizer of BLEU, the benchmark of questions.
 
-judging = judging_of(args, kinds, tasks)           # --bleu_tokenizer, --questions_like
+judging = judging_of("zh", "mlqa", kinds, tasks)
 judging.metric("bleu")                             # 'bleu', or 'spbleu' over a given model
 judging.settings("bleu", "translation", "zho_Hans")      # {"tokenize": "zh"}
 """
 
-import argparse
 import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -53,43 +52,31 @@ class Judging:
         return self.questions.get(label, self.questions.get("", label if named else None))
 
 
-def add_arguments(parser: Any) -> None:
-    """Adds the flags of these rules to a parser or a group of its flags."""
-    parser.add_argument(
-        "--bleu_tokenizer",
-        metavar="NAME|FILE",
-        help=f"of BLEU, for every language: {', '.join(text.TOKENIZERS)}, or a SentencePiece model "
-        "(else the target language's own: zh, ja-mecab, char, 13a)",
-    )
-    parser.add_argument(
-        "--questions_like",
-        metavar="BENCHMARK",
-        help=f"by whose rules questions are normalised: {', '.join(questions.BENCHMARKS)}; for "
-        "several tasks name=BENCHMARK,... (else a task named as a benchmark has its rules, and "
-        "others MLQA's for their language)",
-    )
-
-
 def judging_of(
-    args: argparse.Namespace, kinds: Mapping[str, str], tasks: Collection[tuple[str, str]]
+    tokenizer: str | None,
+    questions_like: str | None,
+    kinds: Mapping[str, str],
+    tasks: Collection[tuple[str, str]],
 ) -> Judging:
-    """Returns the rules that the flags give, or raises UserError before anything is answered.
+    """Returns these rules, or raises UserError before anything is answered.
 
-    tasks: what is answered, each with the language of its answers: ('mlqa.dev', 'deu_Latn').
+    tokenizer: of BLEU (--bleu_tokenizer). questions_like: a benchmark, or 'task=benchmark,...' for
+    several tasks. tasks: what is answered, each with the language of its answers: ('mlqa.dev',
+    'deu_Latn').
     """
-    tokenizer = getattr(args, "bleu_tokenizer", None)
-    found = Judging(tokenizer, _benchmarks(getattr(args, "questions_like", None), kinds, tasks))
+    rules = Judging(tokenizer, _benchmarks(questions_like, kinds, tasks))
     if tokenizer is not None:
-        statistics(found.metric("bleu"), ["a"], ["a"], **found.settings("bleu", "", ""))
-    return found
+        statistics(rules.metric("bleu"), ["a"], ["a"], **rules.settings("bleu", "", ""))
+    return rules
 
 
 def _benchmarks(
-    said: str | None, kinds: Mapping[str, str], tasks: Collection[tuple[str, str]]
+    questions_like: str | None, kinds: Mapping[str, str], tasks: Collection[tuple[str, str]]
 ) -> dict[str, str]:
+    """The benchmark of each named task of questions; "" is that of all others."""
     found = {}
     asked = [name for name, kind in kinds.items() if kind.endswith("questions")]
-    for item in (said or "").split(",") if said else ():
+    for item in questions_like.split(",") if questions_like else ():
         name, equals, benchmark = item.rpartition("=")
         if equals and name not in asked:
             raise UserError(

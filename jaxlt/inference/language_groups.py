@@ -1,11 +1,10 @@
 """How a table of languages is grouped: by family or by seen and unseen, sources apart.
 
-groups = open_groups(run, languages, args)        # --group=family|seen, --backbone=NAME
+groups = open_groups(run, languages, "family")
 for title, members in groups.sections(languages): ...
 groups.means({"eng_Latn": 0.9, "swh_Latn": 0.4})
 """
 
-import argparse
 import dataclasses
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -54,23 +53,6 @@ class Mean(NamedTuple):
             references="",
             details={},
         )
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that say how languages are grouped."""
-    group = parser.add_argument_group("groups of languages")
-    group.add_argument(
-        "--group",
-        choices=("family", "seen"),
-        help="the table's languages by family, or by whether the backbone was pretrained on them; "
-        "with the means of groups, in results.jsonl too",
-    )
-    group.add_argument(
-        "--backbone",
-        metavar="NAME",
-        help=f"whose pretraining makes a language seen: {', '.join(BACKBONES)} (else the run that "
-        "this one started from)",
-    )
 
 
 @dataclass(frozen=True)
@@ -126,7 +108,7 @@ def title(key: str) -> str:
     return TITLES.get(key) or f"mean of {_family(key)}"
 
 
-def heading(key: str, count: int) -> str:
+def section_heading(key: str, count: int) -> str:
     """Returns how a table calls a group: its name and how many languages it has."""
     return f"{_family(key)} ({count})"
 
@@ -136,16 +118,21 @@ def _family(key: str) -> str:
 
 
 def open_groups(
-    run: "RunConfig", languages: Iterable[str], args: argparse.Namespace | None
+    run: "RunConfig",
+    languages: Iterable[str],
+    group: str | None = None,
+    backbone: str | None = None,
 ) -> Groups:
-    """Returns the groups of some languages that the flags ask for."""
-    sources, asked = sources_of(run.data), getattr(args, "group", None)
-    backbone = getattr(args, "backbone", None)
-    if backbone is not None and asked != "seen":
+    """Returns the groups of some languages: by 'family', by 'seen', or sources apart alone.
+
+    backbone: whose pretraining makes a language seen; that of the run unless given.
+    """
+    sources = sources_of(run.data)
+    if backbone is not None and group != "seen":
         raise UserError("--backbone says what is seen: give --group=seen with it.")
-    if asked == "family":
+    if group == "family":
         return Groups(sources, families=_families(run.data, languages))
-    if asked == "seen":
+    if group == "seen":
         return Groups(sources, seen=_seen(run, languages, backbone))
     return Groups(sources)
 
@@ -200,9 +187,9 @@ def _seen(run: "RunConfig", languages: Iterable[str], backbone: str | None) -> f
         table = LanguageTable()
         found = {language: table.find(language) for language in languages}
         return frozenset(code for code, known in found.items() if known and name in known.seen)
-    from jaxlt.inference import session
+    from jaxlt.inference import opening
 
-    base = session.base_of(run)
+    base = opening.base_of(run)
     own = getattr(base, "meta", {}).get("languages")
     if not own:
         what = f"'{run.init_from}', which does not say it" if run.init_from else "scratch"

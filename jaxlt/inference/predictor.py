@@ -23,7 +23,6 @@ from jaxlt.data.near import nearest_language
 from jaxlt.engine.batch_checks import check_fields, slots_of
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.checkpoint.fingerprint import fingerprint_of, modules_of
-from jaxlt.engine.compose import Composed
 from jaxlt.engine.decode.config import EOS, DecodingConfig
 from jaxlt.engine.decode.decoding import Decoded, decode
 from jaxlt.engine.decode.trie import Trie
@@ -33,6 +32,7 @@ from jaxlt.engine.resume import frozen_part, position_of
 from jaxlt.engine.state import BaseSource, Flat, draw_params, load_base
 from jaxlt.engine.step import Program, mesh_context
 from jaxlt.errors import UserError
+from jaxlt.inference.compose import Composed
 from jaxlt.metrics.result import Module
 from jaxlt.models.config import ModelConfig, T5Config
 from jaxlt.modules.deltas import check_start

@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from jaxlt.config import derived
 from jaxlt.errors import UserError
-from jaxlt.inference import session
 from jaxlt.plan.search import Candidate
 
 
@@ -35,9 +35,9 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         run = Candidate(tuple(mesh), remat, rows).applied(run)
     topology = parse_target(request["topology"])
     program = program_of(run, topology.devices())
-    rows, (inputs, targets) = run.data.batch_size, session.lengths(run)
+    rows, (inputs, targets) = run.data.batch_size, derived.lengths(run)
     check_batch(rows, run.train.accumulate, program.spec.mesh)
-    batch = abstract_batch(run.model, rows, inputs, targets, program, session.fields(run))
+    batch = abstract_batch(run.model, rows, inputs, targets, program, derived.fields(run))
     work = Work(
         rows=rows,
         tokens=rows * (inputs + targets),

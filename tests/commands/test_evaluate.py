@@ -3,16 +3,14 @@
 import json
 import re
 import shlex
-import types
 
 import numpy as np
 import pytest
 
 from jaxlt import identity, progress
-from jaxlt.commands import evaluate
 from jaxlt.commands import main as cli
 from jaxlt.config import load
-from jaxlt.inference import trained
+from jaxlt.inference import evaluation, trained
 from jaxlt.metrics.result import latest
 from jaxlt.metrics.result_file import read
 
@@ -141,14 +139,11 @@ def test_errors(tiny_run, capsys, extra, message):
 
 
 def test_a_mesh_that_does_not_fit_gives_way(tiny_run, capsys):
-    args = types.SimpleNamespace(
-        workdir=str(tiny_run), step=None, gin_file=[], gin_overrides=[], gin_search_paths=[]
-    )
-    run = trained.load(args)
+    run, _ = trained.find_run(str(tiny_run))
     stored = load([str(tiny_run / "config.gin")], ["MeshConfig.data=3"]).mesh
     run = type(run)(**{**vars(run), "mesh": stored})
-    predictor, _ = trained.open_model(run, args)
+    predictor, _ = trained.open_model(run)
     assert predictor.program.spec.mesh.shape["fsdp"] == 8
     assert "does not fit" in capsys.readouterr().err
-    source, split = evaluate.open_data(run, predictor, limit=2)
-    assert split == "validation" and evaluate.evaluate(predictor, source)[0].details["rows"] == 2
+    source, split = evaluation.open_data(run, predictor, limit=2)
+    assert split == "validation" and evaluation.losses(predictor, source)[0].details["rows"] == 2

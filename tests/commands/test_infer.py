@@ -4,7 +4,6 @@ import io
 import json
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -32,11 +31,8 @@ def given(tmp_path):
 @pytest.fixture(scope="module")
 def expected(tiny_run):
     """What plain greedy decoding, a line at a time, makes of LINES."""
-    args = types.SimpleNamespace(
-        workdir=str(tiny_run), step=None, gin_file=[], gin_overrides=[], gin_search_paths=[]
-    )
-    run = trained.load(args)
-    predictor, vocabulary = trained.open_model(run, args)
+    run, _ = trained.find_run(str(tiny_run))
+    predictor, vocabulary = trained.open_model(run)
     codec = infer_asking.codec_of(run, vocabulary)
     out = []
     for line in LINES:

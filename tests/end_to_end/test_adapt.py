@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxlt.engine.checkpoint.base import CheckpointBase
-from jaxlt.inference.session import open_base
+from jaxlt.inference.opening import open_base
 from tests.end_to_end.conftest import SMALL, assert_identical
 
 pytestmark = pytest.mark.slow

@@ -1,7 +1,6 @@
 """Answers to a task's examples: read as the task writes them, scored by language, saved."""
 
 import json
-import types
 
 import pytest
 
@@ -11,8 +10,9 @@ from jaxlt.data.task_config import Kind
 from jaxlt.errors import UserError
 from jaxlt.inference.answers import KINDS, Example, score_examples
 from jaxlt.inference.answers_table import results
-from jaxlt.inference.judging import judging_of
+from jaxlt.inference.evaluation import answers
 from jaxlt.inference.language_groups import Groups
+from jaxlt.inference.provenance import Evaluation
 from jaxlt.metrics.result_file import read
 from tests.end_to_end.conftest import SMALL
 
@@ -110,7 +110,7 @@ def test_answers_are_judged_by_the_rules_that_are_asked_for():
 
     def of(**said):
         tasks = {(one.task, one.language) for one in made}
-        rules = judging_of(types.SimpleNamespace(**said), kinds, tasks)
+        rules = Evaluation(**said).judging(kinds, tasks)
         return {(j.task, j.metric): j.score for j in score_examples(made, kinds, judging=rules)}
 
     plain = of()
@@ -131,9 +131,7 @@ def test_answers_are_judged_by_the_rules_that_are_asked_for():
     made.append(Example("mlqa", "swh_Latn", "q", "Ziwa", "ziwa", "swh_Latn"))
     normalised = [
         one.score.details["normalisation"]
-        for one in score_examples(
-            made, kinds, judging=judging_of(types.SimpleNamespace(), kinds, ())
-        )
+        for one in score_examples(made, kinds, judging=Evaluation().judging(kinds, ()))
         if one.metric == "answer_f1" and one.task == "mlqa"
     ]
     assert normalised == ["mlqa", "mlqa, of swh"]
@@ -214,11 +212,9 @@ def test_answers_of_a_run(tmp_path, monkeypatch, capsys):
 
 
 def test_a_loss_has_no_answers(tmp_path):
-    from jaxlt.inference.evaluate_answers import evaluate
-
     class Run:
         class data:
             paired, objective = False, "span_corruption"
 
     with pytest.raises(UserError, match="span_corruption"):
-        evaluate(Run, None, None, None, "validation", None)
+        answers(Run, None, None, None, "validation", Evaluation())

@@ -5,10 +5,11 @@ import types
 import numpy as np
 import pytest
 
+from jaxlt.commands.run_flags import labels_of
 from jaxlt.data.vocabulary.sentinels import PlainText
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
-from jaxlt.inference.constraints import Constraint, check_none, labels_of
+from jaxlt.inference.constraints import Constraint
 
 BYTES = PlainText(open_vocabulary(VocabularyConfig()))
 
@@ -39,12 +40,6 @@ def test_labels_of_flags(tmp_path):
             labels_of(flags(choices=str(path)))
     with pytest.raises(UserError, match=r"Did you mean 'choices\.txt'"):
         labels_of(flags(choices=str(tmp_path / "choice.txt")))
-
-
-def test_heads_have_labels_of_their_own():
-    check_none(flags(force=None))
-    with pytest.raises(UserError, match="--force is for models that write text"):
-        check_none(flags(force="a"))
 
 
 def test_what_decoding_is_given():

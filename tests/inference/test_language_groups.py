@@ -1,6 +1,5 @@
 """Groups of languages: which are sources, families, seen and unseen, and the means of them."""
 
-import argparse
 import types
 
 import pytest
@@ -10,13 +9,9 @@ from jaxlt.data.synth.families import FactoryConfig, Family
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.transfer import TransferConfig
 from jaxlt.errors import UserError
-from jaxlt.inference.language_groups import Groups, heading, open_groups, sources_of, title
+from jaxlt.inference.language_groups import Groups, open_groups, section_heading, sources_of, title
 
 VALUES = {"swh_Latn": 0.4, "eng_Latn": 0.9, "deu_Latn": 0.8, "tur_Latn": 0.3}
-
-
-def flags(group=None, backbone=None):
-    return argparse.Namespace(group=group, backbone=backbone)
 
 
 def run(**changes):
@@ -71,7 +66,7 @@ def test_without_groups_there_are_sources_and_the_rest():
 
 
 def test_by_family():
-    groups = open_groups(run(rates={"eng_Latn": 1.0}), VALUES, flags("family"))
+    groups = open_groups(run(rates={"eng_Latn": 1.0}), VALUES, "family")
     assert [key for key, _ in groups.sections([*VALUES, "xxq_Latn"])] == [
         "",
         "family/Atlantic-Congo",
@@ -85,29 +80,29 @@ def test_by_family():
     assert means["family/Indo-European"] == (0.8, 1, ("deu_Latn",))
     assert means["families"] == (pytest.approx(0.5), 3, families)
     assert title("family/Turkic") == "mean of Turkic"
-    assert heading("family/none", 2) == "no known family (2)"
+    assert section_heading("family/none", 2) == "no known family (2)"
     task = TaskConfig("synthetic_tagging", factory=FactoryConfig((Family(2, copies=2),)))
     made = run(tasks=(task,), objective="text_to_text")
-    groups = open_groups(made, ["qaa_Latn", "qba_Latn"], flags("family"))
+    groups = open_groups(made, ["qaa_Latn", "qba_Latn"], "family")
     assert groups.families["qba_Latn"] == "made family 2"
 
 
 def test_by_what_a_backbone_saw():
-    groups = open_groups(run(), ["deu_Latn", "gsw_Latn", "qaa_Latn"], flags("seen", "xlmr"))
+    groups = open_groups(run(), ["deu_Latn", "gsw_Latn", "qaa_Latn"], "seen", "xlmr")
     assert groups.seen == {"deu_Latn"}
     assert groups.sections(["deu_Latn", "gsw_Latn"]) == [
         ("seen", ["deu_Latn"]),
         ("unseen", ["gsw_Latn"]),
     ]
     with pytest.raises(UserError, match=r"Did you mean 'mbert'"):
-        open_groups(run(), VALUES, flags("seen", "mberd"))
+        open_groups(run(), VALUES, "seen", "mberd")
     with pytest.raises(UserError, match="give --group=seen"):
-        open_groups(run(), VALUES, flags("family", "mt5"))
+        open_groups(run(), VALUES, "family", "mt5")
     with pytest.raises(UserError, match="began from scratch: name it with --backbone"):
-        open_groups(run(), VALUES, flags("seen"))
+        open_groups(run(), VALUES, "seen")
 
 
 def test_seen_by_the_run_that_it_started_from(tiny_run):
     started = types.SimpleNamespace(data=DataConfig(), init_from=str(tiny_run))
-    groups = open_groups(started, ["aa_Latn", "cc_Latn"], flags("seen"))
+    groups = open_groups(started, ["aa_Latn", "cc_Latn"], "seen")
     assert groups.seen == {"aa_Latn", "bb_Latn"}

@@ -6,6 +6,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from jaxlt.inference.labels import check
 
 from jaxlt import config
 from jaxlt.data.inventory import Inventory
@@ -15,7 +16,6 @@ from jaxlt.data.vocabulary.label_units import PieceUnits
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.engine.step import build
 from jaxlt.inference.labelling import label
-from jaxlt.inference.labels import check
 from jaxlt.inference.predictor import Predictor
 from jaxlt.modules.fingerprints import Fingerprint
 from tests.conftest import REPOSITORY, hyper, make_spec, place_batch, place_state

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlt.engine.compose import Composed
 from jaxlt.engine.decode.decoding import stepped_logits
 from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.step import build, manual_of
+from jaxlt.inference.compose import Composed
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import describe, draw, unflatten
 from jaxlt.models.layers import make_context

@@ -7,7 +7,7 @@ import argparse
 import unicodedata
 from typing import TYPE_CHECKING, Any
 
-from jaxlt.inference import session
+from jaxlt.config import derived
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
@@ -61,7 +61,7 @@ def show(run: "RunConfig", args: argparse.Namespace) -> None:
 
     config = run.data
     mixture = open_mixture(config, args.split)
-    steps = args.steps or session.in_steps(run, mixture).train.steps
+    steps = args.steps or derived.in_steps(run, mixture).train.steps
     vocabulary = open_vocabulary(config.vocabulary_config)
     console = Console(highlight=False)
     if not console.is_terminal:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxlt.commands import run_flags
 from jaxlt.commands.convert import convert
 from jaxlt.errors import UserError
-from jaxlt.inference import backbone, session, trained
+from jaxlt.inference import backbone
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's flags."""
-    trained.add_arguments(parser)
-    trained.add_module_arguments(parser)
+    run_flags.add_run_arguments(parser)
+    run_flags.add_module_arguments(parser)
     parser.add_argument("target", metavar="TARGET", help="the new local folder")
     parser.add_argument(
         "--to", choices=convert.FORMATS, default="jaxlt", help="the format of TARGET (jaxlt)"
@@ -41,15 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace TARGET once the new one is whole"
     )
-    session.add_machine_arguments(parser)
+    run_flags.add_machine_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Merges what the flags name."""
-    run = trained.load(args)
+    run = run_flags.load_run(args)
     target = convert.target_folder(str(run.workdir), args.target, args.overwrite)
-    session.start_jax(args)
-    predictor, _ = trained.open_model(run, args)
+    run_flags.start_jax(args)
+    predictor, _ = run_flags.open_model(run, args)
     if not (predictor.config.plugs or predictor.config.deltas):
         raise UserError(f"'{run.workdir}' has nothing to merge: no plugs and no deltas.")
     merged = merge(predictor, args.language, args.take_out)

@@ -12,9 +12,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jaxlt.commands import run_flags
 from jaxlt.data.near import nearest_language
 from jaxlt.errors import UserError, nearest
-from jaxlt.inference import session, trained
+from jaxlt.inference import trained
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
@@ -25,23 +26,23 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's flags."""
-    trained.add_arguments(parser)
+    run_flags.add_run_arguments(parser)
     group = parser.add_argument_group("what is saved, and where")
     group.add_argument("--library", metavar="DIR", help="the library's folder (run.library)")
     group.add_argument("--plug", help="only this one (all that the run trained)")
     group.add_argument("--languages", metavar="A,B", help="of a bank only these (all of the run's)")
     group.add_argument("--name", help="of a module that is no bank's (PLUG/RUN)")
-    session.add_machine_arguments(parser)
+    run_flags.add_machine_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Saves what the flags name."""
-    run = trained.load(args)
+    run = run_flags.load_run(args)
     library = args.library or run.library
     if not library:
         raise UserError("Which library? Give its folder (--library=DIR); a new one is made.")
-    session.start_jax(args)
-    predictor, _ = trained.open_model(run, args)
+    run_flags.start_jax(args)
+    predictor, _ = run_flags.open_model(run, args)
     plugs = chosen_plugs(predictor, args.plug)
     if args.name and (len(plugs) > 1 or plugs[0].routes):
         raise UserError("--name names one module that is no bank's: choose it with --plug.")
@@ -78,7 +79,7 @@ def save_all(
 ) -> "list[Saved]":
     """Writes the modules of these plugs; returns their records."""
     from jaxlt.config import operative_config
-    from jaxlt.engine.compose import stacked_modules
+    from jaxlt.inference.compose import stacked_modules
     from jaxlt.models.config import T5Config
     from jaxlt.modules.library import save
     from jaxlt.modules.site import owner

@@ -14,8 +14,9 @@ needed, give the run's gin files.
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from jaxlt.commands import run_flags
 from jaxlt.errors import UserError, nearest
-from jaxlt.inference import session, trained
+from jaxlt.inference import opening
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's flags."""
-    trained.add_arguments(parser)
+    run_flags.add_run_arguments(parser)
     group = parser.add_argument_group("the sparse delta")
     group.add_argument("--out", metavar="FILE", required=True, help="the safetensors file to write")
     group.add_argument("--delta", metavar="NAME", help="which of the run's deltas (the only one)")
@@ -43,16 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--values", action="store_true", help="keep the values too, instead of a mask alone"
     )
-    session.add_machine_arguments(parser)
+    run_flags.add_machine_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Writes the file that the flags describe."""
     from jaxlt.engine.hosts import distributed
 
-    run = trained.load(args)
+    run = run_flags.load_run(args)
     _check(args)
-    session.start_jax(args)
+    run_flags.start_jax(args)
     text = write(run, args)
     if distributed.is_primary():
         print(text)
@@ -82,7 +83,7 @@ def write(run: "RunConfig", args: argparse.Namespace) -> str:
     from jaxlt.modules.fingerprints import Fingerprint
     from jaxlt.modules.magnitude import random_scores, sparsify
 
-    predictor, _ = trained.open_model(run, args)
+    predictor, _ = run_flags.open_model(run, args)
     if run.model.deltas:
         item = chosen_delta(run, args.delta)
         made = changes(predictor.params, item)
@@ -136,7 +137,7 @@ def _difference(run: "RunConfig", predictor: "Predictor", item: "Delta") -> dict
 
     layout = predictor.program.layout
     names = [n for n in item.targets(layout.leaves) if n in layout.trainable]
-    base = session.base_of(run)
+    base = opening.base_of(run)
     if not names or base is None:
         raise UserError(
             f"'{run.workdir}' has neither a delta (T5Config.deltas) nor a backbone that it trained "
@@ -157,7 +158,7 @@ def _gradients(run: "RunConfig", predictor: "Predictor", item: "Delta") -> dict[
             "--by=gradient scores the entries of a dense delta: use runs/lt_sft_full.gin, or set "
             "T5Config.deltas = [@lang/delta()]."
         )
-    data = session.open_all(run, False).data
+    data = opening.open_all(run, False).data
     steps = max(1, -(-sum(info.rows for info in data.info()) // data.batch_size))
     leaves = item.parts(predictor.params)
     found = mean_squared_gradients(

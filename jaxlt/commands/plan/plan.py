@@ -10,9 +10,10 @@ import os
 from typing import TYPE_CHECKING
 
 from jaxlt import progress
+from jaxlt.commands import run_flags
 from jaxlt.commands.plan import table as plan_table
+from jaxlt.config import derived
 from jaxlt.errors import UserError
-from jaxlt.inference import session
 from jaxlt.plan import compile as plan_compile
 from jaxlt.plan import search as plan_search
 
@@ -74,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dump", metavar="FOLDER", help="keep the compiler's files: the program, memory, schedule"
     )
-    session.add_machine_arguments(parser)
+    run_flags.add_machine_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -93,7 +94,7 @@ def main(args: argparse.Namespace) -> int:
         raise UserError("--search tries configurations on a --topology, such as v5e:16x16.")
     if args.quick:
         raise UserError("--quick is about a --topology, such as v5e:16x16.")
-    session.start_jax(args)
+    run_flags.start_jax(args)
     if args.modules:
         show_modules(run)
     else:
@@ -185,7 +186,7 @@ def show_modules(run: "RunConfig") -> None:
     from jaxlt.engine.hosts import distributed
     from jaxlt.plan.module_costs import module_costs
 
-    inputs, targets = session.lengths(run)
+    inputs, targets = derived.lengths(run)
     costs = module_costs(run, inputs, targets)
     if not distributed.is_primary():
         return
@@ -231,8 +232,8 @@ def show(
     from jaxlt.engine.hosts import distributed
     from jaxlt.plan.aot import plan_run
 
-    inputs, targets = session.lengths(run)
-    rows, fields = run.data.batch_size, session.fields(run)
+    inputs, targets = derived.lengths(run)
+    rows, fields = run.data.batch_size, derived.fields(run)
     with progress.doing("Compiling the step" if compile_step else "Counting"):
         plan = plan_run(run, rows, inputs, targets, compile_step, fields)
         found = _present(run, plan) if compile_step else None
@@ -271,8 +272,8 @@ def _measured(run: "RunConfig", plan: "Plan") -> "Measured":
     from jaxlt.plan.aot import abstract_batch
     from jaxlt.plan.measure import measure
 
-    program, (inputs, targets) = program_of(run), session.lengths(run)
-    fields = session.fields(run)
+    program, (inputs, targets) = program_of(run), derived.lengths(run)
+    fields = derived.fields(run)
     rows = run.data.batch_size
     batch = abstract_batch(run.model, rows, inputs, targets, program, fields)
     return measure(program, plan.executable, batch)

@@ -17,7 +17,7 @@ from jaxlt.config import load
 from jaxlt.convert.export import write_hf, write_t5x
 from jaxlt.convert.source import settings_from_shapes
 from jaxlt.errors import UserError
-from jaxlt.inference import session
+from jaxlt.inference import opening
 from jaxlt.inference.backbone import content_hash, open_backbone
 
 SHAPES = {
@@ -65,7 +65,7 @@ def write(folder, form, values):
 
 
 def same_bits(path, values):
-    base = session.open_base(str(path))
+    base = opening.open_base(str(path))
     assert set(base.shapes) == set(values)
     for name, value in values.items():
         found = base.read(name)

@@ -1,14 +1,14 @@
-"""What the verbs share: a run's length in epochs, counted in steps of its data."""
+"""What follows from a run's configs: its length in steps of its data, and what to warn of."""
 
 import dataclasses
 
 import pytest
 
 from jaxlt import config
+from jaxlt.config import derived
 from jaxlt.data.rows.views import LanguageInfo
 from jaxlt.engine.loop import TrainConfig
 from jaxlt.errors import UserError
-from jaxlt.inference import session
 
 
 class Data:
@@ -24,11 +24,11 @@ def test_epochs_become_steps_and_every_evaluation_is_saved():
     files = ["models/tiny.gin", "runs/small_language.gin"]
     run = config.load(files, ["TEXT=x", "WORKDIR=w", "EPOCHS=3"])
     assert run.train.epochs == 3 and run.checkpoint.best_metric == "eval/bpb"
-    there = session.in_steps(run, Data())
+    there = derived.in_steps(run, Data())
     assert there.train.steps == 38 and there.train.eval_every == there.checkpoint.every == 6
-    assert there.train.epochs is None and session.in_steps(there, Data()) == there
+    assert there.train.epochs is None and derived.in_steps(there, Data()) == there
     capped = dataclasses.replace(run, train=dataclasses.replace(run.train, steps=5))
-    assert session.in_steps(capped, Data()).train.steps == 5
+    assert derived.in_steps(capped, Data()).train.steps == 5
 
 
 def test_a_schedule_ends_with_its_run_and_is_warm_by_then():
@@ -37,7 +37,7 @@ def test_a_schedule_ends_with_its_run_and_is_warm_by_then():
         given = ["TEXT=x", "WORKDIR=w", f"EPOCHS={epochs}", "ScheduleConfig.warmup_steps=20"]
         run = config.load(files, given)
         assert run.schedule.total_steps == "run"
-        there = session.in_steps(run, Data())
+        there = derived.in_steps(run, Data())
         assert there.train.steps == there.schedule.total_steps == steps
         assert there.schedule.warmup_steps == warm
 
@@ -73,5 +73,5 @@ def test_epochs_are_above_zero():
 )
 def test_an_optimizer_that_hardly_moves_what_trains_is_said(files, given, said):
     run = config.load(files, ["TEXT=x", "WORKDIR=w", "INIT_FROM=x", *given])
-    found = session.hardly_learns(run)
+    found = derived.hardly_learns(run)
     assert len(found) == bool(said) and said in " ".join(found)

@@ -1,16 +1,14 @@
-"""A run whose model has heads: whether they fit its tasks, and the names that it gives."""
+"""Whether the heads of a run's model are those that its tasks take."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jaxlt.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
-    from jaxlt.data.inventory import Inventory
 
 
-def check(run: "RunConfig") -> None:
+def check_heads(run: "RunConfig") -> None:
     """Raises UserError where the heads of a run's model are not those of its tasks."""
     from jaxlt.config.build import heads_for
     from jaxlt.data.marked import shape_of
@@ -53,38 +51,3 @@ def check(run: "RunConfig") -> None:
             f"A {kind} reads {'words' if words else 'tokens'}: set DataConfig.reads = "
             f"'{'words' if words else 'tokens'}'."
         )
-
-
-def inventory_of(run: "RunConfig", anew: bool = False) -> "Inventory":
-    """The names of a run's labels: those in its folder, or (`anew`) those of its training data."""
-    from jaxlt.data import inventory
-    from jaxlt.models.config import BiLSTMConfig
-
-    check(run)
-    if run.data.objective != "heads":
-        return inventory.NOTHING
-    path = Path(run.workdir).expanduser() / inventory.NAME
-    if path.is_file():
-        return inventory.read(path)
-    if not anew:
-        raise UserError(
-            f"'{path}', which names the labels of the run's heads, is not there: `jaxlt train` "
-            "writes it at its first start."
-        )
-    from jaxlt.data.mixtures import training_examples
-
-    rooms = {head.name: getattr(head, "labels", 0) for head in run.model.heads}
-    rows = (0, 0)
-    if isinstance(run.model, BiLSTMConfig):
-        rows = run.model.word_rows, run.model.char_rows
-    return inventory.take(training_examples(run.data), rooms, *rows)
-
-
-def keep(run: "RunConfig", found: "Inventory") -> None:
-    """Writes the names of a run's labels to its folder, at its first start."""
-    from jaxlt.data import inventory
-    from jaxlt.engine.hosts import distributed
-
-    path = Path(run.workdir).expanduser() / inventory.NAME
-    if run.data.objective == "heads" and not path.exists() and distributed.is_primary():
-        found.write(path)

@@ -7,9 +7,11 @@ import pytest
 
 from jaxlt import config
 from jaxlt.commands import infer
+from jaxlt.config import derived
+from jaxlt.config.heads import check_heads
 from jaxlt.data import inventory
 from jaxlt.errors import UserError
-from jaxlt.inference import labels, session
+from jaxlt.inference import opening
 from tests.data.head_files import write_treebanks
 
 RUNNING = (
@@ -72,7 +74,7 @@ def test_running_text_is_asked_what_heads_answer():
 )
 def test_heads_that_are_not_those_of_the_tasks(more, message):
     with pytest.raises(UserError, match=message.replace(".", r"\.").replace(r"\.*", ".*")):
-        labels.inventory_of(run_of(*more), anew=True)
+        opening.inventory_of(run_of(*more), anew=True)
 
 
 TWO = (
@@ -88,23 +90,23 @@ TWO = (
 def test_two_heads_are_in_the_order_of_their_tasks(treebanks):
     ordered = "DataConfig.tasks=[@pos/TaskConfig(), @trees/TaskConfig()]"
     run = run_of(*TWO, ordered, text=treebanks)
-    found = labels.inventory_of(run, anew=True)
+    found = opening.inventory_of(run, anew=True)
     assert set(found.labels) == {"tagging", "parsing"}
     other = "DataConfig.tasks=[@trees/TaskConfig(), @pos/TaskConfig()]"
     with pytest.raises(UserError, match=r"one order: give T5Config\.heads as parsing, tagging"):
-        labels.check(run_of(*TWO, other))
+        check_heads(run_of(*TWO, other))
 
 
 def test_a_bilstm_reads_words_and_only_labels(treebanks, tmp_path):
     bilstm = ("models/bilstm.gin",)
     run = run_of("DataConfig.reads='tokens'", model=bilstm)
     with pytest.raises(UserError, match=r"A BiLSTMConfig reads words: set DataConfig\.reads"):
-        labels.check(run)
+        check_heads(run)
     with pytest.raises(UserError, match=r"BiLSTMConfig\.heads is empty"):
-        labels.check(
+        check_heads(
             run_of(*RUNNING, "BiLSTMConfig.heads=[]", "DataConfig.reads='tokens'", model=bilstm)
         )
-    found = labels.inventory_of(
+    found = opening.inventory_of(
         run_of("WORD_ROWS=6", model=bilstm, text=treebanks, workdir=tmp_path), anew=True
     )
     assert len(found.words) == 4 and 5 < len(found.chars) < 1000  # two rows are taken
@@ -112,19 +114,19 @@ def test_a_bilstm_reads_words_and_only_labels(treebanks, tmp_path):
 
 def test_there_is_room_for_all_labels(treebanks):
     with pytest.raises(UserError, match="'tagging' has 2 labels, and the head room for 1"):
-        labels.inventory_of(run_of("LABELS=1", text=treebanks), anew=True)
+        opening.inventory_of(run_of("LABELS=1", text=treebanks), anew=True)
 
 
 def test_the_names_of_the_first_start_are_kept(treebanks, tmp_path):
     run = run_of(text=treebanks, workdir=tmp_path)
     with pytest.raises(UserError, match=r"inventory\.json'.*is not there: `jaxlt train` writes it"):
-        labels.inventory_of(run)
-    found = labels.inventory_of(run, anew=True)
-    labels.keep(run, found)
+        opening.inventory_of(run)
+    found = opening.inventory_of(run, anew=True)
+    opening.keep_inventory(run, found)
     other = inventory.Inventory({"tagging": ("VERB", "NOUN", "X")})
     other.write(tmp_path / inventory.NAME)
-    labels.keep(run, found)  # a later start changes nothing
-    assert labels.inventory_of(run, anew=True) == labels.inventory_of(run) == other
+    opening.keep_inventory(run, found)  # a later start changes nothing
+    assert opening.inventory_of(run, anew=True) == opening.inventory_of(run) == other
 
 
 @pytest.mark.parametrize("size", ["mt5_small", "byt5_small", "umt5_small", "tiny"])
@@ -132,7 +134,7 @@ def test_of_any_model_the_encoder_alone_is_taken(size):
     bytes_ = () if size in ("byt5_small", "tiny") else ("VOCABULARY='bytes'",)
     run = run_of(*bytes_, model=(f"models/{size}.gin",))
     assert run.model.decoder_layers == 0 and run.model.heads and run.data.targets_length is None
-    fields = session.fields(run)
+    fields = derived.fields(run)
     assert {"word_first", "word_labels", "head"} <= set(fields)
     with pytest.raises(UserError, match=r"decoder_layers is 3: set T5Config\.decoder_layers = 0"):
         dataclasses.replace(run.model, decoder_layers=3)

@@ -1,12 +1,10 @@
 """What Results say of how a number was asked for."""
 
-import types
-
-from jaxlt.inference.measured import settings_of
+from jaxlt.inference.provenance import Evaluation, settings_of
 
 
-def settings(*overrides, **flags):
-    return settings_of(types.SimpleNamespace(gin_overrides=list(overrides), **flags))
+def settings(*overrides, **asked):
+    return settings_of(Evaluation(overrides=overrides, **asked))
 
 
 def test_settings_are_what_a_value_may_depend_on():

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from jaxlt.engine.compose import compose, parse_choices, stacked_modules
 from jaxlt.errors import UserError
+from jaxlt.inference.compose import compose, parse_choices, stacked_modules
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import make_context

@@ -1,0 +1,340 @@
+"""A trained run evaluated: its losses, or its answers judged by their tasks' own metrics.
+
+source, split = open_data(run, predictor, languages=("swh_Latn",), limit=200)
+losses(predictor, source, groups)                                          # [Result, ...]
+answers(run, predictor, vocabulary, source, split, Evaluation(lid="lid/")) # shown and saved too
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from etils import epath
+
+from jaxlt import progress
+from jaxlt.config import derived
+from jaxlt.data.near import nearest_language
+from jaxlt.data.sources import files
+from jaxlt.data.text import lid
+from jaxlt.data.vocabulary.sentinels import PlainText
+from jaxlt.errors import UserError
+from jaxlt.inference import (
+    answers_baselines,
+    answers_file,
+    answers_language,
+    answers_table,
+    judging,
+    language_groups,
+    opening,
+    provenance,
+    trained,
+)
+from jaxlt.inference.answers import (
+    KINDS,
+    Example,
+    Judged,
+    decode_examples,
+    kinds_of,
+    score_examples,
+)
+from jaxlt.inference.answers_heads import label_examples
+from jaxlt.inference.constraints import Constraint
+from jaxlt.inference.language_groups import Groups
+from jaxlt.inference.provenance import Evaluation
+from jaxlt.metrics.result import Result
+
+if TYPE_CHECKING:
+    from jaxlt.config import RunConfig
+    from jaxlt.data.config import DataConfig
+    from jaxlt.data.rows.views import EvaluationBatches
+    from jaxlt.data.vocabulary.vocabularies import Vocabulary
+    from jaxlt.inference.predictor import Predictor
+
+
+def open_data(
+    run: "RunConfig",
+    predictor: "Predictor",
+    split: str | None = None,
+    languages: tuple[str, ...] = (),
+    limit: int | None = None,
+) -> "tuple[EvaluationBatches, str]":
+    """Opens one pass over the run's evaluation data; returns it and the name of its split.
+
+    Without evaluation data it is the training data's validation split. Where modules are routed by
+    language, languages keep the ids that they had in training. With a setting of transfer all its
+    sources and targets are scored, whatever trained.
+    """
+    from jaxlt.data.mixtures import open_evaluation
+    from jaxlt.data.transfer import Choice
+    from jaxlt.engine.partitioning import batch_shards
+
+    inventory = opening.inventory_of(run)
+    config = run.eval_data or dataclasses.replace(run.data, split="validation")
+    split = split or config.split
+    shards = batch_shards(predictor.program.spec.mesh)
+    config = dataclasses.replace(config, batch_size=-(-config.batch_size // shards) * shards)
+    if languages:
+        _check_languages(languages, config)
+    if config.transfer:
+        present = languages or Choice.of(config).every
+        if predictor.is_routed:
+            for name in present:
+                predictor.language_id(name)
+            config = dataclasses.replace(config, languages=predictor.languages)
+        return open_evaluation(config, split, limit, present, inventory), split
+    if predictor.is_routed:
+        present = languages or trained.languages_of(config)
+        for name in present:
+            predictor.language_id(name)
+        # A pass mixes nothing: rates only say here which of the languages take part.
+        rates = tuple((name, 1.0) for name in present)
+        config = dataclasses.replace(config, languages=predictor.languages, rates=rates)
+    elif languages:
+        # Tasks are chosen by rates, texts by their languages.
+        chosen = tuple((name, 1.0) for name in languages) if config.tasks else ()
+        kept = config.languages if config.tasks else languages
+        config = dataclasses.replace(config, languages=kept, rates=chosen)
+    return open_evaluation(config, split, limit, inventory=inventory), split
+
+
+def _check_languages(wanted: tuple[str, ...], config: "DataConfig") -> None:
+    from jaxlt.data.transfer import Choice
+
+    if not (config.sources or config.tasks):
+        raise UserError(
+            f"--languages chooses among texts (DataConfig.sources); '{config.mixture}' is a "
+            "registered mixture, which is scored as a whole."
+        )
+    known = Choice.of(config).every if config.transfer else trained.languages_of(config)
+    for name in wanted:
+        if name not in known:
+            raise UserError(
+                f"--languages names '{name}', which the evaluation data has not."
+                f"{nearest_language(name, known)} It has {', '.join(known)}."
+            )
+
+
+def losses(
+    predictor: "Predictor", source: "EvaluationBatches", groups: Groups | None = None
+) -> list[Result]:
+    """Scores a pass: Results of each language, of all text as one, and means over languages."""
+    from jaxlt.engine.evaluator import LossEvaluator
+    from jaxlt.engine.loss.results import METRICS, by_language, loss_results, mean_interval
+
+    with progress.doing("Evaluating", source.num_batches):
+        progress.detail("compiling")
+        totals = LossEvaluator(source).totals(predictor.program, predictor.params)
+    found = loss_results(totals, source.languages)
+    for metric in METRICS:
+        each = by_language(found, metric)
+        values = {name: one.value for name, one in each.items() if one.value is not None}
+        for name, mean in (groups or Groups()).means(values).items():
+            of = [each[member] for member in mean.members if member in each]  # no family is
+            interval = mean_interval(mean.value, of) if of else None
+            like = next(iter(each.values()))
+            found.append(dataclasses.replace(mean.result(name, like), interval=interval))
+    return found
+
+
+def answers(
+    run: "RunConfig",
+    predictor: "Predictor",
+    vocabulary: "Vocabulary",
+    source: "EvaluationBatches",
+    split: str,
+    asked: Evaluation,
+) -> list[Result]:
+    """Decodes, scores, shows the table and saves the answers; returns the Results.
+
+    What cannot be written, or asked, is said before anything is decoded.
+    """
+    from jaxlt.engine.hosts import distributed
+
+    heads = run.data.objective == "heads"
+    if not (run.data.paired or heads):
+        raise UserError(
+            f"--answers is for tasks of inputs and targets, and this run's objective is "
+            f"'{run.data.objective}': its loss is what can be evaluated."
+        )
+    groups = language_groups.open_groups(run, source.languages, asked.group, asked.backbone)
+    if asked.lid not in (None, "none"):
+        lid.load(asked.lid)  # before time is spent on answers
+    kinds = kinds_of(run.data)
+    rules = asked.judging(kinds, tasks_of(run, source))
+    if heads:
+        _check_free(asked)
+    length = asked.max_length or derived.lengths(run)[1]
+    how = None if heads else provenance.decoding_of(asked, length)
+    common = provenance.common_of(run, predictor, source, split, asked, how)
+    header = answers_file.asked_of(common)
+    place = answers_file.place(run.workdir, header)
+    check = functools.partial(answers_file.check_writable, place.parent)
+    distributed.on_primary(check, "Opening the answers")
+    if heads:
+        count = sum(len(numbers) for _, numbers in source.numbers())
+        with progress.doing("Labelling examples", count):
+            progress.detail("compiling")
+            examples = label_examples(run, predictor, source, vocabulary, split)
+    else:
+        examples = _decoded(run, predictor, source, vocabulary, asked)
+    if distributed.is_primary():
+        answers_file.save(place, header, examples)
+    out = judge(run, examples, kinds, groups, asked.lid, rules, common)
+    trained.say(f"The answers are in {place}")
+    return out
+
+
+def _check_free(asked: Evaluation) -> None:
+    """Raises UserError where the answers of heads are to be constrained."""
+    listed = "labels" if asked.choices is None else "choices"
+    for flag, value in ((listed, asked.labels), ("force", asked.force)):
+        if value:
+            raise UserError(
+                f"--{flag} is for models that write text: this one's heads have the labels that "
+                "they learnt."
+            )
+
+
+def _decoded(
+    run: "RunConfig",
+    predictor: "Predictor",
+    source: "EvaluationBatches",
+    vocabulary: "Vocabulary",
+    asked: Evaluation,
+) -> list[Example]:
+    """Answers that a decoder writes."""
+    inputs, targets = derived.lengths(run)
+    examples, cut = decode_examples(
+        predictor,
+        source,
+        vocabulary,
+        inputs_length=inputs,
+        length=asked.max_length or targets,
+        batch_size=source.batch_size,
+        objective=run.data.objective,
+        decoding=asked.decoding,
+        kinds=kinds_of(run.data),
+        constraint=Constraint(PlainText(vocabulary), asked.labels, asked.force),
+        own_text=asked.own_tokens,
+    )
+    if cut:
+        trained.say(
+            f"{cut} of {len(examples)} inputs were longer than DataConfig.inputs_length = {inputs} "
+            "and were cut; raise it to read them whole."
+        )
+    return examples
+
+
+def judge(
+    run: "RunConfig",
+    examples: list[Example],
+    kinds: dict[str, str],
+    groups: language_groups.Groups,
+    identifier: str | None = None,
+    rules: judging.Judging | None = None,
+    common: Mapping[str, Any] | None = None,
+) -> list[Result]:
+    """Scores answers and shows the table; returns the Results.
+
+    identifier: of languages, as --lid says it. rules: by which answers are judged. common: fields
+    that all Results have.
+    """
+    from jaxlt.engine.hosts import distributed
+
+    with progress.doing("Judging the answers"):
+        judged = list(score_examples(examples, kinds, judging=rules))
+        judged += _wrong_language(run, examples, kinds, identifier)
+        judged = answers_baselines.judge(_trivial(run, examples, kinds), judged, kinds, rules)
+    if distributed.is_primary():
+        answers_table.show(judged, groups)
+    _remark("No better than a trivial answer", answers_baselines.remarks(judged))
+    _remark("One label alone", answers_baselines.one_answer(examples, kinds))
+    return answers_table.results(judged, groups, common, references_of(examples))
+
+
+def tasks_of(run: "RunConfig", source: "EvaluationBatches") -> set[tuple[str, str]]:
+    """The tasks of a pass, each with the language of its answers."""
+    return {(text.task or run.data.objective, text.target) for text, _ in source.numbers()}
+
+
+def references_of(examples: Sequence[Example]) -> dict[tuple[str, str, str], str]:
+    """A hash of the inputs and right answers of each task and direction, in their order."""
+    found: dict[tuple[str, str, str], Any] = {}
+    for one in examples:
+        key = one.task, one.source or one.language, one.language
+        total = found.setdefault(key, hashlib.sha256())
+        total.update(json.dumps([one.inputs, one.target]).encode())
+    return {key: total.hexdigest()[:16] for key, total in found.items()}
+
+
+def _trivial(
+    run: "RunConfig", examples: list[Example], kinds: dict[str, str]
+) -> dict[str, list[Example]]:
+    """The examples as trivial baselines answer them, and a line where these cannot learn."""
+    try:
+        inventory = opening.inventory_of(run)
+        return answers_baselines.baselines(run.data, inventory, examples, kinds)
+    except UserError as error:
+        trained.say(f"No trivial baseline is shown, for lack of the training data: {error}")
+        return {}
+
+
+def _remark(what: str, found: Iterable[str], most: int = 8) -> None:
+    """Says what is to be known of some scores, those beyond the first few by their number."""
+    each = list(found)
+    more = f"; and {len(each) - most} more" if len(each) > most else ""
+    if each:
+        trained.say(f"{what}: {'; '.join(each[:most])}{more}.")
+
+
+def _wrong_language(
+    run: "RunConfig", examples: list[Example], kinds: dict[str, str], asked: str | None
+) -> list[Judged]:
+    """The wrong-language rate of answers that are sentences, and a line on how it was measured."""
+    named = asked if asked != "none" else None
+    wanted = answers_language.generated(examples, kinds, named is not None)
+    if asked == "none" or not wanted:
+        return []
+    try:
+        found = answers_language.open_identifier(wanted, named, run.data.tag)
+    except UserError as error:
+        if named:
+            raise
+        trained.say(f"The wrong-language rate is not measured: {error}")
+        return []
+    doubt = sum(found.doubt.values()) / max(1, len(found.doubt))
+    trained.say(
+        f"wrong_language is by an identifier of {len(found.model.languages)} languages "
+        f"({found.origin}), which takes {doubt:.1%} of the references for another language."
+        + ("" if named else " --lid=FOLDER names a better one.")
+    )
+    if unknown := answers_language.unknown(wanted, found):
+        trained.say(f"It does not know {', '.join(unknown)}: not measured there.")
+    return list(answers_language.wrong_language(wanted, found))
+
+
+def judge_saved(
+    path: str, asked: Evaluation, open_run: "Callable[[str], RunConfig]"
+) -> list[Result]:
+    """Judges saved answers again, without a model; returns the Results.
+
+    open_run: opens the run that they are of; it takes the folder in which the file of answers lies.
+    """
+    file = epath.Path(path).expanduser()
+    _, examples = answers_file.read(file)
+    run = open_run(str(epath.Path(files.absolute(str(file))).parent.parent))
+    kinds = kinds_of(run.data)
+    for task in sorted({example.task.partition(".")[0] for example in examples}):
+        if kinds.setdefault(task, task) not in KINDS:
+            raise UserError(
+                f"'{file}' has answers to '{task}', which is no task of '{run.workdir}' "
+                f"({', '.join(sorted(kinds_of(run.data)))}): give the run that they are of "
+                "(--workdir)."
+            )
+    languages = {example.language for example in examples}
+    groups = language_groups.open_groups(run, languages, asked.group, asked.backbone)
+    rules = asked.judging(kinds, {(example.task, example.language) for example in examples})
+    return judge(run, examples, kinds, groups, asked.lid, rules)
