@@ -35,8 +35,8 @@ ROWS, INPUTS, TARGETS, VOCAB = 8, 128, 64, 32_128
 def pretrained(folder: Path, seed: int, quick: bool) -> tuple[Any, Any, tuple[str, ...], str]:
     """Pretrains on three languages as `jaxlt demo` does: (its arguments, configs, languages)."""
     from jaxlt.commands import demo
-    from jaxlt.commands.train import train
     from jaxlt.data.synth.languages import FAMILY, UNSEEN, write_languages
+    from jaxlt.inference.training import train
 
     args = argparse.Namespace(
         steps=60 if quick else 360, adapt_steps=40 if quick else 200, seed=seed
@@ -45,7 +45,7 @@ def pretrained(folder: Path, seed: int, quick: bool) -> tuple[Any, Any, tuple[st
     if not (folder / "text").exists():
         write_languages(folder / "text", FAMILY, sentences=20_000, seed=seed)
         write_languages(folder / "text", (UNSEEN,), sentences=8_000, seed=seed)
-    train(demo.pretraining(folder, seen, UNSEEN.code, args))
+    train(demo.pretraining(folder, seen, UNSEEN.code, args.steps, args.seed))
     return args, demo, seen, UNSEEN.code
 
 
@@ -53,18 +53,18 @@ def quality_side(folder: Path, seed: int, quick: bool) -> list[dict[str, Any]]:
     """All that one seed gives: a row a dtype."""
     import dataclasses
 
-    from jaxlt.commands.train import evaluators, train
     from jaxlt.engine import compilation
     from jaxlt.engine.loop import program_of
     from jaxlt.inference import opening
     from jaxlt.inference.predictor import open_predictor
+    from jaxlt.inference.training import evaluators, train
 
     compilation.prepare()
     args, demo, seen, unseen = pretrained(folder, seed, quick)
     languages = (*seen, unseen)
     rows = []
     for name, dtype in DTYPES.items():
-        run = demo.adaptation(folder, seen, unseen, args)
+        run = demo.adaptation(folder, seen, unseen, args.adapt_steps, args.seed)
         run = dataclasses.replace(
             run,
             workdir=f"{folder / name}",

@@ -16,7 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
 
 _LINES = (10.0, 30.0, 60.0, 120.0)  # seconds after which a line is written where there is no bar,
 _EVERY = 300.0  # and how often after these
@@ -70,6 +74,12 @@ def advance(count: int) -> None:
         _shown.detail = ""
 
 
+def reach(done: int) -> None:
+    """Says that so many are done by now, if anything is shown."""
+    if _shown is not None:
+        _shown.done = done
+
+
 def detail(text: str) -> None:
     """Says which part is in hand ('swh_Latn'), if anything is shown."""
     if _shown is not None:
@@ -88,6 +98,24 @@ def duration(seconds: float) -> str:
     return f"{minutes}m {rest:02d}s" if minutes else f"{rest}s"
 
 
+def bar(
+    console: "Console", text: str, total: int | None, done: int = 0, stays: bool = False
+) -> "Progress":
+    """A started bar of one task, `task_ids[0]`, with the time and a text; it pulses uncounted.
+
+    stays: when it is stopped, instead of being taken away.
+    """
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    times, texts = TimeElapsedColumn(), TextColumn("{task.description}", markup=False)
+    shown = Progress(
+        BarColumn(24), times, texts, console=console, transient=not stays, refresh_per_second=4
+    )
+    shown.add_task(text, total=total, completed=done)
+    shown.start()
+    return shown
+
+
 class _Doing:
     """One thing that takes its time."""
 
@@ -99,20 +127,25 @@ class _Doing:
     def on_screen(self) -> Iterator[None]:
         """Shows it while it lasts."""
         ended = threading.Event()
-        bar = self._bar() if self._stream.isatty() else None
-        worker = threading.Thread(target=self._watch, args=(ended, bar), daemon=True)
+        shown = None
+        if self._stream.isatty():
+            from rich.console import Console
+
+            console = Console(file=self._stream, highlight=False)
+            shown = bar(console, self.text(timed=True), self.total)
+        worker = threading.Thread(target=self._watch, args=(ended, shown), daemon=True)
         worker.start()
         try:
             yield
-            self._said |= bar is not None and self.seconds > _WORTH
+            self._said |= shown is not None and self.seconds > _WORTH
         except BaseException:
             self._said = False  # the error is what there is to say
             raise
         finally:
             ended.set()
             worker.join()
-            if bar is not None:
-                bar.stop()
+            if shown is not None:
+                shown.stop()
             if self._said:
                 self._write(f"{self.what}: {duration(self.seconds)}")
 
@@ -121,39 +154,29 @@ class _Doing:
         """For how long it has gone on."""
         return time.monotonic() - self._began
 
-    def text(self) -> str:
-        """How far it is, in a line."""
+    def text(self, timed: bool = False) -> str:
+        """How far it is, in a line; on a bar the time stands beside it."""
         parts = [self.what + (f" ({self.detail})" if self.detail else "")]
         if self.total:
             parts.append(f"{min(self.done, self.total):,} of {self.total:,}")
-        parts.append(duration(self.seconds))
+        if not timed:
+            parts.append(duration(self.seconds))
         if self.total and 0 < self.done < self.total:
             parts.append(f"{duration(self.seconds * (self.total / self.done - 1))} left")
         return "  ".join(parts)
 
-    def _watch(self, ended: threading.Event, bar: Any) -> None:
+    def _watch(self, ended: threading.Event, shown: "Progress | None") -> None:
         """Keeps the bar up to date, or writes a line when one is due."""
         due = iter(_LINES)
-        at = next(due) if bar is None else 0.0
-        while not ended.wait(0.25 if bar is not None else max(0.0, at - self.seconds)):
-            if bar is not None:
-                bar.update(bar.task_ids[0], completed=self.done, description=self.text())
+        at = next(due) if shown is None else 0.0
+        while not ended.wait(0.25 if shown is not None else max(0.0, at - self.seconds)):
+            if shown is not None:
+                text = self.text(timed=True)
+                shown.update(shown.task_ids[0], completed=self.done, description=text)
                 continue
             self._write(self.text())
             self._said = True
             at = next(due, at + _EVERY)
-
-    def _bar(self) -> Any:
-        """A started bar: it pulses where nothing is counted."""
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        columns = BarColumn(bar_width=24), TextColumn("{task.description}", markup=False)
-        console = Console(file=self._stream, highlight=False)
-        bar = Progress(*columns, console=console, transient=True, refresh_per_second=4)
-        bar.add_task(self.text(), total=self.total)
-        bar.start()
-        return bar
 
     def _write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # nobody reads it any more

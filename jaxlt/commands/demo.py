@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 PRETRAIN = ["models/demo.gin", "runs/pretrain.gin"]
 ADAPT = ["models/demo.gin", "modules/bottleneck.gin", "runs/adapt.gin"]
-SHARED = ["BATCH_SIZE=32", "INPUTS_LENGTH=128", "DTYPE=float32", "DataConfig.held_out=0.02"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,9 +34,9 @@ def main(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from jaxlt import progress
-    from jaxlt.commands.train import train
     from jaxlt.data.synth.languages import FAMILY, UNSEEN, write_languages
     from jaxlt.engine import compilation
+    from jaxlt.inference.training import train
 
     began = time.monotonic()
     compilation.prepare()
@@ -58,72 +57,75 @@ def main(args: argparse.Namespace) -> int:
     )
     show_languages(console, (*FAMILY, UNSEEN))
     console.print(f"\n1. Pretraining a ByT5 of 1.2M parameters on {', '.join(seen)}")
-    before = train(pretraining(folder, seen, UNSEEN.code, args))
+    before = train(pretraining(folder, seen, UNSEEN.code, args.steps, args.seed))
     console.print(
         f"\n2. Adapting to {UNSEEN.code}: the backbone frozen, a bottleneck module learns"
     )
-    after = train(adaptation(folder, seen, UNSEEN.code, args))
+    after = train(adaptation(folder, seen, UNSEEN.code, args.adapt_steps, args.seed))
     report(console, before, after, seen, UNSEEN.code)
     whats_next(console, folder, time.monotonic() - began)
     return 0
 
 
-def _data(folder: Path, languages: tuple[str, ...], read: tuple[str, ...]) -> list[str]:
-    """Overrides for text: all languages keep their ids and are evaluated, `read` are trained on."""
-    rates = tuple((name, 1.0) for name in read)
-    return [
-        f"TEXT={folder / 'text'}",
-        f"DataConfig.languages={languages!r}",
-        f"DataConfig.rates={rates!r}",
-        "eval/DataConfig.rates=()",
-        "TrainConfig.log_every=20",
-    ]
+def _run(
+    files: list[str],
+    folder: Path,
+    languages: tuple[str, ...],
+    read: tuple[str, ...],
+    steps: int,
+    own: list[str],
+) -> "RunConfig":
+    """A run on the text: all languages keep their ids and are evaluated, `read` are trained on."""
+    from jaxlt.config import load
+
+    return load(
+        files,
+        [
+            *("BATCH_SIZE=32", "INPUTS_LENGTH=128", "DTYPE=float32", "DataConfig.held_out=0.02"),
+            f"TEXT={folder / 'text'}",
+            f"DataConfig.languages={languages!r}",
+            f"DataConfig.rates={tuple((name, 1.0) for name in read)!r}",
+            "eval/DataConfig.rates=()",
+            "TrainConfig.log_every=20",
+            f"TRAIN_STEPS={steps}",
+            "ScheduleConfig.name=cosine",
+            f"ScheduleConfig.total_steps={steps}",
+            f"ScheduleConfig.warmup_steps={min(20, steps // 2)}",
+            f"TrainConfig.eval_every={steps}",
+            f"CheckpointConfig.every={max(1, steps // 4)}",
+            *own,
+        ],
+    )
 
 
 def pretraining(
-    folder: Path, seen: tuple[str, ...], unseen: str, args: argparse.Namespace
+    folder: Path, seen: tuple[str, ...], unseen: str, steps: int, seed: int
 ) -> "RunConfig":
     """The first run: all parameters, three languages."""
-    from jaxlt.config import load
-
     own = [
         f"WORKDIR={folder / 'pretrained'}",
-        f"TRAIN_STEPS={args.steps}",
-        f"SEED={args.seed}",
+        f"SEED={seed}",
         "OptimizerConfig.name=adamw",
-        "ScheduleConfig.name=cosine",
-        f"ScheduleConfig.total_steps={args.steps}",
-        f"ScheduleConfig.warmup_steps={min(20, args.steps // 2)}",
         "LEARNING_RATE=0.002",
         "OptimizerConfig.b2=0.98",
         "OptimizerConfig.clip_norm=1.0",
-        f"TrainConfig.eval_every={args.steps}",
-        f"CheckpointConfig.every={max(1, args.steps // 4)}",
     ]
-    return load(PRETRAIN, SHARED + _data(folder, (*seen, unseen), seen) + own)
+    return _run(PRETRAIN, folder, (*seen, unseen), seen, steps, own)
 
 
 def adaptation(
-    folder: Path, seen: tuple[str, ...], unseen: str, args: argparse.Namespace
+    folder: Path, seen: tuple[str, ...], unseen: str, steps: int, seed: int
 ) -> "RunConfig":
     """The second run: one module on the frozen backbone, one language."""
-    from jaxlt.config import load
-
     own = [
         f"WORKDIR={folder / 'adapted'}",
         f"INIT_FROM={folder / 'pretrained'}",
-        f"TRAIN_STEPS={args.adapt_steps}",
-        f"SEED={args.seed}",
+        f"SEED={seed}",
         "lang/plug.reduction_factor=2",
         "T5Config.dropout=0.0",
         "LEARNING_RATE=0.005",
-        "ScheduleConfig.name=cosine",
-        f"ScheduleConfig.total_steps={args.adapt_steps}",
-        f"ScheduleConfig.warmup_steps={min(20, args.adapt_steps // 2)}",
-        f"TrainConfig.eval_every={args.adapt_steps}",
-        f"CheckpointConfig.every={max(1, args.adapt_steps // 4)}",
     ]
-    return load(ADAPT, SHARED + _data(folder, (*seen, unseen), (unseen,)) + own)
+    return _run(ADAPT, folder, (*seen, unseen), (unseen,), steps, own)
 
 
 def show_languages(console, specs) -> None:

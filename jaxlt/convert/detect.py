@@ -44,10 +44,9 @@ def open_base(path: str, openers: Iterable[Opener] = ()) -> BaseSource:
     listing = ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
     raise UserError(
         f"'{path}' is no checkpoint that jaxlt knows. Expected a T5X checkpoint (a file "
-        "'checkpoint', or 'state/' in "
-        "orbax form, or folders checkpoint_<step>) or a Hugging Face folder (config.json beside "
-        "model.safetensors, its "
-        f"shards, or flax_model.msgpack). Found: {listing or 'an empty folder'}."
+        "'checkpoint', or 'state/' in orbax form, or folders checkpoint_<step>) or a Hugging Face "
+        "folder (config.json beside model.safetensors, its shards, or flax_model.msgpack). Found: "
+        f"{listing or 'an empty folder'}."
     )
 
 

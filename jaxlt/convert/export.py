@@ -1,7 +1,7 @@
 """Writes backbones for others to read: Hugging Face folders and T5X's legacy checkpoints."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ from etils import epath
 
 from jaxlt.convert.hf import CONFIG_DEFAULTS, CONFIG_NAMES, SAFETENSORS
 from jaxlt.convert.hf_names import to_torch
-from jaxlt.convert.source import BaseSource
 from jaxlt.convert.t5x import kvstore_of
 from jaxlt.errors import UserError
 
@@ -60,7 +59,7 @@ def _config_of(settings: Mapping[str, Any], dtype: str) -> dict[str, Any]:
 
 def write_hf(
     folder: str | epath.Path,
-    params: Mapping[str, np.ndarray] | BaseSource,
+    params: Mapping[str, np.ndarray],
     settings: Mapping[str, Any],
     max_shard_bytes: int = 2**30,
 ) -> None:
@@ -68,7 +67,7 @@ def write_hf(
 
     Args:
       folder: a new local folder.
-      params: canonical name -> array, or a source to stream from.
+      params: canonical name -> array, looked up one after another.
       settings: T5Config fields (`BaseSource.settings`, or `dataclasses.asdict` of a T5Config).
       max_shard_bytes: more than this goes into shards with an index; one shard at a time is held in
       memory.
@@ -79,8 +78,7 @@ def write_hf(
     root.mkdir(parents=True, exist_ok=True)
     if any(root.iterdir()):
         raise UserError(f"'{root}' is not empty; give a new folder for the model.")
-    names = list(params) if isinstance(params, Mapping) else list(params.shapes)
-    targets = {name: to_torch(name) for name in names}
+    targets = {name: to_torch(name) for name in params}
     shards: list[list[str]] = []
     batch: dict[str, np.ndarray] = {}
     total, dtype = 0, "float32"
@@ -90,9 +88,8 @@ def write_hf(
         shards.append(list(batch))
         batch.clear()
 
-    for name in names:
-        value = params[name] if isinstance(params, Mapping) else params.read(name)
-        target, turned = targets[name]
+    for name, (target, turned) in targets.items():
+        value = params[name]
         value = np.ascontiguousarray(value.T if turned else value)
         if batch and sum(v.nbytes for v in batch.values()) + value.nbytes > max_shard_bytes:
             flush()
@@ -119,16 +116,14 @@ def _name_shards(root: epath.Path, shards: list[list[str]], total: int) -> None:
 
 def write_t5x(
     path: str | epath.Path,
-    params: Mapping[str, np.ndarray] | BaseSource,
-    optimizer: Mapping[str, Any] | None = None,
+    params: Mapping[str, np.ndarray],
     inline_below: int = 2,
 ) -> None:
-    """Writes T5X's legacy form: `path` becomes the checkpoint folder (call it checkpoint_<step>).
+    """Writes T5X's legacy form, of step 0 and without an optimizer, to checkpoint_<step>.
 
     Args:
       path: a new folder.
-      params: canonical (or any T5X) name -> array, or a source to stream from, tensor by tensor.
-      optimizer: as `optimizer_state` returns it; step 0 and nothing else when absent.
+      params: canonical (or any T5X) name -> array, looked up one after another.
       inline_below: arrays with fewer elements go into the msgpack file itself.
     """
     from flax.serialization import msgpack_serialize
@@ -137,26 +132,14 @@ def write_t5x(
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise UserError(f"'{folder}' is not empty; give a new folder for the checkpoint.")
-    optimizer = dict(optimizer or {"step": 0})
-    step = np.int32(optimizer.pop("step"))
-
-    def arrays() -> Iterator[tuple[str, Any]]:
-        read = params.__getitem__ if isinstance(params, Mapping) else params.read
-        for name in params if isinstance(params, Mapping) else params.shapes:
-            yield f"target/{name}", read(name)
-        yield "state/step", step
-        for name, parts in optimizer.items():
-            for part, value in parts.items():
-                yield f"state/param_states/{name}/{part}", value
-
-    tree: dict[str, Any] = {}
-    for key, value in arrays():
-        node = tree
+    tree: dict[str, Any] = {"state": {"step": np.int32(0)}}
+    for key, value in params.items():
+        node = tree.setdefault("target", {})
         for part in key.split("/")[:-1]:
             node = node.setdefault(part, {})
         inline = not np.ndim(value) or np.size(value) < inline_below
         node[key.rpartition("/")[2]] = (
-            value if inline else _write_zarr(folder, key.replace("/", "."), value)
+            value if inline else _write_zarr(folder, f"target.{key.replace('/', '.')}", value)
         )
     # The msgpack file makes the folder a checkpoint, so it comes last and whole.
     draft = folder / "checkpoint.tmp"

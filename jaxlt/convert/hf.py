@@ -184,8 +184,8 @@ class HFSource:
             if stored[field] != self.settings[field]:
                 raise UserError(
                     f"The folder '{path}' contradicts itself: its weights have {field} "
-                    f"{stored[field]}, "
-                    f"its config.json says {CONFIG_NAMES[field]} {self.settings[field]}."
+                    f"{stored[field]}, its config.json says {CONFIG_NAMES[field]} "
+                    f"{self.settings[field]}."
                 )
         # What the file holds decides: configs keep the full model's depth for an encoder saved
         # alone, and some say 'tied' beside an lm_head of its own.
@@ -224,9 +224,7 @@ class HFSource:
 
 
 def open_hf(path: str | epath.Path) -> HFSource | None:
-    """Opens a Hugging Face folder (or the weights file in it); None if there are no weights of that
-    kind.
-    """
+    """Opens a Hugging Face folder (or the weights file in it); None if it has no such weights."""
     folder = epath.Path(path)
     if folder.is_file():
         folder = folder.parent
@@ -239,19 +237,9 @@ def open_hf(path: str | epath.Path) -> HFSource | None:
     if pickled and (folder / "config.json").exists():
         raise UserError(
             f"The folder '{folder}' has pickled weights only ({pickled[0]}), and jaxlt never "
-            "loads pickle, since that "
-            "runs code from the file. Save them as safetensors where torch is installed: "
+            "loads pickle, since that runs code from the file. Save them as safetensors where "
+            "torch is installed: "
             "AutoModelForSeq2SeqLM.from_pretrained(folder).save_pretrained(new_folder, "
             "safe_serialization=True)."
         )
     return None
-
-
-def backbone_settings(path: str | epath.Path) -> dict[str, Any]:
-    """Returns the T5Config fields of a Hugging Face folder, from its config.json and, if there, its
-    weights.
-    """
-    folder = epath.Path(path)
-    config = _config(folder)
-    source = open_hf(folder)
-    return dict(source.settings) if source else _settings(config, str(folder / "config.json"))

@@ -32,15 +32,8 @@ _SUBLAYERS = {
         ("mlp", "pre_mlp_layer_norm", "DenseReluDense"),
     ),
 }
-_INNER = {
-    "q": "query",
-    "k": "key",
-    "v": "value",
-    "o": "out",
-    "wi": "wi",
-    "wi_0": "wi_0",
-    "wi_1": "wi_1",
-    "wo": "wo",
+_INNER = {"q": "query", "k": "key", "v": "value", "o": "out"} | {
+    name: name for name in ("wi", "wi_0", "wi_1", "wo")
 }
 _OUTER = {canonical: hf for hf, canonical in _INNER.items()}
 # Copies of the embedding, a bias table that no model uses, and heads of other tasks.

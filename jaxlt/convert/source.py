@@ -40,16 +40,12 @@ class BaseSource(Protocol):
         ...
 
     def read_slice(self, name: str, index: Index) -> np.ndarray:
-        """Returns `read(name)[index]` (one slice per dimension, step 1), reading as little as the
-        format allows.
-        """
+        """Returns `read(name)[index]` (slices of step 1), reading as little as it can."""
         ...
 
 
 def check_complete(shapes: Shapes, path: str) -> None:
-    """Raises UserError unless the names are those of whole stacks: every layer there, each with the
-    same parts.
-    """
+    """Raises UserError unless every layer of the stacks is there, each with the same parts."""
     layers: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
     for name in shapes:
         if match := _LAYER.fullmatch(name):
@@ -76,15 +72,12 @@ def check_complete(shapes: Shapes, path: str) -> None:
         more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
         raise UserError(
             f"The checkpoint '{path}' is not a whole T5 model: {', '.join(missing[:4])}{more} "
-            "missing. "
-            "Perhaps the copy was interrupted, or it is another kind of model."
+            "missing. Perhaps the copy was interrupted, or it is another kind of model."
         )
 
 
 def settings_from_shapes(shapes: Shapes, path: str) -> dict[str, Any]:
-    """Returns the T5Config fields that shapes alone decide (T5X stores no sizes beside its
-    parameters).
-    """
+    """Returns the T5Config fields that shapes alone decide: T5X stores no sizes beside them."""
     rows, emb_dim = shapes["token_embedder/embedding"]
     depth = {
         stack: 1
@@ -92,11 +85,7 @@ def settings_from_shapes(shapes: Shapes, path: str) -> dict[str, Any]:
         for stack in ("encoder", "decoder")
     }
     per_layer = "encoder/layers_0/relpos_bias/rel_embedding" in shapes
-    table = (
-        "encoder/layers_0/relpos_bias/rel_embedding"
-        if per_layer
-        else "encoder/relpos_bias/rel_embedding"
-    )
+    table = f"encoder/{'layers_0/' if per_layer else ''}relpos_bias/rel_embedding"
     if table not in shapes:
         raise UserError(
             f"The checkpoint '{path}' has no relative position table ('{table}'), so its number "
@@ -108,8 +97,7 @@ def settings_from_shapes(shapes: Shapes, path: str) -> dict[str, Any]:
     if joined % heads:
         raise UserError(
             f"The checkpoint '{path}' contradicts itself: {heads} heads (from '{table}') do not "
-            "divide the width "
-            f"{joined} of 'encoder/layers_0/attention/query/kernel'."
+            f"divide the width {joined} of 'encoder/layers_0/attention/query/kernel'."
         )
     return {
         "vocab_rows": rows,

@@ -17,7 +17,7 @@ import tensorstore as ts
 from etils import epath
 
 from jaxlt.convert.source import BaseSource, Index, check_complete, known, settings_from_shapes
-from jaxlt.convert.tensorfiles import Slot, index_msgpack, is_local, leaves, unreadable
+from jaxlt.convert.tensorfiles import Slot, index_msgpack, leaves, unreadable
 from jaxlt.errors import UserError
 
 _SCANNED = re.compile(r"(encoder|decoder)/\1/(.+)")
@@ -29,9 +29,9 @@ _HELD_BYTES = 2**30
 def kvstore_of(folder: epath.Path) -> dict[str, Any]:
     """Returns TensorStore's spec of a folder, wherever the checkpoint lies."""
     text = str(folder)
-    if is_local(text):
+    scheme, remote, rest = text.partition("://")
+    if not remote:
         return {"driver": "file", "path": str(folder.expanduser().resolve()) + "/"}
-    scheme, _, rest = text.partition("://")
     if scheme != "gs":
         raise UserError(
             f"'{text}' is neither a local folder nor a gs:// address; copy the checkpoint to one "
@@ -43,9 +43,7 @@ def kvstore_of(folder: epath.Path) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Zarr:
-    """One zarr array: where it lies (`kvstore` as JSON, hashable) and what the checkpoint says of
-    its shape.
-    """
+    """One zarr array: where it lies (`kvstore` as JSON, hashable), its shape by the checkpoint."""
 
     path: str
     driver: str
@@ -82,16 +80,12 @@ class _Zarr:
 
 
 class T5XSource:
-    """A T5X checkpoint as a BaseSource; `read` also serves the optimizer through
-    `optimizer_state`.
-    """
+    """A T5X checkpoint as a BaseSource."""
 
     def __init__(
         self, folder: epath.Path, form: str, tree: Mapping[str, Any], note: str = ""
     ) -> None:
-        """Args: folder: the checkpoint; form: its format's name; tree: flat 'target/...' and
-        'state/...' -> leaf.
-        """
+        """tree: flat, 'target/...' and 'state/...' -> leaf; form: the format's name."""
         self.origin = {"path": str(folder), "format": form} | ({"note": note} if note else {})
         self.tree = dict(tree)
         self._places: dict[str, tuple[str, int | None]] = {}
@@ -119,8 +113,8 @@ class T5XSource:
         if not self.shapes:
             raise UserError(
                 f"The checkpoint '{folder}' has no parameters under 'target'; it was not written "
-                "by T5X. "
-                f"Found: {', '.join(sorted({k.split('/')[0] for k in self.tree})) or 'nothing'}."
+                "by T5X. Found: "
+                f"{', '.join(sorted({k.split('/')[0] for k in self.tree})) or 'nothing'}."
             )
         check_complete(self.shapes, str(folder))
         self.settings = settings_from_shapes(self.shapes, str(folder))
@@ -130,9 +124,7 @@ class T5XSource:
         self.shapes[name] = _joined(name, shape)
 
     def read(self, name: str) -> np.ndarray:
-        """Returns one parameter, [D, J] for attention kernels even where the file has heads
-        apart.
-        """
+        """Returns a parameter; attention kernels as [D, J] even where the file has heads apart."""
         known(name, self.shapes, self.origin["path"])
         key, layer = self._places[name]
         leaf = self.tree[key]
@@ -140,10 +132,8 @@ class T5XSource:
             return leaf.read().reshape(self.shapes[name])
         size = int(np.prod(leaf.shape, dtype=np.int64)) * 4
         if size > _HELD_BYTES:
-            index = tuple(
-                slice(layer, layer + 1) if axis == 1 else slice(None)
-                for axis in range(len(leaf.shape))
-            )
+            rest = (slice(None),) * (len(leaf.shape) - 2)
+            index = (slice(None), slice(layer, layer + 1), *rest)
             return np.ascontiguousarray(leaf.read_slice(index)).reshape(self.shapes[name])
         if self._held is None or self._held[0] != key:
             self._held = None
@@ -154,9 +144,7 @@ class T5XSource:
         return out
 
     def read_slice(self, name: str, index: Index) -> np.ndarray:
-        """Returns `read(name)[index]`; for an unrolled zarr array only the chunks that the slice
-        touches are read.
-        """
+        """Returns `read(name)[index]`; of an unrolled zarr array only its chunks are read."""
         known(name, self.shapes, self.origin["path"])
         key, layer = self._places[name]
         leaf = self.tree[key]
@@ -166,9 +154,7 @@ class T5XSource:
 
 
 def _joined(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape with heads and head_dim as one axis: [D, H, 64] -> [D, J], and [H, 64, D] -> [J, D] for
-    `out`.
-    """
+    """Heads and head_dim as one axis: [D, H, 64] -> [D, J], of `out` [H, 64, D] -> [J, D]."""
     if len(shape) != 3 or not name.endswith("/kernel"):
         return shape
     if name.endswith("/out/kernel"):
@@ -214,14 +200,13 @@ def open_legacy(path: str | epath.Path, note: str = "") -> T5XSource:
     if not isinstance(body, dict) or "target" not in body:
         raise UserError(
             f"'{folder / 'checkpoint'}' is msgpack, but no T5X checkpoint: expected "
-            "optimizer/target, "
-            f"found {', '.join(map(str, tree)) or 'nothing'}."
+            f"optimizer/target, found {', '.join(map(str, tree)) or 'nothing'}."
         )
     version = tree.get("version", 3)
     if version not in (2, 3):
         raise UserError(
-            f"'{folder / 'checkpoint'}' is of T5X's version {version}; jaxlt reads versions 2 and "
-            "3."
+            f"'{folder / 'checkpoint'}' is of T5X's version {version}; jaxlt reads versions 2 "
+            "and 3."
         )
     present = {entry.name for entry in folder.iterdir()}
     flat = {key: _legacy_leaf(folder, key, leaf, present) for key, leaf in leaves(body)}
@@ -266,9 +251,7 @@ def open_orbax(path: str | epath.Path, note: str = "") -> T5XSource:
 
 
 def _check_listed(state: epath.Path, flat: Mapping[str, Any]) -> None:
-    """Orbax lists what it saved in `_METADATA`; arrays on that list but not in the store were
-    lost.
-    """
+    """Orbax lists what it saved in `_METADATA`; arrays of the list, but not the store, are lost."""
     listing = state / "_METADATA"
     if not listing.exists():
         return
@@ -280,8 +263,7 @@ def _check_listed(state: epath.Path, flat: Mapping[str, Any]) -> None:
     if lost := sorted(k for k in wanted - set(flat) if k.startswith("target/")):
         raise UserError(
             f"The checkpoint '{state}' lacks {len(lost)} arrays that its _METADATA lists, "
-            f"'{lost[0]}' first; "
-            "the copy is incomplete."
+            f"'{lost[0]}' first; the copy is incomplete."
         )
 
 
@@ -300,9 +282,7 @@ def form_of(folder: epath.Path) -> str | None:
 
 
 def open_t5x(path: str | epath.Path) -> T5XSource | None:
-    """Opens a T5X checkpoint, or the newest `checkpoint_N` of a folder of them; None if it is
-    neither.
-    """
+    """Opens a T5X checkpoint, or the newest `checkpoint_N` of a folder; None if it is neither."""
     folder = epath.Path(path)
     if folder.name == "checkpoint" and folder.is_file():
         folder = folder.parent
@@ -321,8 +301,7 @@ def open_t5x(path: str | epath.Path) -> T5XSource | None:
 
 
 def optimizer_state(source: BaseSource) -> dict[str, Any]:
-    """Returns T5X's Adafactor state: {'step': int, canonical name: {'m', 'v', 'v_row', 'v_col':
-    array}}.
+    """Returns T5X's Adafactor state: {'step': 3, canonical name: {'v_row': array, ...}}.
 
     As T5X stores it: a statistic that a parameter does not use has shape (1,).
     """
@@ -342,8 +321,7 @@ def optimizer_state(source: BaseSource) -> dict[str, Any]:
         if name not in source.shapes:
             raise UserError(
                 f"The optimizer state of '{path}' is that of scanned layers ('{name}'), which "
-                "jaxlt does not convert; "
-                "import the parameters alone."
+                "jaxlt does not convert; import the parameters alone."
             )
         out.setdefault(name, {})[part] = leaf.read()
     return out

@@ -6,6 +6,7 @@ fixed list.
 """
 
 import json
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,30 +41,32 @@ _NAMED_DTYPES = {d.name: d for d in _SAFETENSORS_DTYPES.values()} | {
 
 def unreadable(path: object, why: object) -> UserError:
     """Returns the error for a damaged file: its name and the first line of what went wrong."""
-    reason = (str(why).strip().splitlines() or ["unknown reason"])[0].split(" [tensorstore_spec=")[
-        0
-    ]
+    first = (str(why).strip().splitlines() or ["unknown reason"])[0]
+    reason = first.partition(" [tensorstore_spec=")[0]
     return UserError(
         f"Cannot read '{path}': {reason.rstrip('.')}. The file is damaged or incomplete; copy it "
         "again from where it came."
     )
 
 
-def is_local(path: object) -> bool:
-    """True for a path of this machine's file system, False for gs:// and the like."""
-    return "://" not in str(path)
-
-
 @dataclass(frozen=True)
 class Slot:
-    """Where one tensor's bytes (little-endian, C order) lie: `parts` are (offset, bytes), joined in
-    order.
-    """
+    """Where a tensor's bytes (little-endian, C order) lie: `parts` are (offset, bytes) in order."""
 
     path: str
     dtype: np.dtype
     shape: tuple[int, ...]
     parts: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        count = sum(n for _, n in self.parts)
+        expected = math.prod(self.shape) * self.dtype.itemsize
+        if min(self.shape, default=0) < 0 or count != expected:
+            raise unreadable(
+                self.path,
+                f"a tensor of shape {self.shape} and type {self.dtype} has {count} bytes instead "
+                f"of {expected}",
+            )
 
     def read(self) -> np.ndarray:
         """Returns the tensor in memory of its own."""
@@ -84,29 +87,14 @@ class Slot:
         return out.view(self.dtype).reshape(self.shape)
 
     def read_slice(self, index: tuple[slice, ...]) -> np.ndarray:
-        """Returns `read()[index]`; of a local file only the pages that hold the slice are
-        touched.
-        """
-        if not is_local(self.path) or len(self.parts) != 1 or not self.shape or 0 in self.shape:
+        """Returns `read()[index]`; of a local file only the pages of the slice are touched."""
+        if "://" in self.path or len(self.parts) != 1 or not self.shape or 0 in self.shape:
             return self.read()[index].copy()
         try:
             mapped = np.memmap(self.path, self.dtype, "r", self.parts[0][0], self.shape)
         except (OSError, ValueError) as error:
             raise unreadable(self.path, error) from error
         return np.array(mapped[index])
-
-
-def _slot(
-    path: str, dtype: np.dtype, shape: tuple[int, ...], parts: tuple[tuple[int, int], ...]
-) -> Slot:
-    count = sum(n for _, n in parts)
-    expected = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    if min(shape, default=0) < 0 or count != expected:
-        raise unreadable(
-            path,
-            f"a tensor of shape {shape} and type {dtype} has {count} bytes instead of {expected}",
-        )
-    return Slot(path, dtype, shape, parts)
 
 
 def index_safetensors(path: str) -> dict[str, Slot]:
@@ -142,7 +130,7 @@ def index_safetensors(path: str) -> dict[str, Slot]:
             )
         if not 0 <= start <= stop <= size - 8 - length:
             raise unreadable(path, f"it ends before the tensor '{name}' does")
-        slots[name] = _slot(
+        slots[name] = Slot(
             path, _SAFETENSORS_DTYPES[dtype], shape, ((8 + length + start, stop - start),)
         )
     return slots
@@ -152,6 +140,17 @@ def index_safetensors(path: str) -> dict[str, Slot]:
 class _Blob:
     offset: int
     count: int
+
+
+# Of msgpack's codes above 0xBF: what follows, and how its size (or the number) is written.
+_CODES = (
+    {0xC4 + i: ("blob", form) for i, form in enumerate("BHI")}
+    | {0xC7 + i: ("ext", form) for i, form in enumerate("BHI")}
+    | {0xCA + i: ("number", form) for i, form in enumerate("fdBHIQbhiq")}
+    | {0xD9 + i: ("text", form) for i, form in enumerate("BHI")}
+    | {0xDC + i: ("list", form) for i, form in enumerate("HI")}
+    | {0xDE + i: ("mapping", form) for i, form in enumerate("HI")}
+)
 
 
 class _MsgpackWalker:
@@ -200,57 +199,49 @@ class _MsgpackWalker:
         code, end = self.number("b"), self.at + count
         if code not in (1, 3):
             return self.skip(count)
-        content = self.value(depth + 1, raw=True)
-        if self.at != end or not isinstance(content, list) or len(content) != 3:
-            raise unreadable(self.path, "it holds an array that is not in flax's form")
-        shape, dtype, data = content
-        if (
-            not isinstance(shape, list)
-            or not isinstance(dtype, _Blob)
-            or not isinstance(data, _Blob)
-        ):
-            raise unreadable(self.path, "it holds an array that is not in flax's form")
+        match self.value(depth + 1, raw=True):
+            case [list() as shape, _Blob() as dtype, _Blob() as data] if self.at == end:
+                pass
+            case _:
+                raise unreadable(self.path, "it holds an array that is not in flax's form")
         self.file.seek(dtype.offset)
         name = self.file.read(min(dtype.count, 64)).decode("latin-1")
         self.file.seek(self.at)
         if name not in _NAMED_DTYPES:
             raise unreadable(self.path, f"it holds an array of the unknown type '{name}'")
-        return _slot(
-            self.path, _NAMED_DTYPES[name], tuple(map(int, shape)), ((data.offset, data.count),)
-        )
+        part = (data.offset, data.count)
+        return Slot(self.path, _NAMED_DTYPES[name], tuple(map(int, shape)), (part,))
 
     def value(self, depth: int = 0, raw: bool = False) -> Any:
         if depth > _MAX_DEPTH:
             raise unreadable(self.path, f"it is nested more than {_MAX_DEPTH} deep")
         code = self.number("B")
-        if code <= 0x7F:
-            return code
-        if code >= 0xE0:
-            return code - 0x100
-        if code <= 0x8F:
-            return self.mapping(code & 0x0F, depth, raw)
-        if code <= 0x9F:
-            return [self.value(depth + 1, raw) for _ in range(code & 0x0F)]
-        if code <= 0xBF:
-            return self.text(code & 0x1F, raw)
+        if code <= 0x7F or code >= 0xE0:
+            return code if code <= 0x7F else code - 0x100
         if code in (0xC0, 0xC2, 0xC3):
             return {0xC0: None, 0xC2: False, 0xC3: True}[code]
-        sizes = {0xC4: "B", 0xC5: "H", 0xC6: "I"}
-        if code in sizes:
-            return self.skip(self.number(sizes[code]))
-        if 0xC7 <= code <= 0xC9:
-            return self.ext(self.number("BHI"[code - 0xC7]), depth)
-        if 0xCA <= code <= 0xD3:
-            return self.number("fdBHIQbhiq"[code - 0xCA])
         if 0xD4 <= code <= 0xD8:
             return self.ext(1 << (code - 0xD4), depth)
-        if 0xD9 <= code <= 0xDB:
-            return self.text(self.number("BHI"[code - 0xD9]), raw)
-        if code in (0xDC, 0xDD):
-            return [self.value(depth + 1, raw) for _ in range(self.number("HI"[code - 0xDC]))]
-        if code in (0xDE, 0xDF):
-            return self.mapping(self.number("HI"[code - 0xDE]), depth, raw)
-        raise unreadable(self.path, "it is not msgpack")
+        if code <= 0xBF:  # the size is in the code
+            kind = "mapping" if code <= 0x8F else "list" if code <= 0x9F else "text"
+            count = code & (0x1F if kind == "text" else 0x0F)
+        elif code in _CODES:
+            kind, form = _CODES[code]
+            count = self.number(form)
+        else:
+            raise unreadable(self.path, "it is not msgpack")
+        match kind:
+            case "mapping":
+                return self.mapping(count, depth, raw)
+            case "list":
+                return [self.value(depth + 1, raw) for _ in range(count)]
+            case "text":
+                return self.text(count, raw)
+            case "ext":
+                return self.ext(count, depth)
+            case "blob":
+                return self.skip(count)
+        return count
 
 
 def _join_chunks(node: Any, path: str) -> Any:
@@ -262,7 +253,7 @@ def _join_chunks(node: Any, path: str) -> Any:
     try:
         shape = tuple(int(node["shape"][str(i)]) for i in range(len(node["shape"])))
         chunks = [node["chunks"][str(i)] for i in range(len(node["chunks"]))]
-        return _slot(
+        return Slot(
             path, chunks[0].dtype, shape, tuple(part for chunk in chunks for part in chunk.parts)
         )
     except (KeyError, TypeError, IndexError, AttributeError) as error:
@@ -270,9 +261,7 @@ def _join_chunks(node: Any, path: str) -> Any:
 
 
 def index_msgpack(path: str) -> dict[str, Any]:
-    """Returns the tree of a flax msgpack file with a Slot for every array; other values come as
-    they are.
-    """
+    """Returns the tree of a flax msgpack file with a Slot for every array."""
     size = epath.Path(path).stat().length
     with epath.Path(path).open("rb") as file:
         walker = _MsgpackWalker(file, path, size)

@@ -19,6 +19,16 @@ if TYPE_CHECKING:
 # What a run chooses for itself; a checkpoint does not decide it.
 RUNTIME = ("dtype", "dropout", "remat", "scan_layers", "plugs", "deltas")
 
+_SIZES = (
+    "vocab_rows",
+    "emb_dim",
+    "mlp_dim",
+    "num_heads",
+    "head_dim",
+    "encoder_layers",
+    "decoder_layers",
+)
+
 
 class Tensors(Mapping[str, np.ndarray]):
     """The tensors of a base as a mapping that reads at each look-up; notes their dtypes."""
@@ -37,6 +47,19 @@ class Tensors(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+@dataclasses.dataclass(frozen=True)
+class Held:
+    """Tensors by name as a base: in memory, or some of those of another base."""
+
+    tensors: Mapping[str, np.ndarray]
+    shapes: Mapping[str, tuple[int, ...]]
+    origin: Mapping[str, str]
+
+    def read(self, name: str) -> np.ndarray:
+        """Returns one of them."""
+        return self.tensors[name]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,3 +149,36 @@ def check_plain_t5(backbone: Backbone, what: str) -> None:
                 f"'{backbone.path}' has T5Config.{name} = {backbone.settings[name]!r}, and {what} "
                 f"holds models with {value!r} alone: convert it --to jaxlt."
             )
+
+
+def gin_lines(settings: dict[str, Any]) -> list[str]:
+    """The T5Config of these settings as gin: sizes, and what differs from its defaults."""
+    from jaxlt.models.config import T5Config
+
+    lines = ["T5Config:"]
+    for field in dataclasses.fields(T5Config):
+        if field.name in RUNTIME or field.name not in settings:
+            continue
+        value = settings[field.name]
+        if field.name in _SIZES or value != field.default:
+            lines.append(f"    {field.name} = {value!r}")
+    return lines
+
+
+def shipped_models(settings: dict[str, Any]) -> list[str]:
+    """Names of jaxlt's own gin_configs/models/ whose T5Config agrees with these settings."""
+    from jaxlt.config import files, shipped_configs
+    from jaxlt.models.config import T5Config
+
+    defaults = {f.name: f.default for f in dataclasses.fields(T5Config)}
+    found = []
+    for path in sorted((shipped_configs() / "models").glob("*.gin")):
+        said = {
+            s.arg: tuple(s.value) if isinstance(s.value, list) else s.value
+            for s in files.read_files([str(path)], ())
+            if s.kind == "binding" and s.selector == "T5Config"
+        }
+        known = {k: v for k, v in settings.items() if k in defaults and k not in RUNTIME}
+        if all((defaults | said)[name] == value for name, value in known.items()):
+            found.append(path.name)
+    return found

@@ -7,16 +7,6 @@ from jaxlt.errors import UserError
 from jaxlt.metrics.statistics import Statistics, answers, check_pairs, means
 
 
-def precision_at_1(
-    predictions: Sequence[str | Sequence[str]],
-    references: Sequence[str | Sequence[str]],
-    *,
-    casefold: bool = True,
-) -> Statistics:
-    """Returns the share of questions whose first prediction is a right answer."""
-    return precision_at(predictions, references, k=1, casefold=casefold)
-
-
 def precision_at(
     predictions: Sequence[str | Sequence[str]],
     references: Sequence[str | Sequence[str]],

@@ -45,16 +45,3 @@ def percentiles(values: np.ndarray, confidence: float = 0.95) -> tuple[float, fl
     tail = (1 - confidence) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
-
-
-def of_mean(
-    groups: Sequence[Statistics],
-    resamples: int = 1000,
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """Returns the interval of the mean of several scores (of languages), each drawn on its own."""
-    if not groups:
-        raise UserError("There is no interval of the mean of no scores.")
-    each = [draws(group, resamples, (seed, place)) for place, group in enumerate(groups)]
-    return percentiles(np.mean(each, axis=0), confidence)

@@ -1,6 +1,5 @@
-"""Accuracy, macro-F1 and confusion of labels: one an example, or a list of them (of words)."""
+"""Accuracy and macro-F1 of labels: one an example, or a list of them (of words)."""
 
-from collections import Counter, defaultdict
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -53,15 +52,6 @@ def macro_f1(
     each = {str(label): precision_recall(*map(float, sums[i // 3])) for label, i in column.items()}
     value = _mean_f1 if labels is not None else _mean_f1_of_those_present
     return Statistics(rows, value, len(references), {"items": len(gold), "labels": each})
-
-
-def confusion(predictions: Labels, references: Labels) -> dict[str, dict[str, int]]:
-    """Returns how often each label (outer) was taken for which (inner)."""
-    _, ours, gold = _flat(predictions, references)
-    table: dict[str, Counter[str]] = defaultdict(Counter)
-    for a, b in zip(ours, gold, strict=True):
-        table[str(b)][str(a)] += 1
-    return {label: dict(table[label].most_common()) for label in sorted(table)}
 
 
 def _mean_f1(sums: np.ndarray) -> np.ndarray:

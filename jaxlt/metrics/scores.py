@@ -52,7 +52,7 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "macro_f1": Metric(labels.macro_f1),
         "exact_match": Metric(questions.exact_match),
         "answer_f1": Metric(questions.answer_f1),
-        "p@1": Metric(facts.precision_at_1),
+        "p@1": Metric(facts.precision_at),
         "bits_per_byte": Metric(likelihood.bits_per_byte, scale=None, higher_is_better=False),
         "wrong_language": Metric(wrong_language.wrong_language_rate, higher_is_better=False),
     }

@@ -50,7 +50,9 @@ def paired_bootstrap(
     extreme = int((np.abs(gaps - observed) >= abs(observed) - _SLACK).sum())
     low, high = percentiles(gaps, confidence)
     p, wins = (extreme + 1) / (resamples + 1), float((gaps > _SLACK).mean())
-    return _comparison(first, second, low, high, p, wins, "bootstrap")
+    return Comparison(
+        first.total(), second.total(), observed, low, high, p, wins, first.n, "bootstrap"
+    )
 
 
 def approximate_randomization(
@@ -61,7 +63,7 @@ def approximate_randomization(
     p: how often systems made so differ at least as much as the two do (as sacrebleu's `paired-ar`,
     save that a tie counts: a system does not differ from itself).
     """
-    observed = abs(_difference(first, second))
+    observed = _difference(first, second)
     rng = np.random.default_rng(seed)
     examples, change = first.rows.shape[0], second.rows - first.rows
     sums = [np.asarray(s.rows.sum(axis=0)).reshape(1, -1) for s in (first, second)]
@@ -70,9 +72,10 @@ def approximate_randomization(
         coins = rng.integers(2, size=(min(size, trials - start), examples)).astype(np.float64)
         moved = np.asarray(coins @ change)
         gaps = first.value(sums[0] + moved) - first.value(sums[1] - moved)
-        extreme += int((np.abs(gaps) >= observed - _SLACK).sum())
-    return _comparison(
-        first, second, None, None, (extreme + 1) / (trials + 1), None, "randomization"
+        extreme += int((np.abs(gaps) >= abs(observed) - _SLACK).sum())
+    p = (extreme + 1) / (trials + 1)
+    return Comparison(
+        first.total(), second.total(), observed, None, None, p, None, first.n, "randomization"
     )
 
 
@@ -83,16 +86,3 @@ def _difference(first: Statistics, second: Statistics) -> float:
             f"statistics of shape {first.rows.shape}, the other of {second.rows.shape}."
         )
     return first.total() - second.total()
-
-
-def _comparison(
-    first: Statistics,
-    second: Statistics,
-    low: float | None,
-    high: float | None,
-    p_value: float,
-    wins: float | None,
-    test: str,
-) -> Comparison:
-    ours, theirs = first.total(), second.total()
-    return Comparison(ours, theirs, ours - theirs, low, high, p_value, wins, first.n, test)

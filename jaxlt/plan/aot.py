@@ -59,6 +59,17 @@ class Plan:
         """Bytes a device holds at the worst moment, as far as `memory` tells."""
         return sum(self.memory.values())
 
+    def as_json(self) -> dict[str, Any]:
+        """All figures but the rows."""
+        groups = {n: {"parameters": c, "trainable": t} for n, (c, t) in self.groups.items()}
+        return {
+            "mesh": dict(self.mesh),
+            "groups": groups,
+            "memory": dict(self.memory),
+            "model_flops": self.flops,
+            "tokens": self.tokens,
+        }
+
 
 def device_bytes(shape: tuple[int, ...], dtype: Any, sharding: NamedSharding) -> int:
     """Bytes of one device's part of an array."""

@@ -103,6 +103,10 @@ class Estimate:
         """Bytes that are left; negative where it does not fit."""
         return self.limit - self.needed
 
+    def as_json(self) -> dict[str, Any]:
+        """All figures."""
+        return {**dataclasses.asdict(self), "headroom": self.headroom}
+
 
 def read_estimate(values: Mapping[str, Any]) -> Estimate:
     """Makes an Estimate of what `dataclasses.asdict` made of one, through JSON or not."""

@@ -1,7 +1,6 @@
 """The verb `train`: its last line, and the config that a workdir is bound to."""
 
 import dataclasses
-import io
 import re
 import shlex
 import shutil
@@ -12,12 +11,9 @@ import jax.numpy as jnp
 import pytest
 
 from jaxlt.commands.main import main
-from jaxlt.commands.train import farewell, recorder_of
+from jaxlt.commands.train import farewell
 from jaxlt.engine.checkpoint.checkpoints import CheckpointConfig, Checkpoints
-from jaxlt.engine.log.profiling import Steps
-from jaxlt.engine.log.reporter import Reporter
 from jaxlt.engine.resume import Position
-from jaxlt.errors import UserError
 from tests.data.head_files import write_treebanks
 
 
@@ -77,17 +73,6 @@ def test_steps_to_profile_are_refused_before_anything_is_opened(tmp_path, capsys
     assert main(["train", *given, "--profile=1:3"]) == 2
     assert "--profile=2:3" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-
-
-def test_steps_to_profile_are_within_the_run(tmp_path):
-    run = types.SimpleNamespace(workdir=str(tmp_path), train=types.SimpleNamespace(steps=20))
-    reporter = Reporter(None, 20, stream=(stream := io.StringIO()))
-    feed = types.SimpleNamespace(steps=range(20, 20))
-    with pytest.raises(UserError, match=r"--profile=18:22 .* the run has 20"):
-        recorder_of(run, Steps(18, 5), reporter)
-    recorder = recorder_of(run, Steps(18, 3), reporter)
-    with recorder.over(feed):
-        assert "--profile: of the steps that are left, none is to be traced" in stream.getvalue()
 
 
 def test_a_run_goes_on_by_its_own_configuration(tiny_run, run_flags, tmp_path, capsys):

@@ -68,3 +68,15 @@ def params_of() -> Callable[..., Params]:
         return {n: rng.standard_normal(s).astype(np.dtype(dtype)) for n, s in shapes.items()}
 
     return make
+
+
+def same(source, params: Params) -> None:
+    """Asserts that a base has these names, shapes, dtypes and values, whole and in slices."""
+    assert set(source.shapes) == set(params)
+    for name, value in params.items():
+        read = source.read(name)
+        assert source.shapes[name] == read.shape == value.shape
+        assert read.dtype == value.dtype
+        np.testing.assert_array_equal(read, value, err_msg=name)
+        index = tuple(slice(n // 3, n // 3 + 2) for n in value.shape)
+        np.testing.assert_array_equal(source.read_slice(name, index), value[index])

@@ -11,9 +11,10 @@ from flax.serialization import msgpack_serialize
 
 from jaxlt.convert.detect import open_base
 from jaxlt.convert.export import write_hf
-from jaxlt.convert.hf import backbone_settings, open_hf
+from jaxlt.convert.hf import open_hf
 from jaxlt.convert.hf_names import to_torch
 from jaxlt.errors import UserError
+from tests.convert.conftest import same
 
 SETTINGS = {
     "vocab_rows": 40,
@@ -30,17 +31,6 @@ SETTINGS = {
     "tie_logits": False,
     "norm_eps": 1e-6,
 }
-
-
-def same(source, params) -> None:
-    assert set(source.shapes) == set(params)
-    for name, value in params.items():
-        read = source.read(name)
-        assert source.shapes[name] == read.shape == value.shape
-        assert read.dtype == value.dtype
-        np.testing.assert_array_equal(read, value, err_msg=name)
-        index = tuple(slice(n // 3, n // 3 + 2) for n in value.shape)
-        np.testing.assert_array_equal(source.read_slice(name, index), value[index])
 
 
 def write_flax(folder: Path, params: dict[str, np.ndarray], shards: int = 1) -> None:
@@ -83,15 +73,7 @@ def test_safetensors_round_trip(tmp_path, params_of, dtype, shard):
     source = open_base(str(tmp_path / "m"))
     assert source.origin == {"path": str(tmp_path / "m"), "format": "hf-safetensors"}
     same(source, params)
-    assert source.settings == backbone_settings(tmp_path / "m") == SETTINGS
-
-
-def test_streams_from_another_source(tmp_path, params_of):
-    params = params_of()
-    write_hf(tmp_path / "a", params, SETTINGS)
-    source = open_hf(tmp_path / "a")
-    write_hf(tmp_path / "b", source, source.settings)
-    same(open_hf(tmp_path / "b"), params)
+    assert source.settings == SETTINGS
 
 
 @pytest.mark.parametrize("shards", [1, 3])
@@ -103,23 +85,16 @@ def test_flax_msgpack(tmp_path, params_of, shards):
     same(source, params)
 
 
-@pytest.mark.parametrize("layers", [(3, 2), (1, 1)])
-def test_umt5_has_a_table_a_layer(tmp_path, params_of, layers):
-    params = params_of(per_layer=True, layers=layers)
-    depth = {"encoder_layers": layers[0], "decoder_layers": layers[1], "relpos_per_layer": True}
-    write_hf(tmp_path / "m", params, SETTINGS | depth)
+@pytest.mark.parametrize(
+    ("layers", "umt5"), [((3, 2), True), ((1, 1), True), ((3, 0), False)], ids=str
+)
+def test_a_table_a_layer_and_an_encoder_alone(tmp_path, params_of, layers, umt5):
+    params = params_of(per_layer=umt5, layers=layers)
+    own = {"encoder_layers": layers[0], "decoder_layers": layers[1], "relpos_per_layer": umt5}
+    write_hf(tmp_path / "m", params, SETTINGS | own)
     source = open_hf(tmp_path / "m")
     same(source, params)
-    assert source.settings == SETTINGS | depth
-
-
-def test_encoder_alone(tmp_path, params_of):
-    params = params_of(layers=(3, 0))
-    write_hf(tmp_path / "m", params, SETTINGS | {"decoder_layers": 0})
-    source = open_hf(tmp_path / "m")
-    same(source, params)
-    assert source.settings == SETTINGS | {"decoder_layers": 0}
-    assert all(not name.startswith("decoder") for name in source.shapes)
+    assert source.settings == SETTINGS | own
 
 
 def test_tied_logits_scaled_and_not(tmp_path, params_of):

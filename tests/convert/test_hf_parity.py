@@ -70,8 +70,9 @@ def check_arrays(source, model) -> None:
     assert left <= {"lm_head.weight"}, "every tensor of the model has a canonical name"
 
 
-@pytest.mark.parametrize("shard", ["5GB", "20KB"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "shard"), [("mt5", "5GB"), ("umt5", "5GB"), ("byt5", "5GB"), ("umt5", "20KB")]
+)
 def test_arrays_of_safetensors(tmp_path, torch, transformers, kind, shard):
     model = build(torch, transformers, kind, tied=False)
     model.save_pretrained(tmp_path, max_shard_size=shard)
@@ -162,7 +163,7 @@ def test_transformers_reads_what_is_exported(tmp_path, torch, transformers, kind
     model = build(torch, transformers, kind, tied)
     model.save_pretrained(tmp_path / "a")
     base = open_hf(tmp_path / "a")
-    write_hf(tmp_path / "b", base, base.settings)
+    write_hf(tmp_path / "b", {n: base.read(n) for n in base.shapes}, base.settings)
     again = transformers.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "b").eval()
     source, target = texts(SIZES["vocab_size"])
     if kind == "umt5" and not tied:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from jaxlt.convert.tensorfiles import Slot, index_msgpack, index_safetensors, leaves
+from jaxlt.convert.tensorfiles import index_msgpack, index_safetensors, leaves
 from jaxlt.errors import UserError
 
 ARRAYS = {
@@ -105,6 +105,4 @@ def test_noise_never_breaks_the_walker(tmp_path_factory, data):
             tree = index(str(path))
         except UserError:
             continue
-        assert all(
-            isinstance(s, Slot | int | float | str | bool | list | object) for s in tree.values()
-        )
+        assert isinstance(tree, dict)

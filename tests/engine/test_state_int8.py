@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlt.commands.modules.merge import merge
 from jaxlt.engine.checkpoint.base import CheckpointBase
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.checkpoint.fingerprint import fingerprint
@@ -16,6 +15,7 @@ from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.state import make_state
 from jaxlt.engine.step import build
 from jaxlt.errors import UserError
+from jaxlt.inference.merging import merge
 from jaxlt.inference.predictor import Predictor, open_predictor
 from jaxlt.models.config import BiLSTMConfig
 from jaxlt.models.layout import unstack

@@ -23,15 +23,6 @@ def test_counts_are_drawn_with_replacement() -> None:
     assert abs(every.var() - 0.8) < 0.06
 
 
-def test_chunks_cover_all_resamples(monkeypatch) -> None:
-    monkeypatch.setattr(intervals, "_CHUNK", 12)
-    chunks = list(intervals.counts(5, 7, seed=0))
-    assert [(s.start, s.stop) for s, _ in chunks] == [(0, 2), (2, 4), (4, 6), (6, 7)]
-    for which, weights in chunks:
-        assert weights.shape == (which.stop - which.start, 5)
-        np.testing.assert_array_equal(weights.sum(1), 5)
-
-
 def test_draws_equal_scoring_every_resample_anew() -> None:
     """The same examples, repeated as often as they were drawn, scored by sacrebleu itself."""
     made = text.bleu(SYSTEM, REFERENCES)
@@ -73,17 +64,6 @@ def test_sparse_rows_are_as_dense_ones() -> None:
     thin = Statistics(sparse.csr_array(rows), f1, 40)
     assert dense.total() == thin.total()
     np.testing.assert_allclose(intervals.draws(dense, 30), intervals.draws(thin, 30), rtol=1e-12)
-
-
-def test_the_mean_of_languages_varies_less_than_each() -> None:
-    rng = np.random.default_rng(1)
-    each = [means(rng.random(100) < 0.5) for _ in range(9)]
-    low, high = intervals.of_mean(each, 2000)
-    one = intervals.percentiles(intervals.draws(each[0], 2000))
-    assert high - low == pytest.approx((one[1] - one[0]) / 3, rel=0.15)
-    assert low < np.mean([e.total() for e in each]) < high
-    with pytest.raises(UserError, match="no scores"):
-        intervals.of_mean([])
 
 
 def test_a_thousand_resamples_of_a_thousand_sentences_are_quick() -> None:

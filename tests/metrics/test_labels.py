@@ -66,11 +66,6 @@ def test_many_labels_stay_sparse() -> None:
     assert made.total() == 1
 
 
-def test_confusion() -> None:
-    table = labels.confusion(["a", "b", "b", "x"], ["a", "a", "b", "a"])
-    assert table == {"a": {"a": 1, "b": 1, "x": 1}, "b": {"b": 1}}
-
-
 def test_bad_input() -> None:
     with pytest.raises(UserError, match="Example 1 has 1 predicted labels for 2"):
         labels.accuracy([["N"], ["N"]], [["N"], ["N", "V"]])

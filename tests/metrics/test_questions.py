@@ -8,38 +8,16 @@ from collections import Counter
 import pytest
 
 from jaxlt.errors import UserError
-from jaxlt.metrics import questions
 from jaxlt.metrics.questions import answer_f1, exact_match, normalize
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("The  Cat, the-hat.", "cat thehat"),
-        ("A an THE", ""),
-        ("anthem of a nation", "anthem of nation"),
-        ("U.S.", "us"),
-        ("«Été»", "«été»"),  # ASCII punctuation alone
-        ("l'an 2000", "lan 2000"),
-        ("\u00a0x\ty\n", "x y"),
-    ],
-)
-def test_squads_normal_form(text, expected) -> None:
-    assert normalize(text) == expected
 
 
 @pytest.mark.parametrize(
     ("language", "text", "expected"),
     [
-        ("en", "«The» Cat…", "cat"),
+        (None, "l'an\u00a02000, the\tU.S.\n", "lan 2000 us"),
         ("eng_Latn", "The Cat", "cat"),
-        ("es", "¿El gato y unos perros?", "gato y perros"),
-        ("deu", "Der Hund, dem das Haus", "hund haus"),
-        ("vie_Latn", "những con mèo của tôi", "con mèo tôi"),
         ("arb_Arab", "في البيت الكبير", "في بيت كبير"),
-        ("hi", "वह the राम।", "वह the राम"),
         ("fr", "Le chat, la rue", "le chat la rue"),  # MLQA has no French: no articles go
-        ("zh", "北京 the 2008年。", "北 京 the 2008 年"),
         ("zho_Hans", "《红楼梦》", "红 楼 梦"),
         ("cmn", "a北b", "a 北 b"),
         ("jpn_Jpan", "東京タワー 333m", "東 京 タ ワ ー 333m"),
@@ -48,7 +26,7 @@ def test_squads_normal_form(text, expected) -> None:
         ("swh_Latn", "Habari, ya leo!", "habari ya leo"),
     ],
 )
-def test_mlqas_normal_forms(language, text, expected) -> None:
+def test_normal_forms_by_language(language, text, expected) -> None:
     assert normalize(text, language) == expected
 
 
@@ -84,10 +62,6 @@ def test_exact_match() -> None:
 def test_f1_of_unspaced_text_is_by_character() -> None:
     assert answer_f1(["北京市"], ["北京"], language="zh").total() == pytest.approx(4 / 5)
     assert answer_f1(["北京市"], ["北京"]).total() == 0
-
-
-def test_word_f1_is_symmetric() -> None:
-    assert questions.word_f1("a b c", "b c d e") == questions.word_f1("b c d e", "a b c") == 4 / 7
 
 
 def squads_words(text):

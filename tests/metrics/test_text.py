@@ -7,12 +7,17 @@ from sacrebleu.metrics import BLEU, CHRF
 
 from jaxlt.errors import UserError
 from jaxlt.metrics import text
-from tests.metrics.texts import OTHER, REFERENCES, SYSTEM, noisy
+from tests.metrics.texts import OTHER, REFERENCES, SYSTEM
 
 
-@pytest.mark.parametrize("tokenize", ["13a", "zh", "char", "intl", "none"])
-@pytest.mark.parametrize("lowercase", [False, True])
-@pytest.mark.parametrize("smooth", ["exp", "add-k", "floor", "none"])
+@pytest.mark.parametrize(
+    ("tokenize", "lowercase", "smooth"),
+    [
+        *((name, False, "exp") for name in ("13a", "zh", "char", "intl", "none")),
+        *(("13a", False, name) for name in ("add-k", "floor", "none")),
+        ("char", True, "add-k"),
+    ],
+)
 def test_bleu_is_that_of_sacrebleu(tokenize, lowercase, smooth) -> None:
     made = text.bleu(SYSTEM, REFERENCES, tokenize=tokenize, lowercase=lowercase, smooth=smooth)
     metric = BLEU(tokenize=tokenize, lowercase=lowercase, smooth_method=smooth)
@@ -43,8 +48,9 @@ def test_several_references_and_unlike_numbers_of_them() -> None:
     assert "nrefs:var" in made.details["signature"]
 
 
-@pytest.mark.parametrize("word_order", [0, 1, 2])
-@pytest.mark.parametrize("lowercase", [False, True])
+@pytest.mark.parametrize(
+    ("word_order", "lowercase"), [(0, False), (1, True), (2, False), (2, True)]
+)
 def test_chrf_is_that_of_sacrebleu(word_order, lowercase) -> None:
     several = [[a, b] for a, b in zip(REFERENCES, OTHER, strict=True)]
     metric = CHRF(word_order=word_order, lowercase=lowercase)
@@ -53,14 +59,6 @@ def test_chrf_is_that_of_sacrebleu(word_order, lowercase) -> None:
     assert made.total() == pytest.approx(expected.score, abs=1e-9)
     assert made.details["signature"] == str(metric.get_signature())
     assert f"nw:{word_order}" in made.details["signature"]
-
-
-def test_larger_texts_agree_too() -> None:
-    system, references = noisy(300)
-    expected = BLEU().corpus_score(system, [references]).score
-    assert text.bleu(system, references).total() == pytest.approx(expected, abs=1e-9)
-    expected = CHRF(word_order=2).corpus_score(system, [references]).score
-    assert text.chrf(system, references).total() == pytest.approx(expected, abs=1e-9)
 
 
 @pytest.fixture(scope="module")

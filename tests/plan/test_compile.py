@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from jaxlt.commands.main import main
-from jaxlt.commands.plan.table import lines_of
 from jaxlt.config import load
 from jaxlt.errors import UserError
 from jaxlt.plan import compile as plan_compile
 from jaxlt.plan.compile import advice, compile_for, environment
 from jaxlt.plan.estimate import Estimate, read_estimate
+from jaxlt.plan.table import lines_of
 
 TINY = ("--gin_file=models/tiny.gin", "--gin_file=runs/pretrain.gin")
 SMALL = (
@@ -132,7 +132,7 @@ def test_a_worker_that_dies_is_a_result(monkeypatch):
 def test_the_worker_finds_this_jaxlt(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "elsewhere")
     paths = environment("dumped")["PYTHONPATH"].split(":")
-    assert (Path(paths[0]) / "jaxlt" / "commands" / "plan_worker.py").exists()
+    assert (Path(paths[0]) / "jaxlt" / "plan" / "worker.py").exists()
     assert paths[-1] == "elsewhere"
     assert environment("dumped", "--more")["XLA_FLAGS"].endswith(" --more")
 

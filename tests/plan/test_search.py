@@ -2,7 +2,6 @@
 
 import pytest
 
-from jaxlt.commands.plan.table import search_table, short
 from jaxlt.config import load
 from jaxlt.errors import UserError
 from jaxlt.plan.compile import failed
@@ -16,6 +15,7 @@ from jaxlt.plan.search import (
     parse_mesh,
     search,
 )
+from jaxlt.plan.table import search_table, short
 from jaxlt.plan.topologies import parse_topology
 
 V5E = parse_topology("v5e:4x4")

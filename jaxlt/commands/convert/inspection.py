@@ -1,10 +1,13 @@
 """What `jaxlt convert --inspect` shows of a checkpoint."""
 
-import dataclasses
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from jaxlt.inference.backbone import RUNTIME, Backbone, content_hash
+from jaxlt.inference.backbone import Backbone, content_hash, gin_lines, shipped_models
+from jaxlt.screen import plain_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 _FORMATS = {
     "t5x-legacy": "T5X, legacy form",
@@ -13,15 +16,6 @@ _FORMATS = {
     "hf-msgpack": "Hugging Face, flax msgpack",
     "jaxlt": "jaxlt",
 }
-_SIZES = (
-    "vocab_rows",
-    "emb_dim",
-    "mlp_dim",
-    "num_heads",
-    "head_dim",
-    "encoder_layers",
-    "decoder_layers",
-)
 
 
 def show(backbone: Backbone, path: str) -> None:
@@ -101,20 +95,15 @@ def count(shapes: dict[str, tuple[int, ...]]) -> int:
     return sum(math.prod(shape) for shape in shapes.values())
 
 
-def _groups(backbone: Backbone):
+def _groups(backbone: Backbone) -> "Table":
     """A table of counts: embedding, encoder, decoder, logits."""
-    from rich.table import Table
-
     groups: dict[str, dict[str, tuple[int, ...]]] = {}
     for name, shape in backbone.shapes.items():
         top = name.split("/")[0]
         top = "logits" if "logits_dense" in name or top == "mlm_head" else top
         groups.setdefault("embedding" if top == "token_embedder" else top, {})[name] = shape
     layers = {s: backbone.settings.get(f"{s}_layers") for s in ("encoder", "decoder")}
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column("  group")
-    for name in ("layers", "tensors", "parameters"):
-        table.add_column(name, justify="right")
+    table = plain_table("  group", ">layers", ">tensors", ">parameters", padding=(0, 3, 0, 0))
     for group in ("embedding", "encoder", "decoder", "logits", *sorted(groups)):
         if group not in groups:
             continue
@@ -122,36 +111,3 @@ def _groups(backbone: Backbone):
         depth = str(layers.get(group) or "")
         table.add_row(f"  {group}", depth, f"{len(members):,}", f"{count(members):,}")
     return table
-
-
-def gin_lines(settings: dict[str, Any]) -> list[str]:
-    """The T5Config of these settings as gin: sizes, and what differs from its defaults."""
-    from jaxlt.models.config import T5Config
-
-    lines = ["T5Config:"]
-    for field in dataclasses.fields(T5Config):
-        if field.name in RUNTIME or field.name not in settings:
-            continue
-        value = settings[field.name]
-        if field.name in _SIZES or value != field.default:
-            lines.append(f"    {field.name} = {value!r}")
-    return lines
-
-
-def shipped_models(settings: dict[str, Any]) -> list[str]:
-    """Names of jaxlt's own gin_configs/models/ whose T5Config agrees with these settings."""
-    from jaxlt.config import files, shipped_configs
-    from jaxlt.models.config import T5Config
-
-    defaults = {f.name: f.default for f in dataclasses.fields(T5Config)}
-    found = []
-    for path in sorted((shipped_configs() / "models").glob("*.gin")):
-        said = {
-            s.arg: tuple(s.value) if isinstance(s.value, list) else s.value
-            for s in files.read_files([str(path)], ())
-            if s.kind == "binding" and s.selector == "T5Config"
-        }
-        known = {k: v for k, v in settings.items() if k in defaults and k not in RUNTIME}
-        if all((defaults | said)[name] == value for name, value in known.items()):
-            found.append(path.name)
-    return found

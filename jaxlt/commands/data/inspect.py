@@ -8,9 +8,9 @@ import unicodedata
 from typing import TYPE_CHECKING, Any
 
 from jaxlt.config import derived
+from jaxlt.screen import screen
 
 if TYPE_CHECKING:
-    from jaxlt.config import RunConfig
     from jaxlt.data.reading import Mixture, Part
 
 # Colours that are told apart on dark and on light terminals; sentinels take turns.
@@ -43,18 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Shows what the gin flags describe."""
+    """Prints the mixture that the gin flags describe, the warnings, and rows."""
     from jaxlt.commands.main import load_run
 
     run = load_run(args, {"WORKDIR": "", "INIT_FROM": None})
-    show(run, args)
-    return 0
-
-
-def show(run: "RunConfig", args: argparse.Namespace) -> None:
-    """Prints the mixture, the warnings, and rows."""
-    from rich.console import Console
-
     from jaxlt.data import reading
     from jaxlt.data.mixtures import open_mixture
     from jaxlt.data.vocabulary.vocabularies import open_vocabulary
@@ -63,9 +55,7 @@ def show(run: "RunConfig", args: argparse.Namespace) -> None:
     mixture = open_mixture(config, args.split)
     steps = args.steps or derived.in_steps(run, mixture).train.steps
     vocabulary = open_vocabulary(config.vocabulary_config)
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=120)
+    console = screen(120)
     console.print(table(mixture, steps))
     console.print(_sums(mixture, steps), style="dim")
     lines = reading.remarks(config, mixture, vocabulary, steps)
@@ -80,6 +70,7 @@ def show(run: "RunConfig", args: argparse.Namespace) -> None:
         texts = reading.read(config, vocabulary, batch, row, mixture.languages)
         shown = ((f"{n}:", styled(n, parts, args.characters)) for n, parts in texts.items())
         console.print(_grid(*shown))
+    return 0
 
 
 def table(mixture: "Mixture", steps: int) -> Any:

@@ -13,29 +13,25 @@ import argparse
 import itertools
 import json
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
-from rich.table import Table
 
+from jaxlt.commands import flags
 from jaxlt.data.languages import LanguageTable
 from jaxlt.data.sources import files, sources
-from jaxlt.data.sources.items import Texts, by_language
-from jaxlt.data.text import lid
-from jaxlt.errors import UserError
-
-_BATCH = 4096
+from jaxlt.data.sources.items import by_language
+from jaxlt.data.text import lid, lid_filter
+from jaxlt.screen import plain_table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's flags."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     train = actions.add_parser("train", help="learn languages from their texts")
-    train.add_argument("source", metavar="SOURCE", nargs="+", help="text by language")
+    flags.add_source(train)
     train.add_argument("--to", metavar="FOLDER", required=True, help="where the model goes")
-    train.add_argument("--languages", default="", metavar="A,B", help="only these languages")
+    flags.add_languages(train)
     train.add_argument(
         "--lines", type=int, default=10_000, metavar="N", help="at most N lines a language (10000)"
     )
@@ -46,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--seed", type=int, default=0, help="which lines, and their order")
 
     test = actions.add_parser("eval", help="test a model: F1, and what is taken for what")
-    test.add_argument("model", metavar="MODEL", help="the folder of a model")
-    test.add_argument("source", metavar="SOURCE", nargs="+", help="text by language")
+    _add_model(test)
+    flags.add_source(test)
     test.add_argument(
         "--table", action="append", default=[], metavar="TSV", help="tables of languages, families"
     )
@@ -55,14 +51,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     test.add_argument("--json", metavar="FILE", help="a file for all scores")
 
     name = actions.add_parser("predict", help="print language, probability and line of each line")
-    name.add_argument("model", metavar="MODEL", help="the folder of a model")
+    _add_model(name)
     name.add_argument(
         "file", metavar="FILE", nargs="?", default="-", help="default: standard input"
     )
 
     sieve = actions.add_parser("filter", help="keep lines that are in the language of their file")
-    sieve.add_argument("model", metavar="MODEL", help="the folder of a model")
-    sieve.add_argument("source", metavar="SOURCE", nargs="+", help="text by language")
+    _add_model(sieve)
+    flags.add_source(sieve)
     sieve.add_argument("--to", metavar="FOLDER", required=True, help="where kept lines go")
     sieve.add_argument(
         "--at_least", type=float, default=0.5, metavar="P", help="least probability (0.5)"
@@ -71,36 +67,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("--debug", action="store_true", default=argparse.SUPPRESS)
 
 
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="the folder of a model")
+
+
 def main(args: argparse.Namespace) -> int:
     """Does the action that was asked for."""
     {"train": _train, "eval": _evaluate, "predict": _predict, "filter": _filter}[args.action](args)
     return 0
 
 
-def _lines(path: str) -> Iterator[str]:
-    for _, raw in sources.lines(path):
-        yield " ".join(raw.decode("utf-8").splitlines())
-
-
-def _sample(texts: Texts, count: int, seed: int) -> list[str]:
-    """Returns at most `count` lines, each as likely as any other, in the order of the files."""
-    if count < 1:
-        raise UserError(f"--lines is at least 1, not {count}.")
-    rng = np.random.default_rng(seed)
-    kept: list[tuple[int, str]] = []
-    for number, line in enumerate(texts.lines()):
-        if number < count:
-            kept.append((number, line))
-        elif (place := int(rng.integers(number + 1))) < count:
-            kept[place] = (number, line)
-    return [line for _, line in sorted(kept)]
-
-
 def _train(args: argparse.Namespace) -> None:
-    wanted = [name for name in args.languages.split(",") if name]
-    corpus = by_language(args.source, wanted)
+    corpus = by_language(args.source, flags.names(args.languages))
     config = lid.LidConfig(orders=args.orders, bits=args.bits, epochs=args.epochs, seed=args.seed)
-    texts = {name: _sample(found, args.lines, args.seed) for name, found in corpus.items()}
+    texts = {name: found.sample(args.lines, args.seed) for name, found in corpus.items()}
     model = lid.train(texts, config)
     model.save(args.to)
     learnt = sum(len(lines) for lines in texts.values())
@@ -110,7 +90,7 @@ def _train(args: argparse.Namespace) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     model = lid.load(args.model)
     corpus = by_language(args.source)
-    texts = {name: _sample(found, args.lines, 0) for name, found in corpus.items()}
+    texts = {name: found.sample(args.lines, 0) for name, found in corpus.items()}
     report = lid.evaluate(model, texts)
     table = LanguageTable.read(args.table)
     known = {name: table.find(name) for name in report.languages}
@@ -120,19 +100,20 @@ def _evaluate(args: argparse.Namespace) -> None:
         f"macro-F1 {report.macro_f1:.4f}, accuracy {report.accuracy:.4f} "
         f"({report.confusion.sum():,} lines, {len(texts)} languages)"
     )
-    weakest = Table("weakest", "name", "family", "F1", box=None, pad_edge=False)
+    weakest = plain_table("weakest", "name", "family", "F1")
     scores = {name: score for name, score in report.f1.items() if name in texts}
     for name, score in sorted(scores.items(), key=lambda item: (item[1], item[0]))[:10]:
         language = known[name]
         weakest.add_row(
             name, language.name if language else "", families.get(name, ""), f"{score:.3f}"
         )
-    confused = Table("truth", "taken for", "lines", box=None, pad_edge=False)
-    for truth, said, count in report.confused():
-        confused.add_row(truth, said, f"{count:,}")
-    by_family = Table("family", "taken for family", "lines", box=None, pad_edge=False)
-    for (truth, said), count in itertools.islice(report.by_family(families).items(), 10):
-        by_family.add_row(truth, said, f"{count:,}")
+    confused = plain_table("truth", "taken for", "lines")
+    for truth, predicted, count in report.confused():
+        confused.add_row(truth, predicted, f"{count:,}")
+    between = report.by_family(families)
+    by_family = plain_table("family", "taken for family", "lines")
+    for (truth, predicted), count in itertools.islice(between.items(), 10):
+        by_family.add_row(truth, predicted, f"{count:,}")
     for part in (weakest, confused, by_family):
         if part.row_count:
             console.print()
@@ -143,67 +124,24 @@ def _evaluate(args: argparse.Namespace) -> None:
             "accuracy": report.accuracy,
             "f1": scores,
             "confused": report.confused(most=1000),
-            "by_family": [[*pair, n] for pair, n in report.by_family(families).items()],
+            "by_family": [[*pair, n] for pair, n in between.items()],
         }
         files.write_atomically(Path(args.json), json.dumps(found, ensure_ascii=False, indent=1))
 
 
 def _predict(args: argparse.Namespace) -> None:
     model = lid.load(args.model)
-    given = (line.rstrip("\r\n") for line in sys.stdin) if args.file == "-" else _lines(args.file)
-    for batch in _batched(given):
+    piped = (line.rstrip("\r\n") for line in sys.stdin)
+    for batch in lid_filter.batched(piped if args.file == "-" else sources.texts((args.file,))):
         for line, (language, share) in zip(batch, model.predict(batch), strict=True):
             print(f"{language}\t{share:.3f}\t{line}")
 
 
-def _batched(lines: Iterable[str]) -> Iterator[list[str]]:
-    rest = iter(lines)
-    while batch := list(itertools.islice(rest, _BATCH)):
-        yield batch
-
-
 def _filter(args: argparse.Namespace) -> None:
-    if not 0 <= args.at_least <= 1:
-        raise UserError(f"--at_least is a probability from 0 to 1, not {args.at_least}.")
-    model = lid.load(args.model)
+    table = plain_table("language", "lines", "kept", "dropped as")
     corpus = by_language(args.source)
-    unknown = [name for name in corpus if name not in model.languages]
-    if unknown:
-        raise UserError(
-            f"The model in '{args.model}' has never learnt '{unknown[0]}': train one with all "
-            "languages of the corpus, and with those that may have strayed into it."
-        )
-    out = Path(args.to).resolve()
-    for path in (path for found in corpus.values() for path in found.paths):
-        if not files.is_remote(path) and out in Path(path).resolve().parents:
-            raise UserError(f"'{args.to}' holds the source '{path}': give another folder.")
-    table = Table("language", "lines", "kept", "dropped as", box=None, pad_edge=False)
-    for name, found in corpus.items():
-        counts: dict[str, int] = {}
-        kept = _kept(model, name, found, args.at_least, counts)
-        files.write_chunks(f"{args.to.rstrip('/')}/{name}.txt", kept)
-        good = counts.pop("", 0)
-        others = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-        named = ", ".join(f"{other} {count:,}" for other, count in others[:5])
-        table.add_row(name, f"{good + sum(counts.values()):,}", f"{good:,}", named)
+    for name, kept, others in lid_filter.keep_own(args.model, corpus, args.to, args.at_least):
+        most = sorted(others.items(), key=lambda item: (-item[1], item[0]))[:5]
+        named = ", ".join(f"{other} {count:,}" for other, count in most)
+        table.add_row(name, f"{kept + others.total():,}", f"{kept:,}", named)
     Console(highlight=False).print(table)
-
-
-def _kept(
-    model: lid.LidModel, language: str, texts: Texts, least: float, counts: dict[str, int]
-) -> Iterator[bytes]:
-    """Yields the lines that are of the language; counts the others by what they seem to be.
-
-    A line is kept if its own language has the probability `least`, whatever the others have.
-    """
-    column = model.languages.index(language)
-    for batch in _batched(texts.lines()):
-        shares = model.probabilities(batch)
-        for line, row in zip(batch, shares, strict=True):
-            if row[column] >= least:
-                counts[""] = counts.get("", 0) + 1
-                yield f"{line}\n".encode()
-            else:
-                best = model.languages[int(row.argmax())]
-                why = "unsure" if best == language else best
-                counts[why] = counts.get(why, 0) + 1

@@ -10,9 +10,13 @@ import argparse
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from jaxlt.screen import plain_table, screen
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from jaxlt.data.sources.stats import Count
 
 SPLITS = ("train", "validation", "test", "")
@@ -43,15 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Counts and prints."""
-    from rich.console import Console
-
     from jaxlt.data.sources import files, stats
 
     memory = Path(args.cache_dir).expanduser() / "counts"
     counts, notes = stats.count(args.paths, memory, args.on_malformed)
-    console = Console(highlight=False)
-    if not console.is_terminal:  # a file or a pipe has no width of its own: keep names whole
-        console = Console(highlight=False, width=160)
+    console = screen()
     console.print(table(counts, args.by))
     languages = {code for count in counts for code in count.language.split(":") if code}
     corpora = len({(count.corpus, count.kind) for count in counts})
@@ -61,34 +61,24 @@ def main(args: argparse.Namespace) -> int:
         f"{sum(c.items for c in counts):,} items, {sum(c.tokens or 0 for c in counts):,} words "
         f"where they are told apart, {_size(sum(c.bytes for c in counts))} of text"
     )
-    nameless = sorted({c.corpus for c in counts if not c.language})
-    if nameless:
-        notes = [*notes, f"{', '.join(nameless)}: no name or column says which language this is"]
-    for line in grouped(notes):
+    for line in stats.grouped(notes):
         console.print(f"note: {line}", markup=False, soft_wrap=True)
     if args.json:
         files.write_atomically(args.json, stats.as_json(counts))
     return 0
 
 
-def table(counts: "Sequence[Count]", by: str) -> Any:
+def table(counts: "Sequence[Count]", by: str) -> "Table":
     """Returns a table: a row a corpus, a language, or a corpus in a language; kinds together."""
-    from rich.table import Table
-
     rows: dict[tuple[str, ...], list[Count]] = {}
     for count in counts:
         whole = (count.corpus, count.kind, count.language)
         key = {"both": whole, "corpus": whole[:2], "language": whole[2:]}[by]
         rows.setdefault(key, []).append(count)
-    shown = Table(box=None, pad_edge=False)
-    heads = {"both": ("corpus", "kind", "language"), "corpus": ("corpus", "kind")}
-    for head in heads.get(by, ("language",)):
-        shown.add_column(head, overflow="fold")
-    if by == "corpus":
-        shown.add_column("languages", justify="right")
+    heads = {"both": ("corpus", "kind", "language"), "corpus": ("corpus", "kind", ">languages")}
     used = [name for name in SPLITS if any(c.split == name for c in counts)]
-    for head in (*(name or "no split" for name in used), "words", "bytes"):
-        shown.add_column(head, justify="right")
+    sizes = (f">{name}" for name in (*(name or "no split" for name in used), "words", "bytes"))
+    shown = plain_table(*heads.get(by, ("language",)), *sizes, fold=True)
     for key, group in sorted(rows.items(), key=lambda row: (row[0][1:2], row[0])):
         names = [part or "-" for part in key]
         if by == "corpus":
@@ -99,15 +89,6 @@ def table(counts: "Sequence[Count]", by: str) -> Any:
         cells = [f"{n:,}" if n else "-" for n in (*items, words)]
         shown.add_row(*names, *cells, _size(sum(c.bytes for c in group)))
     return shown
-
-
-def grouped(notes: "Sequence[str]") -> list[str]:
-    """Returns notes with those that say the same of several files in one: `a, b: what`."""
-    about: dict[str, list[str]] = {}
-    for note in notes:
-        path, colon, said = note.partition(": ")
-        about.setdefault(said if colon else note, []).append(path if colon else "")
-    return [f"{', '.join(paths)}: {said}" if paths[0] else said for said, paths in about.items()]
 
 
 def _size(count: float) -> str:

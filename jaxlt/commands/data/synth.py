@@ -19,13 +19,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from jaxlt.errors import UserError
+from jaxlt.screen import plain_table
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from jaxlt.data.synth.families import FactoryConfig
-    from jaxlt.data.synth.grammar import Sentence
-    from jaxlt.data.synth.realise import Said
     from jaxlt.data.synth.spec import LanguageSpec
 
 
@@ -102,8 +101,8 @@ def show(console: "Console", specs: "Sequence[LanguageSpec]", seed: int, count: 
     from rich.text import Text
 
     from jaxlt.data.synth.english import english
+    from jaxlt.data.synth.show import chosen, interlinear, shown
     from jaxlt.data.synth.show import described as type_of
-    from jaxlt.data.synth.show import interlinear, shown
 
     heads = Table.grid(padding=(0, 2, 0, 0))
     for spec in specs:
@@ -113,7 +112,7 @@ def show(console: "Console", specs: "Sequence[LanguageSpec]", seed: int, count: 
         )
     console.print()
     console.print(heads, soft_wrap=False)
-    for number, (meaning, said) in enumerate(_chosen(specs, seed, count, console.width - 2), 1):
+    for number, (meaning, said) in enumerate(chosen(specs, seed, count, console.width - 2), 1):
         console.print(Text(f"\n({number}) '{english(meaning)}'", style="bold"))
         for spec, one in zip(specs, said, strict=True):
             morphs, glosses, parts = interlinear(one.words)[0]
@@ -124,44 +123,22 @@ def show(console: "Console", specs: "Sequence[LanguageSpec]", seed: int, count: 
                 console.print(Text("  " + line, style=styles.get(line, "cyan")))
 
 
-def _chosen(
-    specs: "Sequence[LanguageSpec]", seed: int, count: int, width: int
-) -> "list[tuple[Sentence, list[Said]]]":
-    """Returns `count` meanings with what each language makes of them, rich in relations.
-
-    Sentences that every language can show in `width` columns go first.
-    """
-    from jaxlt.data.synth.languages import language, texts
-    from jaxlt.data.synth.realise import voice
-    from jaxlt.data.synth.show import interlinear
-
-    said = [said for text in texts(specs[0], 80, seed) for said in text]
-    fit = [one for one in said if 7 <= len(one.words) <= 11] or said
-    fit.sort(key=lambda one: -len({word.deprel for word in one.words}))
-    chosen: list[tuple[Sentence, list[Said]]] = []
-    wide: list[tuple[Sentence, list[Said]]] = []
-    for one in fit:
-        made = [language(s).say(one.meaning, voice(s, seed, len(chosen) + 1)) for s in specs]
-        widest = max(len(row) for each in made for row in interlinear(each.words)[0])
-        (chosen if widest <= width else wide).append((one.meaning, made))
-        if len(chosen) == count:
-            break
-    return (chosen + wide)[:count]
-
-
 def show_distances(console: "Console", specs: "Sequence[LanguageSpec]") -> None:
     """Prints how far the languages are from each other, in percent."""
-    from rich.table import Table
-
     from jaxlt.data.synth.distances import table
 
     if len(specs) < 2:
         return
     far = table(specs)
-    grid = Table(title="\ndistances, 0 to 100", title_justify="left", box=None, title_style="bold")
-    grid.add_column("")
-    for spec in specs[:-1]:
-        grid.add_column(spec.code.split("_")[0], justify="right")
+    heads = (f">{spec.code.split('_')[0]}" for spec in specs[:-1])
+    grid = plain_table(
+        "",
+        *heads,
+        pad_edge=True,
+        title="\ndistances, 0 to 100",
+        title_justify="left",
+        title_style="bold",
+    )
     for row, spec in enumerate(specs[1:], 1):
         cells = [f"{100 * far[other.code, spec.code].overall:.0f}" for other in specs[:row]]
         grid.add_row(spec.code, *cells)

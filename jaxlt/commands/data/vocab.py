@@ -5,14 +5,17 @@ jaxlt data vocab --text corpus/ --report my.model
 """
 
 import argparse
-import os
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
+from jaxlt import progress
+from jaxlt.commands import flags
 from jaxlt.errors import UserError
+from jaxlt.screen import plain_table, screen
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from jaxlt.data.vocabulary.reports import Fit
 
 SAMPLED = 1 << 29  # bytes of text that a vocabulary is trained on, at most
@@ -59,39 +62,29 @@ def main(args: argparse.Namespace) -> int:
     """Trains or reports."""
     from jaxlt.data import reading
     from jaxlt.data.sources import sources
+    from jaxlt.data.vocabulary import reports
     from jaxlt.data.vocabulary.vocabularies import open_vocabulary, vocabulary_config
 
     if bool(args.out) == bool(args.report):
         raise UserError("Say --out=FILE to train a vocabulary, or --report=FILE to look at one.")
-    names = tuple(n for n in (args.languages or "").split(",") if n)
-    found = sources.discover(args.text, sources.TEXT, names)
+    found = sources.discover(args.text, sources.TEXT, flags.names(args.languages))
     if args.out:
         _train(args, found)
-    fits = report(found, open_vocabulary(vocabulary_config(args.out or args.report)))
-    _console().print(table(fits))
+    vocabulary = open_vocabulary(vocabulary_config(args.out or args.report))
+    fits = [
+        reports.fit(language, sources.documents(paths, "train"), vocabulary)
+        for language, paths in found.items()
+    ]
+    screen(120).print(table(fits))
     for line in (line for f in fits for line in reading.script_remarks(f)):
-        _console().print(f"! {line}", style="bold yellow", markup=False)
+        screen(120).print(f"! {line}", style="bold yellow", markup=False)
     return 0
 
 
-def _console() -> Any:
-    from rich.console import Console
+def _train(args: argparse.Namespace, found: Mapping[str, tuple[str, ...]]) -> None:
+    from jaxlt.data.vocabulary import training
 
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=120)
-
-
-def _train(args: argparse.Namespace, found: dict[str, tuple[str, ...]]) -> None:
-    """Samples, trains, and writes the model file whole or not at all."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from jaxlt.data.sources import sources
-    from jaxlt.data.vocabulary import training as vocab_training
-
-    out = Path(args.out)
-    if out.exists() and not args.overwrite:
-        raise UserError(f"'{out}' is there already; say --overwrite to replace it.")
-    config = vocab_training.VocabTraining(
+    config = training.VocabTraining(
         args.size,
         args.model,
         args.coverage,
@@ -99,53 +92,23 @@ def _train(args: argparse.Namespace, found: dict[str, tuple[str, ...]]) -> None:
         args.extra_ids,
         args.normalization,
     )
-    texts = {
-        language: lambda paths=paths: sources.documents(paths, "train")
-        for language, paths in found.items()
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    columns = (TextColumn("{task.description:36}"), BarColumn(24), TimeElapsedColumn())
-    with (
-        tempfile.TemporaryDirectory(prefix="jaxlt-vocab-") as folder,
-        Progress(*columns, console=_console(), transient=True) as progress,
-    ):
-        task = progress.add_task("counting", total=1.0)
-
-        def tell(what: str, share: float) -> None:
-            progress.update(task, description=what, completed=share)
-
-        text = Path(folder) / "text"
-        written = vocab_training.sample(texts, args.alpha, args.bytes, text, args.seed, tell)
-        progress.update(task, description="reading the sample", completed=0.0)
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-        model = vocab_training.train(text, config, tell, threads)
-    part = out.with_name(f".{out.name}.part")
-    part.write_bytes(model)
-    os.replace(part, out)
+    sampling = args.alpha, args.bytes, args.seed
+    progress.speak(True)
+    with progress.doing("Training a vocabulary", 100):
+        written = training.write(args.out, found, config, *sampling, args.overwrite, _tell)
     total = sum(written.values())
-    _console().print(f"Trained '{out}' on {total:,} bytes of {len(written)} languages.")
+    screen(120).print(f"Trained '{args.out}' on {total:,} bytes of {len(written)} languages.")
 
 
-def report(found: dict[str, tuple[str, ...]], vocabulary: Any) -> "list[Fit]":
-    """Returns how a vocabulary fits each language."""
-    from jaxlt.data.sources import sources
-    from jaxlt.data.vocabulary import reports
-
-    return [
-        reports.fit(language, sources.documents(paths, "train"), vocabulary)
-        for language, paths in found.items()
-    ]
+def _tell(what: str, share: float) -> None:
+    progress.reach(round(100 * share))
+    progress.detail(what)
 
 
-def table(fits: "list[Fit]") -> Any:
+def table(fits: "list[Fit]") -> "Table":
     """A table of languages: the worst served last."""
-    from rich.table import Table
-
-    out = Table(box=None, pad_edge=False)
-    out.add_column("language", overflow="fold")
-    for name in ("tokens/word", "bytes/token", "split words", "coverage", "in bytes", "unknown"):
-        out.add_column(name, justify="right")
-    out.add_column("script")
+    numbers = (">tokens/word", ">bytes/token", ">split words", ">coverage", ">in bytes")
+    out = plain_table("language", *numbers, ">unknown", "script", fold=True)
     for f in sorted(fits, key=lambda f: (f.unknown + f.in_bytes, f.fertility)):
         out.add_row(
             f.language,

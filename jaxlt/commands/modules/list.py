@@ -9,7 +9,11 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
+from jaxlt.screen import plain_table, screen
+
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from jaxlt.modules.library import Saved
 
 
@@ -21,8 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Lists the library that the flags name."""
-    from rich.console import Console
-
     from jaxlt.modules.library import find
 
     found = find(args.library)
@@ -31,9 +33,7 @@ def main(args: argparse.Namespace) -> int:
             record = dataclasses.asdict(saved) | {"parameters": saved.parameters}
             print(json.dumps(record | {"path": str(saved.path)}, ensure_ascii=False))
         return 0
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=160)
+    console = screen()
     if not found:
         console.print(f"'{args.library}' holds no module yet. `jaxlt modules save` puts some in.")
         return 0
@@ -41,13 +41,9 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def table(found: "list[Saved]"):
+def table(found: "list[Saved]") -> "Table":
     """A row a module."""
-    from rich.table import Table
-
-    out = Table(box=None, pad_edge=False)
-    for column in ("module", "method", "language", "parameters", "backbone", "scores"):
-        out.add_column(column, justify="right" if column == "parameters" else "left")
+    out = plain_table("module", "method", "language", ">parameters", "backbone", "scores")
     for saved in found:
         settings = ", ".join(f"{k}={v}" for k, v in saved.plug["settings"].items())
         method = saved.method.rpartition(":")[2]

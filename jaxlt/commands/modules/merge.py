@@ -9,29 +9,19 @@ has merged in already.
 """
 
 import argparse
-import dataclasses
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from jaxlt.commands import run_flags
-from jaxlt.commands.convert import convert
+from jaxlt.commands import flags, run_flags
 from jaxlt.errors import UserError
-from jaxlt.inference import backbone
-
-if TYPE_CHECKING:
-    from jaxlt.config import RunConfig
-    from jaxlt.inference.predictor import Predictor
+from jaxlt.inference.converting import FORMATS, convert, target_folder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's flags."""
     run_flags.add_run_arguments(parser)
     run_flags.add_module_arguments(parser)
-    parser.add_argument("target", metavar="TARGET", help="the new local folder")
+    flags.add_target(parser)
     parser.add_argument(
-        "--to", choices=convert.FORMATS, default="jaxlt", help="the format of TARGET (jaxlt)"
+        "--to", choices=FORMATS, default="jaxlt", help="the format of TARGET (jaxlt)"
     )
     parser.add_argument(
         "--language", metavar="NAME", help="of a bank, the language whose module is meant"
@@ -39,62 +29,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--take_out", action="store_true", help="take the modules out instead of merging them"
     )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="replace TARGET once the new one is whole"
-    )
+    flags.add_overwrite(parser)
     run_flags.add_machine_arguments(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Merges what the flags name."""
     run = run_flags.load_run(args)
-    target = convert.target_folder(str(run.workdir), args.target, args.overwrite)
+    target = target_folder(str(run.workdir), args.target, args.overwrite)
     run_flags.start_jax(args)
+    from jaxlt.inference.merging import as_backbone, merge
+
     predictor, _ = run_flags.open_model(run, args)
     if not (predictor.config.plugs or predictor.config.deltas):
         raise UserError(f"'{run.workdir}' has nothing to merge: no plugs and no deltas.")
     merged = merge(predictor, args.language, args.take_out)
-    for note in convert.convert(as_backbone(run, predictor, merged), target, args.to):
+    for note in convert(as_backbone(run, predictor, merged), target, args.to):
         print(note)
     return 0
-
-
-def merge(
-    predictor: "Predictor", language: str | None = None, take_out: bool = False
-) -> dict[str, np.ndarray]:
-    """Returns the backbone with all of its modules and deltas merged in, by canonical names."""
-    from jaxlt.models.layout import stack, unstack
-    from jaxlt.modules.int8 import dense
-    from jaxlt.modules.merge import merged
-
-    config = predictor.config
-    slots = {}
-    if language is not None:
-        slot = predictor.language_id(language)
-        slots = {p.name: slot for p in config.plugs if p.routes}
-    params = {n: dense(v) for n, v in predictor.params.items()}
-    flat = params if config.scan_layers else stack(params)
-    whole = unstack(merged(flat, config.plugs, config.deltas, slots, take_out))
-    return {n.removeprefix("params/"): np.asarray(v) for n, v in whole.items()}
-
-
-class _Held:
-    """Tensors in memory, as a base."""
-
-    def __init__(self, values: Mapping[str, np.ndarray], path: str):
-        self._values = values
-        self.origin = {"path": path, "format": "jaxlt"}
-        self.shapes = {n: v.shape for n, v in values.items()}
-
-    def read(self, name: str) -> Any:
-        return self._values[name]
-
-
-def as_backbone(
-    run: "RunConfig", predictor: "Predictor", values: Mapping[str, np.ndarray]
-) -> backbone.Backbone:
-    """What `jaxlt convert` writes: the tensors, with the run's settings and vocabulary."""
-    model = predictor.config
-    fields = [f.name for f in dataclasses.fields(model) if f.name not in backbone.RUNTIME]
-    settings = {name: getattr(model, name) for name in fields}
-    return backbone.Backbone(_Held(values, str(run.workdir)), settings, run.data.vocabulary)

@@ -8,20 +8,9 @@ PLUG/RUN by the name of the run's folder. Each keeps the scores of the run's las
 """
 
 import argparse
-import re
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from jaxlt.commands import run_flags
-from jaxlt.data.near import nearest_language
-from jaxlt.errors import UserError, nearest
-from jaxlt.inference import trained
-
-if TYPE_CHECKING:
-    from jaxlt.config import RunConfig
-    from jaxlt.inference.predictor import Predictor
-    from jaxlt.modules.library import Saved
-    from jaxlt.modules.site import Plug
+from jaxlt.commands import flags, run_flags
+from jaxlt.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,95 +31,13 @@ def main(args: argparse.Namespace) -> int:
     if not library:
         raise UserError("Which library? Give its folder (--library=DIR); a new one is made.")
     run_flags.start_jax(args)
+    from jaxlt.inference.saving import chosen_plugs, save_all
+
     predictor, _ = run_flags.open_model(run, args)
     plugs = chosen_plugs(predictor, args.plug)
     if args.name and (len(plugs) > 1 or plugs[0].routes):
         raise UserError("--name names one module that is no bank's: choose it with --plug.")
-    for saved in save_all(run, predictor, plugs, library, args.languages, args.name):
+    languages = flags.names(args.languages)
+    for saved in save_all(run, predictor, plugs, library, languages, args.name):
         print(f"{saved.path}: {saved.parameters:,} parameters")
     return 0
-
-
-def chosen_plugs(predictor: "Predictor", name: str | None) -> "list[Plug]":
-    """The plug of that name, or all that the run trained."""
-    from jaxlt.modules.site import owner
-
-    plugs = {p.name: p for p in predictor.config.plugs}
-    if name is not None:
-        if name not in plugs:
-            raise UserError(
-                f"The run has no plug '{name}'.{nearest(name, plugs)} It has: "
-                f"{', '.join(plugs) or 'none'}."
-            )
-        return [plugs[name]]
-    trains = {owner(n) for n in predictor.program.layout.trainable if n.startswith("modules/")}
-    if not trains:
-        raise UserError("The run trained no module: there is nothing to save.")
-    return [p for p in plugs.values() if p.name in trains]
-
-
-def save_all(
-    run: "RunConfig",
-    predictor: "Predictor",
-    plugs: "list[Plug]",
-    library: str,
-    languages: str | None = None,
-    name: str | None = None,
-) -> "list[Saved]":
-    """Writes the modules of these plugs; returns their records."""
-    from jaxlt.config import operative_config
-    from jaxlt.inference.compose import stacked_modules
-    from jaxlt.models.config import T5Config
-    from jaxlt.modules.library import save
-    from jaxlt.modules.site import owner
-
-    base, training = predictor.backbone(), operative_config(run)
-    out = []
-    for p in plugs:
-        mine = {n: v for n, v in predictor.params.items() if owner(n) == p.name}
-        assert isinstance(predictor.config, T5Config)  # what has plugs
-        flat, axes = stacked_modules(predictor.config, mine)
-        if not p.routes:
-            called = name or f"{p.name}/{Path(run.workdir).name}"
-            metrics = dict(predictor.evaluation)
-            out.append(
-                save(
-                    library,
-                    called,
-                    p,
-                    flat,
-                    axes=axes,
-                    base=base,
-                    metrics=metrics,
-                    training=training,
-                )
-            )
-            continue
-        known = predictor.languages or trained.languages_of(run.data)
-        for language in (languages or ",".join(known)).split(","):
-            if language not in known:
-                raise UserError(
-                    f"The run has no language '{language}'.{nearest_language(language, known)} Its "
-                    f"languages: {', '.join(known)}."
-                )
-            out.append(
-                save(
-                    library,
-                    f"{p.name}/{language}",
-                    p,
-                    flat,
-                    known.index(language),
-                    axes=axes,
-                    base=base,
-                    language=language,
-                    metrics=_of_language(predictor.evaluation, language),
-                    training=training,
-                )
-            )
-    return out
-
-
-def _of_language(metrics: "dict[str, float]", language: str) -> dict[str, float]:
-    """Metrics named '.../LANGUAGE', without that ending."""
-    ending = re.compile(rf"/{re.escape(language)}$")
-    return {ending.sub("", n): v for n, v in metrics.items() if ending.search(n)}

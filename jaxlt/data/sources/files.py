@@ -95,6 +95,13 @@ def write_chunks(path: str, chunks: Iterable[bytes]) -> None:
         raise
 
 
+def check_apart(folder: str, paths: Iterable[str]) -> None:
+    """Raises UserError where one of the files to read lies in the folder that is written."""
+    for path in paths:
+        if not is_remote(path) and Path(folder).resolve() in Path(path).resolve().parents:
+            raise UserError(f"'{folder}' holds the source '{path}': give another folder.")
+
+
 def _zstd(raw: Any, reading: bool) -> Any:
     import pyarrow
 

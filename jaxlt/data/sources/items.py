@@ -14,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jaxlt.data.near import nearest_language
 from jaxlt.data.readers import bitext, conllu, iob2, tables
 from jaxlt.data.readers.problems import Problems
@@ -127,6 +129,19 @@ class Texts:
                         if kind == "templates":
                             text = text.replace("[X]", "").replace("[Y]", "")
                         yield " ".join(text.splitlines())
+
+    def sample(self, count: int, seed: int) -> list[str]:
+        """Returns at most `count` lines, each as likely as any other, in the order of the files."""
+        if count < 1:
+            raise UserError(f"--lines is at least 1, not {count}.")
+        rng = np.random.default_rng(seed)
+        kept: list[tuple[int, str]] = []
+        for number, line in enumerate(self.lines()):
+            if number < count:
+                kept.append((number, line))
+            elif (place := int(rng.integers(number + 1))) < count:
+                kept[place] = (number, line)
+        return [line for _, line in sorted(kept)]
 
 
 def by_language(given: Sequence[str], languages: Sequence[str] = ()) -> dict[str, Texts]:

@@ -145,6 +145,13 @@ def lines(
         raise UserError(f"'{path}' is empty: expected one document {expected}.")
 
 
+def texts(paths: Iterable[str], problems: Problems | None = None) -> Iterator[str]:
+    """Yields the documents of files, each as one line of text."""
+    for path in paths:
+        for _, raw in lines(path, problems):
+            yield " ".join(raw.decode("utf-8").splitlines())
+
+
 def _plain(path: str, problems: Problems) -> Iterator[tuple[int, bytes]]:
     offset = 0
     for number, raw in raw_lines(path, problems, mark=True):

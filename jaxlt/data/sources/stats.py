@@ -61,6 +61,8 @@ def count(paths: Sequence[str], memory: Path, bad: Bad = "strict") -> tuple[list
         notes.append(codes.report())
     if not found:
         raise UserError(f"There is nothing to count in {', '.join(paths)}.")
+    if nameless := sorted({count.corpus for count in found if not count.language}):
+        notes.append(f"{', '.join(nameless)}: no name or column says which language this is")
     return found, notes
 
 
@@ -103,3 +105,12 @@ def as_json(counts: Sequence[Count]) -> str:
     names = ("corpus", "kind", "language", "split", "items", "tokens", "bytes")
     rows = [dict(zip(names, astuple(count), strict=True)) for count in counts]
     return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
+
+
+def grouped(notes: Sequence[str]) -> list[str]:
+    """Returns notes with those that say the same of several files in one: `a, b: what`."""
+    about: dict[str, list[str]] = {}
+    for note in notes:
+        path, colon, said = note.partition(": ")
+        about.setdefault(said if colon else note, []).append(path if colon else "")
+    return [f"{', '.join(paths)}: {said}" if paths[0] else said for said, paths in about.items()]

@@ -7,7 +7,9 @@ Zezun   admire-PST-3SG  hunter-ACC
 
 from collections.abc import Sequence
 
-from jaxlt.data.synth.realise import Said, Word
+from jaxlt.data.synth.grammar import Sentence
+from jaxlt.data.synth.languages import language, texts
+from jaxlt.data.synth.realise import Said, Word, voice
 from jaxlt.data.synth.script import SCRIPTS
 from jaxlt.data.synth.spec import LanguageSpec
 from jaxlt.data.synth.trees import heads
@@ -109,3 +111,24 @@ def shown(said: Said) -> list[str]:
     """Returns a sentence as lines: text, arcs, morphs, glosses, parts of speech."""
     rows, _ = interlinear(said.words)
     return [said.text, *arcs(said.words), *rows]
+
+
+def chosen(
+    specs: Sequence[LanguageSpec], seed: int, count: int, width: int
+) -> list[tuple[Sentence, list[Said]]]:
+    """Returns `count` meanings with what each language makes of them, rich in relations.
+
+    Sentences that every language can show in `width` columns go first.
+    """
+    said = [said for text in texts(specs[0], 80, seed) for said in text]
+    fit = [one for one in said if 7 <= len(one.words) <= 11] or said
+    fit.sort(key=lambda one: -len({word.deprel for word in one.words}))
+    chosen: list[tuple[Sentence, list[Said]]] = []
+    wide: list[tuple[Sentence, list[Said]]] = []
+    for one in fit:
+        made = [language(s).say(one.meaning, voice(s, seed, len(chosen) + 1)) for s in specs]
+        widest = max(len(row) for each in made for row in interlinear(each.words)[0])
+        (chosen if widest <= width else wide).append((one.meaning, made))
+        if len(chosen) == count:
+            break
+    return (chosen + wide)[:count]

@@ -8,9 +8,11 @@ has them: the model serves seqio, T5X and jaxlt as it is.
 """
 
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ import numpy as np
 from jaxlt.data import rates
 from jaxlt.data.rows.batches import stream
 from jaxlt.data.rows.views import word_of
+from jaxlt.data.sources import sources
 from jaxlt.errors import UserError, nearest
 
 Model = Literal["unigram", "bpe", "char"]
@@ -63,6 +66,40 @@ class VocabTraining:
                 f"A vocabulary of {self.size} ids has no place for text: {special} are special "
                 "(pad, eos, unk, sentinels, and 256 bytes with byte fallback)."
             )
+
+
+def write(
+    out: str | Path,
+    found: Mapping[str, tuple[str, ...]],
+    config: VocabTraining,
+    alpha: float = 0.3,
+    budget: int = 1 << 29,
+    seed: int = 0,
+    overwrite: bool = False,
+    tell: Tell = lambda what, share: None,
+) -> dict[str, int]:
+    """Samples languages' files and trains on them; returns bytes sampled by language.
+
+    The file `out` appears whole or not at all. alpha, budget, seed: of `sample`.
+    """
+    out = Path(out)
+    if out.exists() and not overwrite:
+        raise UserError(f"'{out}' is there already; say --overwrite to replace it.")
+    texts = {
+        language: lambda paths=paths: sources.documents(paths, "train")
+        for language, paths in found.items()
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="jaxlt-vocab-") as folder:
+        text = Path(folder) / "text"
+        written = sample(texts, alpha, budget, text, seed, tell)
+        tell("reading the sample", 0.0)
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+        model = train(text, config, tell, threads)
+    part = out.with_name(f".{out.name}.part")
+    part.write_bytes(model)
+    os.replace(part, out)
+    return written
 
 
 def sample(

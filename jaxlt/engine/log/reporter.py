@@ -23,14 +23,7 @@ from typing import IO, Any
 import jax
 from etils import epath
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import Progress
 
 from jaxlt import progress
 from jaxlt.engine.checkpoint.store import is_local
@@ -93,8 +86,8 @@ class Reporter:
         self._mark: tuple[int, float] | None = None  # step and time that the rates count from
         self._primary = distributed.is_primary()
         self._console = Console(file=stream or sys.stdout, soft_wrap=True, highlight=False)
-        self._progress: Progress | None = None
-        self._task = TaskID(0)
+        self._bar: Progress | None = None
+        self._step, self._text = 0, ""  # beside the bar
         self._metrics: MetricsFile | None = None
         self._board: Any = None
         self._compiling = contextlib.ExitStack()
@@ -122,7 +115,8 @@ class Reporter:
             if self._tensorboard:
                 self._board = self._open_board(self._workdir, step)
         if self._console.is_terminal:
-            self._progress = self._open_bar(step)
+            self._bar = progress.bar(self._console, "", self._total, step, stays=True)
+            self._show(step)
         self._compiling.enter_context(self.busy("compiling the first step"))
 
     def __enter__(self) -> "Reporter":
@@ -137,8 +131,7 @@ class Reporter:
         if self._mark is None:
             self._compiling.close()
             self._mark = (step, time.monotonic())
-        if self._progress is not None:
-            self._progress.update(self._task, completed=step)
+        self._show(step)
 
     def log(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
         """Records training values at `step`, with the rates since the last time; shows the main.
@@ -153,9 +146,8 @@ class Reporter:
         if values.get("skipped_steps"):
             parts.append(f"{values['skipped_steps']:.0f} steps skipped")
         texts = self._rate_texts(rates)
-        if self._progress is not None:
-            stats = "  ".join([*parts[:1], *texts])
-            self._progress.update(self._task, completed=step, stats=stats)
+        if self._bar is not None:
+            self._show(step, "  ".join([*parts[:1], *texts]))
         else:
             self.note("  ".join([f"step {step}/{self._total}", *parts, *texts]))
         return everything
@@ -191,15 +183,14 @@ class Reporter:
     @contextlib.contextmanager
     def busy(self, what: str) -> Iterator[None]:
         """Says what goes on inside, where it is no step: on the bar, or on lines with the time."""
-        if self._progress is None:
+        if self._bar is None:
             with progress.doing(what[0].upper() + what[1:]):
                 yield
             return
-        before = self._progress.tasks[self._task].fields["stats"]
-        self._progress.update(self._task, stats=what)
+        before = self._text
+        self._show(text=what)
         yield
-        if self._progress is not None:
-            self._progress.update(self._task, stats=before)
+        self._show(text=before)
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -214,9 +205,9 @@ class Reporter:
     def close(self) -> None:
         """Takes the bar away and closes the files."""
         self._compiling.close()
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
         if self._metrics is not None:
             self._metrics.close()
             self._metrics = None
@@ -251,19 +242,14 @@ class Reporter:
             texts.append(f"{duration(rates['seconds_left'])} left")
         return texts
 
-    def _open_bar(self, start_step: int) -> Progress:
-        progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[stats]}", markup=False),
-            console=self._console,
-            refresh_per_second=2,
-        )
-        self._task = progress.add_task("step", total=self._total, completed=start_step, stats="")
-        progress.start()
-        return progress
+    def _show(self, step: int | None = None, text: str | None = None) -> None:
+        """Moves the bar, where there is one, and says something else beside it."""
+        if self._bar is not None:
+            self._step = self._step if step is None else step
+            self._text = self._text if text is None else text
+            shown = f"step {self._step}/{self._total}  {self._text}"
+            task = self._bar.task_ids[0]
+            self._bar.update(task, completed=self._step, description=shown)
 
     def _open_board(self, workdir: epath.Path, start_step: int) -> Any:
         """A TensorBoard writer, or None with a note where it cannot be."""

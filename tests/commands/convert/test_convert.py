@@ -11,42 +11,16 @@ import numpy as np
 import pytest
 
 from jaxlt.commands import main as cli
-from jaxlt.commands.convert.convert import convert
-from jaxlt.commands.convert.inspection import gin_lines, shipped_models
 from jaxlt.config import load
 from jaxlt.convert.export import write_hf, write_t5x
 from jaxlt.convert.source import settings_from_shapes
 from jaxlt.errors import UserError
 from jaxlt.inference import opening
-from jaxlt.inference.backbone import content_hash, open_backbone
+from jaxlt.inference.backbone import content_hash, gin_lines, open_backbone, shipped_models
+from jaxlt.inference.converting import convert
+from tests.convert.conftest import t5_shapes
 
-SHAPES = {
-    "token_embedder/embedding": (40, 12),
-    "encoder/relpos_bias/rel_embedding": (3, 32),
-    "decoder/relpos_bias/rel_embedding": (3, 32),
-    "encoder/encoder_norm/scale": (12,),
-    "decoder/decoder_norm/scale": (12,),
-    "decoder/logits_dense/kernel": (12, 40),
-}
-for _stack, _attentions in (
-    ("encoder", {"attention": "pre_attention_layer_norm"}),
-    (
-        "decoder",
-        {
-            "self_attention": "pre_self_attention_layer_norm",
-            "encoder_decoder_attention": "pre_cross_attention_layer_norm",
-        },
-    ),
-):
-    for _layer in range(2):
-        _at = f"{_stack}/layers_{_layer}"
-        for _attention, _norm in _attentions.items():
-            SHAPES |= {
-                f"{_at}/{_attention}/{p}/kernel": (12, 24) for p in ("query", "key", "value")
-            }
-            SHAPES |= {f"{_at}/{_attention}/out/kernel": (24, 12), f"{_at}/{_norm}/scale": (12,)}
-        SHAPES |= {f"{_at}/mlp/{p}/kernel": (12, 20) for p in ("wi_0", "wi_1")}
-        SHAPES |= {f"{_at}/mlp/wo/kernel": (20, 12), f"{_at}/pre_mlp_layer_norm/scale": (12,)}
+SHAPES = t5_shapes(layers=(2, 2))
 
 
 def params(dtype="float32"):
@@ -127,19 +101,8 @@ def test_shipped_models_are_known_again():
     for name in ("mt5_small.gin", "byt5_base.gin", "umt5_small.gin", "tiny.gin"):
         given = {"WORKDIR": "", "TEXT": "", "VOCABULARY": "bytes"}
         model = load([f"models/{name}", "runs/pretrain.gin"], fallbacks=given).model
-        settings = {
-            k: getattr(model, k)
-            for k in (
-                "vocab_rows",
-                "emb_dim",
-                "mlp_dim",
-                "num_heads",
-                "head_dim",
-                "encoder_layers",
-                "decoder_layers",
-                "relpos_per_layer",
-            )
-        }
+        names = ("vocab_rows", "emb_dim", "mlp_dim", "num_heads", "head_dim", "relpos_per_layer")
+        settings = {k: getattr(model, k) for k in (*names, "encoder_layers", "decoder_layers")}
         assert shipped_models(settings) == [name]
         assert f"    emb_dim = {model.emb_dim}" in gin_lines(settings)
 
@@ -177,10 +140,9 @@ def test_overwriting_is_asked_for_and_happens_last(tmp_path, capsys, monkeypatch
     ],
 )
 def test_errors(tmp_path, capsys, arguments, message):
-    source = write(tmp_path / "source", "t5x", params())
-    replaced = [a.replace("SOURCE", str(source)) for a in arguments]
+    write(tmp_path / "source", "t5x", params())
     replaced = [
-        a.replace("SOURC", str(tmp_path / "sourc")) if "SOURC" in a else a for a in replaced
+        a.replace("SOURC", f"{tmp_path}/sourc").replace("sourcE", "source") for a in arguments
     ]
     assert cli.main(["convert", *replaced]) == 2
     assert message in " ".join(capsys.readouterr().err.split())

@@ -84,7 +84,7 @@ def test_the_table(folder, tmp_path, capsys, by):
 
 def test_notes_that_say_the_same_are_one():
     notes = ["a.tsv: odd", "unlike all", "b.tsv: odd", "c.tsv: even"]
-    assert data_stats.grouped(notes) == ["a.tsv, b.tsv: odd", "unlike all", "c.tsv: even"]
+    assert stats.grouped(notes) == ["a.tsv, b.tsv: odd", "unlike all", "c.tsv: even"]
 
 
 def test_files_without_a_language_are_no_language(tmp_path, capsys):

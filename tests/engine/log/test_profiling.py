@@ -4,10 +4,10 @@ import io
 
 import pytest
 
-from jaxlt.commands.plan import profile as profile_table
 from jaxlt.engine.log.profiling import Profile, Recorder, Steps, parse_steps
 from jaxlt.engine.log.reporter import Reporter
 from jaxlt.errors import UserError
+from jaxlt.plan import profile as profile_table
 from jaxlt.plan.xplane import read_trace
 from tests.engine import jobs
 

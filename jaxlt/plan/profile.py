@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from jaxlt.commands.plan.table import seconds
+from jaxlt.plan.table import seconds
 from jaxlt.plan.xplane import read_trace
 
 if TYPE_CHECKING:

@@ -3,11 +3,16 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from jaxlt.screen import plain_table
+
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from jaxlt.config import RunConfig
+    from jaxlt.plan.aot import Plan
     from jaxlt.plan.estimate import Estimate
     from jaxlt.plan.measure import Measured
+    from jaxlt.plan.module_costs import PlugCost
     from jaxlt.plan.search import Found
 
 GIB = 2**30
@@ -142,14 +147,8 @@ def short(found: "Found") -> str:
 
 def search_table(found: Sequence["Found"]) -> "Table":
     """A row a configuration, the fastest first."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("replica x data x fsdp x tensor")
-    table.add_column("remat")
-    for column in ("rows", "memory", "step", "tokens/s", "utilisation", "days"):
-        table.add_column(column, justify="right")
-    table.add_column("")
+    counts = (">rows", ">memory", ">step", ">tokens/s", ">utilisation", ">days")
+    table = plain_table("replica x data x fsdp x tensor", "remat", *counts, "")
     for each in found:
         one, estimate = each.candidate, each.estimate
         mesh = " x ".join(str(s) for s in one.mesh)
@@ -170,6 +169,60 @@ def search_table(found: Sequence["Found"]) -> "Table":
             "*" if each.best else "",
         )
     return table
+
+
+def module_table(costs: Sequence["PlugCost"]) -> "Table":
+    """A row a plug."""
+    counts = (">places", ">parameters", ">of the base", ">slots", ">FLOPs/token", ">optimizer")
+    table = plain_table("plug", "method", *counts)
+    for cost in costs:
+        table.add_row(
+            cost.name,
+            cost.method,
+            f"{cost.places}",
+            f"{cost.parameters:,}",
+            f"{100 * cost.share:.3g}%",
+            f"{cost.slots}",
+            f"{cost.flops:,.0f}",
+            f"{cost.optimizer_bytes / 2**20:,.2f} MiB",
+        )
+    return table
+
+
+def parameter_table(plan: "Plan") -> "Table":
+    """A row a parameter."""
+    table = plain_table("parameter", "shape", "sharding", "trains", fold=True)
+    for row in plan.rows:
+        shape = " x ".join(map(str, row.shape))
+        table.add_row(row.name, shape, row.sharding, "yes" if row.trainable else "-")
+    return table
+
+
+def group_table(plan: "Plan") -> "Table":
+    """Counts by group."""
+    table = plain_table("\ngroup", ">\nparameters", ">\ntrainable")
+    for name, (count, trained) in plan.groups.items():
+        table.add_row(name, f"{count:,}", f"{trained:,}")
+    whole = sum(c for c, _ in plan.groups.values())
+    table.add_row("all", f"{whole:,}", f"{sum(t for _, t in plan.groups.values()):,}", style="bold")
+    return table
+
+
+def summary(run: "RunConfig", plan: "Plan", inputs: int, targets: int) -> list[str]:
+    """Lines on mesh, memory and work."""
+    mesh = " x ".join(f"{axis} {size}" for axis, size in plan.mesh.items())
+    lines = ["", f"mesh: {mesh}", "memory on one device:"]
+    for name, size in plan.memory.items():
+        lines.append(f"  {name:44} {size / 2**20:12,.1f} MiB")
+    lines.append(f"  {'sum':44} {plan.total_memory / 2**20:12,.1f} MiB")
+    if not plan.compiled:
+        lines.append("  (activations are not in it: `jaxlt plan --compile` counts them)")
+    lines.append(
+        f"a step: {run.data.batch_size} rows x ({inputs} + {targets}) = {plan.tokens:,} tokens, "
+        f"{plan.flops / 1e12:,.3f} TFLOP; {run.train.steps:,} steps: "
+        f"{plan.flops * run.train.steps / 1e18:,.4f} EFLOP"
+    )
+    return lines
 
 
 def size(nbytes: float) -> str:
