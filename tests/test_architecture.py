@@ -29,7 +29,7 @@ ARROWS = {
     },
     "config": {"data", "engine", "models", "modules"},
     "convert": {"models"},
-    "data": set(),
+    "data": {"metrics"},
     "engine": {"data", "metrics", "models", "modules"},
     "errors": set(),
     "identity": set(),

@@ -9,11 +9,11 @@ import numpy as np
 
 from jaxlt.data import revisions, task_config
 from jaxlt.data.labelling import Overlength
-from jaxlt.data.marked import shape_of
 from jaxlt.data.read_config import PAIRED, ObjectiveName, ReadConfig
 from jaxlt.data.readers.problems import Bad
 from jaxlt.data.sources import translation
-from jaxlt.data.task_config import TRANSLATING, TaskConfig
+from jaxlt.data.task_config import TaskConfig
+from jaxlt.data.tasks.kind import head_kind, kind_of
 from jaxlt.data.text.settings import AS_IT_IS
 from jaxlt.data.transfer_config import TransferConfig
 from jaxlt.errors import UserError, nearest
@@ -174,7 +174,7 @@ class DataConfig(ReadConfig):
                 "), whose names are those of the model's heads."
             )
         for task in self.tasks:
-            shape_of(task.kind)
+            head_kind(task.kind)
         if self.packing != "none":
             raise UserError(
                 f"DataConfig.packing = '{self.packing}': a row of heads holds one example, so set "
@@ -191,4 +191,4 @@ class DataConfig(ReadConfig):
         """
         if self.objective != "text_to_text" or not self.rules.bytes_of_text:
             return self.objective != "heads"
-        return bool(self.tasks) and all(task.kind in TRANSLATING for task in self.tasks)
+        return bool(self.tasks) and all(kind_of(task.kind).spelled for task in self.tasks)

@@ -51,6 +51,19 @@ class Marked:
     place: int = -1
 
 
+def labelled_words(shape: str, inputs: str, targets: str) -> Marked:
+    """Reads words behind a prefix, and a label for each of them; "" for unknown ones."""
+    asked = inputs.partition(": ")[2]
+    words, labels = text_forms.words_from(asked), text_forms.words_from(targets)
+    if labels and len(labels) != len(words):
+        shown = asked if len(asked) <= 60 else f"{asked[:57]}..."
+        raise UserError(
+            f"A word has one label: '{shown}' has {len(words)} words, and its labels are "
+            f"{len(labels)}."
+        )
+    return Marked(shape, words, labels)
+
+
 def shape_of(kind: str) -> str:
     """Returns what a head sees of a kind of task; a kind that no head is for is a UserError."""
     if kind not in SHAPES:

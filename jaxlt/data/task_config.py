@@ -12,53 +12,14 @@ Several are @pos/TaskConfig(), @ner/TaskConfig(), each with its own bindings. A 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Literal
 
 from jaxlt.data.synth.families import FactoryConfig
-from jaxlt.errors import UserError, nearest
+from jaxlt.data.tasks.registry import class_of
+from jaxlt.errors import UserError
 from jaxlt.identity import PLACED
 
-Kind = Literal[
-    "tagging",
-    "parsing",
-    "entities",
-    "topics",
-    "pairs",
-    "questions",
-    "translation",
-    "words",
-    "texts",
-    "facts",
-    "denoise",
-    "synthetic_text",
-    "synthetic_tagging",
-    "synthetic_parsing",
-    "synthetic_entities",
-    "synthetic_sentiment",
-    "synthetic_facts",
-    "synthetic_parallel",
-    "synthetic_dictionary",
-    "synthetic_mixed",
-    "synthetic_pairs",
-    "synthetic_questions",
-]
-TRANSLATING = ("translation", "words", "synthetic_parallel", "synthetic_dictionary")
 _ALL = ("kind", "name", "languages")
-_OWN: dict[str, tuple[str, ...]] = {  # what a kind takes beside those
-    "tagging": ("names",),
-    "parsing": ("names",),
-    "entities": ("names", "orphans"),
-    "topics": (),
-    "pairs": (),
-    "questions": (),
-    "translation": ("pivot", "pairs", "ids"),
-    "words": (),
-    "texts": (),
-    "denoise": (),
-    "synthetic_parallel": ("pivot", "pairs"),
-    "synthetic_dictionary": ("pivot", "pairs"),
-    "facts": ("templates", "most"),
-}
 
 
 @dataclass(frozen=True)
@@ -75,7 +36,7 @@ class TaskConfig:
     for the kind in the tasks' names.
     """
 
-    kind: Kind
+    kind: str
     sources: tuple[str, ...] = dataclasses.field(default=(), metadata=PLACED)
     name: str = ""
     names: tuple[str, ...] = ()
@@ -92,22 +53,17 @@ class TaskConfig:
         for field in ("sources", "names", "languages", "pairs"):
             given = getattr(self, field)
             object.__setattr__(self, field, (given,) if isinstance(given, str) else tuple(given))
-        kinds = get_args(Kind)
-        if self.kind not in kinds:
-            raise UserError(
-                f"TaskConfig.kind is one of {', '.join(kinds)}, not '{self.kind}'."
-                f"{nearest(str(self.kind), kinds)}"
-            )
-        own = (*_ALL, "factory" if self.made else "sources", *_OWN.get(self.kind, ()))
+        kind = class_of(self.kind)
+        own = (*_ALL, "factory" if kind.made else "sources", *kind.takes)
         for known in fields(self):
             if known.name not in own and getattr(self, known.name) != known.default:
                 raise UserError(
                     f"TaskConfig.{known.name} is not for the kind '{self.kind}', which takes "
                     f"{', '.join(own)}."
                 )
-        if self.made and self.factory is None:
+        if kind.made and self.factory is None:
             raise UserError(f"TaskConfig.factory of '{self.kind}' lacks: give @FactoryConfig().")
-        if not self.made and not self.sources:
+        if not kind.made and not self.sources:
             raise UserError(f"TaskConfig.sources of the kind '{self.kind}' is empty: name a file.")
         for pair in self.pairs:
             source, _, target = pair.partition(":")
@@ -115,25 +71,25 @@ class TaskConfig:
                 raise UserError(
                     f"TaskConfig.pairs are of two languages, source:target, not '{pair}'."
                 )
-        if self.kind == "facts" and not self.templates:
+        if "templates" in kind.takes and not self.templates:
             raise UserError("TaskConfig.templates is the table of how relations are said.")
         if not self.label.isidentifier():
             raise UserError(f"TaskConfig.name is of letters, digits and '_', not '{self.name}'.")
 
     @property
     def label(self) -> str:
-        """The first part of its tasks' names."""
-        return self.name or self.kind
+        """The first part of its tasks' names: of a user's own kind that of its class."""
+        return self.name or self.kind.rpartition(":")[2]
 
     @property
     def made(self) -> bool:
         """Whether its languages are made by a factory, without files."""
-        return self.kind.startswith("synthetic_")
+        return bool(class_of(self.kind).made)
 
     @property
     def paired(self) -> bool:
         """Whether examples are inputs and targets, rather than running text."""
-        return self.kind not in ("texts", "synthetic_text")
+        return not class_of(self.kind).running
 
 
 def check(tasks: Sequence[TaskConfig], sources: bool, paired: bool, objective: str) -> None:

@@ -46,9 +46,14 @@ def words_text(words: Sequence[str], space: str = INNER) -> str:
     return " ".join(_BROKEN.sub(space, word) for word in words)
 
 
+def plain_spaces(text: str) -> str:
+    """Returns a text whose spaces within words are plain ones."""
+    return text.translate(_HELD)
+
+
 def words_from(text: str) -> tuple[str, ...]:
     """Returns the words of `words_text`: what single spaces separate, with their own as spaces."""
-    return tuple(item.translate(_HELD) for item in text.split(" ")) if text else ()
+    return tuple(map(plain_spaces, text.split(" "))) if text else ()
 
 
 def tagging(sentence: Sentence, space: str = INNER) -> Form:

@@ -3,9 +3,9 @@
 from jaxlt.data.config import DataConfig
 from jaxlt.data.inventory import NOTHING, Inventory
 from jaxlt.data.labelling import Labels, Task
-from jaxlt.data.marked import shape_of
 from jaxlt.data.objectives.objectives import Objective
 from jaxlt.data.objectives.of_text import text_objective
+from jaxlt.data.tasks.kind import head_kind
 from jaxlt.data.vocabulary.label_units import PieceUnits, Reader, WordUnits
 from jaxlt.data.vocabulary.vocabularies import Vocabulary
 
@@ -19,7 +19,7 @@ def build_objective(
     reader: Reader = PieceUnits(vocabulary)
     if config.reads == "words":
         reader = WordUnits(inventory, config.word_chars)
-    tasks = [Task(task.label, shape_of(task.kind)) for task in config.tasks]
+    tasks = [Task(task.label, head_kind(task.kind).shape) for task in config.tasks]
     return Labels(
         tasks, reader, inventory, config.inputs_length, config.words_length, config.overlength
     )

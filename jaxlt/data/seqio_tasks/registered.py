@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from jaxlt.data.config import DataConfig
 from jaxlt.data.labelling import NUMBER, Labels
-from jaxlt.data.marked import Marked, marked_of
+from jaxlt.data.marked import Marked
 from jaxlt.data.near import nearest_language
 from jaxlt.data.objectives.objectives import Objective
 from jaxlt.data.rows.batches import digest
@@ -21,6 +21,7 @@ from jaxlt.data.seqio_tasks import configured
 from jaxlt.data.seqio_tasks.text import FAULTS, IdentifiedSource
 from jaxlt.data.sources import files
 from jaxlt.data.sources.splits import Nothing
+from jaxlt.data.tasks.kind import head_kind
 from jaxlt.data.text_forms import Form
 from jaxlt.data.vocabulary.vocabularies import EOS, Vocabulary
 from jaxlt.errors import UserError, nearest
@@ -172,9 +173,9 @@ def _open_labels(
 def _marked(
     task: seqio.Task, config: DataConfig, head: str, split: str
 ) -> Iterator[tuple[str, Marked]]:
-    kind = next(one.kind for one in config.tasks if one.label == head)
+    kind = head_kind(next(one.kind for one in config.tasks if one.label == head))
     for inputs, targets in task.source.marked(split):
-        yield inputs, marked_of(kind, inputs, targets)
+        yield inputs, kind.example(inputs, targets)
 
 
 def marked_examples(

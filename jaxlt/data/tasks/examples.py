@@ -1,128 +1,116 @@
-"""Streams of (inputs, targets) as ordinary seqio tasks: what labelled, parallel and facts share."""
+"""What kinds of task share in reading files: corpora, tables by language, splits, identity."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import seqio
-import tensorflow as tf
-
-from jaxlt.data.read_config import ReadConfig
+from jaxlt.data import text_forms
 from jaxlt.data.readers import tables
-from jaxlt.data.readers.problems import Bad, Problems
+from jaxlt.data.readers.problems import Problems
 from jaxlt.data.rows.batches import digest
-from jaxlt.data.seqio_tasks.text import IdentifiedSource, generated, replace_task, text_features
 from jaxlt.data.sources import corpora, files, layouts
 from jaxlt.data.sources.groups import Groups
 from jaxlt.data.sources.splits import NAMES, Split, remembered
-from jaxlt.data.text_forms import Form
+from jaxlt.data.tasks.kind import Kind, Reading, Stream
 from jaxlt.errors import UserError
 
-_UNNAMABLE = re.compile(r"[^\w.:#]")  # what seqio lets no task's name have: my-corpus, en-GB
+Read = Callable[[str, Problems], Iterable[Any]]  # (path, problems) -> records
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Stream:
-    """Examples of one task: its name's last part is the language, or source:target of a pair."""
-
-    name: str
-    examples: Callable[[str], Iterable[Form]]  # split -> (inputs, targets)
-    paths: tuple[str, ...]  # what it reads
-    splits: tuple[str, ...] = NAMES
-    # For heads, where they are told more than the text form tells: entities with IOB2 tags.
-    marked: Callable[[str], Iterable[Form]] | None = None
-
-
-def register(
-    mixture: str, streams: Sequence[Stream], config: ReadConfig, recipe: Sequence[Any]
-) -> str:
-    """Registers '<mixture>.<stream>' for each stream and their equal mixture; returns its name.
-
-    `recipe` is JSON of all beside the files that decides the examples.
-    """
-    if not streams:
-        raise UserError(f"There is nothing in the sources of '{mixture}' to make a task of.")
-    names = [f"{mixture}.{_UNNAMABLE.sub('_', stream.name)}" for stream in streams]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise UserError(
-            f"Two tasks would be named '{twice[0]}': the sources have one language under two "
-            "codes, or two corpora whose names differ in their dashes alone. Give it one code."
-        )
-    for name, stream in zip(names, streams, strict=True):
-        _register_one(name, stream, config, list(recipe))
-    if mixture in seqio.MixtureRegistry.names():
-        seqio.MixtureRegistry.remove(mixture)
-    seqio.MixtureRegistry.add(mixture, names, default_rate=1.0)
-    return mixture
-
-
-def _register_one(name: str, stream: Stream, config: ReadConfig, recipe: list[Any]) -> None:
-    text = tf.TensorSpec([], tf.string)
-
-    def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
-        del shuffle_files, seed  # one stream, read in order; seqio's buffer shuffles
-        return generated(lambda: stream.examples(split), (text, text)).map(
-            lambda inputs, targets: {"inputs": inputs, "targets": targets}
-        )
-
-    def identity() -> Any:
-        memory = config.cache_root / "digests"
-        return [[files.content_digest(path, memory) for path in stream.paths], stream.name, recipe]
-
-    replace_task(
-        name,
-        source=IdentifiedSource(
-            dataset, identity, stream.splits, stream.marked or stream.examples, stream.examples
-        ),
-        preprocessors=[
-            seqio.preprocessors.tokenize,
-            seqio.CacheDatasetPlaceholder(),
-            seqio.preprocessors.append_eos_after_trim,
-        ],
-        output_features=text_features(config),
-        metric_fns=[],
-    )
-
-
-def warn_unknown(mixture: str, codes: corpora.Codes) -> None:
-    """Warns of codes that no table of languages knows."""
+@contextlib.contextmanager
+def known_codes(mixture: str) -> Iterator[corpora.Codes]:
+    """Codes of languages; afterwards those are warned of that no table of languages knows."""
+    codes = corpora.Codes()
+    yield codes
     if codes.unknown:
         _log.warning("The mixture '%s' has codes %s", mixture, codes.report())
 
 
-Forms = Callable[[str, Problems], Iterable[Form]]
+def read_content(reading: Reading, paths: Sequence[str]) -> list[str]:
+    """Returns the digests of what is in files."""
+    return [files.content_digest(path, reading.config.cache_root / "digests") for path in paths]
 
 
-def file_streams(
-    found: Sequence[corpora.Corpus], forms: Forms, bad: Bad, marked: Forms | None = None
+def content_of(
+    reading: Reading, paths: Sequence[str], name: str, recipe: Sequence[Any]
+) -> Callable[[], list[Any]]:
+    """Returns what says the identity of a stream: its files' content, its name, and all else."""
+    return lambda: [read_content(reading, paths), name, list(recipe)]
+
+
+def of_spaces(reading: Reading) -> list[str]:
+    """Returns what a space within words adds to the identity of tasks: nothing, for the first."""
+    space = reading.wording.space
+    return [] if space == text_forms.NO_BREAK else [f"inner {space}"]
+
+
+def corpus_streams(
+    kind: Kind,
+    reading: Reading,
+    endings: Sequence[str],
+    holds: str,
+    read: Read,
+    recipe: Sequence[Any],
 ) -> list[Stream]:
-    """Returns a stream '<corpus>.<language>' a corpus, whose files are its splits."""
-    streams = []
+    """Returns a stream '<corpus>.<language>' a corpus, whose files are its splits.
 
-    def read(corpus: corpora.Corpus, forms: Forms, split: str) -> Iterator[Form]:
-        with Problems(bad) as problems:
+    holds: what the files are, as jaxlt.data.sources.layouts says it.
+    """
+
+    def records(corpus: corpora.Corpus, split: str) -> Iterator[Any]:
+        with Problems(reading.config.on_malformed) as problems:
             for path in corpus.paths[split]:
-                yield from forms(path, problems)
+                yield from read(path, problems)
 
+    streams = []
+    with known_codes(reading.name) as codes:
+        found = corpora.find(reading.task.sources, endings, holds, reading.task.names, codes)
     for corpus in found:
         if "" in corpus.paths:
             raise UserError(
                 f"'{corpus.paths[''][0]}' says no split: name the file {corpus.name}-train, -dev "
                 "or -test."
             )
-
         splits = tuple(name for name in NAMES if name in corpus.paths)
         paths = tuple(p for split in sorted(splits) for p in corpus.paths[split])
-        language = corpus.language or corpus.name
-        examples = functools.partial(read, corpus, forms)
-        more = functools.partial(read, corpus, marked) if marked else None
-        streams.append(Stream(f"{corpus.name}.{language}", examples, paths, splits, more))
+        name = f"{corpus.name}.{corpus.language or corpus.name}"
+        own = content_of(reading, paths, name, recipe)
+        streams.append(kind.stream(reading, name, functools.partial(records, corpus), own, splits))
+    return streams
+
+
+def language_streams(
+    kind: Kind,
+    reading: Reading,
+    layout: str,
+    recipe_name: str,
+    key: Callable[[Any], str],
+    more: Sequence[Any] = (),
+) -> list[Stream]:
+    """Returns a stream a language of tables of a layout; what has one key is in one split.
+
+    recipe_name, more: what the identity of its examples says beside how rows are split.
+    """
+    table = TableSource(reading, layout)
+    written: dict[tuple[str, str], list[str]] = {}
+    with known_codes(reading.name) as codes:
+        for own in table.languages(lambda record: record.language):
+            # Collections have their own codes: MLQA's `ar` and TyDi's `arabic` are one language.
+            alone = "" if own in table.published else own
+            written.setdefault((codes.of(own), alone), []).append(own)
+    recipe = [recipe_name, table.recipe, reading.config.on_malformed, *more]
+    streams = []
+    for (code, _), names in written.items():
+
+        def records(split: str, names: list[str] = names) -> Iterator[Any]:
+            return (r for r in table.of(split, key, names) if r.language in names)
+
+        identity = content_of(reading, table.paths, code, recipe)
+        streams.append(kind.stream(reading, code, records, identity))
     return streams
 
 
@@ -133,19 +121,11 @@ class TableSource:
     has one key is on one side in every language.
     """
 
-    def __init__(
-        self,
-        mixture: str,
-        sources: Sequence[str],
-        kind: str,
-        config: ReadConfig,
-        split: Split | None,
-        bad: Bad = "strict",
-    ):
-        self.kind, self.bad = kind, bad
-        self.paths = corpora.table_files(sources, kind)
+    def __init__(self, reading: Reading, kind: str):
+        self.kind, self.bad = kind, reading.config.on_malformed
+        self.paths = corpora.table_files(reading.task.sources, kind)
         self.published: set[str] = set()  # once `languages` has looked
-        self.split = split_of(config, mixture, self.paths, split, self._size)
+        self.split = split_of(reading, self.paths, self._size)
 
     def _size(self) -> int:
         """Returns how many letters a language has, on average."""
@@ -233,25 +213,15 @@ class TableSource:
         return [self.split.validation, self.split.test, self.split.seed]
 
 
-def split_of(
-    config: ReadConfig,
-    mixture: str,
-    paths: Sequence[str],
-    split: Split | None,
-    size: Callable[[], int],
-) -> Split:
+def split_of(reading: Reading, paths: Sequence[str], size: Callable[[], int]) -> Split:
     """Returns what is held out of files: what it was first, of files with this content.
 
-    Without a split it is the config's, where that goes by the `size` of a language in bytes.
+    Where no share is said it goes by the `size` of a language in bytes.
     """
-    memory, wanted = config.cache_root, split or config.shares
-    if split is None and config.held_out is not None:
-        wanted = Split(validation=config.held_out)
-    name = mixture
-    if config.rules.splits_by_content:
-        content = sorted(files.content_digest(path, memory / "digests") for path in paths)
-        name = f"table-{digest(content)[:16]}"
-    return remembered(memory / "splits", name, wanted, size)
+    name = reading.name
+    if reading.config.rules.splits_by_content:
+        name = f"table-{digest(sorted(read_content(reading, paths)))[:16]}"
+    return remembered(reading.config.cache_root / "splits", name, reading.config.shares, size)
 
 
 _SPLIT_COLUMN = {"train": "train", "test": "test", "dev": "validation", "validation": "validation"}

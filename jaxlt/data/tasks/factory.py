@@ -1,4 +1,4 @@
-"""The languages of a factory as seqio tasks, without files: text, and what is known of it.
+"""Made kinds of task: the same kinds over the languages of a factory, without files.
 
 What is said in one text, asked of one fact, or meant by one word of a dictionary is on one side of
 the split in all languages.
@@ -7,21 +7,14 @@ the split in all languages.
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, ClassVar
 
-import seqio
-
-from jaxlt.data import text_forms
 from jaxlt.data.near import nearest_language
-from jaxlt.data.read_config import ReadConfig
 from jaxlt.data.readers.conllu import Sentence
 from jaxlt.data.readers.iob2 import Tagged
-from jaxlt.data.seqio_tasks.text import register_documents_task
-from jaxlt.data.sources.splits import Split
-from jaxlt.data.synth import asked as reading
-from jaxlt.data.synth import facts as known
-from jaxlt.data.synth import write
+from jaxlt.data.readers.tables import Labelled
+from jaxlt.data.synth import asked, facts, write
 from jaxlt.data.synth.families import FactoryConfig, identity_of, languages
 from jaxlt.data.synth.grammar import SENTENCES_A_TEXT
 from jaxlt.data.synth.languages import generate, own_seed
@@ -29,107 +22,96 @@ from jaxlt.data.synth.realise import Said, speaker
 from jaxlt.data.synth.spec import LanguageSpec
 from jaxlt.data.synth.trees import entity_tags, heads
 from jaxlt.data.synth.world import world
-from jaxlt.data.task_config import TaskConfig
-from jaxlt.data.tasks.examples import Stream, register
+from jaxlt.data.tasks.entities import Entities
+from jaxlt.data.tasks.facts import Facts
+from jaxlt.data.tasks.kind import Kind, Reading, Stream, Wording
+from jaxlt.data.tasks.pairs import Pairs
+from jaxlt.data.tasks.parsing import Parsing
+from jaxlt.data.tasks.questions import Questions
+from jaxlt.data.tasks.tagging import Words as TaggedWords
+from jaxlt.data.tasks.texts import Texts
+from jaxlt.data.tasks.topics import Topics
+from jaxlt.data.tasks.translation import Directed
 from jaxlt.data.text_forms import Form
 from jaxlt.errors import UserError
 
 _SENTENCE = 32  # bytes
-Keyed = Iterable[tuple[str, Form]]  # (what decides the split, example)
+Keyed = Iterable[tuple[str, Any]]  # (what decides the split, record)
 
 
-def register_factory(
-    mixture: str, kind: str, factory: FactoryConfig, config: ReadConfig, task: TaskConfig
-) -> str:
-    """Registers a task of a kind for each language of a factory; returns the mixture."""
-    specs = languages(factory)
-    drawn = _drawn(factory, config)
-    if kind == "synthetic_text":
-        return _texts(mixture, factory, specs, config)
-    if kind == "synthetic_parallel":
-        found = _parallel(factory, specs, config.tag, _directions(specs, task))
-    elif kind == "synthetic_dictionary":
-        found = _dictionary(specs, config.tag, _directions(specs, task))
-    else:
-        if kind == "synthetic_mixed":
-            specs = _mixing(specs)
-        found = {spec.code: functools.partial(_KINDS[kind], spec, factory) for spec in specs}
+class Made(Kind):
+    """A kind whose records come from a factory."""
 
-    def stream(name: str, examples: Callable[[], Keyed]) -> Stream:
-        def of(split: str) -> Iterator[Form]:
-            return (form for key, form in examples() if drawn.of(key.encode()) == split)
+    made = True
+    takes: ClassVar[tuple[str, ...]] = ()
 
-        return Stream(name, of, (), config.splits, marked.get(name))
+    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+        """Yields the records of a language, each with what decides its split."""
+        return ()
 
-    def tags(spec: LanguageSpec, split: str) -> Iterator[Form]:
-        for key, tagged in _tagged(spec, factory):
-            if drawn.of(key.encode()) == split:
-                yield text_forms.entity_tags(tagged)
+    def sources(
+        self, specs: tuple[LanguageSpec, ...], reading: Reading
+    ) -> dict[str, Callable[[], Keyed]]:
+        """Returns the keyed records of each stream by its name: one a language."""
+        factory = factory_of(reading)
+        return {spec.code: functools.partial(self.records, spec, factory) for spec in specs}
 
-    def places(spec: LanguageSpec, split: str) -> Iterator[Form]:
-        for one in reading.questions(spec, factory):
-            if drawn.of(one.id.encode()) == split:
-                asked = text_forms.question(one.question, one.context, one.answers[0])[0]
-                yield (
-                    asked,
-                    text_forms.placed_answer(one.context, one.answers[0], one.starts[0]),
-                )
+    def streams(self, reading: Reading) -> list[Stream]:
+        """Returns a stream a language, or a direction, of the factory."""
+        factory = factory_of(reading)
+        drawn = reading.config.shares.split(_SENTENCE * factory.sentences)
+        recipe = [self.name, identity_of(factory), dataclasses.astuple(drawn), reading.config.tag]
+        recipe += self.more(reading)
 
-    marked: dict[str, Callable[[str], Iterable[Form]]] = {}
-    recipe = [kind, identity_of(factory), dataclasses.astuple(drawn), config.tag]
-    if kind == "synthetic_entities":
-        marked = {spec.code: functools.partial(tags, spec) for spec in specs}
-    if kind == "synthetic_questions" and config.rules.answers_placed:
-        marked = {spec.code: functools.partial(places, spec) for spec in specs}
-        recipe.append("places")
-    streams = [stream(name, examples) for name, examples in found.items()]
-    return register(mixture, streams, config, recipe)
+        def stream(name: str, source: Callable[[], Keyed]) -> Stream:
+            def records(split: str) -> Iterator[Any]:
+                return (one for key, one in source() if drawn.of(key.encode()) == split)
+
+            def identity() -> list[Any]:
+                return [[], name, recipe]
+
+            return self.stream(reading, name, records, identity, reading.config.splits)
+
+        return [stream(*one) for one in self.sources(languages(factory), reading).items()]
+
+    def more(self, reading: Reading) -> list[str]:
+        """Returns what else decides the examples, for their identity."""
+        return []
 
 
-def _drawn(factory: FactoryConfig, config: ReadConfig) -> Split:
-    """Returns what is held out of made data, by about how much text of a language there is."""
-    return config.shares.split(_SENTENCE * factory.sentences)
+def factory_of(reading: Reading) -> FactoryConfig:
+    """Returns the factory, which TaskConfig demands of a made kind."""
+    assert reading.task.factory is not None
+    return reading.task.factory
 
 
-def _texts(
-    mixture: str, factory: FactoryConfig, specs: tuple[LanguageSpec, ...], config: ReadConfig
-) -> str:
-    told = world(factory.seed).facts
-    codes = [spec.code for spec in specs]
-    holders = known.assign(told, codes, factory.facts_in_one, factory.facts_in_all, factory.seed)
-    drawn = _drawn(factory, config)
-    recipe = [identity_of(factory), dataclasses.astuple(drawn)]
-    for spec in specs:
+class MadeTexts(Texts):
+    """Running text of a factory, which tells its facts too."""
 
-        def documents(split: str, spec: LanguageSpec = spec) -> Iterator[bytes]:
-            own, seed = known.told(told, holders, spec), own_seed(spec, factory.seed)
-            for line in generate(spec, factory.sentences, seed, own, factory.fact_texts):
-                if drawn.of(line.encode()) == split:
-                    yield line.encode()
+    made = True
 
-        identity: Callable[[], list[Any]] = functools.partial(list, [*recipe, spec.code])
-        register_documents_task(f"{mixture}.{spec.code}", documents, config, identity)
-    if mixture in seqio.MixtureRegistry.names():
-        seqio.MixtureRegistry.remove(mixture)
-    names = [f"{mixture}.{code}" for code in codes]
-    seqio.MixtureRegistry.add(mixture, names, default_rate=1.0)
-    return mixture
+    def streams(self, reading: Reading) -> list[Stream]:
+        """Returns a stream a language of documents."""
+        factory = factory_of(reading)
+        specs, known = languages(factory), world(factory.seed).facts
+        codes = [spec.code for spec in specs]
+        shares = factory.facts_in_one, factory.facts_in_all, factory.seed
+        holders = facts.assign(known, codes, *shares)
+        drawn = reading.config.shares.split(_SENTENCE * factory.sentences)
 
+        def stream(spec: LanguageSpec) -> Stream:
+            def documents(split: str) -> Iterator[bytes]:
+                own, seed = facts.told(known, holders, spec), own_seed(spec, factory.seed)
+                for line in generate(spec, factory.sentences, seed, own, factory.fact_texts):
+                    if drawn.of(line.encode()) == split:
+                        yield line.encode()
 
-def _sentence(said: Said) -> Sentence:
-    words = said.words
-    empty = ("_",) * len(words)
-    return Sentence(
-        forms=tuple(w.form for w in words),
-        lemmas=tuple(w.lemma for w in words),
-        upos=tuple(w.upos for w in words),
-        xpos=empty,
-        feats=empty,
-        heads=tuple(heads(words)),
-        deprels=tuple(w.deprel for w in words),
-        deps=empty,
-        misc=empty,
-    )
+            def identity() -> list[Any]:
+                return [identity_of(factory), dataclasses.astuple(drawn), spec.code]
+
+            return Stream(spec.code, documents, identity, reading.config.splits)
+
+        return [stream(spec) for spec in specs]
 
 
 def _annotated(spec: LanguageSpec, factory: FactoryConfig) -> Iterator[tuple[str, Said]]:
@@ -137,115 +119,188 @@ def _annotated(spec: LanguageSpec, factory: FactoryConfig) -> Iterator[tuple[str
         yield identity.split("-")[1], said  # the text's number
 
 
-def _tagging(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-    return ((k, text_forms.tagging(_sentence(s))) for k, s in _annotated(spec, factory))
-
-
-def _parsing(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-    return ((k, text_forms.parsing(_sentence(s))) for k, s in _annotated(spec, factory))
-
-
-def _tagged(spec: LanguageSpec, factory: FactoryConfig) -> Iterator[tuple[str, Tagged]]:
+def _sentences(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
     for key, said in _annotated(spec, factory):
-        yield key, Tagged(tuple(w.form for w in said.words), tuple(entity_tags(said.words)))
-
-
-def _entities(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-    return ((key, text_forms.entities(tagged)) for key, tagged in _tagged(spec, factory))
-
-
-def _sentiment(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-    for number, category, text in write.judged(spec, factory):
-        yield str(number), text_forms.topic(text, category)
-
-
-def _mixing(specs: tuple[LanguageSpec, ...]) -> tuple[LanguageSpec, ...]:
-    found = tuple(spec for spec in specs if spec.mixed)
-    if not found:
-        raise UserError(
-            "No language of the factory mixes its speech: set Family.mixed, the share of roots "
-            "that are another language's."
-        )
-    return found
-
-
-def _mixed(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-    for key, said in _annotated(spec, factory):
-        codes = [word.language or spec.code for word in said.words]
-        yield key, text_forms.languages([word.form for word in said.words], codes)
-
-
-def _facts(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-    for fact in world(factory.seed).facts:
-        asked = known.question(speaker(spec), fact)
+        words = said.words
+        empty = ("_",) * len(words)
         yield (
-            str(fact.number),
-            text_forms.fact(asked.pattern.replace("[X]", asked.subject), asked.answer),
+            key,
+            Sentence(
+                forms=tuple(w.form for w in words),
+                lemmas=tuple(w.lemma for w in words),
+                upos=tuple(w.upos for w in words),
+                xpos=empty,
+                feats=empty,
+                heads=tuple(heads(words)),
+                deprels=tuple(w.deprel for w in words),
+                deps=empty,
+                misc=empty,
+            ),
         )
 
 
-def _pairs(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-    for one in reading.pairs(spec, factory):
-        yield one.id, text_forms.inference(one.premise, one.hypothesis, one.label)
+class MadeTagging(Made, TaggedWords):
+    """Parts of speech of a factory's sentences."""
+
+    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+        """Yields sentences."""
+        return _sentences(spec, factory)
 
 
-def _questions(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-    for one in reading.questions(spec, factory):
-        yield one.id, text_forms.question(one.question, one.context, one.answers[0])
+class MadeParsing(Made, Parsing):
+    """Trees of a factory's sentences."""
+
+    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+        """Yields sentences."""
+        return _sentences(spec, factory)
 
 
-_KINDS: dict[str, Callable[[LanguageSpec, FactoryConfig], Keyed]] = {
-    "synthetic_tagging": _tagging,
-    "synthetic_parsing": _parsing,
-    "synthetic_entities": _entities,
-    "synthetic_sentiment": _sentiment,
-    "synthetic_facts": _facts,
-    "synthetic_mixed": _mixed,
-    "synthetic_pairs": _pairs,
-    "synthetic_questions": _questions,
-}
+class MadeEntities(Made, Entities):
+    """Entities of a factory's sentences."""
+
+    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+        """Yields tagged sentences."""
+        for key, said in _annotated(spec, factory):
+            yield key, Tagged(tuple(w.form for w in said.words), tuple(entity_tags(said.words)))
 
 
-def _directions(specs: tuple[LanguageSpec, ...], task: TaskConfig) -> list[str]:
-    """Returns the source:target that a task means, or raises UserError for unknown languages."""
-    codes = [spec.code for spec in specs]
-    named = [code for pair in task.pairs for code in pair.split(":")]
-    for code in (*named, *([task.pivot] if task.pivot else [])):
-        if code not in codes:
+class MadeTopics(Made, Topics):
+    """Opinions of a factory, with what they are of."""
+
+    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+        """Yields judged texts."""
+        for number, category, text in write.judged(spec, factory):
+            yield str(number), Labelled(spec.code, str(number), category, text)
+
+
+class MadeLanguages(Made, TaggedWords):
+    """Words of mixed speech, and the language of each: 'other' where it has no letter."""
+
+    prefix = "languages"
+
+    def sources(
+        self, specs: tuple[LanguageSpec, ...], reading: Reading
+    ) -> dict[str, Callable[[], Keyed]]:
+        """Returns those of the languages that mix their speech."""
+        mixing = tuple(spec for spec in specs if spec.mixed)
+        if not mixing:
             raise UserError(
-                f"The factory makes no language '{code}'.{nearest_language(code, codes)}"
+                "No language of the factory mixes its speech: set Family.mixed, the share of roots "
+                "that are another language's."
             )
-    every = itertools.permutations(codes, 2)
-    return list(task.pairs) or [f"{a}:{b}" for a, b in every if task.pivot in (None, a, b)]
+        return super().sources(mixing, reading)
+
+    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+        """Yields (words, the code of each)."""
+        for key, said in _annotated(spec, factory):
+            codes = [word.language or spec.code for word in said.words]
+            yield key, ([word.form for word in said.words], codes)
+
+    def form(self, record: tuple[Sequence[str], Sequence[str]], wording: Wording) -> Form:
+        """Returns the words, and their languages."""
+        tags = (
+            code if any(map(str.isalpha, word)) else "other"
+            for word, code in zip(*record, strict=True)
+        )
+        return self.inputs(record[0], wording), " ".join(tags)
 
 
-def _parallel(
-    factory: FactoryConfig, specs: tuple[LanguageSpec, ...], tag: str, wanted: list[str]
-) -> dict[str, Callable[[], Keyed]]:
-    codes = [spec.code for spec in specs]
+class MadeFacts(Made, Facts):
+    """Facts of a factory's world, with [Y] for what is asked."""
 
-    @functools.cache
-    def rows() -> list[list[str]]:
-        return [line.split("\t") for line in write.parallel(factory, specs)][1:]
+    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+        """Yields questions."""
+        for fact in world(factory.seed).facts:
+            yield str(fact.number), facts.question(speaker(spec), fact)
 
-    def examples(source: str, target: str) -> Keyed:
-        a, b = codes.index(source), codes.index(target)
-        for number, row in enumerate(rows()):
-            yield (
-                str(number // SENTENCES_A_TEXT),
-                text_forms.translation(row[a], row[b], target, tag),
-            )
-
-    return {pair: functools.partial(examples, *pair.split(":")) for pair in wanted}
+    def form(self, record: facts.Question, wording: Wording) -> Form:
+        """Returns the sentence with [Y], and the answer."""
+        return self.inputs(record.pattern.replace("[X]", record.subject)), record.answer
 
 
-def _dictionary(
-    specs: tuple[LanguageSpec, ...], tag: str, wanted: list[str]
-) -> dict[str, Callable[[], Keyed]]:
-    by_code = {spec.code: spec for spec in specs}
+class MadePairs(Made, Pairs):
+    """What a factory's texts say, and what does not follow."""
 
-    def examples(source: str, target: str) -> Keyed:
-        for word, other, meaning in write.dictionary(by_code[source], by_code[target]):
-            yield meaning, text_forms.translation(word, other, target, tag)
+    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+        """Yields premises and hypotheses."""
+        return ((one.id, one) for one in asked.pairs(spec, factory))
 
-    return {pair: functools.partial(examples, *pair.split(":")) for pair in wanted}
+
+class MadeQuestions(Made, Questions):
+    """Questions about a factory's texts."""
+
+    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+        """Yields questions."""
+        return ((one.id, one) for one in asked.questions(spec, factory))
+
+    def more(self, reading: Reading) -> list[str]:
+        """Heads learn places."""
+        return ["places"] if reading.config.rules.answers_placed else []
+
+
+class MadeDirected(Made, Directed):
+    """Kinds of a factory whose answer is the text in another language."""
+
+    takes: ClassVar[tuple[str, ...]] = ("pivot", "pairs")
+
+    def sources(
+        self, specs: tuple[LanguageSpec, ...], reading: Reading
+    ) -> dict[str, Callable[[], Keyed]]:
+        """Returns the records of the directions that are meant; others are a UserError."""
+        task, codes = reading.task, [spec.code for spec in specs]
+        named = [code for pair in task.pairs for code in pair.split(":")]
+        for code in (*named, *([task.pivot] if task.pivot else [])):
+            if code not in codes:
+                raise UserError(
+                    f"The factory makes no language '{code}'.{nearest_language(code, codes)}"
+                )
+        every = itertools.permutations(codes, 2)
+        wanted = task.pairs or [f"{a}:{b}" for a, b in every if task.pivot in (None, a, b)]
+        of = self.translated(specs, factory_of(reading))
+        return {pair: functools.partial(of, *pair.split(":")) for pair in wanted}
+
+    def translated(
+        self, specs: tuple[LanguageSpec, ...], factory: FactoryConfig
+    ) -> Callable[[str, str], Keyed]:
+        """Returns what yields the records of (source, target)."""
+        return lambda source, target: ()
+
+
+class MadeTranslation(MadeDirected):
+    """Sentences of a factory in all of its languages."""
+
+    metrics, by_language = ("chrf++", "bleu", "length_ratio"), True
+    sentences = True
+
+    def translated(
+        self, specs: tuple[LanguageSpec, ...], factory: FactoryConfig
+    ) -> Callable[[str, str], Keyed]:
+        """Returns what yields the sentences of (source, target)."""
+        codes = [spec.code for spec in specs]
+
+        @functools.cache
+        def rows() -> list[list[str]]:
+            return [line.split("\t") for line in write.parallel(factory, specs)][1:]
+
+        def records(source: str, target: str) -> Keyed:
+            a, b = codes.index(source), codes.index(target)
+            for number, row in enumerate(rows()):
+                yield str(number // SENTENCES_A_TEXT), (row[a], row[b], target)
+
+        return records
+
+
+class MadeWords(MadeDirected):
+    """Words of a factory's languages that mean the same."""
+
+    def translated(
+        self, specs: tuple[LanguageSpec, ...], factory: FactoryConfig
+    ) -> Callable[[str, str], Keyed]:
+        """Returns what yields the words of (source, target)."""
+        by_code = {spec.code: spec for spec in specs}
+
+        def records(source: str, target: str) -> Keyed:
+            for word, other, meaning in write.dictionary(by_code[source], by_code[target]):
+                yield meaning, (word, other, target)
+
+        return records

@@ -1,48 +1,52 @@
-"""Facts as seqio tasks: a sentence with [Y] for what is asked, and the answer.
-
-register_facts("facts", "mpararel_templates.tsv.gz", ("mpararel_triples.tsv.gz",), config)
+"""Facts in templates: a sentence with [Y] for what is asked, `fact: Ada does [Y]` -> `maths`.
 
 A fact is in one split in all languages and templates, known by its ids.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
-from jaxlt.data import text_forms
-from jaxlt.data.read_config import ReadConfig
 from jaxlt.data.readers import facts, tables
-from jaxlt.data.readers.problems import Bad, Problems
-from jaxlt.data.sources import corpora
-from jaxlt.data.sources.splits import Split
-from jaxlt.data.tasks.examples import Stream, TableSource, register, warn_unknown
+from jaxlt.data.readers.problems import Problems
+from jaxlt.data.tasks import baselines
+from jaxlt.data.tasks.examples import TableSource, content_of, known_codes
+from jaxlt.data.tasks.kind import USUAL, Kind, Reading, Stream, Wording
 from jaxlt.data.text_forms import Form
 
 
-def register_facts(
-    mixture: str,
-    templates: str,
-    sources: Sequence[str],
-    config: ReadConfig,
-    most: int | None = None,
-    split: Split | None = None,
-    bad: Bad = "strict",
-) -> str:
-    """Registers a task for each language of triples; returns the mixture.
+class Facts(Kind):
+    """Triples in the templates of their language and relation; `most` of a relation's are used."""
 
-    `templates` is the table of patterns by language and relation, `most` how many of a relation's
-    are used (None: all).
-    """
-    table = TableSource(mixture, sources, "facts", config, split, bad)
-    codes = corpora.Codes()
-    streams = []
-    for code in table.languages(lambda record: record.language):
+    takes: ClassVar[tuple[str, ...]] = ("templates", "most")
+    metrics = ("p@1",)
 
-        def examples(name: str, code: str = code) -> Iterator[Form]:
-            with Problems(bad) as problems:
-                patterns = tables.read(templates, problems)[1]
-                triples = (r for r in table.of(name, facts.key) if r.language == code)
-                for item in facts.statements(patterns, triples, most):
-                    yield text_forms.fact(item.question, item.answer)
+    def streams(self, reading: Reading) -> list[Stream]:
+        """Returns a stream a language of triples."""
+        task, table = reading.task, TableSource(reading, "facts")
+        templates = task.templates or ""  # TaskConfig demands them
+        recipe, streams = ["facts", table.recipe, task.most, reading.config.on_malformed], []
+        with known_codes(reading.name) as codes:
+            for code in table.languages(lambda record: record.language):
 
-        streams.append(Stream(codes.of(code), examples, (*table.paths, templates)))
-    warn_unknown(mixture, codes)
-    return register(mixture, streams, config, ["facts", table.recipe, most, bad])
+                def records(split: str, code: str = code) -> Iterator[facts.Statement]:
+                    with Problems(reading.config.on_malformed) as problems:
+                        patterns = tables.read(templates, problems)[1]
+                        triples = (r for r in table.of(split, facts.key) if r.language == code)
+                        yield from facts.statements(patterns, triples, task.most)
+
+                name, paths = codes.of(code), (*table.paths, templates)
+                own = content_of(reading, paths, name, recipe)
+                streams.append(self.stream(reading, name, records, own))
+        return streams
+
+    def form(self, record: Any, wording: Wording) -> Form:
+        """Returns the sentence with [Y] for what is asked, and the answer."""
+        return self.inputs(record.question), record.answer
+
+    def inputs(self, asked: str, wording: Wording = USUAL) -> str:
+        """Returns the text that asks for [Y]."""
+        return f"fact: {asked}"
+
+    def learner(self, heads: bool) -> baselines.Told:
+        """The commonest answer."""
+        return baselines.Told()

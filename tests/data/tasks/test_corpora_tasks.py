@@ -7,18 +7,8 @@ import seqio
 
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import open_mixture
-from jaxlt.data.sources.splits import Split
-from jaxlt.data.tasks.facts import register_facts
-from jaxlt.data.tasks.labelled import (
-    register_entities,
-    register_pairs,
-    register_parsing,
-    register_questions,
-    register_tagging,
-    register_topics,
-)
-from jaxlt.data.tasks.parallel import register_texts, register_translation, register_words
 from jaxlt.errors import UserError
+from tests.data.tasks.registering import register
 
 ROW = "{}\t{}\t_\tNOUN\t_\t_\t{}\tdep\t_\t_\n"
 TREE = ROW.format(1, "a", 0) + ROW.format(2, "b", 1) + "\n"
@@ -53,15 +43,15 @@ def test_treebanks_and_entities(tmp_path, config):
     (tmp_path / "sw_y-test.conllu").write_text(TREE)
     (tmp_path / "en_x-test.iob2").write_text("a\tI-PER\nb\tI-PER\n")
     source = (str(tmp_path),)
-    register_tagging("pos", source, config)
+    register("tagging", "pos", source, config)
     assert tasks("pos") == ["en_x.eng_Latn", "sw_y.swa_Latn"]
     assert texts("pos.en_x.eng_Latn", "validation") == [("pos: a b", "NOUN NOUN")]
     assert list(seqio.get_mixture_or_task("pos.sw_y.swa_Latn").splits) == ["test"]
-    register_parsing("dep", source, config, names=("en_x",))
+    register("parsing", "dep", source, config, names=("en_x",))
     assert texts("dep.en_x.eng_Latn")[0] == ("parse: a b", "0:dep -1:dep")
-    register_entities("ner", source, config)
+    register("entities", "ner", source, config)
     assert texts("ner.en_x.eng_Latn", "test") == [("tag: a b", "PER: a b")]
-    register_entities("ner", source, config, orphans="refuse")
+    register("entities", "ner", source, config, orphans="refuse")
     with pytest.raises(Exception, match="continues no entity"):
         texts("ner.en_x.eng_Latn", "test")
     # The run's own batches come from the same task.
@@ -75,15 +65,15 @@ def test_treebanks_and_entities(tmp_path, config):
 
 def test_a_malformed_line_stops_or_is_left_out(tmp_path, config, caplog):
     (tmp_path / "en_x-test.conllu").write_text(TREE + "1\tbroken\n\n" + TREE)
-    register_tagging("pos", (str(tmp_path),), config)
+    register("tagging", "pos", (str(tmp_path),), config)
     with pytest.raises(Exception, match="line 4: 2 columns"):
         texts("pos.en_x.eng_Latn", "test")
-    register_tagging("pos", (str(tmp_path),), config, bad="skip")
+    register("tagging", "pos", (str(tmp_path),), replace(config, bad="skip"))
     assert len(texts("pos.en_x.eng_Latn", "test")) == 2
     assert "1 malformed item left out" in caplog.text
     (tmp_path / "de.conllu").write_text(TREE)
     with pytest.raises(UserError, match=r"de.conllu' says no split: name the file de-train"):
-        register_tagging("pos", (str(tmp_path),), config)
+        register("tagging", "pos", (str(tmp_path),), config)
 
 
 def test_aligned_files_by_verse(tmp_path, config):
@@ -92,10 +82,8 @@ def test_aligned_files_by_verse(tmp_path, config):
         lines[3] = "" if name == "uig_Arab" else lines[3]
         (tmp_path / f"{name}.txt").write_text("\n".join(lines) + "\n")
     (tmp_path / "verse_ids.txt").write_text("\n".join(f"M{i}" for i in range(200)) + "\n")
-    split = Split(validation=0.2, seed=1)
-    register_translation(
-        "b", (str(tmp_path),), config, ids=str(tmp_path / "verse_ids.txt"), split=split
-    )
+    drawn = replace(config, held_out=0.2, split_seed=1)
+    register("translation", "b", (str(tmp_path),), drawn, ids=str(tmp_path / "verse_ids.txt"))
     assert len(tasks("b")) == 6
     train, held = (texts("b.eng_Latn:swh_Latn", name) for name in ("train", "validation"))
     assert len(train) + len(held) == 200 and 20 < len(held) < 60
@@ -104,14 +92,14 @@ def test_aligned_files_by_verse(tmp_path, config):
     other = texts("b.swh_Latn:uig_Arab", "validation")
     assert verses - {"3"} == {pair[1].split()[1] for pair in other} - {"3"}
     assert all(pair[0] != "<2uig_Arab> swh_Latn 3" for pair in other)
-    register_translation("b", (str(tmp_path),), config, pivot="eng_Latn", split=split)
+    register("translation", "b", (str(tmp_path),), drawn, pivot="eng_Latn")
     assert len(tasks("b")) == 4
-    register_translation("b", (str(tmp_path),), config, pairs=("eng_Latn:swh_Latn",), split=split)
+    register("translation", "b", (str(tmp_path),), drawn, pairs=("eng_Latn:swh_Latn",))
     assert tasks("b") == ["eng_Latn:swh_Latn"]
     with pytest.raises(UserError, match=r"'swa_Latn' among.*Did you mean 'swh_Latn'"):
-        register_translation("b", (str(tmp_path),), config, pivot="swa_Latn", split=split)
+        register("translation", "b", (str(tmp_path),), drawn, pivot="swa_Latn")
     with pytest.raises(UserError, match="would train on documents that were held out"):
-        register_translation("b", (str(tmp_path),), config, split=Split(seed=2))
+        register("translation", "b", (str(tmp_path),), replace(config, split_seed=2))
 
 
 def test_tables(tmp_path, config):
@@ -120,41 +108,41 @@ def test_tables(tmp_path, config):
         return (str(tmp_path / name),)
 
     rows = "lang\tid\ttext\neng_Latn\t1\tone\nswh_Latn\t1\tmoja\nswh_Latn\t2\tmbili\n"
-    register_translation("long", table("long.tsv", rows), config)
+    register("translation", "long", table("long.tsv", rows), config)
     assert texts("long.swh_Latn:eng_Latn") == [("<2eng_Latn> moja", "one")]
-    register_texts("lm", table("long.tsv", rows), replace(config, objective="span_corruption"))
+    register("texts", "lm", table("long.tsv", rows), replace(config, objective="span_corruption"))
     assert tasks("lm") == ["eng_Latn", "swh_Latn"]
-    register_translation("w", table("w.tsv", "eng_Latn\tswh_Latn\none\tmoja\n"), config)
+    register("translation", "w", table("w.tsv", "eng_Latn\tswh_Latn\none\tmoja\n"), config)
     assert texts("w.eng_Latn:swh_Latn") == [("<2swh_Latn> one", "moja")]
-    register_translation("p", table("p.tsv", "lang\ttext\tenglish\nafr\tja\tyes\n"), config)
+    register("translation", "p", table("p.tsv", "lang\ttext\tenglish\nafr\tja\tyes\n"), config)
     assert tasks("p") == ["afr_Latn:eng_Latn", "eng_Latn:afr_Latn"]
     words = "pair\tsplit\tsource\ttarget\ntr-fi\ttest\tve\tja\ntr-fi\ttrain\tsu\tvesi\n"
-    register_words("d", table("d.tsv", words), config)
+    register("words", "d", table("d.tsv", words), config)
     assert texts("d.tur_Latn:fin_Latn", "test") == [("<2fin_Latn> ve", "ja")]
     labelled = "lang\tindex_id\tcategory\ttext\neng_Latn\t1\tgeo\tone\n"
-    register_topics("t", table("s_dev.tsv", labelled), config)
+    register("topics", "t", table("s_dev.tsv", labelled), config)
     assert texts("t.eng_Latn", "validation") == [("topic: one", "geo")]
     claims = "lang\tpremise\thypothesis\tlabel\neng_Latn\tA\tB\tneutral\n"
-    register_pairs("nli", table("x_test.tsv", claims), config)
+    register("pairs", "nli", table("x_test.tsv", claims), config)
     assert texts("nli.eng_Latn", "test") == [("xnli: premise: A hypothesis: B", "1")]
     said = 'lang\tquestion\tcontext\tanswers\neng_Latn\tWho?\tAda met me.\t["Ada", "me"]\n'
     asked = "question: Who ? context: Ada met me . "
-    register_questions("qa", table("q_dev.tsv", said), config)
+    register("questions", "qa", table("q_dev.tsv", said), config)
     assert texts("qa.eng_Latn", "validation") == [(asked, "Ada"), (asked, "me")]
-    register_questions("qa", table("q_train.tsv", said), config)
+    register("questions", "qa", table("q_train.tsv", said), config)
     assert texts("qa.eng_Latn", "train") == [(asked, "Ada")]
     with pytest.raises(UserError, match="is a table of questions, not of pairs"):
-        register_pairs("nli2", (str(tmp_path / "q_train.tsv"),), config)
+        register("pairs", "nli2", (str(tmp_path / "q_train.tsv"),), config)
     templates = "lang\trelation\tpattern\tchecked_by_human\nen\tP\t[X] does [Y]\t1\n"
     header = "lang\trelation\tsub_uri\tobj_uri\tsub_label\tobj_label\n"
     facts = table("f.tsv", header + "en\tP\tQ1\tQ2\tAda\tmaths\n")
-    register_facts("f", table("te.tsv", templates)[0], facts, config)
+    register("facts", "f", facts, config, templates=table("te.tsv", templates)[0])
     assert texts("f.eng_Latn") == [("fact: Ada does [Y]", "maths")]
     with pytest.raises(UserError, match="is a table of facts, not of dictionary"):
-        register_words("e", facts, config)
+        register("words", "e", facts, config)
     with pytest.raises(UserError, match="one language under two codes"):
         both = labelled + "eng\t1\tgeo\tone\n"
-        register_topics("t2", table("both.tsv", both), config)
+        register("topics", "t2", table("both.tsv", both), config)
 
 
 def loads(mixture: str) -> bool:
@@ -174,31 +162,34 @@ def test_all_of_the_shared_data_loads(shared_data, config):
     def at(*names: str) -> tuple[str, ...]:
         return tuple(str(shared_data / name) for name in names)
 
-    register_tagging("s_pos", at("ud", "pud"), config)
-    register_parsing("s_dep", at("ud", "pud"), config)
+    register("tagging", "s_pos", at("ud", "pud"), config)
+    register("parsing", "s_dep", at("ud", "pud"), config)
     assert len(tasks("s_pos")) == len(tasks("s_dep")) == 75 + 14
-    register_entities("s_ner", at("ner", "nc/ner"), config)
+    register("entities", "s_ner", at("ner", "nc/ner"), config)
     bible = at("mt/bible")
     ids = str(shared_data / "mt/bible/verse_ids.txt")
-    register_translation("s_bible", bible, config, pivot="eng_Latn", ids=ids)
+    register("translation", "s_bible", bible, config, pivot="eng_Latn", ids=ids)
     assert len(tasks("s_bible")) == 2 * 29
-    register_topics("s_sib", at("mt/sib200_train.tsv.gz", "mt/sib200_dev.tsv.gz"), config)
-    register_translation("s_seed", at("mt/seed.tsv.gz"), config, pivot="eng_Latn")
+    register("topics", "s_sib", at("mt/sib200_train.tsv.gz", "mt/sib200_dev.tsv.gz"), config)
+    register("translation", "s_seed", at("mt/seed.tsv.gz"), config, pivot="eng_Latn")
     assert len(tasks("s_seed")) == 2 * 20
-    register_words("s_words", at("dict"), config)
+    register("words", "s_words", at("dict"), config)
     templates = str(shared_data / "nc/facts/mpararel_templates.tsv.gz")
-    register_facts("s_facts", templates, at("nc/facts/mpararel_triples.tsv.gz"), config, most=1)
+    triples = at("nc/facts/mpararel_triples.tsv.gz")
+    register("facts", "s_facts", triples, config, templates=templates, most=1)
     assert len(tasks("s_facts")) == 44
     for mixture in ("pos", "dep", "ner", "bible", "sib", "seed", "words", "facts"):
         assert loads(f"s_{mixture}"), mixture
     # Of these there are hundreds of tasks over one long table: one stands for the others.
-    register_translation("s_tatoeba", at("mt/tatoeba.tsv.gz"), config)
+    register("translation", "s_tatoeba", at("mt/tatoeba.tsv.gz"), config)
     assert len(tasks("s_tatoeba")) == 2 * 107
     assert len(texts("s_tatoeba.swh_Latn:eng_Latn")) == 150
-    register_topics("s_sib_test", at("mt/sib200_test.tsv.gz"), config)
+    register("topics", "s_sib_test", at("mt/sib200_test.tsv.gz"), config)
     assert len(tasks("s_sib_test")) == 176
     assert len(texts("s_sib_test.wol_Latn", "test")) == 204
-    register_texts("s_udhr", at("udhr/udhr.tsv.gz"), replace(config, objective="span_corruption"))
+    register(
+        "texts", "s_udhr", at("udhr/udhr.tsv.gz"), replace(config, objective="span_corruption")
+    )
     assert len(tasks("s_udhr")) > 430
     source = seqio.get_mixture_or_task("s_udhr.uig_Arab").source
     assert sum(1 for _ in source.get_dataset(split="train", shuffle=False)) > 40

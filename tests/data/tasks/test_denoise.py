@@ -9,8 +9,8 @@ import seqio
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import open_evaluation, open_mixture
 from jaxlt.data.objectives.objectives import corrupted_lengths
+from jaxlt.data.seqio_tasks.configured import denoising
 from jaxlt.data.task_config import TaskConfig
-from jaxlt.data.tasks.denoise import objective_of
 from jaxlt.data.transfer import TransferConfig
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
@@ -45,10 +45,10 @@ def test_pairs_fit_and_spell_the_text(config):
     mixture = open_mixture(replace(config, rates={"denoise": 1.0}))
     names = [i.name for i in mixture.info()]
     assert names == ["denoise.deu_Latn", "denoise.eng_Latn", "denoise.swa_Latn"]
-    objective, vocabulary = objective_of(config), open_vocabulary(config.vocabulary_config)
+    objective, vocabulary = denoising(config), open_vocabulary(config.vocabulary_config)
     ins, outs = corrupted_lengths(objective.window, 0.15, config.span)
     assert ins == 40 and outs <= 16
-    short = objective_of(replace(config, targets_length=7))
+    short = denoising(replace(config, targets_length=7))
     asked = [corrupted_lengths(short.window + more, 0.15, config.span)[1] for more in (0, 1)]
     assert asked[0] <= 7 < asked[1]
     text = mixture._make.texts[1]

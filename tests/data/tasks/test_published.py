@@ -7,14 +7,8 @@ import seqio
 
 from jaxlt.data.config import DataConfig
 from jaxlt.data.sources import stats
-from jaxlt.data.tasks.labelled import (
-    register_entities,
-    register_pairs,
-    register_questions,
-    register_tagging,
-)
-from jaxlt.data.tasks.parallel import register_translation
 from jaxlt.errors import UserError
+from tests.data.tasks.registering import register
 from tests.data.tasks.test_corpora_tasks import ROW, tasks
 
 TREE = ROW.format(1, "a", 0) + ROW.format(2, "b", 1) + "\n"
@@ -58,7 +52,7 @@ def test_treebanks(folder, config):
             "zh-Hant_own-test.conllu": TREE,  # a dash that seqio's names cannot have
         },
     )
-    register_tagging("p_pos", source, config)
+    register("tagging", "p_pos", source, config)
     names = ["cs_pdt.ces_Latn", "en_ewt.eng_Latn", "zh_Hant_own.zho_Hant"]
     assert tasks("p_pos") == names
     assert splits("p_pos.en_ewt.eng_Latn") == ["train", "validation"]
@@ -78,7 +72,7 @@ def test_entities_of_wikiann_and_masakhaner(folder, config):
             "data/README.txt": "no entities",
         },
     )
-    register_entities("p_ner", source, config)
+    register("entities", "p_ner", source, config)
     assert tasks("p_ner") == ["amh.amh_Ethi", "en.eng_Latn"]
     assert splits("p_ner.en.eng_Latn") == ["train", "validation"]
     assert read("p_ner.en.eng_Latn", "train") == [("tag: Ada :", "PER: Ada"), ("tag: b", "")]
@@ -117,7 +111,7 @@ def test_questions_of_several_collections(folder, config):
             "tydiqa-goldp-v1.1-dev.json": questions(("arabic-5", "Ed"), ("finnish-6", "Fy")),
         },
     )
-    register_questions("p_qa", source, config)
+    register("questions", "p_qa", source, config)
     assert tasks("p_qa") == ["ara_Arab", "eng_Latn", "fin_Latn"]
     said = {s: [a for _, a in read("p_qa.ara_Arab", s)] for s in ("train", "validation", "test")}
     assert said == {"train": [], "validation": ["Ed"], "test": ["Cy", "Di"]}
@@ -138,7 +132,7 @@ def test_pairs_of_xnli(folder, config):
             "H\tI\tcontradictory\nJ\tK\tentailment\n",
         },
     )
-    register_pairs("p_nli", source, config)
+    register("pairs", "p_nli", source, config)
     assert tasks("p_nli") == ["eng_Latn", "swa_Latn"]
     heads = list(seqio.get_mixture_or_task("p_nli.swa_Latn").source.marked("train"))
     assert heads == [
@@ -170,7 +164,7 @@ def test_parallel_texts_of_flores_ntrex_and_tatoeba(folder, config):
             "eng-fao/train.id": "x\ny\n",
         },
     )
-    register_translation("p_mt", source, config)
+    register("translation", "p_mt", source, config)
     assert "eng_Latn:swh_Latn" in tasks("p_mt") and "fao_Latn:swh_Latn" not in tasks("p_mt")
     tag = config.tag.format(source="eng_Latn", target="swh_Latn")
     assert read("p_mt.eng_Latn:swh_Latn", "validation") == [
@@ -185,7 +179,7 @@ def test_parallel_texts_of_flores_ntrex_and_tatoeba(folder, config):
     counted = {(c.corpus, c.language, c.split) for c in stats.count(source, config.cache_root)[0]}
     assert ("flores", "swh_Latn", "test") in counted and ("ntrex", "fao_Latn", "test") in counted
     with pytest.raises(UserError, match=r"both in 'swh_Latn' and in 'fao_Latn'; beside.*eng_Latn"):
-        register_translation("p_mt2", source, config, pairs=("swh_Latn:fao_Latn",))
+        register("translation", "p_mt2", source, config, pairs=("swh_Latn:fao_Latn",))
     (folder / "v1/tatoeba.fao-eng.eng").write_text("hi\nho\n")
     with pytest.raises(Exception, match=r"fao-eng.fao' ends after line 1, but .*fao-eng.eng"):
         read("p_mt.eng_Latn:fao_Latn", "test")
