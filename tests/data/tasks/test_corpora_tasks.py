@@ -68,7 +68,7 @@ def test_a_malformed_line_stops_or_is_left_out(tmp_path, config, caplog):
     register("tagging", "pos", (str(tmp_path),), config)
     with pytest.raises(Exception, match="line 4: 2 columns"):
         texts("pos.en_x.eng_Latn", "test")
-    register("tagging", "pos", (str(tmp_path),), replace(config, bad="skip"))
+    register("tagging", "pos", (str(tmp_path),), replace(config, on_malformed="skip"))
     assert len(texts("pos.en_x.eng_Latn", "test")) == 2
     assert "1 malformed item left out" in caplog.text
     (tmp_path / "de.conllu").write_text(TREE)
