@@ -63,6 +63,7 @@ class DataConfig(ReadConfig):
     """
 
     tasks: tuple[TaskConfig, ...] = ()
+    use_cached: bool = False  # a registered task is read from seqio's own offline cache
     split: str = "train"
     batch_size: int = 8  # global rows a step
     seed: int = dataclasses.field(default=0, metadata=DRAWN)

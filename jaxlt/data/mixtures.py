@@ -5,8 +5,8 @@
     held_out = open_evaluation(config)                # a finite pass, its noise always the same
 
 Text is tokenised once into a cache beside the user's other caches; with that in place, opening a
-mixture takes milliseconds and no TensorFlow. register_mixture makes the same tasks and rates known
-to seqio.
+mixture takes milliseconds and no TensorFlow. jaxlt.data.seqio_tasks.mixtures
+makes the same tasks and rates known to seqio.
 """
 
 import functools
@@ -34,6 +34,7 @@ from jaxlt.data.rows.token_cache import UNREAD, VERSION, TokenCache, open_or_bui
 from jaxlt.data.rows.views import EvaluationBatches, MixtureBatches, Rows, Text
 from jaxlt.data.sources import sources, translation
 from jaxlt.data.sources.discovery import discover
+from jaxlt.data.tasks import streamed
 from jaxlt.data.text.noising import TextNoise
 from jaxlt.data.text_forms import Form
 from jaxlt.data.transfer import Choice, Open
@@ -53,7 +54,7 @@ def open_mixture(
     """Returns the training batches of a config; tokenises first what has no cache yet."""
     vocabulary = open_vocabulary(config.vocabulary_config)
     objective = build_objective(config, vocabulary, inventory)
-    opened = functools.partial(_open_texts, vocabulary=vocabulary, objective=objective)
+    opened = functools.partial(open_texts, vocabulary=vocabulary, objective=objective)
     config, texts, own_rates, few = _training(config, split or config.split, opened)
     for text in texts:
         if not text.windows(objective, partial=False):
@@ -63,7 +64,7 @@ def open_mixture(
                 f"{config.said_held_out}). Give it text, or leave it out of the mixture."
             )
     _say_what_is_cut(config, texts, objective)
-    shares = _rates(config, texts, own_rates, objective, few)
+    shares = rates_of(config, texts, own_rates, objective, few)
     said = _identity(config, texts, vocabulary) | {"rates": [float(r) for r in shares]}
     said |= {"seed": config.seed, "shuffle": config.shuffle}
     noise = None
@@ -124,7 +125,7 @@ def training_forms(
     """
     vocabulary = open_vocabulary(config.vocabulary_config)
     objective = build_objective(config, vocabulary, inventory)
-    opened = functools.partial(_open_texts, vocabulary=vocabulary, objective=objective)
+    opened = functools.partial(open_texts, vocabulary=vocabulary, objective=objective)
     if not (config.sources or config.tasks):
         texts = _training(config, config.split, opened)[1]
     elif config.transfer:
@@ -144,11 +145,9 @@ def _first_forms(text: Text, most: int | None) -> Iterator[tuple[int, Form]]:
 
 
 def _unread_texts(config: DataConfig, split: str) -> tuple[list[Text], dict[str, float]]:
-    """Returns texts as `_open_texts` does, whose forms alone are to be read."""
+    """Returns texts as `open_texts` does, whose forms alone are to be read."""
     if not config.sources:
-        from jaxlt.data.seqio_tasks import registered
-
-        return registered.unread_texts(config, split), {}
+        return streamed.unread_texts(config, split), {}
     sources.check_split(split, config.splits)
     shared = Bitext(config)
     found = {name: Prepared(config, name, of, shared) for name, of in discover(config).items()}
@@ -173,10 +172,8 @@ def training_examples(config: DataConfig) -> Iterator[tuple[str, Marked]]:
 
     For the names of labels: what trains is what open_mixture opens.
     """
-    from jaxlt.data.seqio_tasks import registered
-
     config, languages = Choice.of(config).read_to_train() if config.transfer else (config, None)
-    for name, examples in registered.marked_examples(config, "train", languages=languages):
+    for name, examples in streamed.labelled_examples(config, "train", languages=languages):
         for _, marked in examples:
             yield name.partition(".")[0], marked
 
@@ -185,10 +182,8 @@ def examples_of(
     config: DataConfig, split: str, source: EvaluationBatches
 ) -> Iterator[tuple[Text, list[tuple[str, Marked]]]]:
     """Yields the examples behind a pass for heads, task by task: inputs, and what heads see."""
-    from jaxlt.data.seqio_tasks import registered
-
     chosen = {text.name: (text, numbers) for text, numbers in source.numbers()}
-    for name, examples in registered.marked_examples(config, split, chosen):
+    for name, examples in streamed.labelled_examples(config, split, chosen):
         text, numbers = chosen[name]
         yield text, [examples[number] for number in numbers]
 
@@ -209,7 +204,7 @@ def open_evaluation(
     """
     vocabulary = open_vocabulary(config.vocabulary_config)
     objective = build_objective(config, vocabulary, inventory)
-    opened = functools.partial(_open_texts, vocabulary=vocabulary, objective=objective)
+    opened = functools.partial(open_texts, vocabulary=vocabulary, objective=objective)
     if config.transfer:
         choice = Choice.of(config)
         config, texts = choice.config, choice.evaluation(split, opened, languages)
@@ -234,32 +229,6 @@ def open_evaluation(
         fingerprint=digest(_identity(config, texts, vocabulary) | {"limit": limit}),
         spells_text=config.spells_text,
     )
-
-
-def register_mixture(config: DataConfig) -> str:
-    """Registers the config's tasks and their mixture with seqio; returns the mixture's name.
-
-    The rates are those that open_mixture uses; tasks are named '<mixture>.<language>'. They hold
-    text without noise, which depends on the row: open_mixture makes it.
-    """
-    if config.transfer:
-        raise UserError(
-            "seqio's tasks know no setting of transfer: leave DataConfig.transfer out, and choose "
-            "languages by DataConfig.rates."
-        )
-    if config.text.is_noisy:
-        _log.warning(
-            "seqio's tasks of '%s' have no noise: TextConfig's is made in jaxlt's own batches.",
-            config.mixture,
-        )
-    from jaxlt.data.seqio_tasks import text as text_tasks
-
-    vocabulary = open_vocabulary(config.vocabulary_config)
-    objective = build_objective(config, vocabulary)
-    texts, own_rates = _open_texts(config, config.split, vocabulary, objective)
-    shares = _rates(config, texts, own_rates, objective)
-    by_name = {t.language: float(r) for t, r in zip(texts, shares, strict=True)}
-    return text_tasks.register_mixture(config, discover(config), by_name)
 
 
 def _say_what_is_cut(config: DataConfig, texts: list[Text], objective: Objective) -> None:
@@ -295,20 +264,22 @@ def _say_what_is_little(texts: list[Text], vocabulary: Vocabulary, split: str) -
         )
 
 
-def _open_texts(
+def open_texts(
     config: DataConfig, split: str, vocabulary: Vocabulary, objective: Objective
 ) -> tuple[list[Text], dict[str, float]]:
     """Returns each language's tokens, and the rates that a registered mixture brings."""
     config.text.check_files()
     if not config.sources:
-        from jaxlt.data.seqio_tasks import registered
-
         if config.text.settles:
             raise UserError(
                 f"The tasks of '{config.mixture}' have made their text already: TextConfig can "
                 "still add noise, but normalises, glosses and transliterates only what "
                 "DataConfig.sources name."
             )
+        if config.tasks:
+            return streamed.open_texts(config, split, vocabulary, objective), {}
+        from jaxlt.data.seqio_tasks import registered
+
         return registered.open_texts(config, split, vocabulary, objective)
     sources.check_split(split, config.splits)
     _check_named(config)
@@ -335,7 +306,7 @@ def _check_named(config: DataConfig) -> None:
         text.check_languages(found)
 
 
-def _rates(
+def rates_of(
     config: DataConfig,
     texts: list[Text],
     own: dict[str, float],
@@ -361,7 +332,7 @@ def _rates(
     if config.transfer and is_few.any() and not is_few.all():
         out = np.full(len(texts), config.transfer.share / is_few.sum())
         others = [text for text in texts if text.name not in few]
-        out[~is_few] = (1 - config.transfer.share) * _rates(config, others, own, objective)
+        out[~is_few] = (1 - config.transfer.share) * rates_of(config, others, own, objective)
         return out
     counts = np.array([t.amount for t in texts], np.float64)
     if config.mixing == "equal":

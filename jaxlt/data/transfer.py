@@ -17,6 +17,7 @@ from jaxlt.data.rows.batches import digest, mixed, permute
 from jaxlt.data.rows.views import Text, word_of
 from jaxlt.data.sources.discovery import discover
 from jaxlt.data.sources.splits import Nothing
+from jaxlt.data.tasks import configured
 from jaxlt.data.transfer_config import TransferConfig
 from jaxlt.errors import UserError
 
@@ -203,9 +204,12 @@ def _named(config: DataConfig) -> Named:
     if config.sources:
         found = discover(replace(config, rates=(), languages=(), transfer=None))
         return {name: name for name in found}
-    from jaxlt.data.seqio_tasks import registered
+    if config.tasks:
+        named = {name: name.rpartition(".")[2] for name in configured.streams(config)}
+    else:
+        from jaxlt.data.seqio_tasks import registered
 
-    named = registered.named(config)
+        named = registered.languages(config)
     for name, language in named.items():
         if ":" in language:
             raise UserError(

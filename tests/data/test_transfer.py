@@ -7,7 +7,8 @@ import pytest
 
 from jaxlt.data.config import DataConfig
 from jaxlt.data.inventory import Inventory
-from jaxlt.data.mixtures import open_evaluation, open_mixture, register_mixture
+from jaxlt.data.mixtures import open_evaluation, open_mixture
+from jaxlt.data.seqio_tasks import mixtures
 from jaxlt.data.synth.families import FactoryConfig, Family
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.transfer import Choice, TransferConfig
@@ -184,7 +185,7 @@ def test_files_of_pairs_and_running_text(tmp_path):
     assert mixture.languages == ("aaa_Latn", "bbb_Latn", "ccc_Latn")
     assert mixture.rows(0, 0, 4)["encoder_input_tokens"].any()
     with pytest.raises(UserError, match="seqio's tasks know no setting"):
-        register_mixture(text)
+        mixtures.register(text)
     with pytest.raises(UserError, match="translation is of two"):
         open_mixture(replace(config, objective="translation"))
 

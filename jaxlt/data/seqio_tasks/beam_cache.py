@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxlt.data.config import DataConfig
-from jaxlt.data.seqio_tasks import text
-from jaxlt.data.sources import discovery, sources
+from jaxlt.data.seqio_tasks import mixtures
 from jaxlt.errors import UserError
 
 
@@ -23,15 +22,14 @@ def write(config: DataConfig, folder: str, options: Sequence[str] = ()) -> dict[
     beam, beam_utils = _modules()
     import seqio
 
-    found = discovery.discover(config)
-    names = text.register_tasks(config, found)
+    names = mixtures.register_tasks(config).values()
     folders = {n: os.path.join(folder, seqio.get_task_dir_from_name(n)) for n in names}
     with beam.Pipeline(
         options=beam.options.pipeline_options.PipelineOptions(list(options))
     ) as root:
         for name in names:
-            for split in config.splits:
-                _split(root, beam, beam_utils, config, found, name, split, folders[name])
+            for split in seqio.TaskRegistry.get(name).splits:
+                _split(root, beam, beam_utils, config, name, split, folders[name])
     for place in folders.values():  # seqio takes a folder with it for a whole cache
         with seqio_file(os.path.join(place, "COMPLETED")) as file:
             file.write("")
@@ -41,11 +39,11 @@ def write(config: DataConfig, folder: str, options: Sequence[str] = ()) -> dict[
 class Register:
     """Makes a worker know the tasks of a config."""
 
-    def __init__(self, config: DataConfig, found: sources.Files):
-        self._config, self._found = config, found
+    def __init__(self, config: DataConfig):
+        self._config = config
 
     def __call__(self) -> None:
-        text.register_tasks(self._config, self._found)
+        mixtures.register_tasks(self._config)
 
 
 def _split(
@@ -53,7 +51,6 @@ def _split(
     beam: Any,
     beam_utils: Any,
     config: DataConfig,
-    found: sources.Files,
     name: str,
     split: str,
     folder: str,
@@ -63,7 +60,7 @@ def _split(
 
     task = seqio.TaskRegistry.get(name)
     label = f"{name} {split}"
-    read = beam_utils.PreprocessTask(task, split, setup_fn=Register(config, found))
+    read = beam_utils.PreprocessTask(task, split, setup_fn=Register(config))
     examples = root | f"{label}: tokenise" >> read | f"{label}: shuffle" >> beam.Reshuffle()
     prefix = seqio.get_cached_tfrecord_prefix(folder, split)
     _ = examples | f"{label}: write" >> beam_utils.WriteExampleTfRecord(

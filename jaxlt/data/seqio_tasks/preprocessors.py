@@ -8,9 +8,8 @@ import seqio
 import tensorflow as tf
 
 from jaxlt.data.objectives.objectives import MaskedLM, Objective
-from jaxlt.data.objectives.of_text import text_objective
+from jaxlt.data.objectives.of_text import corrupted_piece, text_objective
 from jaxlt.data.read_config import ReadConfig
-from jaxlt.data.rows.batches import stream
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 
@@ -61,21 +60,13 @@ def corrupted(dataset: tf.data.Dataset, objective: Objective) -> tf.data.Dataset
 
 
 class _Call:
-    """One piece through the numpy objective; padding at the ends is cut off again."""
+    """One piece through the numpy objective."""
 
     def __init__(self, objective: Objective):
         self._objective = objective
 
-    def __call__(self, text: np.ndarray, seed: np.ndarray) -> list[np.ndarray]:
-        def draw(rows: np.ndarray, count: int) -> np.ndarray:
-            return stream(int(seed[0]), "seqio", int(seed[1])).random((len(rows), count))
-
-        fields = self._objective({"targets": (text[None], np.array([len(text)]))}, draw)
-        inputs = fields["encoder_input_tokens"][0]
-        stack = "encoder" if "encoder_target_tokens" in fields else "decoder"
-        targets, weights = fields[f"{stack}_target_tokens"][0], fields[f"{stack}_loss_weights"][0]
-        end = np.count_nonzero(targets)
-        return [inputs[: np.count_nonzero(inputs)], targets[:end], weights[:end]]
+    def __call__(self, text: np.ndarray, seed: np.ndarray) -> tuple[np.ndarray, ...]:
+        return corrupted_piece(self._objective, text, (int(seed[0]), int(seed[1])))
 
 
 def _pieces(dataset: tf.data.Dataset, window: int) -> tf.data.Dataset:

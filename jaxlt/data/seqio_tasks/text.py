@@ -5,7 +5,7 @@ seqio.get_mixture_or_task("corpus.swh_Latn").get_dataset({"inputs": 512, "target
 """
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import seqio
@@ -15,7 +15,6 @@ from jaxlt.data.read_config import ReadConfig
 from jaxlt.data.rows.prepared import Bitext, Prepared
 from jaxlt.data.seqio_tasks.preprocessors import Corrupt, text_example
 from jaxlt.data.sources import sources
-from jaxlt.data.text_forms import Form
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 
@@ -53,12 +52,9 @@ class IdentifiedSource(seqio.FunctionDataSource):
         dataset: Callable[..., tf.data.Dataset],
         identity: Callable[[], Any],
         splits: Sequence[str] = ("train", "validation"),
-        marked: Callable[[str], Iterable[Form]] | None = None,
-        forms: Callable[[str], Iterable[Form]] | None = None,
     ):
-        """forms: split -> (inputs, targets), where it is no running text; marked: for heads."""
         super().__init__(dataset, splits=splits)
-        self.identity, self.marked, self.forms = identity, marked, forms
+        self.identity = identity
 
 
 def register_text_task(name: str, paths: Sequence[str], config: ReadConfig) -> seqio.Task:
@@ -138,31 +134,17 @@ def register_pairs_task(
     )
 
 
-def register_tasks(config: ReadConfig, found: sources.Files) -> list[str]:
-    """Registers '<mixture>.<language>' for each language; returns the names."""
-    bitext = Bitext(config)
+def register_tasks(config: ReadConfig, found: sources.Files) -> dict[str, str]:
+    """Registers '<mixture>.<language>' for each language; returns these names by language."""
+    bitext, names = Bitext(config), {}
     for language, paths in found.items():
-        name = _task_name(config, language)
+        # seqio allows no dash, so a direction is 'eng_Latn:swh_Latn'.
+        name = names[language] = f"{config.mixture}.{language.replace('-', ':')}"
         if config.paired:
             register_pairs_task(name, paths, config, language, bitext)
         else:
             register_text_task(name, paths, config)
-    return [_task_name(config, language) for language in found]
-
-
-def register_mixture(config: ReadConfig, found: sources.Files, rates: Mapping[str, float]) -> str:
-    """Registers '<mixture>.<language>' for each language, and '<mixture>' over them."""
-    register_tasks(config, found)
-    if config.mixture in seqio.MixtureRegistry.names():
-        seqio.MixtureRegistry.remove(config.mixture)
-    tasks = [(_task_name(config, language), rate) for language, rate in rates.items()]
-    seqio.MixtureRegistry.add(config.mixture, tasks)
-    return config.mixture
-
-
-def _task_name(config: ReadConfig, language: str) -> str:
-    """'<mixture>.<language>'; seqio allows no dash, so a direction is 'eng_Latn:swh_Latn'."""
-    return f"{config.mixture}.{language.replace('-', ':')}"
+    return names
 
 
 def text_features(config: ReadConfig) -> dict[str, seqio.Feature]:

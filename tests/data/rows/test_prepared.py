@@ -9,7 +9,8 @@ import pyarrow.parquet
 import pytest
 
 from jaxlt.data.config import DataConfig
-from jaxlt.data.mixtures import open_evaluation, open_mixture, register_mixture
+from jaxlt.data.mixtures import open_evaluation, open_mixture
+from jaxlt.data.seqio_tasks import mixtures
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 
@@ -113,7 +114,7 @@ def test_malformed_pairs_are_left_out_of_tasks_too(tmp_path, caplog):
         "swh_Latn-eng_Latn": ["moja\tone", "mbili\ttwo"],
     }
     assert texts(config, "train") == expected
-    register_mixture(config)
+    mixtures.register(config)
     caplog.clear()
     task = seqio.get_mixture_or_task("skipping.eng_Latn:swh_Latn")
     assert len(list(task.get_dataset({"inputs": 9, "targets": 9}, "train"))) == 2
@@ -195,7 +196,7 @@ def test_rows_say_their_language(tmp_path, caplog, ending, whole):
     with pytest.raises(UserError, match=r"'wol_Lat'.*Did you mean 'wol_Latn'"):
         open_mixture(replace(config, languages=("wol_Lat",)))
     pytest.importorskip("seqio")
-    register_mixture(replace(config, mixture="rows"))
+    mixtures.register(replace(config, mixture="rows"))
     named = open_mixture(replace(config, mixture="rows", sources=()))
     left, right = open_mixture(config).rows(0, 0, 8), named.rows(0, 0, 8)
     assert all(np.array_equal(left[name], right[name]) for name in left)

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from jaxlt.data.config import DataConfig
-from jaxlt.data.mixtures import open_mixture, register_mixture
+from jaxlt.data.mixtures import open_mixture
+from jaxlt.data.seqio_tasks import mixtures
 from jaxlt.data.sources.splits import Split
 from jaxlt.data.sources.translation import pairs
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
@@ -72,7 +73,7 @@ def test_seqio_has_the_same_pairs(tmp_path):
         held_out=0.0,
         cache_dir=str(tmp_path / "cache"),
     )
-    register_mixture(config)
+    mixtures.register(config)
     task = seqio.get_mixture_or_task("translated.swh_Latn:eng_Latn")
     found = task.get_dataset({"inputs": 40, "targets": 16}, "train", shuffle=False)
     texts = [BYTES.decode(e["inputs"]) for e in found.as_numpy_iterator()]

@@ -9,6 +9,7 @@ import seqio
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import open_evaluation, open_mixture
 from jaxlt.data.objectives.objectives import corrupted_lengths
+from jaxlt.data.seqio_tasks import mixtures
 from jaxlt.data.seqio_tasks.configured import denoising
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.transfer import TransferConfig
@@ -105,7 +106,7 @@ def test_text_of_the_targets_trains_under_zero_shot(config, caplog):
 
 
 def test_seqio_has_it_too(config):
-    open_mixture(config)
+    mixtures.register(config)
     task = seqio.get_mixture_or_task("run.denoise.eng_Latn")
     (first, *_) = task.get_dataset({"inputs": 40, "targets": 16}, "train").as_numpy_iterator()
     assert first["inputs"][-1] == 1 and 1 not in first["inputs"][:-1]

@@ -7,6 +7,8 @@ import seqio
 
 from jaxlt.data.config import DataConfig
 from jaxlt.data.sources import stats
+from jaxlt.data.task_config import TaskConfig
+from jaxlt.data.tasks.configured import chosen
 from jaxlt.errors import UserError
 from tests.data.tasks.registering import register
 from tests.data.tasks.test_corpora_tasks import ROW, tasks
@@ -134,7 +136,8 @@ def test_pairs_of_xnli(folder, config):
     )
     register("pairs", "p_nli", source, config)
     assert tasks("p_nli") == ["eng_Latn", "swa_Latn"]
-    heads = list(seqio.get_mixture_or_task("p_nli.swa_Latn").source.marked("train"))
+    streams = chosen("p_nli", TaskConfig("pairs", source), config)
+    heads = list(streams["p_nli.swa_Latn"].for_heads("train"))
     assert heads == [
         ("xnli: premise: H hypothesis: I", "2"),
         ("xnli: premise: J hypothesis: K", "0"),

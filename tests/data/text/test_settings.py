@@ -9,7 +9,8 @@ import sentencepiece
 
 from jaxlt import config as configs
 from jaxlt.data.config import DataConfig
-from jaxlt.data.mixtures import open_evaluation, open_mixture, register_mixture
+from jaxlt.data.mixtures import open_evaluation, open_mixture
+from jaxlt.data.seqio_tasks import mixtures
 from jaxlt.data.synth.languages import FAMILY, generate, write_languages
 from jaxlt.data.text.noise import alphabet_of
 from jaxlt.data.text.settings import TextConfig
@@ -187,7 +188,7 @@ def test_seqios_tasks_have_the_same_settled_tokens(config, tmp_path, monkeypatch
     base = paired(config) if kind == "pairs" else config
     base = replace(base, mixture=f"settled_{kind}_{which}")
     config = replace(base, text=SETTLED[which])
-    register_mixture(config)
+    mixtures.register(config)
     direct, named = open_mixture(config), open_mixture(replace(base, sources=()))
     assert same(direct.rows(2, 0, 8), named.rows(2, 0, 8))
     assert direct.fingerprint != open_mixture(base).fingerprint
