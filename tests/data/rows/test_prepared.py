@@ -33,10 +33,10 @@ def config(tmp_path):
 
 def texts(config, split):
     """Returns the documents of each language in a split, from the token cache."""
-    from jaxlt.data.mixtures import _open_texts, build_objective
+    from jaxlt.data.mixtures import build_objective, open_texts
 
     vocabulary = open_vocabulary(config.vocabulary_config)
-    found, _ = _open_texts(config, split, vocabulary, build_objective(config, vocabulary))
+    found, _ = open_texts(config, split, vocabulary, build_objective(config, vocabulary))
     out = {}
     for text in found:
         columns = list(text.cache.columns.values())

@@ -6,10 +6,9 @@ from dataclasses import replace
 from itertools import permutations
 
 import pytest
-import seqio
 
 from jaxlt.data.config import DataConfig
-from jaxlt.data.mixtures import open_evaluation, open_mixture
+from jaxlt.data.mixtures import open_evaluation, open_mixture, training_forms
 from jaxlt.data.synth.concepts import concepts
 from jaxlt.data.synth.families import FactoryConfig, Family, languages
 from jaxlt.data.synth.lexicon import lexicon
@@ -81,22 +80,16 @@ def test_made_languages(config, kind, languages):
     assert {len(set(i.languages)) for i in mixture.info()} == {languages}
 
 
-def asked(mixture):
-    """The (inputs, targets) of the tasks of an opened mixture, by their names without it."""
-    found = {}
-    for info in mixture.info():
-        task = seqio.get_mixture_or_task(f"run.{info.name}")
-        rows = task.get_dataset({"inputs": 4096, "targets": 4096}, "train", shuffle=False)
-        found[info.name] = [
-            (row["inputs_pretokenized"].decode(), row["targets_pretokenized"].decode())
-            for row in rows.as_numpy_iterator()
-        ]
-    return found
+def asked(config):
+    """The (inputs, targets) that a config trains on, by the names of its tasks."""
+    open_mixture(config)
+    found = {text.name: [form for _, form in forms] for text, forms in training_forms(config)}
+    return {name: forms for name, forms in found.items() if forms}
 
 
 def test_words_of_made_languages_both_ways(config):
     task = TaskConfig("synthetic_dictionary", factory=FACTORY)
-    found = asked(open_mixture(replace(config, tasks=task, held_out=0.2)))
+    found = asked(replace(config, tasks=task, held_out=0.2))
     there, back = (found[f"synthetic_dictionary.{a}:{b}"] for a, b in permutations(MADE))
     assert 100 < len(there) == len(back) < len(concepts())
     assert all(pair[0].startswith("<2qab_Latn> ") for pair in there)
@@ -115,7 +108,7 @@ def test_the_language_of_each_word_of_mixed_speech(config):
     with pytest.raises(UserError, match=r"set Family\.mixed"):
         open_mixture(replace(config, tasks=task))
     factory = replace(FACTORY, families=(Family(2, mixed=0.3),))
-    found = asked(open_mixture(replace(config, tasks=replace(task, factory=factory))))
+    found = asked(replace(config, tasks=replace(task, factory=factory)))
     assert list(found) == ["synthetic_mixed.qab_Latn"]  # the other one lends and mixes nothing
     lender, _ = languages(factory)
     seen = Counter()
@@ -145,7 +138,7 @@ def test_translation_from_aligned_files(config, tmp_path):
     names = [i.name for i in open_mixture(both).info()]
     assert len(names) == 4 and all("eng_Latn" in name for name in names)
     only = replace(task, name="bible", pivot=None, pairs="swh_Latn:uig_Arab")
-    found = asked(open_mixture(replace(both, tasks=only)))
+    found = asked(replace(both, tasks=only))
     pairs = found["bible.swh_Latn:uig_Arab"]
     numbers = [inputs.removeprefix("<2uig_Arab> swh_Latn ") for inputs, _ in pairs]
     assert [f"uig_Arab {n}" for n in numbers] == [answer for _, answer in pairs]
@@ -160,7 +153,7 @@ def test_words_of_a_dictionary(config, tmp_path):
     rows = [f"tr-fi train su{i} vesi{i}" for i in range(9)]
     path = table(tmp_path / "d.tsv", "pair split source target", *rows, "tr-fi dev ve ja")
     words = replace(config, tasks=TaskConfig("words", path))
-    found = asked(open_mixture(words))
+    found = asked(words)
     assert found["words.tur_Latn:fin_Latn"][0] == ("<2fin_Latn> su0", "vesi0")
     assert found["words.fin_Latn:tur_Latn"][8] == ("<2tur_Latn> vesi8", "su8")
     assert {len(pairs) for pairs in found.values()} == {9}
@@ -171,7 +164,7 @@ def test_pairs_of_texts(config, tmp_path):
     rows = [f"{code} {i} {code}{i} so{i} {i % 3}" for i in range(30) for code in ("en", "swh_Latn")]
     path = table(tmp_path / "x.tsv", "lang id premise hypothesis label", *rows)
     pairs = replace(config, tasks=TaskConfig("pairs", path), held_out=0.2)
-    found = asked(open_mixture(pairs))
+    found = asked(pairs)
     assert list(found) == ["pairs.eng_Latn", "pairs.swh_Latn"]
     assert len(found["pairs.eng_Latn"]) == len(found["pairs.swh_Latn"]) < 30  # by their ids
     assert open_evaluation(pairs).num_rows == 60 - 2 * len(found["pairs.eng_Latn"])
@@ -190,7 +183,7 @@ def test_questions_about_a_text(config, tmp_path):
     ]
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     task = TaskConfig("questions", str(path))
-    found = asked(open_mixture(replace(config, tasks=task)))["questions.eng_Latn"]
+    found = asked(replace(config, tasks=task))["questions.eng_Latn"]
     assert found == [(f"question: Who ? context: By Ada{i} . ", f"Ada{i}") for i in range(2)]
     assert open_evaluation(replace(config, tasks=task)).num_rows == 2  # one a right answer
     path.write_text(json.dumps(rows[0] | {"answers": ["Eve"]}) + "\n")
@@ -220,10 +213,10 @@ def test_facts_in_templates(config, tmp_path):
     rows = [f"en P Q{i} R{i} Ada{i} maths{i}" for i in range(40)]
     path = table(tmp_path / "f.tsv", "lang relation sub_uri obj_uri sub_label obj_label", *rows)
     task = TaskConfig("facts", path, templates=str(templates))
-    every = asked(open_mixture(replace(config, tasks=task, held_out=0.0)))["facts.eng_Latn"]
+    every = asked(replace(config, tasks=task, held_out=0.0))["facts.eng_Latn"]
     assert len(every) == 80 and ("fact: [Y] is done by Ada7", "maths7") in every
     config = replace(config, tasks=replace(task, name="asked", most=1), held_out=0.25)
-    found = asked(open_mixture(config))["asked.eng_Latn"]
+    found = asked(config)["asked.eng_Latn"]
     assert len(found) + open_evaluation(config).num_rows == 40 and len(found) < 40
 
 
