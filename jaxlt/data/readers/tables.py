@@ -190,6 +190,12 @@ LAYOUTS = (
 _OPTIONAL = frozenset({"split", "id", "index_id", "para"})
 
 
+def record_of(kind: str, values: Iterable[Any]) -> Record:
+    """Returns the record of a kind with these values of its fields, lists for tuples."""
+    record: Callable[..., Record] = next(one.record for one in LAYOUTS if one.kind == kind)
+    return record(*(tuple(value) if isinstance(value, list) else value for value in values))
+
+
 def layout_of(columns: Iterable[str], path: str) -> Layout:
     """Returns the layout that a table's columns fit, the one with the most columns."""
     names = set(columns)

@@ -3,6 +3,8 @@
 import contextlib
 import dataclasses
 import functools
+import heapq
+import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -13,6 +15,7 @@ from jaxlt.data.readers.problems import Problems
 from jaxlt.data.rows.batches import digest
 from jaxlt.data.sources import corpora, files, layouts
 from jaxlt.data.sources.groups import Groups
+from jaxlt.data.sources.parts import Parts
 from jaxlt.data.sources.splits import NAMES, Split, remembered
 from jaxlt.data.tasks.kind import Kind, Reading, Stream
 from jaxlt.errors import UserError
@@ -98,7 +101,7 @@ def language_streams(
     table = TableSource(reading, layout)
     written: dict[tuple[str, str], list[str]] = {}
     with known_codes(reading.name) as codes:
-        for own in table.languages(lambda record: record.language):
+        for own in table.languages():
             # Collections have their own codes: MLQA's `ar` and TyDi's `arabic` are one language.
             alone = "" if own in table.published else own
             written.setdefault((codes.of(own), alone), []).append(own)
@@ -107,24 +110,34 @@ def language_streams(
     for (code, _), names in written.items():
 
         def records(split: str, names: list[str] = names) -> Iterator[Any]:
-            return (r for r in table.of(split, key, names) if r.language in names)
+            return table.of(split, key, names)
 
         identity = content_of(reading, table.paths, code, recipe)
         streams.append(kind.stream(reading, code, records, identity))
     return streams
 
 
+def language_of(record: Any) -> str:
+    """Returns the language of a record, of a pair 'source:target'."""
+    if isinstance(record, tables.Pair):
+        return f"{record.source_language}:{record.target_language}"
+    return str(record.language)
+
+
 class TableSource:
     """Tables of one kind over any number of files, by language and split.
 
     A row's split is its column's, else its file name's, else drawn by `key(record)`, so that what
-    has one key is on one side in every language.
+    has one key is on one side in every language. A table is read once, however many languages it
+    has (jaxlt.data.sources.parts); the language of a pair is 'source:target'.
     """
 
     def __init__(self, reading: Reading, kind: str):
         self.kind, self.bad = kind, reading.config.on_malformed
         self.paths = corpora.table_files(reading.task.sources, kind)
         self.published: set[str] = set()  # once `languages` has looked
+        memory = reading.config.cache_root / "tables"
+        self._parts = Parts(memory, f"records {kind}", self._entries)
         self.split = split_of(reading, self.paths, self._size)
 
     def _size(self) -> int:
@@ -141,7 +154,8 @@ class TableSource:
     ) -> Iterator[tuple[str, Any]]:
         """Yields (split that the row or its file says, or "", record) of all files.
 
-        Files that say another split or language than those asked for are not opened.
+        With `languages` theirs alone, in the order of the rows. Files that say another split or
+        language than those asked for are not opened.
         """
         for path in self.paths:
             place = layouts.published(path, self.kind)
@@ -149,7 +163,31 @@ class TableSource:
                 continue
             if place and place.language and languages and place.language not in languages:
                 continue
-            yield from self._of_file(path, problems)
+            if place and place.language:
+                yield from self._of_file(path, problems)
+            else:
+                yield from self._of_parts(path, problems, languages)
+
+    def _of_parts(
+        self, path: str, problems: Problems, languages: Sequence[str]
+    ) -> Iterator[tuple[str, Any]]:
+        """Yields what `_of_file` does of some languages, or in any order of all."""
+        codes = [c for c in self._parts.codes(path) if not languages or c in languages]
+        parts = [self._parts.of(path, code) for code in codes]
+        read = [part for part in parts if part is not None]
+        if self._parts.faults(path) or len(read) < len(parts):
+            for said, record in self._of_file(path, problems):
+                if not languages or language_of(record) in languages:
+                    yield said, record
+            return
+        rows = heapq.merge(*read) if languages else itertools.chain.from_iterable(read)
+        for _, said, values in rows:
+            yield said, tables.record_of(self.kind, values)
+
+    def _entries(self, path: str, problems: Problems) -> Iterator[tuple[str, Any]]:
+        """Yields (language, [place in the table, split, values]) of each record."""
+        for number, (said, record) in enumerate(self._of_file(path, problems)):
+            yield language_of(record), (number, said, dataclasses.astuple(record))
 
     def _of_file(self, path: str, problems: Problems) -> Iterator[tuple[str, Any]]:
         kind, found = tables.read(path, problems)
@@ -159,19 +197,17 @@ class TableSource:
         for record in found:
             yield _SPLIT_COLUMN.get(getattr(record, "split", ""), said), record
 
-    def of(
-        self, split: str, key: Callable[[Any], str], languages: Sequence[str] = ()
-    ) -> Iterator[Any]:
-        """Yields the records of a split; with `languages`, some of others are left out."""
+    def of(self, split: str, key: Callable[[Any], str], languages: Sequence[str]) -> Iterator[Any]:
+        """Yields the records of a split in some languages."""
         with Problems(self.bad) as problems:
             for said, record in self.records(problems, split, languages):
                 if (said or self.split.of(key(record).encode())) == split:
                     yield record
 
-    def grouped(self, split: str) -> Iterator[Any]:
+    def grouped(self, split: str, languages: Sequence[str]) -> Iterator[Any]:
         """Yields the pairs of a split, of which all that translate each other have the same."""
         with Problems(self.bad) as problems:
-            for said, record in self.records(problems, split):
+            for said, record in self.records(problems, split, languages):
                 if (said or self._groups.of(self.split, self._ends(record)[0])) == split:
                     yield record
 
@@ -188,23 +224,23 @@ class TableSource:
     def _code(self) -> Callable[[str], str]:
         return functools.cache(corpora.Codes().of)
 
-    def languages(self, column: Callable[[Any], str]) -> list[str]:
-        """Returns what a column holds, sorted, by one pass over the files.
+    def languages(self) -> list[str]:
+        """Returns the languages of the rows, sorted.
 
         Published files whose name says their language are not opened; `published` are then the
         languages of collections. Where no row can be read, a UserError says what is wrong with the
         first.
         """
-        problems = Problems("skip")
         found: set[str] = set()
+        faults: list[str] = []
         for path in self.paths:
             place = layouts.published(path, self.kind)
-            here = {place.language} if place and place.language else set()
-            here = here or {column(record) for _, record in self._of_file(path, problems)}
+            here = [place.language] if place and place.language else self._parts.codes(path)
+            faults += [] if place and place.language else self._parts.faults(path)
             found.update(here)
             self.published.update(here if place else ())
-        if problems.count and not found:
-            raise UserError(problems.first[0])
+        if faults and not found:
+            raise UserError(faults[0])
         return sorted(found)
 
     @property

@@ -3,6 +3,7 @@
 A fact is in one split in all languages and templates, known by its ids.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
@@ -25,14 +26,18 @@ class Facts(Kind):
         task, table = reading.task, TableSource(reading, "facts")
         templates = task.templates or ""  # TaskConfig demands them
         recipe, streams = ["facts", table.recipe, task.most, reading.config.on_malformed], []
+
+        @functools.cache
+        def patterns() -> list[tables.Record]:
+            with Problems(reading.config.on_malformed) as problems:
+                return list(tables.read(templates, problems)[1])
+
         with known_codes(reading.name) as codes:
-            for code in table.languages(lambda record: record.language):
+            for code in table.languages():
 
                 def records(split: str, code: str = code) -> Iterator[facts.Statement]:
-                    with Problems(reading.config.on_malformed) as problems:
-                        patterns = tables.read(templates, problems)[1]
-                        triples = (r for r in table.of(split, facts.key) if r.language == code)
-                        yield from facts.statements(patterns, triples, task.most)
+                    triples = table.of(split, facts.key, [code])
+                    return facts.statements(patterns(), triples, task.most)
 
                 name, paths = codes.of(code), (*table.paths, templates)
                 own = content_of(reading, paths, name, recipe)

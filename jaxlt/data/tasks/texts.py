@@ -27,14 +27,13 @@ class Texts(Kind):
         keys = {key: code for path in table.paths for key, code in corpora.own_keys(path).items()}
         by_code: dict[str, set[str]] = {}
         with known_codes(reading.name) as codes:
-            for key in table.languages(lambda record: record.language):
+            for key in table.languages():
                 by_code.setdefault(codes.of(keys.get(key, key)), set()).add(key)
 
         def stream(code: str, own: set[str]) -> Stream:
             def documents(split: str) -> Iterator[bytes]:
-                for record in table.of(split, lambda r: r.id):
-                    if record.language in own:
-                        yield record.text.encode()
+                for record in table.of(split, lambda r: r.id, sorted(own)):
+                    yield record.text.encode()
 
             def identity() -> list[object]:
                 content = read_content(reading, table.paths)

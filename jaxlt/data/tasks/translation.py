@@ -5,6 +5,7 @@ the tag of the target language, DataConfig.tag. What belongs together (a verse, 
 split in all languages.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -48,18 +49,17 @@ class Directed(Kind):
         recipe += ["whole groups"] if whole else []
         streams = []
         with known_codes(reading.name) as codes:
-            for ends in table.languages(lambda r: f"{r.source_language}:{r.target_language}"):
+            for ends in table.languages():
                 for back in (False, True):
 
                     def records(
                         split: str, ends: str = ends, back: bool = back
                     ) -> Iterator[Record]:
-                        found = table.grouped(split) if whole else table.of(split, _source)
-                        for r in found:
-                            if f"{r.source_language}:{r.target_language}" == ends:
-                                texts = (r.target, r.source) if back else (r.source, r.target)
-                                own = r.source_language if back else r.target_language
-                                yield (*texts, codes.of(own))
+                        found = functools.partial(table.of, key=_source)
+                        for r in (table.grouped if whole else found)(split, languages=[ends]):
+                            texts = (r.target, r.source) if back else (r.source, r.target)
+                            own = r.source_language if back else r.target_language
+                            yield (*texts, codes.of(own))
 
                     names = [codes.of(code) for code in ends.split(":")]
                     direction = ":".join(reversed(names) if back else names)

@@ -10,6 +10,7 @@ import pytest
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import open_evaluation, open_mixture
 from jaxlt.data.sources import files
+from jaxlt.data.task_config import TaskConfig
 from jaxlt.errors import UserError
 
 NAMED = """afr bar cat ceb dan deu est fin fra fry gle glg hau hun ibo ind isl ita jav lat lav lin
@@ -72,3 +73,29 @@ def test_a_cache_folder_without_room_costs_readings_alone(
     (tmp_path / "cache" / "tables").rename(tmp_path / "gone")
     (tmp_path / "cache" / "tables").write_text("no folder")
     assert (open_mixture(config).rows(0, 0, 4)["encoder_input_tokens"] == expected).all()
+
+
+def test_a_table_of_a_task_is_read_once_for_all_its_languages(
+    tmp_path: Path, reads: Counter[str]
+) -> None:
+    rows = "".join(f"{CODES[i % 30]}\t{i}\tc{i % 3}\ttext {i}\n" for i in range(600))
+    (tmp_path / "topics.tsv").write_text("lang\tid\tcategory\ttext\n" + rows)
+    words = "".join(f"{code}\tword {i}\twort {i}\n" for code in ("deu", "swh") for i in range(50))
+    (tmp_path / "words.tsv").write_text("lang\tenglish\ttranslation\n" + words)
+    config = DataConfig(
+        tasks=(
+            TaskConfig("topics", str(tmp_path / "topics.tsv")),
+            TaskConfig("words", str(tmp_path / "words.tsv")),
+        ),
+        objective="text_to_text",
+        held_out=0.2,
+        batch_size=4,
+        cache_dir=str(tmp_path / "cache"),
+    )
+    train, held_out = open_mixture(config), open_evaluation(config)
+    assert {info.name for info in train.info()} >= {f"topics.{code}" for code in CODES}
+    assert held_out.num_rows + sum(i.documents for i in train.info()) == 600 + 2 * 100
+    # Its header, for its kind and at the reading; and the reading of all of it, once.
+    assert max(reads["topics.tsv"], reads["words.tsv"]) <= 3
+    before = reads.copy()
+    assert open_mixture(config).fingerprint == train.fingerprint and reads == before
