@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def check_heads(run: "RunConfig") -> None:
     """Raises UserError where the heads of a run's model are not those of its tasks."""
     from jaxlt.config.build import heads_for
-    from jaxlt.data.marked import shape_of
+    from jaxlt.data.tasks.kind import head_kind
     from jaxlt.models.config import BiLSTMConfig
 
     heads, objective = run.model.heads, run.data.objective
@@ -39,7 +39,7 @@ def check_heads(run: "RunConfig") -> None:
             f"Heads and tasks are in one order: give {kind}.heads as {', '.join(tasks)}."
         )
     for head, task in zip(heads, run.data.tasks, strict=True):
-        shape = shape_of(task.kind)
+        shape = head_kind(task.kind).shape
         if not head.serves(shape):
             raise UserError(
                 f"The task '{task.label}' ({task.kind}) takes a {' or '.join(heads_for(shape))}, "

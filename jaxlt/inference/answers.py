@@ -7,19 +7,17 @@ A kind of task says how its answers are read and by which metrics they are judge
 """
 
 import dataclasses
-import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from jaxlt import progress
-from jaxlt.data import text_forms
+from jaxlt.data.tasks.kind import kind_of
 from jaxlt.errors import UserError
 from jaxlt.inference.judging import Judging
 from jaxlt.inference.own_tokens import own_tokens
 from jaxlt.metrics.scores import Score, score
-from jaxlt.metrics.trees import Parse
 
 if TYPE_CHECKING:
     from jaxlt.data.config import DataConfig
@@ -66,64 +64,6 @@ class Judged:
         if self.source in ("", self.language):
             return self.language
         return f"{self.source} > {self.language}"
-
-
-def _tags(example: Example) -> tuple[Any, Any]:
-    gold = tuple(example.target.split())
-    return text_forms.tags_from(example.answer, len(gold)), gold
-
-
-def _arcs(example: Example) -> tuple[Any, Any]:
-    words = example.inputs.split(" ")[1:]  # after the task's prefix
-
-    def tree(text: str) -> Parse:
-        return Parse(words, *text_forms.arcs_from(text, len(words)))
-
-    return tree(example.answer), tree(example.target)
-
-
-def _plain(example: Example) -> tuple[Any, Any]:
-    return example.answer, example.target
-
-
-def _class(example: Example) -> tuple[Any, Any]:
-    """A class is a symbol: how its name is spelled after a vocabulary's normaliser is no matter."""
-    said = (" ".join(text.split()) for text in (example.answer, example.target))
-    answer, target = (unicodedata.normalize("NFKC", text) for text in said)
-    return answer, target
-
-
-_TEXT = (_plain, ("chrf++", "bleu", "length_ratio"))
-_CLASS = (_class, ("accuracy", "macro_f1"))
-_WORDS = (_tags, ("accuracy",))
-_TREES = (_arcs, ("uas", "las", "clas"))
-_NAMES = (_plain, ("entity_f1",))
-_FACTS = (_plain, ("p@1",))
-_EXACT = (_plain, ("exact_match", "chrf++"))
-_SPANS = (_plain, ("exact_match", "answer_f1"))
-KINDS: Mapping[str, tuple[Callable[[Example], tuple[Any, Any]], tuple[str, ...]]] = {
-    "tagging": _WORDS,
-    "parsing": _TREES,
-    "entities": _NAMES,
-    "topics": _CLASS,
-    "pairs": _CLASS,
-    "questions": _SPANS,
-    "translation": _TEXT,
-    "words": _EXACT,
-    "texts": _EXACT,
-    "facts": _FACTS,
-    "synthetic_tagging": _WORDS,
-    "synthetic_parsing": _TREES,
-    "synthetic_entities": _NAMES,
-    "synthetic_sentiment": _CLASS,
-    "synthetic_facts": _FACTS,
-    "synthetic_parallel": _TEXT,
-    "synthetic_dictionary": _EXACT,
-    "synthetic_mixed": _WORDS,
-    "synthetic_pairs": _CLASS,
-    "synthetic_questions": _SPANS,
-    "text_to_text": _EXACT,  # files of a user's own
-}
 
 
 def kinds_of(config: "DataConfig") -> dict[str, str]:
@@ -203,7 +143,8 @@ def _given(
     """What decoding is given of a constraint: labels are each word's where a task tags words."""
     if constraint is None:
         return {}
-    by_word = {KINDS[kinds[example.task.partition(".")[0]]] is _WORDS for example in known}
+    labels = {task: kind_of(kind).labels for task, kind in kinds.items()}
+    by_word = {labels[example.task.partition(".")[0]] == "word" for example in known}
     if constraint.labels and len(by_word) > 1:
         raise UserError(
             "Labels are of one kind of task, and this run both tags words and answers otherwise: "
@@ -212,14 +153,6 @@ def _given(
     if by_word != {True}:
         return constraint.given()
     return constraint.given([max(1, len(example.target.split())) for example in known])
-
-
-def _by_question(group: Sequence[Example]) -> list[tuple[Any, Any]]:
-    """Returns (answer, right answers) of each question: its examples are one a right answer."""
-    found: dict[str, tuple[str, list[str]]] = {}
-    for example in group:
-        found.setdefault(example.inputs, (example.answer, []))[1].append(example.target)
-    return list(found.values())
 
 
 def score_examples(
@@ -238,12 +171,11 @@ def score_examples(
         key = example.task, example.source or example.language, example.language
         groups.setdefault(key, []).append(example)
     for (task, source, language), group in groups.items():
-        read, metrics = KINDS[kinds[task.partition(".")[0]]]
-        asked = "answer_f1" in metrics
-        answers, targets = zip(*(_by_question(group) if asked else map(read, group)), strict=True)
-        for metric in metrics:
-            own = rules.settings(metric, task, language) if asked or metrics == _TEXT[1] else {}
-            found = score(rules.metric(metric), answers, targets, seed=seed, **own)
+        kind = kind_of(kinds[task.partition(".")[0]])
+        predictions, references = kind.judged([(e.inputs, e.answer, e.target) for e in group])
+        for metric in kind.metrics:
+            own = rules.settings(metric, task, language) if kind.by_language else {}
+            found = score(rules.metric(metric), predictions, references, seed=seed, **own)
             yield Judged(task, language, rules.metric(metric), found, source)
         if all(example.tags[0] for example in group):  # then they have places, as conlleval wants
             right, given = zip(*([tags.split() for tags in e.tags] for e in group), strict=True)

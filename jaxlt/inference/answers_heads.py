@@ -2,16 +2,15 @@
 
 from typing import TYPE_CHECKING
 
+from jaxlt.data.tasks.kind import kind_of
 from jaxlt.inference import opening, trained
-from jaxlt.inference.answers import Example
+from jaxlt.inference.answers import Example, kinds_of
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
     from jaxlt.data.labelling import Labels
-    from jaxlt.data.marked import Marked
     from jaxlt.data.rows.views import EvaluationBatches
     from jaxlt.data.vocabulary.vocabularies import Vocabulary
-    from jaxlt.inference.labelling import Answer
     from jaxlt.inference.predictor import Predictor
 
 
@@ -25,13 +24,6 @@ def objective_of(run: "RunConfig", vocabulary: "Vocabulary") -> "Labels":
     return found
 
 
-def text_of(marked: "Marked", answer: "Answer") -> str:
-    """An answer as text; "" where the example was left out."""
-    from jaxlt.data.marked import answer_text
-
-    return answer_text(marked, answer.labels, answer.heads) if answer.labels else ""
-
-
 def label_examples(
     run: "RunConfig",
     predictor: "Predictor",
@@ -40,15 +32,15 @@ def label_examples(
     split: str,
 ) -> list[Example]:
     """Labels every example of a pass."""
-    from jaxlt.data.marked import answer_text
     from jaxlt.data.mixtures import examples_of
     from jaxlt.inference.labelling import label
 
-    objective = objective_of(run, vocabulary)
+    objective, kinds = objective_of(run, vocabulary), kinds_of(run.data)
     out: list[Example] = []
     left = 0
     for text, asked in examples_of(run.eval_data or run.data, split, source):
         head = text.task.partition(".")[0]
+        kind = kind_of(kinds[head])
         route = [source.languages.index(text.source)] * len(asked)
         marked = [one for _, one in asked]
         found = label(
@@ -62,8 +54,9 @@ def label_examples(
         task = text.task.rpartition(".")[0]
         left += sum(not answer.labels for answer in found)
         for (inputs, one), answer in zip(asked, found, strict=True):
-            gold = answer_text(one, one.labels or (one.label,), one.heads)
-            said = text_of(one, answer)
+            gold = kind.answer(one, one.labels or (one.label,), one.heads)
+            # Of an example that was left out there is no answer.
+            said = kind.answer(one, answer.labels, answer.heads) if answer.labels else ""
             tags = ("", "")
             if one.shape == "entities":
                 given = answer.labels or ("O",) * len(one.words)

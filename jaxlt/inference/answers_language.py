@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from jaxlt.data.tasks.kind import kind_of
+from jaxlt.data.tasks.registry import OWN_FILES
 from jaxlt.errors import UserError
 from jaxlt.inference.answers import Example, Judged
 from jaxlt.metrics.scores import score
@@ -14,8 +16,6 @@ from jaxlt.metrics.scores import score
 if TYPE_CHECKING:
     from jaxlt.data.text.lid import LidModel
 
-SENTENCES = ("translation", "synthetic_parallel")  # kinds whose answers are text, by their nature
-OWN_FILES = "text_to_text"  # may hold anything, labels too
 _FEWEST = 20  # lines of a language that an identifier is trained on at the least
 
 
@@ -30,8 +30,11 @@ class Identifier:
 
 def generated(examples: Sequence[Example], kinds: Mapping[str, str], asked: bool) -> list[Example]:
     """Returns the examples whose answers are sentences; of a user's own files only if `asked`."""
-    wanted = (*SENTENCES, OWN_FILES) if asked else SENTENCES
-    return [e for e in examples if kinds[e.task.partition(".")[0]] in wanted]
+
+    def wanted(kind: str) -> bool:  # a user's own files may hold anything, labels too
+        return kind_of(kind).sentences or (asked and kind == OWN_FILES)
+
+    return [e for e in examples if wanted(kinds[e.task.partition(".")[0]])]
 
 
 def open_identifier(examples: Sequence[Example], folder: str | None, tag: str) -> Identifier:

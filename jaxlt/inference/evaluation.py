@@ -18,6 +18,7 @@ from jaxlt import progress
 from jaxlt.config import derived
 from jaxlt.data.near import nearest_language
 from jaxlt.data.sources import files
+from jaxlt.data.tasks.registry import is_kind
 from jaxlt.data.text import lid
 from jaxlt.data.vocabulary.sentinels import PlainText
 from jaxlt.errors import UserError
@@ -33,7 +34,6 @@ from jaxlt.inference import (
     trained,
 )
 from jaxlt.inference.answers import (
-    KINDS,
     Example,
     Judged,
     decode_examples,
@@ -328,7 +328,7 @@ def judge_saved(
     run = open_run(str(epath.Path(files.absolute(str(file))).parent.parent))
     kinds = kinds_of(run.data)
     for task in sorted({example.task.partition(".")[0] for example in examples}):
-        if kinds.setdefault(task, task) not in KINDS:
+        if not is_kind(kinds.setdefault(task, task)):
             raise UserError(
                 f"'{file}' has answers to '{task}', which is no task of '{run.workdir}' "
                 f"({', '.join(sorted(kinds_of(run.data)))}): give the run that they are of "

@@ -9,6 +9,8 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from jaxlt.data.tasks.kind import kind_of
+from jaxlt.data.tasks.registry import is_kind
 from jaxlt.errors import UserError, nearest
 from jaxlt.metrics import questions, text
 from jaxlt.metrics.scores import statistics
@@ -75,7 +77,11 @@ def _benchmarks(
 ) -> dict[str, str]:
     """The benchmark of each named task of questions; "" is that of all others."""
     found = {}
-    asked = [name for name, kind in kinds.items() if kind.endswith("questions")]
+    asked = [
+        name
+        for name, kind in kinds.items()
+        if is_kind(kind) and "answer_f1" in kind_of(kind).metrics
+    ]
     for item in questions_like.split(",") if questions_like else ():
         name, equals, benchmark = item.rpartition("=")
         if equals and name not in asked:

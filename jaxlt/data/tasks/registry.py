@@ -40,6 +40,11 @@ OWN_FILES = "text_to_text"
 _EVERY = {**KINDS, OWN_FILES: f"{_HERE}.kind:Kind"}
 
 
+def is_kind(name: str) -> bool:
+    """Says whether a kind has this name, or could have it: a class of a user's file."""
+    return name in _EVERY or ":" in name
+
+
 def class_of(name: str) -> Any:
     """Returns the class of a kind; one that is not there is a UserError."""
     path = _EVERY.get(name, name)
