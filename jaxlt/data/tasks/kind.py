@@ -171,8 +171,8 @@ class Kind:
         """Returns (predictions, references) as metrics take them, of (inputs, answer, target)."""
         return [answer for _, answer, _ in examples], [target for *_, target in examples]
 
-    def learner(self, heads: bool) -> Learner | None:
-        """Returns what gives trivial answers, if anything; heads: it learns from what they see."""
+    def learner(self, heads: bool) -> Learner:
+        """Returns what gives trivial answers; heads: it learns from what they see."""
         del heads  # both learn from the text form
         return baselines.Both()
 
