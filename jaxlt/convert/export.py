@@ -8,7 +8,7 @@ import numpy as np
 import tensorstore as ts
 from etils import epath
 
-from jaxlt.convert.hf import CONFIG_DEFAULTS, CONFIG_NAMES, SAFETENSORS
+from jaxlt.convert.hf import ACTIVATIONS, CONFIG_DEFAULTS, CONFIG_NAMES, SAFETENSORS
 from jaxlt.convert.hf_names import to_torch
 from jaxlt.convert.t5x import kvstore_of
 from jaxlt.errors import UserError
@@ -24,15 +24,9 @@ def _config_of(settings: Mapping[str, Any], dtype: str) -> dict[str, Any]:
     kind = "umt5" if settings.get("relpos_per_layer") else "t5" if tied or rows == 384 else "mt5"
     head = "ForConditionalGeneration" if decoder else "EncoderModel"
     activations = tuple(settings.get("mlp_activations", ("gelu", "linear")))
-    names: dict[tuple[str, ...], str] = {
-        ("gelu", "linear"): "gated-gelu",
-        ("swish", "linear"): "gated-silu",
-        ("relu", "linear"): "gated-relu",
-        ("gelu",): "gelu_new",
-        ("gelu_exact",): "gelu",
-        ("relu",): "relu",
-        ("swish",): "silu",
-    }
+    names: dict[tuple[str, ...], str] = {}
+    for name, theirs in ACTIVATIONS.items():
+        names.setdefault(theirs, name)
     if activations not in names:
         raise UserError(
             f"Hugging Face's T5 has no activations {activations}; it has "

@@ -39,6 +39,18 @@ CONFIG_NAMES = {
     "relpos_max_distance": "relative_attention_max_distance",
     "norm_eps": "layer_norm_epsilon",
 }
+# Hugging Face's 'gated-gelu' means the tanh approximation, as T5X's 'gelu' does; plain 'gelu' is
+# the exact one. Where two mean the same, the first is written.
+ACTIVATIONS: dict[str, tuple[str, ...]] = {
+    "gated-gelu": ("gelu", "linear"),
+    "gated-gelu_new": ("gelu", "linear"),
+    "gated-silu": ("swish", "linear"),
+    "gated-relu": ("relu", "linear"),
+    "gelu_new": ("gelu",),
+    "gelu": ("gelu_exact",),
+    "relu": ("relu",),
+    "silu": ("swish",),
+}
 CONFIG_DEFAULTS = {
     "relative_attention_num_buckets": 32,
     "relative_attention_max_distance": 128,
@@ -76,23 +88,11 @@ def _activations(config: Mapping[str, Any], path: str) -> tuple[str, ...]:
     value = config.get(
         "feed_forward_proj", "gated-gelu" if config["model_type"] != "t5" else "relu"
     )
-    # Hugging Face's 'gated-gelu' means the tanh approximation, as T5X's 'gelu' does; plain 'gelu'
-    # is the exact one.
-    table: dict[str, tuple[str, ...]] = {
-        "gated-gelu": ("gelu", "linear"),
-        "gated-gelu_new": ("gelu", "linear"),
-        "gated-silu": ("swish", "linear"),
-        "gated-relu": ("relu", "linear"),
-        "gelu_new": ("gelu",),
-        "gelu": ("gelu_exact",),
-        "relu": ("relu",),
-        "silu": ("swish",),
-    }
-    if value not in table:
+    if value not in ACTIVATIONS:
         raise UserError(
-            f"'{path}' has feed_forward_proj '{value}'; jaxlt knows {', '.join(table)}."
+            f"'{path}' has feed_forward_proj '{value}'; jaxlt knows {', '.join(ACTIVATIONS)}."
         )
-    return table[value]
+    return ACTIVATIONS[value]
 
 
 def _scales_tied_logits(config: Mapping[str, Any]) -> bool:
