@@ -83,14 +83,6 @@ def test_arrays_of_safetensors(tmp_path, torch, transformers, kind, shard):
     check_arrays(source, model)
 
 
-def test_bfloat16_arrays(tmp_path, torch, transformers):
-    model = build(torch, transformers, "mt5", tied=False).to(torch.bfloat16)
-    model.save_pretrained(tmp_path)
-    source = open_base(str(tmp_path))
-    assert source.read("token_embedder/embedding").dtype.name == "bfloat16"
-    check_arrays(source, model)
-
-
 def test_encoder_alone(tmp_path, torch, transformers):
     model = transformers.MT5EncoderModel(transformers.MT5Config(**SIZES))
     model.save_pretrained(tmp_path)

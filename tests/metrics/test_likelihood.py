@@ -19,12 +19,13 @@ def test_long_texts_weigh_more() -> None:
     assert bits_per_byte([math.log(2), 0], [1, 3]).total() == pytest.approx(1 / 4)
 
 
-@pytest.mark.parametrize("sizes", [[0, 0], [3, -1], [[1], [2]]])
-def test_sizes_that_are_none(sizes) -> None:
-    with pytest.raises(UserError, match="Bits per byte"):
-        bits_per_byte([1.0, 2.0], sizes)
-
-
-def test_a_likelihood_that_is_none() -> None:
-    with pytest.raises(UserError, match="example 1 is nan"):
-        bits_per_byte([1.0, math.nan], [1, 1])
+@pytest.mark.parametrize(
+    ("nats", "sizes", "says"),
+    [
+        *(([1.0, 2.0], sizes, "Bits per byte") for sizes in ([0, 0], [3, -1], [[1], [2]])),
+        ([1.0, math.nan], [1, 1], "example 1 is nan"),
+    ],
+)
+def test_what_has_no_bits(nats, sizes, says) -> None:
+    with pytest.raises(UserError, match=says):
+        bits_per_byte(nats, sizes)

@@ -47,25 +47,6 @@ def test_f1_of_any_taggings_is_that_of_seqeval(data) -> None:
             assert scores[ours_name] == pytest.approx(report[kind][name])
 
 
-def test_a_case_of_conlleval() -> None:
-    """I- without B- begins a span, a change of type does, and B- within one does."""
-    gold = ["B-PER", "I-PER", "O", "B-LOC", "B-LOC", "O"]
-    ours = ["I-PER", "I-PER", "O", "B-LOC", "I-LOC", "I-ORG"]
-    assert spans.spans_of(ours) == [("PER", 0, 2), ("LOC", 3, 5), ("ORG", 5, 6)]
-    made = spans.span_f1([ours], [gold])
-    assert made.rows.tolist() == [[1, 3, 3]]
-    assert made.total() == pytest.approx(1 / 3)
-    assert made.details["types"]["ORG"] == {"precision": 0, "recall": 0, "f1": 0, "count": 0}
-
-
-def test_spans_do_not_run_over_sentences() -> None:
-    assert spans.span_f1([["B-A"], ["I-A"]], [["B-A"], ["B-A"]]).total() == 1
-
-
-def test_no_spans_at_all_score_zero() -> None:
-    assert spans.span_f1([["O"]], [["O"]]).total() == 0
-
-
 def test_predicted_tags_that_are_none_count_as_outside() -> None:
     made = spans.span_f1([["B-A", "PER", "", "B-", "<extra_id_0>"]], [["B-A", "O", "O", "O", "O"]])
     assert made.total() == 1
@@ -120,11 +101,6 @@ def test_entity_f1_is_mt5s(pairs) -> None:
     assert made.total() == pytest.approx(mt5_span_f1(gold, ours))
     read = [[spans.entities_of(one) for one in side] for side in (ours, gold)]
     assert spans.entity_f1(*read).total() == made.total()
-
-
-def test_equal_entities_count_as_often_as_they_are_named() -> None:
-    made = spans.entity_f1(["PER: a $$ PER: a"], ["PER: a"])
-    assert made.rows.tolist() == [[1, 2, 1]]
 
 
 def test_entities_that_are_no_pairs() -> None:
