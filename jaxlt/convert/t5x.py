@@ -16,7 +16,7 @@ import numpy as np
 import tensorstore as ts
 from etils import epath
 
-from jaxlt.convert.source import BaseSource, Index, check_complete, known, settings_from_shapes
+from jaxlt.convert.source import Index, check_complete, known, settings_from_shapes
 from jaxlt.convert.tensorfiles import Slot, index_msgpack, leaves, unreadable
 from jaxlt.errors import UserError
 
@@ -298,30 +298,3 @@ def open_t5x(path: str | epath.Path) -> T5XSource | None:
             note = f"took the newest whole one, checkpoint_{newest}, of {len(steps)} in '{folder}'"
         folder, form = whole[newest], form_of(whole[newest])
     return open_legacy(folder, note) if form == "t5x-legacy" else open_orbax(folder, note)
-
-
-def optimizer_state(source: BaseSource) -> dict[str, Any]:
-    """Returns T5X's Adafactor state: {'step': 3, canonical name: {'v_row': array, ...}}.
-
-    As T5X stores it: a statistic that a parameter does not use has shape (1,).
-    """
-    path = source.origin["path"]
-    if not isinstance(source, T5XSource) or "state/step" not in source.tree:
-        raise UserError(
-            f"The checkpoint '{path}' ({source.origin['format']}) holds no T5X optimizer state."
-        )
-    step = source.tree["state/step"]
-    out: dict[str, Any] = {
-        "step": int(step.read().item() if isinstance(step, Slot | _Zarr) else step)
-    }
-    for key, leaf in source.tree.items():
-        if not key.startswith("state/param_states/") or leaf is None:
-            continue
-        name, _, part = key.removeprefix("state/param_states/").rpartition("/")
-        if name not in source.shapes:
-            raise UserError(
-                f"The optimizer state of '{path}' is that of scanned layers ('{name}'), which "
-                "jaxlt does not convert; import the parameters alone."
-            )
-        out.setdefault(name, {})[part] = leaf.read()
-    return out

@@ -16,7 +16,6 @@ from jaxlt.metrics import (
     facts,
     intervals,
     labels,
-    likelihood,
     questions,
     significance,
     spans,
@@ -53,7 +52,6 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         "exact_match": Metric(questions.exact_match),
         "answer_f1": Metric(questions.answer_f1),
         "p@1": Metric(facts.precision_at),
-        "bits_per_byte": Metric(likelihood.bits_per_byte, scale=None, higher_is_better=False),
         "wrong_language": Metric(wrong_language.wrong_language_rate, higher_is_better=False),
     }
 )

@@ -80,3 +80,18 @@ def same(source, params: Params) -> None:
         np.testing.assert_array_equal(read, value, err_msg=name)
         index = tuple(slice(n // 3, n // 3 + 2) for n in value.shape)
         np.testing.assert_array_equal(source.read_slice(name, index), value[index])
+
+
+def optimizer_state(source) -> dict:
+    """T5X's Adafactor state in a checkpoint: {'step': 3, canonical name: {'v_row': array, ...}}."""
+
+    def value(leaf):
+        return leaf.read() if hasattr(leaf, "read") else leaf
+
+    out: dict = {"step": int(value(source.tree["state/step"]))}
+    for key, leaf in source.tree.items():
+        if key.startswith("state/param_states/") and leaf is not None:
+            name, _, part = key.removeprefix("state/param_states/").rpartition("/")
+            assert name in source.shapes
+            out.setdefault(name, {})[part] = leaf.read()
+    return out

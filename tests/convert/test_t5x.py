@@ -10,9 +10,9 @@ import tensorstore as ts
 
 from jaxlt.convert.detect import open_base
 from jaxlt.convert.export import write_t5x
-from jaxlt.convert.t5x import open_t5x, optimizer_state
+from jaxlt.convert.t5x import open_t5x
 from jaxlt.errors import UserError
-from tests.convert.conftest import same
+from tests.convert.conftest import optimizer_state, same
 
 
 @pytest.fixture

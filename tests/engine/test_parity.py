@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from jaxlt.convert.detect import open_base
-from jaxlt.convert.t5x import optimizer_state
 from jaxlt.engine.decode import decoding
 from jaxlt.engine.loss.losses import LossConfig
 from jaxlt.engine.optim.optimizers import OptimizerConfig
@@ -20,6 +19,7 @@ from jaxlt.models.config import T5Config
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import describe, unflatten
 from jaxlt.models.layout import stack, unstack
+from tests.convert.conftest import optimizer_state
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -25,7 +25,6 @@ CASES = {
     "exact_match": (["a b", "b", "c"], ["a b", ["x", "b"], "d"], {"language": "swh"}),
     "answer_f1": (["a b", "b", "c d"], ["a b", ["x", "b"], "d"], {}),
     "p@1": (["x", ["y", "z"], "w"], ["x", "y", "z"], {"casefold": False}),
-    "bits_per_byte": ([1.0, 2.0, 5.0], [2, 3, 4], {}),
     "wrong_language": (["x", "x", "y"], ["x", "x", "x"], {}),
     "bleu": (SYSTEM, REFERENCES, {"tokenize": "char"}),
     "chrf++": (SYSTEM, REFERENCES, {"lowercase": True}),
