@@ -55,7 +55,10 @@ def test_round_trips_between_all_formats_keep_every_bit(tmp_path, capsys, dtype)
     paths["jaxlt"] = tmp_path / "jaxlt"
     hashes = {content_hash(open_backbone(str(path)))[0] for path in paths.values()}
     assert len(hashes) == 1
-    for source, to in itertools.product(paths, ("hf", "t5x", "jaxlt")):
+    pairs = itertools.product(paths, paths)
+    if dtype != "float32":  # once around
+        pairs = (("hf", "t5x"), ("t5x", "jaxlt"), ("jaxlt", "hf"))
+    for source, to in pairs:
         target = tmp_path / f"{source}_to_{to}"
         assert cli.main(["convert", str(paths[source]), str(target), f"--to={to}"]) == 0
         assert hashes.copy().pop() in capsys.readouterr().out
