@@ -8,7 +8,8 @@ list of Joshi et al. (2020) with ISO codes. Tab-separated, plain or .gz.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from jaxlt.data.sources import files
+from jaxlt.data.readers.lines import raw_lines, text_lines
+from jaxlt.data.readers.problems import Problems
 from jaxlt.errors import UserError, nearest
 
 OWN_COLUMNS = ("code", "name", "script", "family", "direction", "joshi", "aliases")
@@ -57,14 +58,10 @@ def read_facts(paths: Iterable[str]) -> Facts:
 
 def _rows(path: str) -> Iterator[tuple[int, list[str]]]:
     """Yields (line number, cells), comments and blank lines left out."""
-    with files.open_bytes(path) as file:
-        for number, raw in enumerate(file, 1):
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError:
-                raise UserError(f"'{path}', line {number}, is not UTF-8.") from None
-            if line.strip() and not line.startswith("#"):
-                yield number, line.split("\t") if "\t" in line else line.split(",")
+    problems = Problems()
+    for number, line in text_lines(raw_lines(path, problems), path, problems):
+        if line.strip() and not line.startswith("#"):
+            yield number, line.split("\t") if "\t" in line else line.split(",")
 
 
 def _check_columns(path: str, header: list[str]) -> None:

@@ -31,27 +31,6 @@ def heads(words: Sequence[Word]) -> list[int]:
     return [places[id(word.head)] if word.head else 0 for word in words]
 
 
-def is_tree(parents: Sequence[int]) -> bool:
-    """Says whether heads (from 1, 0 the root) make one tree with a single root."""
-    if sum(p == 0 for p in parents) != 1 or any(not 0 <= p <= len(parents) for p in parents):
-        return False
-    for start in range(1, len(parents) + 1):
-        at = start
-        for _ in range(len(parents)):
-            if at == 0:
-                break
-            at = parents[at - 1]
-        if at:
-            return False
-    return True
-
-
-def is_projective(parents: Sequence[int]) -> bool:
-    """Says whether no two arcs cross."""
-    arcs = [(min(i, p), max(i, p)) for i, p in enumerate(parents, 1) if p]
-    return not any(a < c < b < d for a, b in arcs for c, d in arcs)
-
-
 def features(word: Word) -> str:
     """Returns the FEATS column of a word."""
     found: dict[str, str] = {}

@@ -1,18 +1,17 @@
-"""Text made of other text: a corpus glossed word by word by a dictionary, and copied targets.
+"""Text made of other text: a corpus glossed word by word by a dictionary.
 
 glosser = Glosser(read_dictionary("gatitos.tsv", where={"lang": "wo"}))
 glosser("The man drinks water.")                  # its words in Wolof, casing and stops kept
-glosser.words(["The", "man"])                     # one for each: labels of words still fit
-copied_target(wolof_lines)                        # bitext whose source is its target
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from jaxlt.data.sources import files
+from jaxlt.data.readers import tables
+from jaxlt.data.readers.problems import Problems
 from jaxlt.data.text.unicode import JOINERS, mark_class
 from jaxlt.errors import UserError, nearest
 
@@ -26,13 +25,6 @@ class Dictionary(NamedTuple):
 
     entries: Mapping[str, tuple[str, ...]]
     longest: int  # words of the longest phrase
-
-
-class Coverage(NamedTuple):
-    """How many words were glossed, of how many."""
-
-    found: int
-    words: int
 
 
 def make_dictionary(pairs: Iterable[tuple[str, str]]) -> Dictionary:
@@ -59,42 +51,24 @@ def read_dictionary(
     `where` keeps the rows that have these values in other columns, such as {"lang": "wo"}.
     """
     pairs: list[tuple[str, str]] = []
-    values: dict[str, set[str]] = {name: set() for name in where or {}}
-    header: list[str] = []
-    columns: tuple[int, int] = (0, 0)
-    kept: list[tuple[int, str, set[str]]] = []  # column, value that is kept, values that occur
-    with files.open_bytes(path) as file:
-        for number, raw in enumerate(file, 1):
-            try:
-                row = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n").split("\t")
-            except UnicodeDecodeError as err:
-                raise UserError(f"{path}, line {number}: not UTF-8 ({err.reason}).") from None
-            if not header:
-                header = row
-                for name in (source, target, *values):
-                    if name not in header:
-                        raise UserError(
-                            f"{path}, line 1: no column '{name}' in {', '.join(header)}."
-                            f"{nearest(name, header)}"
-                        )
-                columns = (header.index(source), header.index(target))
-                kept = [(header.index(n), v, values[n]) for n, v in (where or {}).items()]
-                continue
-            if len(row) != len(header):
-                raise UserError(
-                    f"{path}, line {number}: {len(row)} columns, and the header has {len(header)}."
-                )
-            wanted = True
-            for column, value, seen in kept:
-                seen.add(row[column])
-                wanted = wanted and row[column] == value
-            if wanted:
-                pairs.append((row[columns[0]], row[columns[1]]))
+    found: dict[str, set[str]] = {name: set() for name in where or {}}
+    columns = tables.header(path)
+    for name in (source, target, *found):
+        if name not in columns:
+            raise UserError(
+                f"{path}, line 1: no column '{name}' in {', '.join(columns)}."
+                f"{nearest(name, columns)}"
+            )
+    for _, row in tables.rows(path, Problems()):
+        for name, values in found.items():
+            values.add(row[name])
+        if all(row[name] == value for name, value in (where or {}).items()):
+            pairs.append((row[source], row[target]))
     if not pairs:
         for name, value in (where or {}).items():
-            if value not in values[name]:
+            if value not in found[name]:
                 raise UserError(
-                    f"{path} has no row with {name} '{value}'.{nearest(value, values[name])}"
+                    f"{path} has no row with {name} '{value}'.{nearest(value, found[name])}"
                 )
         raise UserError(f"{path} has no entries.")
     try:
@@ -123,16 +97,10 @@ class Glosser:
 
     def __call__(self, text: str, generator: np.random.Generator | None = None) -> str:
         """Returns the glossed text."""
-        return self.with_coverage(text, generator)[0]
-
-    def with_coverage(
-        self, text: str, generator: np.random.Generator | None = None
-    ) -> tuple[str, Coverage]:
-        """Returns the glossed text, and how much of it the dictionary had."""
         parts = self._word.split(text)  # what stands between, word, what stands between, ...
         words = parts[1::2]
         out = [parts[0]]
-        place = found = 0
+        place = 0
         while place < len(words):
             size = self._phrase(words, parts, place)
             between = parts[2 * (place + max(size, 1))]
@@ -148,22 +116,8 @@ class Glosser:
                 out.append(between)
             else:
                 out += [words[place] + UNKNOWN_MARK * (self._unknown == "mark"), between]
-            found += size
             place += max(size, 1)
-        return "".join(out), Coverage(found, len(words))
-
-    def words(
-        self, words: Sequence[str], generator: np.random.Generator | None = None
-    ) -> list[str]:
-        """Returns one word or phrase for each word; an unknown one is never dropped."""
-        out = []
-        for word in words:
-            if word.lower() in self._dictionary.entries:
-                out.append(self._translated([word], generator))
-            else:
-                lettered = self._word.fullmatch(word) is not None
-                out.append(word + UNKNOWN_MARK * (lettered and self._unknown == "mark"))
-        return out
+        return "".join(out)
 
     def _phrase(self, words: list[str], parts: list[str], place: int) -> int:
         """Returns how many words from `place` on the dictionary translates as one; 0 for none."""
@@ -187,15 +141,3 @@ class Glosser:
         if whole.isupper() and len(whole) > 1:
             return said.upper()
         return said[:1].upper() + said[1:] if whole[0].isupper() else said
-
-
-def copied_target(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yields (source, target) with the target's text as both: monolingual text as bitext.
-
-    It teaches the decoder the target language and the copying of names (Currey et al., 2017), and
-    is the control of back-translation. Empty lines are left out.
-    """
-    for line in lines:
-        text = line.strip()
-        if text:
-            yield text, text

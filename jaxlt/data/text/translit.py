@@ -11,15 +11,14 @@ word. Lines that start with '#' are comments; an empty target deletes.
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jaxlt.data.readers.lines import raw_lines, text_lines
+from jaxlt.data.readers.problems import Problems
 from jaxlt.data.rows.batches import stream
-from jaxlt.data.sources import files
 from jaxlt.data.text.unicode import JOINERS, mark_class
 from jaxlt.errors import UserError, nearest
-
-Transliterator = Callable[[str], str]
 
 _WHERE = ("", "start", "inside", "end")
 _REMEMBERED = 1 << 18  # words whose romanisation is kept
@@ -130,21 +129,17 @@ def _capitals(rules: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str
 def read_table(path: str, cased: bool = True) -> Table:
     """Returns the transliterator of a TSV file: source, target, and where (may be left out)."""
     rules: list[tuple[str, str, str]] = []
-    with files.open_bytes(path) as file:
-        for number, raw in enumerate(file, 1):
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as err:
-                raise UserError(f"{path}, line {number}: not UTF-8 ({err.reason}).") from None
-            if not line or line.startswith("#"):
-                continue
-            source, *rest = line.split("\t")
-            if len(rest) not in (1, 2) or not source or (len(rest) == 2 and rest[1] not in _WHERE):
-                raise UserError(
-                    f"{path}, line {number}: expected source, target and perhaps 'start', 'inside' "
-                    f"or 'end', parted by tabs, but found '{line[:80]}'."
-                )
-            rules.append((source, rest[0], rest[1] if len(rest) == 2 else ""))
+    problems = Problems()
+    for number, line in text_lines(raw_lines(path, problems), path, problems):
+        if not line or line.startswith("#"):
+            continue
+        source, *rest = line.split("\t")
+        if len(rest) not in (1, 2) or not source or (len(rest) == 2 and rest[1] not in _WHERE):
+            raise UserError(
+                f"{path}, line {number}: expected source, target and perhaps 'start', 'inside' "
+                f"or 'end', parted by tabs, but found '{line[:80]}'."
+            )
+        rules.append((source, rest[0], rest[1] if len(rest) == 2 else ""))
     try:
         return Table(rules, cased)
     except UserError as err:
@@ -192,7 +187,7 @@ class RandomMap:
 
     A bijection that leaves no letter in its place, among letters of equal length in UTF-8, so that
     neither characters nor bytes change in number; a letter that is alone in its length is put with
-    the rest. Capitals follow their small letters. `inverse` undoes it.
+    the rest. Capitals follow their small letters.
     """
 
     def __init__(self, alphabet: str, seed: int):
@@ -213,15 +208,10 @@ class RandomMap:
             ring = [members[i] for i in stream(seed, "letters", size).permutation(len(members))]
             self.letters |= dict(zip(ring, ring[1:] + ring[:1], strict=True))
         self._map = _with_capitals(self.letters)
-        self._back = _with_capitals({b: a for a, b in self.letters.items()})
 
     def __call__(self, text: str) -> str:
         """Returns the text with its letters exchanged; all others stay."""
         return text.translate(self._map)
-
-    def inverse(self, text: str) -> str:
-        """Returns the text that this map was applied to."""
-        return text.translate(self._back)
 
 
 def _with_capitals(letters: Mapping[str, str]) -> dict[int, str]:

@@ -94,22 +94,6 @@ def join_words(
     return "".join(parts), spans
 
 
-def locate(words: Sequence[str], text: str) -> list[Span]:
-    """Returns where words stand in a text, in order; a word that is not there is a UserError."""
-    spans: list[Span] = []
-    place = 0
-    for number, word in enumerate(words):
-        start = text.find(word, place)
-        if start < 0:
-            raise UserError(
-                f"Word {number + 1}, '{word}', is not in the text after its character {place}: "
-                f"'{text[place : place + 40]}'. Words must stand in the text as they are written."
-            )
-        place = start + len(word)
-        spans.append((start, place))
-    return spans
-
-
 def _check(text: str, spans: Sequence[Span]) -> None:
     end = 0
     for number, (start, stop) in enumerate(spans):

@@ -1,12 +1,12 @@
 """How well a vocabulary fits a language: pieces a word, and what it does not know."""
 
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from jaxlt.data.text.unicode import script_word
 from jaxlt.data.vocabulary.vocabularies import UNK, Vocabulary
 
 
@@ -94,5 +94,5 @@ def _knows(vocabulary: Vocabulary, character: str) -> bool:
 
 def script_of(character: str) -> str:
     """Returns the script of a letter by the first word of its Unicode name: 'Latin', 'Cyrillic'."""
-    name = unicodedata.name(character, "unknown")
-    return "Han" if name.startswith("CJK") else name.split()[0].split("-")[0].capitalize()
+    name = script_word(character).split("-")[0] or "unknown"
+    return "Han" if name == "CJK" else name.capitalize()

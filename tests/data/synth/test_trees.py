@@ -1,18 +1,12 @@
 """CoNLL-U and IOB2 as the field writes them."""
 
 from jaxlt.data.synth.languages import FAMILY, LanguageSpec, texts
-from jaxlt.data.synth.trees import conllu, iob2, is_projective, is_tree
+from jaxlt.data.synth.trees import conllu, iob2
 
 UPOS = {"ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "NOUN", "NUM", "PART", "PRON", "PROPN"}
 UPOS |= {"PUNCT", "SCONJ", "VERB"}
 RELATIONS = {"root", "nsubj", "obj", "obl", "ccomp", "advcl", "acl:relcl", "amod", "nummod", "nmod"}
 RELATIONS |= {"det", "case", "aux", "cop", "mark", "cc", "conj", "flat", "advmod", "punct"}
-
-
-def test_trees_and_crossings_are_told_from_what_is_none():
-    assert is_tree([2, 0, 2]) and not is_tree([2, 0, 0]) and not is_tree([2, 1, 0])
-    assert not is_tree([0, 9]) and not is_tree([2, 3, 2])
-    assert is_projective([2, 0, 2]) and not is_projective([3, 4, 0, 3])
 
 
 def test_conllu_has_ten_columns_of_universal_names_and_spells_its_text():

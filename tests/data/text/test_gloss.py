@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from jaxlt.data.rows.batches import stream
-from jaxlt.data.text.gloss import Glosser, copied_target, make_dictionary, read_dictionary
+from jaxlt.data.text.gloss import Glosser, make_dictionary, read_dictionary
 from jaxlt.errors import UserError
 
 PAIRS = [("the", "el"), ("man", "hombre"), ("a few", "unos"), ("few", "pocos"), ("man", "varón")]
@@ -20,12 +20,11 @@ def test_words_are_glossed_and_the_rest_stays():
     assert glosser("") == "" and glosser("?!") == "?!"
 
 
-def test_casing_and_coverage():
+def test_casing():
     glosser = Glosser(make_dictionary(PAIRS))
     assert glosser("The THE the") == "El EL el"
     assert glosser("A few") == "Unos"
-    text, coverage = glosser.with_coverage("The man saw a few dogs")
-    assert text == "El hombre saw unos dogs" and coverage == (4, 6)
+    assert glosser("The man saw a few dogs") == "El hombre saw unos dogs"
 
 
 def test_unknown_words():
@@ -39,14 +38,6 @@ def test_unknown_words():
         Glosser(dictionary, "dropp")
 
 
-def test_one_word_for_each_word():
-    words = ["The", "old", "man", ",", "3"]
-    for unknown in ("keep", "drop"):
-        got = Glosser(make_dictionary(PAIRS), unknown).words(words)
-        assert got == ["El", "old", "hombre", ",", "3"]
-    assert Glosser(make_dictionary(PAIRS), "mark").words(words)[1:] == ["old*", "hombre", ",", "3"]
-
-
 def test_translations_are_drawn_from_the_generator():
     glosser = Glosser(make_dictionary(PAIRS))
     text = "man " * 50
@@ -57,7 +48,7 @@ def test_translations_are_drawn_from_the_generator():
 
 
 def test_shared_dictionaries_gloss_english(shared_data):
-    """In every language of the shared dictionary, through its phrases and scripts."""
+    """In languages of the shared dictionary, through its phrases and scripts."""
     path = str(shared_data / "dict" / "gatitos.tsv.gz")
     with gzip.open(path, "rt", encoding="utf-8") as file:
         next(file)
@@ -65,14 +56,11 @@ def test_shared_dictionaries_gloss_english(shared_data):
     with gzip.open(shared_data / "ud" / "en_ewt-dev.conllu.gz", "rt", encoding="utf-8") as file:
         lines = [line[9:].rstrip("\n") for line in file if line.startswith("# text = ")][:100]
     assert len(languages) == 37
-    for language in languages:
-        glosser = Glosser(read_dictionary(path, where={"lang": language}))
-        found = total = 0
-        for line in lines:
-            text, coverage = glosser.with_coverage(line)
-            found, total = found + coverage.found, total + coverage.words
-            assert text or not line
-        assert 0.03 < found / total < 0.6, language
+    for language in languages[::6]:
+        glosser = Glosser(read_dictionary(path, where={"lang": language}), "mark")
+        glossed = [glosser(line) for line in lines]
+        words = sum(len(line.split()) for line in lines)
+        assert 0.4 * words < sum(text.count("*") for text in glossed) < words, language
 
 
 def test_bad_dictionaries_are_named(tmp_path):
@@ -84,15 +72,8 @@ def test_bad_dictionaries_are_named(tmp_path):
     with pytest.raises(UserError, match=r"no column 'englisch'.*Did you mean 'english'"):
         read_dictionary(str(path), source="englisch")
     path.write_text("english\ttranslation\nman\n", encoding="utf-8")
-    with pytest.raises(UserError, match="line 2: 1 columns, and the header has 2"):
+    with pytest.raises(UserError, match="line 2: 1 fields, the header names 2"):
         read_dictionary(str(path))
     path.write_text("english\ttranslation\nman\t \n", encoding="utf-8")
     with pytest.raises(UserError, match="no entry with both"):
         read_dictionary(str(path))
-
-
-def test_copied_target():
-    assert list(copied_target(["góor gi ", "", "  \n", "xale"])) == [
-        ("góor gi",) * 2,
-        ("xale",) * 2,
-    ]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxlt.data.text.unicode import UnicodeConfig
-from jaxlt.data.vocabulary.alignment import align, join_words, locate
+from jaxlt.data.vocabulary.alignment import align, join_words
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary, vocabulary_config
 from jaxlt.errors import UserError
 
@@ -165,12 +165,6 @@ def test_words_that_vanish_are_unk(vocabularies):
         aligned = align(vocabulary, "a \u200c b", [(0, 1), (2, 3), (4, 5)], SETTINGS[1])
         assert aligned.ids[aligned.first[1]] == 2
         assert aligned.spans() == [(0, 1), (2, 3), (4, 5)]
-
-
-def test_locate():
-    assert locate(["Don", "'t", "go"], "Don't  go.") == [(0, 3), (3, 5), (7, 9)]
-    with pytest.raises(UserError, match=r"Word 2, 'stay', is not in the text"):
-        locate(["go", "stay"], "go away")
 
 
 def test_bad_spans_are_named(vocabularies):
