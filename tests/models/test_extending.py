@@ -6,9 +6,9 @@ import sys
 import jax
 import numpy as np
 import pytest
-from jaxlt.inference.labels import check
 
 from jaxlt import config
+from jaxlt.config.heads import check_heads
 from jaxlt.data.inventory import Inventory
 from jaxlt.data.labelling import Labels, Task
 from jaxlt.data.marked import Marked
@@ -41,7 +41,7 @@ def run(tmp_path, monkeypatch):
 
 
 def test_a_head_of_one_file_trains_and_answers(run, tmp_path):
-    check(run)
+    check_heads(run)
     (head,) = run.model.heads
     assert (type(head).__name__, head.name, head.labels) == ("MaxConfig", "topics", 8)
     (tmp_path / "again.gin").write_text(config.operative_config(run))
