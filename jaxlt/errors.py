@@ -25,6 +25,15 @@ class HostGone(UserError):
         self.status = status
 
 
+def check_one_of(what: str, value: object, known: Iterable[str], be: str = "is") -> None:
+    """Raises UserError where a setting has none of the values that it may have."""
+    known = tuple(known)
+    if value not in known:
+        raise UserError(
+            f"{what} {be} one of {', '.join(known)}, not '{value}'.{nearest(str(value), known)}"
+        )
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the known name closest to `name`, or "" if none is close.
 

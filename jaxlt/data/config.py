@@ -16,7 +16,7 @@ from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.tasks.kind import head_kind, kind_of
 from jaxlt.data.text.settings import AS_IT_IS
 from jaxlt.data.transfer_config import TransferConfig
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_one_of
 from jaxlt.identity import DRAWN, renamed
 
 Mixing = Literal["temperature", "unimax", "equal"]
@@ -96,12 +96,7 @@ class DataConfig(ReadConfig):
         tasks = (self.tasks,) if isinstance(self.tasks, TaskConfig) else tuple(self.tasks)
         object.__setattr__(self, "tasks", tasks)
         for field, kind in _CHOICES.items():
-            value, known = getattr(self, field), get_args(kind)
-            if value not in known:
-                raise UserError(
-                    f"DataConfig.{field} is one of {', '.join(known)}, not '{value}'."
-                    f"{nearest(value, known)}"
-                )
+            check_one_of(f"DataConfig.{field}", getattr(self, field), get_args(kind))
         if self.batch_size < 1:
             raise UserError(f"DataConfig.batch_size must be at least 1, not {self.batch_size}.")
         for field in ("held_out", "held_out_test"):

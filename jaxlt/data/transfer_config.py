@@ -9,7 +9,7 @@ TransferConfig.k = 8
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_one_of
 
 Setting = Literal[
     "zero_shot", "few_shot", "translate_train", "in_language", "multi_source", "joint"
@@ -59,12 +59,7 @@ class TransferConfig:
             given = getattr(self, field)
             object.__setattr__(self, field, (given,) if isinstance(given, str) else tuple(given))
         for field, kind in (("setting", Setting), ("stop_on", StopOn)):
-            value, known = getattr(self, field), get_args(kind)
-            if value not in known:
-                raise UserError(
-                    f"TransferConfig.{field} is one of {', '.join(known)}, not '{value}'."
-                    f"{nearest(str(value), known)}"
-                )
+            check_one_of(f"TransferConfig.{field}", getattr(self, field), get_args(kind))
         least, most = _SOURCES[self.setting]
         count = len(self.sources)
         if count < least or (most and count > most):

@@ -18,6 +18,7 @@ from jaxlt.data.objectives.objectives import (
     corrupted_lengths,
     decoder_fields,
     encoder_decoder_spec,
+    fitting_targets,
     raw_length,
 )
 from jaxlt.data.rows.batches import Spec
@@ -46,13 +47,8 @@ class PrefixLM:
         self._density = density
         self.window = window or self._fitting(inputs_length)
         needed = self._asked(self.window) + 1
-        if targets_length is not None and targets_length < needed:
-            raise UserError(
-                f"targets_length={targets_length} is too small: inputs_length={inputs_length} "
-                f"makes prefix LM's targets {needed} tokens long. Leave targets_length out, or "
-                f"make it {needed}."
-            )
-        self.inputs_length, self.targets_length = inputs_length, targets_length or needed
+        self.inputs_length = inputs_length
+        self.targets_length = fitting_targets(inputs_length, targets_length, needed)
         self._byte_lengths = vocabulary.byte_lengths
 
     def _asked(self, length: int) -> int:
@@ -136,13 +132,10 @@ class Denoisers:
         room = inputs_length - max(len(ids) for ids in self._modes)
         self.window = min(_window(room, d) for d in denoisers)
         needed = max(_asked(self.window, d) for d in denoisers)
-        if targets_length is not None and targets_length < needed:
-            raise UserError(
-                f"targets_length={targets_length} is too small: inputs_length={inputs_length} "
-                f"makes targets of up to {needed} tokens with UL2's denoisers. Leave "
-                f"targets_length out, or make it {needed}."
-            )
-        self.inputs_length, self.targets_length = inputs_length, targets_length or needed
+        self.inputs_length = inputs_length
+        self.targets_length = fitting_targets(
+            inputs_length, targets_length, needed, " with UL2's denoisers"
+        )
         self._each: list[Objective] = [
             SpanCorruption(
                 vocabulary, room, self.targets_length, d.density, d.mean_span, self.window

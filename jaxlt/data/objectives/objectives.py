@@ -69,6 +69,18 @@ def raw_length(inputs_length: int, density: float, mean_span: float) -> tuple[in
     return length, corrupted_lengths(length, density, mean_span)[1]
 
 
+def fitting_targets(
+    inputs_length: int, targets_length: int | None, needed: int, by: str = ""
+) -> int:
+    """Returns the length of targets: what is needed (`by` what), or more that is asked for."""
+    if targets_length is not None and targets_length < needed:
+        raise UserError(
+            f"targets_length={targets_length} is too small: inputs_length={inputs_length} "
+            f"makes targets of {needed} tokens{by}. Leave targets_length out, or make it {needed}."
+        )
+    return targets_length or needed
+
+
 def fitting_span(inputs_length: int, density: float, mean_span: float) -> float:
     """Returns the mean span, shortened where a row of `inputs_length` has fewer than FEW_SPANS.
 
@@ -154,12 +166,8 @@ class SpanCorruption:
             )
         self.window = window or raw_length(inputs_length, density, mean_span)[0]
         needed = corrupted_lengths(self.window, density, mean_span)[1]
-        if targets_length is not None and targets_length < needed:
-            raise UserError(
-                f"targets_length={targets_length} is too small: inputs_length={inputs_length} "
-                f"makes targets of {needed} tokens. Leave targets_length out, or make it {needed}."
-            )
-        self.inputs_length, self.targets_length = inputs_length, targets_length or needed
+        self.inputs_length = inputs_length
+        self.targets_length = fitting_targets(inputs_length, targets_length, needed)
         self._density, self._mean_span = density, mean_span
         self._byte_lengths = vocabulary.byte_lengths
         self._sentinels = vocabulary.sentinels(span_counts(self.window, density, mean_span)[1])

@@ -105,17 +105,9 @@ class PackedBatches:
         """Returns rate (in examples) and size of each language; `rows` are its share of a cycle."""
         visits = np.bincount(self._text, minlength=len(self._rates))
         rows = visits / visits.sum() * self._plan.rows
-        return [
-            LanguageInfo(
-                t.name,
-                float(rate),
-                t.cache.examples,
-                t.cache.tokens(),
-                max(round(n * t.cache.examples / v), 1),
-                (t.source, t.target),
-            )
-            for t, rate, n, v in zip(self._make.texts, self._rates, rows, visits, strict=True)
-        ]
+        every = zip(self._make.texts, rows, visits, strict=True)
+        own = [max(round(n * t.cache.examples / v), 1) for t, n, v in every]
+        return self._make.info(self._rates, own)
 
     def describe(self) -> str:
         """Returns a table of the languages with their rates and sizes."""

@@ -176,6 +176,20 @@ class Rows:
         """Returns the shape and dtype of one row of each field."""
         return {**self.objective.spec(), **{n: ((), np.dtype(np.int32)) for n in self.ids}}
 
+    def info(self, rates: np.ndarray, rows: Iterable[int]) -> list[LanguageInfo]:
+        """Returns what is known of each text, given its rate and the rows of an epoch of it."""
+        return [
+            LanguageInfo(
+                t.name,
+                float(rate),
+                t.cache.examples,
+                t.cache.tokens(),
+                int(n),
+                (t.source, t.target),
+            )
+            for t, rate, n in zip(self.texts, rates, rows, strict=True)
+        ]
+
     def take(
         self,
         text: np.ndarray,
@@ -272,17 +286,7 @@ class MixtureBatches:
 
     def info(self) -> list[LanguageInfo]:
         """Returns rate and size of each language that takes part."""
-        return [
-            LanguageInfo(
-                t.name,
-                float(rate),
-                t.cache.examples,
-                t.cache.tokens(),
-                int(rows),
-                (t.source, t.target),
-            )
-            for t, rate, rows in zip(self._make.texts, self._rates, self._counts, strict=True)
-        ]
+        return self._make.info(self._rates, self._counts)
 
     def describe(self) -> str:
         """Returns a table of the languages with their rates and sizes."""

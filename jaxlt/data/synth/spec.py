@@ -5,7 +5,7 @@ from typing import Literal
 
 from jaxlt.data.revisions import LATEST
 from jaxlt.data.synth.script import known_script
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_one_of
 
 Side = Literal["before", "after"]
 ORDERS = ("SVO", "SOV", "VSO", "VOS", "OVS", "OSV")
@@ -79,11 +79,7 @@ class LanguageSpec:
         known_script(self.script, whose)
         if not self.code or not self.code.replace("_", "").isalnum():
             raise UserError(f"{whose}: a code is of letters, digits and '_', such as asha_Latn.")
-        if self.order not in ORDERS:
-            raise UserError(
-                f"{whose}: order is one of {', '.join(ORDERS)}, not '{self.order}'."
-                f"{nearest(self.order, ORDERS)}"
-            )
+        check_one_of(f"{whose}: order", self.order, ORDERS)
         for field in SIDES:
             if getattr(self, field) not in ("before", "after"):
                 raise UserError(

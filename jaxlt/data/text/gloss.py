@@ -13,7 +13,7 @@ import numpy as np
 from jaxlt.data.readers import tables
 from jaxlt.data.readers.problems import Problems
 from jaxlt.data.text.unicode import JOINERS, mark_class
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_one_of, nearest
 
 Unknown = Literal["keep", "drop", "mark"]
 
@@ -86,11 +86,7 @@ class Glosser:
     """
 
     def __init__(self, dictionary: Dictionary, unknown: Unknown = "keep"):
-        if unknown not in get_args(Unknown):
-            raise UserError(
-                f"Unknown words are one of {', '.join(get_args(Unknown))}, not '{unknown}'."
-                f"{nearest(unknown, get_args(Unknown))}"
-            )
+        check_one_of("Unknown words", unknown, get_args(Unknown), "are")
         self._dictionary, self._unknown = dictionary, unknown
         letters = f"[^\\W\\d_][\\w{mark_class()}{JOINERS}]*"
         self._word = re.compile(f"({letters}(?:['’ʼ-]{letters})*)")

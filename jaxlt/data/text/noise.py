@@ -18,7 +18,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from jaxlt.data.text.unicode import JOINERS, mark_class
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_one_of
 
 Edit = Literal["swap", "delete", "insert", "replace"]
 EDITS: tuple[Edit, ...] = get_args(Edit)
@@ -72,10 +72,7 @@ class CharacterNoise:
         if not 0 <= low <= high <= 1:
             raise UserError(f"The share of noisy words is in [0, 1], low to high, not {share}.")
         for edit in edits:
-            if edit not in EDITS:
-                raise UserError(
-                    f"An edit is one of {', '.join(EDITS)}, not '{edit}'.{nearest(edit, EDITS)}"
-                )
+            check_one_of("An edit", edit, EDITS)
         if not edits:
             raise UserError(f"Character noise needs at least one edit of {', '.join(EDITS)}.")
         letters = list(dict.fromkeys(char for char in alphabet if _is_letter(char)))

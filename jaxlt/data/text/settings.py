@@ -20,7 +20,7 @@ from jaxlt.data.text.gloss import Glosser, read_dictionary
 from jaxlt.data.text.noise import EDITS, CharacterNoise, Edit
 from jaxlt.data.text.translit import RandomMap, Uroman, read_table
 from jaxlt.data.text.unicode import Apostrophes, Form, Joiners, UnicodeConfig, normalised_text
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_one_of, nearest
 from jaxlt.identity import PLACED
 
 Change = Callable[[str], str]
@@ -76,12 +76,7 @@ class TextConfig:
             ("apostrophes", Apostrophes),
             ("unknown_words", Unknown),
         ):
-            value, words = getattr(self, name), get_args(kind)
-            if value not in words:
-                raise UserError(
-                    f"TextConfig.{name} is one of {', '.join(words)}, not '{value}'."
-                    f"{nearest(str(value), words)}"
-                )
+            check_one_of(f"TextConfig.{name}", getattr(self, name), get_args(kind))
         self._check_whole()
 
     def _check_whole(self) -> None:

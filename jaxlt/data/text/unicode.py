@@ -18,7 +18,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import check_one_of
 
 Form = Literal["none", "NFC", "NFKC"]
 Joiners = Literal["keep", "drop", "by_script"]
@@ -75,12 +75,7 @@ class UnicodeConfig:
 
     def __post_init__(self) -> None:
         for field, kind in (("form", Form), ("joiners", Joiners), ("apostrophes", Apostrophes)):
-            value, known = getattr(self, field), get_args(kind)
-            if value not in known:
-                raise UserError(
-                    f"UnicodeConfig.{field} is one of {', '.join(known)}, not '{value}'."
-                    f"{nearest(str(value), known)}"
-                )
+            check_one_of(f"UnicodeConfig.{field}", getattr(self, field), get_args(kind))
 
 
 AS_IS = UnicodeConfig()

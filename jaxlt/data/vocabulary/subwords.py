@@ -15,13 +15,12 @@ import math
 import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import numpy as np
 
 from jaxlt.data.rows.batches import stream
 from jaxlt.data.sources import files
-from jaxlt.data.vocabulary.vocabularies import UNK, VocabularyConfig
+from jaxlt.data.vocabulary.vocabularies import UNK, VocabularyConfig, sentencepiece_of
 from jaxlt.errors import UserError
 
 SPACE = "\u2581"
@@ -75,13 +74,9 @@ class Segmenter:
     """
 
     def __init__(self, model: bytes, path: str):
-        import sentencepiece
         from sentencepiece.sentencepiece_model_pb2 import ModelProto  # type: ignore[attr-defined]
 
-        try:
-            self.processor: Any = sentencepiece.SentencePieceProcessor(model_proto=model)
-        except (RuntimeError, ValueError, OSError) as err:
-            raise UserError(f"'{path}' is not a SentencePiece model: {err}.") from None
+        self.processor = sentencepiece_of(model, path)
         proto = ModelProto.FromString(model)
         self.kind = int(proto.trainer_spec.model_type)
         if self.kind not in (_UNIGRAM, _BPE):

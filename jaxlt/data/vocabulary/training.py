@@ -24,7 +24,7 @@ from jaxlt.data import rates
 from jaxlt.data.rows.batches import stream
 from jaxlt.data.rows.views import word_of
 from jaxlt.data.sources import sources
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_one_of
 
 Model = Literal["unigram", "bpe", "char"]
 Documents = Callable[[], Iterable[bytes]]  # opens one language's text anew
@@ -53,11 +53,7 @@ class VocabTraining:
     normalization: str = "identity"
 
     def __post_init__(self) -> None:
-        if self.model not in get_args(Model):
-            raise UserError(
-                f"A vocabulary's model is one of {', '.join(get_args(Model))}, not '{self.model}'."
-                f"{nearest(self.model, get_args(Model))}"
-            )
+        check_one_of("A vocabulary's model", self.model, get_args(Model))
         if not 0 < self.coverage <= 1:
             raise UserError(f"The coverage is a share in (0, 1], not {self.coverage}.")
         special = 3 + self.extra_ids + (256 if self.byte_fallback else 0)

@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from jaxlt.data.sources import files
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_one_of, nearest
 
 PAD, EOS, UNK = 0, 1, 2
 _OFFSET = 3  # byte b is id b + 3
@@ -43,11 +43,7 @@ class VocabularyConfig:
             ("kind", self.kind, get_args(Kind)),
             ("sentinels", self.sentinels, get_args(Sentinels)),
         ):
-            if value not in known:
-                raise UserError(
-                    f"A vocabulary's {field} is one of {', '.join(known)}, not '{value}'."
-                    f"{nearest(str(value), known)}"
-                )
+            check_one_of(f"A vocabulary's {field}", value, known)
         if self.kind == "sentencepiece" and not self.path:
             raise UserError("A SentencePiece vocabulary needs the path of its model file.")
 
@@ -129,14 +125,16 @@ class Bytes(Vocabulary):
         return np.frombuffer(data, np.uint8).astype(np.int32) + _OFFSET
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        array = np.asarray(ids, np.int64)
-        array = array[(array >= _OFFSET) & (array < _OFFSET + 256)] - _OFFSET
-        return array.astype(np.uint8).tobytes().decode("utf-8", errors="ignore")
+        return self._bytes(ids).decode("utf-8", errors="ignore")
 
     def spell(self, ids: Sequence[int] | np.ndarray) -> str:
+        return self._bytes(ids).decode("utf-8", errors="replace")
+
+    @staticmethod
+    def _bytes(ids: Sequence[int] | np.ndarray) -> bytes:
         array = np.asarray(ids, np.int64)
         array = array[(array >= _OFFSET) & (array < _OFFSET + 256)] - _OFFSET
-        return array.astype(np.uint8).tobytes().decode("utf-8", errors="replace")
+        return array.astype(np.uint8).tobytes()
 
     def seqio(self) -> Any:
         import seqio
@@ -149,15 +147,10 @@ class Pieces(Vocabulary):
     """A SentencePiece model file with pad 0, eos 1, unk 2."""
 
     def __init__(self, config: VocabularyConfig):
-        import sentencepiece
-
         self.config = config
         with files.open_bytes(config.path) as file:
             model = file.read()
-        try:
-            self._model = sentencepiece.SentencePieceProcessor(model_proto=model)
-        except (RuntimeError, ValueError, OSError) as err:
-            raise UserError(f"'{config.path}' is not a SentencePiece model: {err}.") from None
+        self._model = sentencepiece_of(model, config.path)
         special = self._model.pad_id(), self._model.eos_id(), self._model.unk_id()
         if special != (PAD, EOS, UNK):
             raise UserError(
@@ -214,6 +207,16 @@ class Pieces(Vocabulary):
 
         extra = _PIECE_EXTRA if self.config.sentinels == "extra" else 0
         return seqio.SentencePieceVocabulary(self.config.path, extra_ids=extra)
+
+
+def sentencepiece_of(model: bytes, path: str) -> Any:
+    """Returns SentencePiece's processor of the bytes of a model file."""
+    import sentencepiece
+
+    try:
+        return sentencepiece.SentencePieceProcessor(model_proto=model)
+    except (RuntimeError, ValueError, OSError) as err:
+        raise UserError(f"'{path}' is not a SentencePiece model: {err}.") from None
 
 
 @functools.lru_cache(maxsize=16)
