@@ -12,21 +12,12 @@ import numpy as np
 from etils import epath
 
 from jaxlt.convert.hf_names import to_canonical
-from jaxlt.convert.source import Index, check_complete, known, settings_from_shapes
+from jaxlt.convert.source import SIZES, Index, check_complete, known, settings_from_shapes
 from jaxlt.convert.tensorfiles import Slot, index_msgpack, index_safetensors, leaves, unreadable
 from jaxlt.errors import UserError
 
 _EMBEDDING, _LOGITS = "token_embedder/embedding", "decoder/logits_dense/kernel"
 SAFETENSORS, _MSGPACK = "model.safetensors", "flax_model.msgpack"
-_SIZES = (
-    "vocab_rows",
-    "emb_dim",
-    "mlp_dim",
-    "num_heads",
-    "head_dim",
-    "encoder_layers",
-    "relpos_buckets",
-)
 CONFIG_NAMES = {
     "vocab_rows": "vocab_size",
     "emb_dim": "d_model",
@@ -180,7 +171,7 @@ class HFSource:
             self._untie_unless_scaled(config)
         check_complete(self.shapes, path)
         stored = settings_from_shapes(self.shapes, path)
-        for field in _SIZES:
+        for field in (*SIZES, "relpos_buckets"):
             if stored[field] != self.settings[field]:
                 raise UserError(
                     f"The folder '{path}' contradicts itself: its weights have {field} "

@@ -16,6 +16,7 @@ from jaxlt.errors import UserError, nearest
 
 _LAYER = re.compile(r"(encoder|decoder)/layers_(\d+)/(.+)")
 
+SIZES = ("vocab_rows", "emb_dim", "mlp_dim", "num_heads", "head_dim", "encoder_layers")
 Index = tuple[slice, ...]
 Shapes = Mapping[str, tuple[int, ...]]
 

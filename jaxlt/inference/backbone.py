@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from etils import epath
 
+from jaxlt.convert.source import SIZES, check_complete, settings_from_shapes
 from jaxlt.errors import UserError
 from jaxlt.inference import opening
 
@@ -18,16 +19,6 @@ if TYPE_CHECKING:
 
 # What a run chooses for itself; a checkpoint does not decide it.
 RUNTIME = ("dtype", "dropout", "remat", "scan_layers", "plugs", "deltas")
-
-_SIZES = (
-    "vocab_rows",
-    "emb_dim",
-    "mlp_dim",
-    "num_heads",
-    "head_dim",
-    "encoder_layers",
-    "decoder_layers",
-)
 
 
 class Tensors(Mapping[str, np.ndarray]):
@@ -84,20 +75,18 @@ class Backbone:
 
 def open_backbone(path: str) -> Backbone:
     """Opens a checkpoint of any format that jaxlt knows."""
-    from jaxlt.convert import detect, source
+    from jaxlt.convert import detect
 
     base: Any = opening.open_base(path)
     if base.origin["format"] == "jaxlt":
         return _of_jaxlt(base)
-    source.check_complete(base.shapes, path)
+    check_complete(base.shapes, path)
     found = detect.vocabulary_of(base.origin["path"], base)
     return Backbone(base, dict(base.settings), "bytes" if found == "byte" else found)
 
 
 def _of_jaxlt(base: Any) -> Backbone:
     """A jaxlt checkpoint says its settings itself (a converted one), or its run's config does."""
-    from jaxlt.convert.source import check_complete, settings_from_shapes
-
     path = epath.Path(base.origin["path"])
     check_complete(base.shapes, str(path))
     said = base.meta.get("settings")
@@ -160,7 +149,7 @@ def gin_lines(settings: dict[str, Any]) -> list[str]:
         if field.name in RUNTIME or field.name not in settings:
             continue
         value = settings[field.name]
-        if field.name in _SIZES or value != field.default:
+        if field.name in (*SIZES, "decoder_layers") or value != field.default:
             lines.append(f"    {field.name} = {value!r}")
     return lines
 

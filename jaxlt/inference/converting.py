@@ -13,6 +13,7 @@ from pathlib import Path
 from etils import epath
 
 from jaxlt.convert import export
+from jaxlt.convert.source import settings_from_shapes
 from jaxlt.errors import UserError
 from jaxlt.inference.backbone import (
     Backbone,
@@ -155,8 +156,6 @@ def _notes(backbone: Backbone, names: list[str], to: str) -> list[str]:
 
 def _unsaid(backbone: Backbone, names: list[str]) -> list[str]:
     """Settings that T5X keeps nowhere, and that its shapes do not say."""
-    from jaxlt.convert.source import settings_from_shapes
-
     shapes = {n: backbone.shapes[n] for n in names}
     guessed = settings_from_shapes(shapes, backbone.path) | {"norm_eps": 1e-6}
     other = {k: v for k, v in backbone.settings.items() if guessed.get(k, v) != v}

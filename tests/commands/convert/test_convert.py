@@ -18,7 +18,7 @@ from jaxlt.errors import UserError
 from jaxlt.inference import opening
 from jaxlt.inference.backbone import content_hash, gin_lines, open_backbone, shipped_models
 from jaxlt.inference.converting import convert
-from tests.convert.conftest import t5_shapes
+from tests.convert.conftest import same, t5_shapes
 
 SHAPES = t5_shapes(layers=(2, 2))
 
@@ -38,15 +38,6 @@ def write(folder, form, values):
     return folder
 
 
-def same_bits(path, values):
-    base = opening.open_base(str(path))
-    assert set(base.shapes) == set(values)
-    for name, value in values.items():
-        found = base.read(name)
-        assert found.dtype == value.dtype, name
-        assert np.ascontiguousarray(found).tobytes() == value.tobytes(), name
-
-
 @pytest.mark.parametrize("dtype", ["float32", ml_dtypes.bfloat16])
 def test_round_trips_between_all_formats_keep_every_bit(tmp_path, capsys, dtype):
     values = params(dtype)
@@ -62,7 +53,7 @@ def test_round_trips_between_all_formats_keep_every_bit(tmp_path, capsys, dtype)
         target = tmp_path / f"{source}_to_{to}"
         assert cli.main(["convert", str(paths[source]), str(target), f"--to={to}"]) == 0
         assert hashes.copy().pop() in capsys.readouterr().out
-        same_bits(target, values)
+        same(opening.open_base(str(target)), values)
         assert (target / "spiece.model").read_bytes() == b"pieces"
         settings = open_backbone(str(target)).settings
         assert settings["num_heads"] == 3 and settings["relpos_max_distance"] == 128
@@ -127,7 +118,7 @@ def test_overwriting_is_asked_for_and_happens_last(tmp_path, capsys, monkeypatch
     lost.write_bytes(content)
     assert cli.main([*call, "--overwrite"]) == 0
     assert not (target / "precious").exists()
-    same_bits(target, params())
+    same(opening.open_base(str(target)), params())
 
 
 @pytest.mark.parametrize(
