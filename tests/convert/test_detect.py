@@ -42,14 +42,14 @@ def test_noise_named_checkpoint(tmp_path):
 
 
 def test_paths_of_files_and_home(tmp_path, params_of, monkeypatch):
-    write_t5x(tmp_path / "run" / "checkpoint_5", params_of())
+    write_t5x(tmp_path / "run" / "checkpoint_5", params_of(layers=(1, 1)))
     monkeypatch.setenv("HOME", str(tmp_path))
     for path in (tmp_path / "run" / "checkpoint_5" / "checkpoint", Path("~") / "run"):
         assert open_base(str(path)).origin["path"] == str(tmp_path / "run" / "checkpoint_5")
 
 
 def test_other_openers_come_first(tmp_path, params_of):
-    write_t5x(tmp_path / "checkpoint_5", params_of())
+    write_t5x(tmp_path / "checkpoint_5", params_of(layers=(1, 1)))
     asked = []
 
     def opener(path):
@@ -62,8 +62,8 @@ def test_other_openers_come_first(tmp_path, params_of):
 
 
 def test_vocabularies(tmp_path, params_of):
-    write_t5x(tmp_path / "plain" / "checkpoint_1", params_of())
-    write_t5x(tmp_path / "bytes" / "checkpoint_1", params_of(rows=384))
+    write_t5x(tmp_path / "plain" / "checkpoint_1", params_of(layers=(1, 1)))
+    write_t5x(tmp_path / "bytes" / "checkpoint_1", params_of(rows=384, layers=(1, 1)))
     assert vocabulary_of(str(tmp_path / "plain")) is None
     assert vocabulary_of(str(tmp_path / "bytes")) == "byte"
     model = tmp_path / "plain" / "spiece.model"

@@ -95,7 +95,7 @@ def test_bottomless_nesting_is_refused(tmp_path):
         index_msgpack(str(path))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.binary(max_size=60))
 def test_noise_never_breaks_the_walker(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "noise.msgpack"

@@ -21,7 +21,7 @@ def sklearn_macro(gold, ours, known=None) -> float:
 
 
 @given(st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=20))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_labels_as_scikit_learn_scores_them(pairs) -> None:
     ours, gold = map(list, zip(*pairs, strict=True))
     assert labels.accuracy(ours, gold).total() == pytest.approx(accuracy_score(gold, ours))

@@ -16,14 +16,14 @@ IOBES = [*IOB, "E-PER", "S-PER", "E-LOC", "S-LOC", "E", "S"]
 
 
 @given(st.lists(st.sampled_from(IOBES), max_size=12))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_spans_of_any_tags_are_those_of_seqeval(tags) -> None:
     expected = [(kind, start, end + 1) for kind, start, end in get_entities(tags)]
     assert spans.spans_of(tags) == expected
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_f1_of_any_taggings_is_that_of_seqeval(data) -> None:
     lengths = data.draw(st.lists(st.integers(1, 8), min_size=1, max_size=6))
     tags = st.sampled_from(IOB)
@@ -94,7 +94,7 @@ ENTITIES = st.lists(st.sampled_from(["PER: a", "PER: b", "LOC: a", "LOC: a b", "
 
 
 @given(st.lists(st.tuples(ENTITIES, ENTITIES), min_size=1, max_size=5))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_entity_f1_is_mt5s(pairs) -> None:
     ours, gold = ([" $$ ".join(pair[side]) for pair in pairs] for side in (0, 1))
     made = spans.entity_f1(ours, gold)
