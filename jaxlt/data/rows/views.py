@@ -178,17 +178,11 @@ class Rows:
 
     def info(self, rates: np.ndarray, rows: Iterable[int]) -> list[LanguageInfo]:
         """Returns what is known of each text, given its rate and the rows of an epoch of it."""
-        return [
-            LanguageInfo(
-                t.name,
-                float(rate),
-                t.cache.examples,
-                t.cache.tokens(),
-                int(n),
-                (t.source, t.target),
-            )
-            for t, rate, n in zip(self.texts, rates, rows, strict=True)
-        ]
+        found = []
+        for t, rate, count in zip(self.texts, rates, rows, strict=True):
+            size = t.cache.examples, t.cache.tokens(), int(count)
+            found.append(LanguageInfo(t.name, float(rate), *size, (t.source, t.target)))
+        return found
 
     def take(
         self,
