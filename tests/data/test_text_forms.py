@@ -1,7 +1,6 @@
 """Tasks as text: mT5's forms, and answers read back."""
 
 import pytest
-import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from jaxlt.data.readers.iob2 import Tagged
 from jaxlt.data.revisions import rules_of
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
+from tests.pieces import train_pieces
 
 
 def sentence(words: str, heads: tuple[int, ...]) -> Sentence:
@@ -181,14 +181,10 @@ def test_every_entity_file_is_read_back_from_its_text(shared_data):
 def test_words_that_hold_spaces_are_words_to_every_normaliser(tmp_path):
     """mT5's normaliser (nmt_nfkc) makes plain spaces of no-break ones: words would part."""
     words = ("en deus", "10\u00a0000", "a\u202fb", "c\u3000d", "mat", "x\u2009y z")
-    corpus = tmp_path / "corpus.txt"
-    corpus.write_text("\n".join(f"pos: {text_forms.words_text(words)} {i}" for i in range(50)))
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(corpus), model_prefix=str(tmp_path / "spm"), vocab_size=300, pad_id=0, eos_id=1,
-        unk_id=2, bos_id=-1, byte_fallback=True, hard_vocab_limit=False, minloglevel=2,
-        normalization_rule_name="nmt_nfkc",
-    )  # fmt: skip
-    vocabulary = open_vocabulary(VocabularyConfig("sentencepiece", str(tmp_path / "spm.model")))
+    lines = [f"pos: {text_forms.words_text(words)} {i}" for i in range(50)]
+    rule = {"normalization_rule_name": "nmt_nfkc", "byte_fallback": True}
+    path = train_pieces(tmp_path / "spm", lines, 300, **rule)
+    vocabulary = open_vocabulary(VocabularyConfig("sentencepiece", path))
     plain = tuple("".join(" " if c.isspace() else c for c in word) for word in words)
 
     def through(space):

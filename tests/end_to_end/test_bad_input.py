@@ -5,12 +5,12 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.checkpoint.workdir import Workdir
+from tests.pieces import train_pieces
 
 pytestmark = pytest.mark.slow
 
@@ -99,28 +99,12 @@ def test_a_workdir_is_bound_by_what_was_learnt_in_it(shell, tmp_path, refused, c
 
 
 def test_a_vocabulary_that_is_not_the_checkpoints(shell, saved, tmp_path, refused):
-    model = sentencepiece_model(tmp_path, shell.texts)
+    lines = next(shell.texts.glob("*.txt")).read_text().splitlines()
+    model = train_pieces(tmp_path / "pieces", lines, 200, hard_vocab_limit=True)
     more = (f"--gin.run.init_from={saved}", f"--gin.DataConfig.vocabulary={model}")
     more += ("--gin.T5Config.vocab_rows=384", "--gin.DataConfig.mean_span=3.0")
     said = refused(shell.arguments(tmp_path / "new", *QUICK, *more))
     assert "is not the vocabulary" in said and str(saved) in said
-
-
-def sentencepiece_model(folder: Path, texts: Path) -> Path:
-    """Trains a small model of word pieces."""
-    import sentencepiece
-
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(next(texts.glob("*.txt"))),
-        model_prefix=str(folder / "pieces"),
-        vocab_size=200,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        minloglevel=2,
-    )
-    return folder / "pieces.model"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import json
 from dataclasses import replace
 
 import pytest
-import sentencepiece
 import seqio
 
 from jaxlt.data.config import DataConfig
@@ -14,6 +13,7 @@ from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.transfer import TransferConfig
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.inference.answers import asked, score_examples
+from tests.pieces import train_pieces
 
 CHINESE = ("你好，世界！", "今天天气很好。", "我们（都）去北京；你呢？", "价格是１００元：太贵了！")
 ENGLISH = ("Hello, world!", "The weather is fine.", "We all go … you?", "It costs ½ too much")
@@ -24,23 +24,12 @@ PAIRS = list(zip(ENGLISH, CHINESE, strict=True))
 def config(tmp_path_factory):
     """Text to text over a small model with T5's normaliser, which folds full-width forms."""
     folder = tmp_path_factory.mktemp("references")
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([*ENGLISH, *CHINESE] * 3),
-        model_prefix=str(folder / "zh"),
-        vocab_size=400,
-        byte_fallback=True,
-        hard_vocab_limit=False,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        minloglevel=2,
-    )
+    path = train_pieces(folder / "zh", [*ENGLISH, *CHINESE] * 3, 400, byte_fallback=True)
     rows = ["\t".join(pair) for pair in PAIRS]
     (folder / "eng_Latn-zho_Hans-dev.tsv").write_text("\n".join(rows) + "\n")
     (folder / "zho_Hans-dev.tsv").write_text("\n".join(rows) + "\n")
     return DataConfig(
-        vocabulary=str(folder / "zh.model"),
+        vocabulary=path,
         objective="text_to_text",
         held_out=0.5,
         cache_dir=str(folder / "cache"),

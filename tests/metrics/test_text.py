@@ -1,5 +1,7 @@
 """BLEU, chrF and the like against sacrebleu's own calls."""
 
+from pathlib import Path
+
 import pytest
 import sentencepiece
 from sacrebleu.metrics import BLEU, CHRF
@@ -7,6 +9,7 @@ from sacrebleu.metrics import BLEU, CHRF
 from jaxlt.errors import UserError
 from jaxlt.metrics import text
 from tests.metrics.texts import OTHER, REFERENCES, SYSTEM
+from tests.pieces import train_pieces
 
 
 @pytest.mark.parametrize(
@@ -63,15 +66,8 @@ def test_chrf_is_that_of_sacrebleu(word_order, lowercase) -> None:
 @pytest.fixture(scope="module")
 def pieces(tmp_path_factory):
     """The path of a tiny SentencePiece model of our texts."""
-    folder = tmp_path_factory.mktemp("spm")
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(REFERENCES + SYSTEM + OTHER),
-        model_prefix=str(folder / "tiny"),
-        vocab_size=130,
-        minloglevel=2,
-        hard_vocab_limit=False,
-    )
-    return folder / "tiny.model"
+    path = tmp_path_factory.mktemp("spm") / "tiny"
+    return Path(train_pieces(path, REFERENCES + SYSTEM + OTHER, 130))
 
 
 def test_spbleu_is_bleu_over_pieces(pieces) -> None:

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +22,7 @@ from jaxlt.data.objectives.objectives import (
 from jaxlt.data.rows.batches import uniforms
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
+from tests.pieces import train_pieces
 
 BYTES = open_vocabulary(VocabularyConfig())
 EXTRA = open_vocabulary(VocabularyConfig(sentinels="extra"))
@@ -229,14 +229,12 @@ def test_spans_fit_rows_of_every_length():
 
 
 def test_masked_lm_draws_ordinary_pieces_alone(tmp_path):
-    corpus = tmp_path / "corpus.txt"
-    corpus.write_text("\n".join(f"the cat number {i} sat on mat {i * 7}" for i in range(200)))
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(corpus), model_prefix=str(tmp_path / "small"), vocab_size=420, pad_id=0,
-        eos_id=1, unk_id=2, bos_id=-1, byte_fallback=True, hard_vocab_limit=False,
-        user_defined_symbols=[f"<extra_id_{i}>" for i in range(9, -1, -1)], minloglevel=2,
-    )  # fmt: skip
-    vocabulary = open_vocabulary(VocabularyConfig("sentencepiece", str(tmp_path / "small.model")))
+    lines = [f"the cat number {i} sat on mat {i * 7}" for i in range(200)]
+    sentinels = [f"<extra_id_{i}>" for i in range(9, -1, -1)]
+    path = train_pieces(
+        tmp_path / "small", lines, 420, byte_fallback=True, user_defined_symbols=sentinels
+    )
+    vocabulary = open_vocabulary(VocabularyConfig("sentencepiece", path))
     special = set(np.flatnonzero(vocabulary.byte_lengths == 0)) | set(
         np.flatnonzero(vocabulary.unknown_ids)
     )

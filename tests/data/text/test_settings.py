@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import sentencepiece
 
 from jaxlt import config as configs
 from jaxlt.data.config import DataConfig
@@ -18,25 +17,14 @@ from jaxlt.data.text.translit import RandomMap
 from jaxlt.data.text.unicode import UnicodeConfig, normalised_text
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
+from tests.pieces import train_pieces
 
 NAMES = ("asha_Latn", "bevo_Latn")
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    path = tmp_path_factory.mktemp("spm") / "unigram"
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=generate(FAMILY[0], 1000),
-        model_prefix=str(path),
-        vocab_size=420,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        minloglevel=2,
-        hard_vocab_limit=False,
-    )
-    return f"{path}.model"
+    return train_pieces(tmp_path_factory.mktemp("spm") / "unigram", generate(FAMILY[0], 1000), 420)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import gzip
 
 import numpy as np
 import pytest
-import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +11,7 @@ from jaxlt.data.text.unicode import UnicodeConfig
 from jaxlt.data.vocabulary.alignment import align, join_words
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary, vocabulary_config
 from jaxlt.errors import UserError
+from tests.pieces import train_pieces
 
 SETTINGS = [UnicodeConfig(), UnicodeConfig("NFKC", "drop", "by_script")]
 
@@ -57,23 +57,17 @@ def vocabularies(shared_data, tmp_path_factory):
         lines += rows[::7][:12]
     out = [open_vocabulary(VocabularyConfig())]
     for kind, size, fallback in (("unigram", 2600, False), ("bpe", 3000, True)):
-        path = tmp_path_factory.mktemp("spm") / kind
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=iter(lines),
-            model_prefix=str(path),
-            vocab_size=size,
+        path = train_pieces(
+            tmp_path_factory.mktemp("spm") / kind,
+            lines,
+            size,
             model_type=kind,
             byte_fallback=fallback,
             character_coverage=0.98,
-            pad_id=0,
-            eos_id=1,
-            unk_id=2,
-            bos_id=-1,
-            minloglevel=2,
             hard_vocab_limit=kind == "bpe",
             num_threads=2,
         )
-        out.append(open_vocabulary(vocabulary_config(f"{path}.model")))
+        out.append(open_vocabulary(vocabulary_config(path)))
     return out
 
 
@@ -136,7 +130,7 @@ words_of = st.text(
 @given(
     st.lists(st.tuples(words_of, st.booleans()), min_size=1, max_size=8), st.sampled_from([0, 1])
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_any_words_round_trip(vocabularies, pairs, setting):
     text, spans = join_words([w for w, _ in pairs], [s for _, s in pairs])
     for vocabulary in vocabularies:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from jaxlt.data.vocabulary.vocabularies import (
     open_vocabulary,
     vocabulary_config,
 )
+from tests.pieces import train_pieces
 
 SENTENCES = (
     ("the", "AP", "story", ",", "don't", "10 000"),
@@ -30,19 +30,9 @@ SENTENCES = (
 @pytest.fixture(scope="module")
 def readers(tmp_path_factory):
     """Bytes, and a small SentencePiece model with T5's own normaliser."""
-    path = tmp_path_factory.mktemp("spm") / "small"
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([" ".join(words) for words in SENTENCES] * 4),
-        model_prefix=str(path),
-        vocab_size=140,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    small = open_vocabulary(vocabulary_config(f"{path}.model", "reuse"))
+    lines = [" ".join(words) for words in SENTENCES] * 4
+    path = train_pieces(tmp_path_factory.mktemp("spm") / "small", lines, 140)
+    small = open_vocabulary(vocabulary_config(path, "reuse"))
     return [PieceUnits(open_vocabulary(VocabularyConfig())), PieceUnits(small)]
 
 

@@ -1,41 +1,37 @@
 """Sampling segmentations: equal to the library where nothing is random, seeded where it is."""
 
+import functools
 import math
 from collections import Counter
 
 import numpy as np
 import pytest
-import sentencepiece
 
 from jaxlt.data.synth.languages import FAMILY, generate
 from jaxlt.data.vocabulary.subwords import SubwordSampler, open_segmenter
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary, vocabulary_config
 from jaxlt.errors import UserError
+from tests.pieces import train_pieces
 
 ODD = ["日本 x", "▁ a  b ", "naïve ﬁne ½", "", "zzz qqq", "aaaa"]
 
 
-def train(folder, kind: str, fallback: bool = True) -> str:
-    path = folder / f"{kind}{fallback}"
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=generate(FAMILY[0], 1000),
-        model_prefix=str(path),
-        vocab_size=420,
-        model_type=kind,
-        byte_fallback=fallback,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        minloglevel=2,
-        hard_vocab_limit=False,
-    )
-    return f"{path}.model"
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """(kind, with byte fallback) -> the path of a small model; each is trained once."""
+    folder = tmp_path_factory.mktemp("spm")
+
+    @functools.cache
+    def train(kind: str, fallback: bool = True) -> str:
+        path, lines = folder / f"{kind}{fallback}", generate(FAMILY[0], 1000)
+        return train_pieces(path, lines, 420, model_type=kind, byte_fallback=fallback)
+
+    return train
 
 
-@pytest.fixture(scope="module", params=["unigram", "bpe"])
-def model(request, tmp_path_factory):
-    return train(tmp_path_factory.mktemp("spm"), request.param)
+@pytest.fixture(params=["unigram", "bpe"])
+def model(request, trained):
+    return trained(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +41,8 @@ def lines():
 
 @pytest.mark.parametrize("fallback", [True, False])
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
-def test_best_equals_the_library(kind, fallback, tmp_path, lines):
-    path = train(tmp_path, kind, fallback)
+def test_best_equals_the_library(kind, fallback, trained, lines):
+    path = trained(kind, fallback)
     segmenter = open_segmenter(path)
     vocabulary = open_vocabulary(vocabulary_config(path))
     for text in lines + ODD:
@@ -74,8 +70,8 @@ def test_a_sample_spells_the_text(model, lines):
         assert drawn.dtype == np.int32
 
 
-def test_bpe_dropout_at_its_ends(tmp_path, lines):
-    config = vocabulary_config(train(tmp_path, "bpe"))
+def test_bpe_dropout_at_its_ends(trained, lines):
+    config = vocabulary_config(trained("bpe"))
     vocabulary = open_vocabulary(config)
     none, all_ = SubwordSampler(config, 0.0), SubwordSampler(config, 1.0)
     for line in lines:
@@ -83,17 +79,17 @@ def test_bpe_dropout_at_its_ends(tmp_path, lines):
         assert len(all_(line, 0)) == len(line) + 1  # every merge dropped: letters
 
 
-def test_bpe_dropout_makes_more_tokens_than_the_best(tmp_path, lines):
-    config = vocabulary_config(train(tmp_path, "bpe"))
+def test_bpe_dropout_makes_more_tokens_than_the_best(trained, lines):
+    config = vocabulary_config(trained("bpe"))
     vocabulary, sampler = open_vocabulary(config), SubwordSampler(config, 0.1)
     best = sum(len(vocabulary.encode(line)) for line in lines)
     drawn = sum(len(sampler(line, 0, row)) for row, line in enumerate(lines))
     assert 1.02 * best < drawn < 1.6 * best
 
 
-def test_unigram_draws_follow_the_lattice(tmp_path, lines):
+def test_unigram_draws_follow_the_lattice(trained, lines):
     """Frequencies equal the exact probabilities, which n-best lists with their scores."""
-    config = vocabulary_config(train(tmp_path, "unigram", fallback=False))
+    config = vocabulary_config(trained("unigram", False))
     sampler, alpha, draws = SubwordSampler(config, 0.5), 0.5, 4000
     segmenter = open_segmenter(config.path)
     words = {word for line in lines for word in line.split() if word.isalpha()}
@@ -108,11 +104,11 @@ def test_unigram_draws_follow_the_lattice(tmp_path, lines):
         assert abs(counts[tuple(way)] - draws * share) < 5 * sigma + 1
 
 
-def test_what_cannot_be_sampled(tmp_path):
+def test_what_cannot_be_sampled(trained, tmp_path):
     with pytest.raises(UserError, match="SentencePiece vocabulary"):
         SubwordSampler(VocabularyConfig())
     with pytest.raises(UserError, match=r"chance in \[0, 1\]"):
-        SubwordSampler(vocabulary_config(train(tmp_path, "bpe")), 1.5)
+        SubwordSampler(vocabulary_config(trained("bpe")), 1.5)
     (tmp_path / "bad.model").write_bytes(b"nothing")
     with pytest.raises(UserError, match="not a SentencePiece model"):
         SubwordSampler(vocabulary_config(str(tmp_path / "bad.model")))

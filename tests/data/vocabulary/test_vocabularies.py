@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import sentencepiece
 
 from jaxlt.data.synth.languages import FAMILY, generate
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary, vocabulary_config
 from jaxlt.errors import UserError
+from tests.pieces import train_pieces
 
 TEXT = "Habari, ñandú! አማርኛ 日本"
 
@@ -14,19 +14,8 @@ TEXT = "Habari, ñandú! አማርኛ 日本"
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """A small SentencePiece model with byte fallback and T5's special ids."""
-    folder = tmp_path_factory.mktemp("spm")
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=generate(FAMILY[0], 2000),
-        model_prefix=str(folder / "spiece"),
-        vocab_size=400,
-        byte_fallback=True,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        minloglevel=2,
-    )
-    return str(folder / "spiece.model")
+    path, lines = tmp_path_factory.mktemp("spm") / "spiece", generate(FAMILY[0], 2000)
+    return train_pieces(path, lines, 400, byte_fallback=True, hard_vocab_limit=True)
 
 
 def test_bytes_are_utf8_plus_three():
