@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from jaxlt.data.readers import tables
-from jaxlt.data.readers.lines import check_field, raw_lines, text_lines
+from jaxlt.data.readers.lines import raw_lines, text_lines
 from jaxlt.data.readers.problems import Problems
-from jaxlt.data.sources import files
 from jaxlt.errors import UserError
 
 _ID = "id"
@@ -70,15 +69,6 @@ def _every_line(path: str, problems: Problems) -> Generator[str, None, None]:
         expected = number + 1
 
 
-def write_aligned(paths: Mapping[str, str], texts: Iterable[Parallel]) -> None:
-    """Writes line-aligned files, a blank line where a language lacks a text; ids are not kept."""
-    items = list(texts)
-    for name, path in paths.items():
-        lines = (item.get(name) or "" for item in items)
-        checked = (check_field(line, "A text", empty=True) for line in lines)
-        files.write_chunks(path, (f"{line}\n".encode() for line in checked))
-
-
 def wide(path: str, problems: Problems | None = None) -> Iterator[Parallel]:
     """Yields the rows of a TSV file whose header names languages; a column `id` is the id."""
     problems = problems or Problems()
@@ -93,20 +83,6 @@ def wide(path: str, problems: Problems | None = None) -> Iterator[Parallel]:
             yield Parallel(row.get(_ID) or str(number - 1), texts)
         else:
             problems.at(path, number, "no language has a text.")
-
-
-def write_wide(path: str, languages: Iterable[str], texts: Iterable[Parallel]) -> None:
-    """Writes a TSV file with a column `id` and one a language."""
-    names = tuple(languages)
-
-    def lines() -> Iterator[bytes]:
-        yield ("\t".join((_ID, *(check_field(n, "A language") for n in names))) + "\n").encode()
-        for item in texts:
-            fields = [item.id, *(item.get(name) or "" for name in names)]
-            checked = (check_field(field, "A text", empty=True) for field in fields)
-            yield ("\t".join(checked) + "\n").encode()
-
-    files.write_chunks(path, lines())
 
 
 def joined(records: Iterable[tables.Record]) -> Iterator[Parallel]:

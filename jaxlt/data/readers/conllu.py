@@ -2,17 +2,16 @@
 
     for sentence in conllu.read("en_ewt-dev.conllu.gz"):
         sentence.forms, sentence.upos, sentence.heads       # tuples, one entry a word
-    conllu.write("copy.conllu.gz", sentences)
+    conllu.render(sentence)                             # as the file has it
 
 Multiword tokens and empty nodes are kept beside the words, whole, and written back in their place.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jaxlt.data.readers.lines import Raw, check_field, control, not_utf8, raw_lines
 from jaxlt.data.readers.problems import Problems
-from jaxlt.data.sources import files
 from jaxlt.errors import UserError
 
 _COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
@@ -319,8 +318,3 @@ def _row(fields: tuple[str, ...]) -> str:
     if len(fields) != 10:
         raise UserError(f"A line of CoNLL-U has 10 columns, not {len(fields)}.")
     return "\t".join(check_field(f, n) for f, n in zip(fields, _COLUMNS, strict=True))
-
-
-def write(path: str, sentences: Iterable[Sentence]) -> None:
-    """Writes a file of sentences; the ending says how it is packed."""
-    files.write_chunks(path, (render(sentence).encode("utf-8") for sentence in sentences))

@@ -18,6 +18,7 @@ from jaxlt.data.readers.lines import Raw, check_field, raw_lines, text_lines
 from jaxlt.data.readers.problems import Problems
 from jaxlt.data.sources import files, layouts
 from jaxlt.errors import UserError, nearest
+from jaxlt.metrics.spans import spans_of
 
 Orphans = Literal["repair", "refuse", "keep"]
 _FIRST_LINES = 20  # of a file, by which it is known
@@ -41,16 +42,7 @@ class Tagged:
 
     def spans(self) -> tuple[Span, ...]:
         """Returns the entities in order; an I- that continues nothing begins one."""
-        found: list[Span] = []
-        start, label = 0, ""
-        for place, tag in enumerate((*self.tags, "O")):
-            kind, _, name = tag.partition("-")
-            if label and (kind != "I" or name != label):
-                found.append(Span(start, place, label))
-                label = ""
-            if kind != "O" and not label:
-                start, label = place, name
-        return tuple(found)
+        return tuple(Span(start, end, label) for label, start, end in spans_of(self.tags))
 
 
 def tags_of(spans: Iterable[Span], count: int) -> tuple[str, ...]:
@@ -229,8 +221,3 @@ def render(sentence: Tagged) -> str:
         lines.append(f"{check_field(token, 'A token')}\t{check_field(tag, 'A tag')}")
         before = tag
     return "\n".join(lines) + "\n\n"
-
-
-def write(path: str, sentences: Iterable[Tagged]) -> None:
-    """Writes a file of sentences; the ending says how it is packed."""
-    files.write_chunks(path, (render(sentence).encode("utf-8") for sentence in sentences))

@@ -141,8 +141,6 @@ def test_ranges_empty_nodes_and_comments_stay_in_their_place(tmp_path):
     assert [(n.after, n.index) for n in sentence.empty_nodes] == [(0, 1), (2, 1), (2, 2)]
     assert sentence.comment("newdoc id") == "d1" and sentence.comment("sent_id") is None
     assert conllu.render(sentence) == f"{text}\n\n"
-    conllu.write(str(tmp_path / "b.conllu.zst"), [sentence])
-    assert list(conllu.read(str(tmp_path / "b.conllu.zst"))) == [sentence]
 
 
 def test_windows_files_and_missing_last_lines_read_alike():

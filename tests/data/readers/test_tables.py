@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxlt.data.readers import facts, tables
+from jaxlt.data.readers import tables
 from jaxlt.data.readers.problems import Problems
 from jaxlt.data.readers.questions import Question
 from jaxlt.data.readers.tables import Fact, Inference, Labelled, Pair, Template, Text
@@ -190,23 +190,9 @@ def test_what_cannot_be_a_field_cannot_be_written(folder):
         tables.write(str(folder / "f.tsv"), [])
 
 
-def test_facts_in_their_templates():
-    fact = Fact("en", "P1", "Q1", "Q2", "Ada [Y]", "maths")
-    templates = [Template("en", "P1", "[X] does [Y]."), Template("en", "P1", "[Y]: [X]")]
-    items = list(facts.statements([*templates, Template("de", "P1", "[X] [Y]")], [fact]))
-    assert [i.question for i in items] == ["Ada [Y] does [Y].", "[Y]: Ada [Y]"]
-    assert [i.text for i in items] == ["Ada [Y] does maths.", "maths: Ada [Y]"]
-    assert {i.answer for i in items} == {"maths"} and facts.key(fact) == "P1 Q1 Q2"
-    assert len(list(facts.statements(templates, [fact], most=1))) == 1
-    with pytest.raises(UserError, match="templates holds something else"):
-        list(facts.statements([fact], []))
-
-
 @given(FIELD, FIELD, st.sampled_from(["a [X] b [Y]", "[Y][X]", "[X] [[Y]]"]))
 def test_facts_are_said_as_they_are_whatever_their_names(subject, answer, pattern):
-    fact = Fact("en", "P1", "Q1", "Q2", subject, answer)
-    (said,) = facts.statements([Template("en", "P1", pattern)], [fact])
     before, between, after = pattern.replace("[X]", "[Y]").split("[Y]")
     names = (subject, answer) if pattern.index("[X]") < pattern.index("[Y]") else (answer, subject)
-    assert said.text == before + names[0] + between + names[1] + after
-    assert (said.answer, facts.key(said.fact)) == (answer, "P1 Q1 Q2")
+    whole = before + names[0] + between + names[1] + after
+    assert Template("en", "P1", pattern).fill(subject, answer) == whole
