@@ -3,15 +3,15 @@
 import json
 
 import pytest
-import seqio
 
 from jaxlt.data.config import DataConfig
 from jaxlt.data.sources import stats
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.tasks.configured import chosen
 from jaxlt.errors import UserError
-from tests.data.tasks.registering import register
-from tests.data.tasks.test_corpora_tasks import ROW, tasks
+from tests.data.tasks.registering import register, stream, tasks
+from tests.data.tasks.registering import texts as read
+from tests.data.tasks.test_corpora_tasks import ROW
 
 TREE = ROW.format(1, "a", 0) + ROW.format(2, "b", 1) + "\n"
 
@@ -33,13 +33,8 @@ def write(folder, files: dict[str, str]) -> tuple[str]:
     return (str(folder),)
 
 
-def read(name: str, split: str) -> list[tuple[str, str]]:
-    source = seqio.get_mixture_or_task(name).source.get_dataset(split=split, shuffle=False)
-    return [(e["inputs"].decode(), e["targets"].decode()) for e in source.as_numpy_iterator()]
-
-
 def splits(name: str) -> list[str]:
-    return list(seqio.get_mixture_or_task(name).splits)
+    return list(stream(name).splits)
 
 
 def test_treebanks(folder, config):
@@ -82,10 +77,10 @@ def test_entities_of_wikiann_and_masakhaner(folder, config):
     kinds = {(c.corpus, c.kind, c.split) for c in stats.count(source, config.cache_root)[0]}
     assert ("en", "entities", "extra") in kinds and ("amh", "entities", "test") in kinds
     (folder / "wikiann/en/dev").write_text("en:a\tO\nb\tO\n")
-    with pytest.raises(Exception, match="line 2: the token 'b' lacks 'en:'"):
+    with pytest.raises(UserError, match="line 2: the token 'b' lacks 'en:'"):
         read("p_ner.en.eng_Latn", "validation")
     (folder / "data/amh/test.txt").write_text("a X O\n")
-    with pytest.raises(Exception, match=r"test.txt', line 1: 3 columns, expected token<TAB>tag"):
+    with pytest.raises(UserError, match=r"test.txt', line 1: 3 columns, expected token<TAB>tag"):
         read("p_ner.amh.amh_Ethi", "test")
 
 
@@ -184,5 +179,5 @@ def test_parallel_texts_of_flores_ntrex_and_tatoeba(folder, config):
     with pytest.raises(UserError, match=r"both in 'swh_Latn' and in 'fao_Latn'; beside.*eng_Latn"):
         register("translation", "p_mt2", source, config, pairs=("swh_Latn:fao_Latn",))
     (folder / "v1/tatoeba.fao-eng.eng").write_text("hi\nho\n")
-    with pytest.raises(Exception, match=r"fao-eng.fao' ends after line 1, but .*fao-eng.eng"):
+    with pytest.raises(UserError, match=r"fao-eng.fao' ends after line 1, but .*fao-eng.eng"):
         read("p_mt.eng_Latn:fao_Latn", "test")
