@@ -95,7 +95,7 @@ def random_params(config: T5Config, seed: int = 0) -> dict[str, np.ndarray]:
     """Returns flat parameters drawn by numpy: quick, of T5's sizes, and nothing is zero.
 
     Values depend on name and shape, so plugs do not change the base; scanned and unrolled trees
-    agree only through `jaxlt.models.layout`.
+    agree only through `jaxlt.modules.layout`.
     """
 
     def draw(name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -165,10 +165,10 @@ def test_every_room_is_known() -> None:
     assert {room_of(name) for name in modules()} == set(ARROWS)
 
 
-def test_convert_uses_the_layout_of_models_alone() -> None:
+def test_convert_uses_the_layout_of_parameters_alone() -> None:
     for name, targets in graph().items():
         if room_of(name) == "convert":
-            assert {t for t in targets if room_of(t) == "models"} <= {"jaxlt.models.layout"}, name
+            assert {t for t in targets if room_of(t) == "modules"} <= {"jaxlt.modules.layout"}, name
 
 
 def test_the_tests_mirror_the_rooms() -> None:

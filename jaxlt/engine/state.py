@@ -24,9 +24,9 @@ from jaxlt.engine.partitioning import Rules, replicated, shardings_for, spec_for
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import BiLSTMConfig, T5Config
 from jaxlt.models.init import Leaf, describe, draw
-from jaxlt.models.layout import is_scanned, layer_name, split_layer
 from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.int8 import Int8, is_rounded, parts_of, reduced_axis, rounded
+from jaxlt.modules.layout import is_scanned, layer_name, split_layer
 
 Flat = dict[str, Any]
 PART_BYTES = 2**29  # of a tensor that the host holds at a time, in float32

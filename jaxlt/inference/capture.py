@@ -19,9 +19,9 @@ from jaxlt.models.config import T5Config
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import flatten, unflatten
 from jaxlt.models.layers import make_context
-from jaxlt.models.layout import is_scanned, stack
 from jaxlt.modules.deltas import applied
 from jaxlt.modules.interventions import Capture
+from jaxlt.modules.layout import is_scanned, stack
 from jaxlt.modules.placement import rules_now
 from jaxlt.modules.site import SITES, plug
 

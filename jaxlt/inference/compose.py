@@ -19,9 +19,9 @@ import numpy as np
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import T5Config
 from jaxlt.models.init import describe
-from jaxlt.models.layout import stack, unstack
 from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.fusion import bank_of
+from jaxlt.modules.layout import stack, unstack
 from jaxlt.modules.library import Saved, open_module
 from jaxlt.modules.routing import ALL
 from jaxlt.modules.site import Plug, owner

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxlt.inference import backbone
 from jaxlt.inference.predictor import Predictor
-from jaxlt.models.layout import stack, unstack
+from jaxlt.modules.layout import stack, unstack
 from jaxlt.modules.int8 import dense
 from jaxlt.modules.merge import merged
 

@@ -18,7 +18,7 @@ from jaxlt.modules.delta_files import INDICES, VALUES
 from jaxlt.modules.deltas import Delta, changes, delta
 from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.magnitude import random_scores, sparsify
-from jaxlt.modules.units import stacked
+from jaxlt.modules.layout import stack
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
@@ -119,7 +119,7 @@ def _difference(run: "RunConfig", predictor: Predictor, item: Delta) -> dict[str
         )
     before = load_base(layout, base, run.model.is_encoder, names)
     changed = {n: predictor.params[n] - v for n, v in before.items()}
-    return {n + VALUES: v for n, v in stacked(changed).items()}
+    return {n + VALUES: v for n, v in stack(changed).items()}
 
 
 def _gradients(run: "RunConfig", predictor: Predictor, item: Delta) -> dict[str, Any]:
@@ -134,4 +134,4 @@ def _gradients(run: "RunConfig", predictor: Predictor, item: Delta) -> dict[str,
     leaves = item.parts(predictor.params)
     program, params = predictor.program, predictor.params
     found = mean_squared_gradients(program, params, data, list(leaves.values()), steps)
-    return stacked({param: found[leaf] for param, leaf in leaves.items()})
+    return stack({param: found[leaf] for param, leaf in leaves.items()})

@@ -13,7 +13,7 @@ given heads alone: all of [B, W+1, W, labels] would not fit for long sentences.
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -24,9 +24,10 @@ import numpy as np
 from jaxlt.models.head import Decoded, Example, HeadConfig, with_rows
 from jaxlt.models.head_parts import (
     NEVER,
+    Batch,
+    Loss,
     Projection,
     RowDropout,
-    Sums,
     known,
     label_terms,
     labels_of_words,
@@ -65,15 +66,11 @@ class ParserConfig(HeadConfig):
     label_fields: ClassVar[tuple[str, ...]] = ("word_heads", "word_labels")
     sizes: ClassVar[tuple[str, ...]] = ("labels", "arc_dim", "label_dim")
 
-    def outputs(
-        self, states: jax.Array, batch: Mapping[str, jax.Array], ctx: Context, dtype: Any
-    ) -> Parse:
+    def outputs(self, states: jax.Array, batch: Batch, ctx: Context, dtype: Any) -> Parse:
         """See HeadConfig."""
         return Parser(self, dtype, name=self.name)(*words_of(states, batch), ctx)
 
-    def loss(
-        self, outputs: Parse, batch: Mapping[str, jax.Array], shares: jax.Array | None = None
-    ) -> tuple[jax.Array, Sums]:
+    def loss(self, outputs: Parse, batch: Batch, shares: jax.Array | None = None) -> Loss:
         """Cross-entropy of the heads and, at the true heads, of the labels.
 
         A head below 0 leaves the word out, a label below 0 only its label. `correct` counts words
@@ -94,7 +91,7 @@ class ParserConfig(HeadConfig):
             row_heads_correct=jnp.sum(arc_right, axis=1),
         )
 
-    def weights(self, batch: Mapping[str, jax.Array]) -> jax.Array:
+    def weights(self, batch: Batch) -> jax.Array:
         """[B, W]."""
         return known(jnp.where(word_mask(batch), batch["word_heads"], -1))
 

@@ -5,7 +5,7 @@ the tokens of the first and second sentence (absent: all are 1).
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -16,9 +16,10 @@ import numpy as np
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.head import Decoded, Example, HeadConfig, with_rows
 from jaxlt.models.head_parts import (
+    Batch,
+    Loss,
     Projection,
     RowDropout,
-    Sums,
     known,
     label_terms,
     sums_of,
@@ -67,28 +68,22 @@ class ClassifierConfig(HeadConfig):
         """See HeadConfig."""
         return f"{cls.__name__} with pair = {shape == 'pair'}"
 
-    def outputs(
-        self, states: jax.Array, batch: Mapping[str, jax.Array], ctx: Context, dtype: Any
-    ) -> jax.Array:
+    def outputs(self, states: jax.Array, batch: Batch, ctx: Context, dtype: Any) -> jax.Array:
         """Logits, float32 [B, labels]."""
         mask = token_mask(batch)
         sentences = jnp.where(mask, batch.get("sentence", mask.astype(jnp.int32)), 0)
         return Classifier(self, dtype, name=self.name)(states, sentences, ctx)
 
-    def loss(
-        self, outputs: jax.Array, batch: Mapping[str, jax.Array], shares: jax.Array | None = None
-    ) -> tuple[jax.Array, Sums]:
+    def loss(self, outputs: jax.Array, batch: Batch, shares: jax.Array | None = None) -> Loss:
         """Cross-entropy of the classes."""
         nll, correct = label_terms(outputs, batch["label"])
         return sums_of(nll, correct, known(batch["label"]), shares)
 
-    def weights(self, batch: Mapping[str, jax.Array]) -> jax.Array:
+    def weights(self, batch: Batch) -> jax.Array:
         """[B, 1]."""
         return known(batch["label"])[:, None]
 
-    def predictions(
-        self, outputs: jax.Array, batch: Mapping[str, jax.Array]
-    ) -> tuple[jax.Array, jax.Array]:
+    def predictions(self, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """[B] each."""
         return jnp.argmax(outputs, axis=-1).astype(jnp.int32), batch["label"]
 

@@ -25,6 +25,8 @@ NEVER = -1e9
 zeros = nn.initializers.zeros
 
 Sums = dict[str, jax.Array]
+Batch = Mapping[str, jax.Array]
+Loss = tuple[jax.Array, Sums]
 
 
 @dataclasses.dataclass(frozen=True)

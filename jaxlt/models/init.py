@@ -7,7 +7,6 @@ plugged in, nor on the number of slots.
 
 import dataclasses
 import functools
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,10 +18,10 @@ import numpy as np
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
 from jaxlt.models.encoder import model_of
 from jaxlt.models.layers import make_context
-from jaxlt.models.layout import layer_name
 from jaxlt.modules.boxed import Boxed
 from jaxlt.modules.delta_files import Stored
 from jaxlt.modules.deltas import declare
+from jaxlt.modules.layout import unit_keys
 from jaxlt.modules.site import unplugged
 
 UNIT_AXES = ("layers", "routes", "members")
@@ -125,19 +124,9 @@ def draw(
     while lead < len(leaf.axes) and leaf.axes[lead] in UNIT_AXES:
         lead += 1
     scanned = bool(lead) and leaf.axes[0] == "layers"
-    names = [layer_name(name, i) for i in range(leaf.shape[0])] if scanned else [name]
-    codes = jnp.asarray([zlib.crc32(n.encode()) for n in names], jnp.uint32)
-    keys = jax.vmap(lambda code: jax.random.fold_in(key, code))(codes)
+    keys = unit_keys(key, name, leaf.shape[0] if scanned else 1)
     slots = leaf.shape[int(scanned)] if lead > int(scanned) else 0
     return _draw(keys, leaf.init, leaf.shape[lead:], slots, scanned, jnp.dtype(dtype), sharding)
-
-
-def initialise(config: ModelConfig, seed: int) -> dict[str, Any]:
-    """Draws all variables, nested as `model.apply` wants them; for small models and tests."""
-    key = jax.random.key(seed)
-    leaves = describe(config)
-    made = {n: draw(x, n, key, x.dtype or jnp.float32) for n, x in leaves.items()}
-    return unflatten(made)
 
 
 def count(leaves: Mapping[str, Leaf]) -> int:

@@ -5,7 +5,7 @@ Reads `span` [B, 2]: first and last token of the answer, below 0 where unknown; 
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -17,9 +17,10 @@ from jaxlt.errors import UserError
 from jaxlt.models.head import Decoded, Example, HeadConfig, with_rows
 from jaxlt.models.head_parts import (
     NEVER,
+    Batch,
+    Loss,
     Projection,
     RowDropout,
-    Sums,
     known,
     label_terms,
     sums_of,
@@ -46,17 +47,13 @@ class SpanConfig(HeadConfig):
     shapes: ClassVar[tuple[str, ...]] = ("span",)
     label_fields: ClassVar[tuple[str, ...]] = ("span",)
 
-    def outputs(
-        self, states: jax.Array, batch: Mapping[str, jax.Array], ctx: Context, dtype: Any
-    ) -> Spans:
+    def outputs(self, states: jax.Array, batch: Batch, ctx: Context, dtype: Any) -> Spans:
         """See HeadConfig."""
         mask = token_mask(batch)
         context = mask & (batch["context"] > 0) if "context" in batch else mask
         return SpanExtractor(self, name=self.name)(states, context, ctx)
 
-    def loss(
-        self, outputs: Spans, batch: Mapping[str, jax.Array], shares: jax.Array | None = None
-    ) -> tuple[jax.Array, Sums]:
+    def loss(self, outputs: Spans, batch: Batch, shares: jax.Array | None = None) -> Loss:
         """The mean of the two cross-entropies; a row with a number below 0 is left out."""
         gold = batch["span"]
         gold = jnp.where(jnp.all(gold >= 0, axis=-1, keepdims=True), gold, -1)
@@ -64,13 +61,11 @@ class SpanConfig(HeadConfig):
         end_nll, end = label_terms(outputs.end, gold[:, 1])
         return sums_of((start_nll + end_nll) / 2, start * end, known(gold[:, 0]), shares)
 
-    def weights(self, batch: Mapping[str, jax.Array]) -> jax.Array:
+    def weights(self, batch: Batch) -> jax.Array:
         """[B, 1]."""
         return known(jnp.min(batch["span"], axis=-1, keepdims=True))
 
-    def predictions(
-        self, outputs: Spans, batch: Mapping[str, jax.Array]
-    ) -> tuple[jax.Array, jax.Array]:
+    def predictions(self, outputs: Spans, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """[B, 2] each."""
         return best_span(outputs, LONGEST_ANSWER)[0], batch["span"]
 

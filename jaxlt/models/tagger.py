@@ -4,7 +4,7 @@ Reads `word_labels` [B, W]: the label of each word, below 0 where unknown.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import flax.linen as nn
@@ -15,9 +15,10 @@ import numpy as np
 from jaxlt.models.crf import Chain, log_likelihood, viterbi
 from jaxlt.models.head import Decoded, Example, HeadConfig, with_rows
 from jaxlt.models.head_parts import (
+    Batch,
+    Loss,
     Projection,
     RowDropout,
-    Sums,
     known,
     label_terms,
     labels_of_words,
@@ -49,15 +50,11 @@ class TaggerConfig(HeadConfig):
     shapes: ClassVar[tuple[str, ...]] = ("tags", "entities")
     label_fields: ClassVar[tuple[str, ...]] = ("word_labels",)
 
-    def outputs(
-        self, states: jax.Array, batch: Mapping[str, jax.Array], ctx: Context, dtype: Any
-    ) -> Tags:
+    def outputs(self, states: jax.Array, batch: Batch, ctx: Context, dtype: Any) -> Tags:
         """See HeadConfig."""
         return Tagger(self, name=self.name)(*words_of(states, batch), ctx)
 
-    def loss(
-        self, outputs: Tags, batch: Mapping[str, jax.Array], shares: jax.Array | None = None
-    ) -> tuple[jax.Array, Sums]:
+    def loss(self, outputs: Tags, batch: Batch, shares: jax.Array | None = None) -> Loss:
         """Cross-entropy of the words' labels, or -log likelihood of the chain."""
         labels = jnp.where(outputs.mask, batch["word_labels"], -1)
         weight = jnp.sum(known(labels), axis=1)
@@ -69,13 +66,11 @@ class TaggerConfig(HeadConfig):
         correct = jnp.sum((best == labels).astype(jnp.float32), axis=1)
         return sums_of(nll, correct, weight, shares)
 
-    def weights(self, batch: Mapping[str, jax.Array]) -> jax.Array:
+    def weights(self, batch: Batch) -> jax.Array:
         """[B, W]."""
         return known(jnp.where(word_mask(batch), batch["word_labels"], -1))
 
-    def predictions(
-        self, outputs: Tags, batch: Mapping[str, jax.Array]
-    ) -> tuple[jax.Array, jax.Array]:
+    def predictions(self, outputs: Tags, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """[B, W] each."""
         return best_tags(outputs), jnp.where(outputs.mask, batch["word_labels"], -1)
 

@@ -13,6 +13,9 @@ import flax.struct
 import jax
 from flax.core import meta
 
+Init = Callable[..., jax.Array]  # (key, shape, dtype) -> values
+Axes = tuple[str | None, ...]  # a logical name for each axis
+
 
 class Boxed(flax.struct.PyTreeNode, meta.AxisMetadata):
     """`value` with a logical name for each axis; `init(key, shape, dtype)` draws one unit of it.
@@ -22,8 +25,8 @@ class Boxed(flax.struct.PyTreeNode, meta.AxisMetadata):
     """
 
     value: Any
-    names: tuple[str | None, ...] = flax.struct.field(pytree_node=False)
-    init: Callable[..., jax.Array] = flax.struct.field(pytree_node=False)
+    names: Axes = flax.struct.field(pytree_node=False)
+    init: Init = flax.struct.field(pytree_node=False)
 
     def unbox(self) -> Any:
         """Returns the plain value."""
@@ -46,7 +49,7 @@ class Boxed(flax.struct.PyTreeNode, meta.AxisMetadata):
         return self.replace(names=tuple(names))
 
 
-def boxed(init: Callable[..., jax.Array], names: tuple[str | None, ...]) -> Callable[..., Any]:
+def boxed(init: Init, names: Axes) -> Callable[..., Any]:
     """Wraps an initialiser so that it returns its value in a Boxed with these axis names.
 
     Flax unboxes the value again before a module sees it.

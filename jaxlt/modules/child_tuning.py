@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from jaxlt.modules.units import uniform
+from jaxlt.modules.layout import uniform
 
 Arrays = dict[str, jax.Array]
 

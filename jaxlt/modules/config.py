@@ -15,7 +15,7 @@ from jaxlt.errors import UserError, nearest
 from jaxlt.identity import HARMLESS, PLACED
 from jaxlt.modules import delta_files
 from jaxlt.modules.delta_files import VALUES
-from jaxlt.modules.layer_names import members
+from jaxlt.modules.layout import group_layers
 
 Method = Any  # a class of `jaxlt.modules.site`, known where it is loaded: it brings jax
 PREFIX = "deltas/"
@@ -190,7 +190,7 @@ class Delta:
         """
         names = [n for n in names if n.startswith("params/")]
         if self.counts:
-            known = members(names)
+            known = group_layers(names)
             wanted = [param for param, _ in self.counts]
             if not any(n.startswith(_DECODER) for n in names):
                 wanted = [param for param in wanted if not param.startswith(_DECODER)]

@@ -29,8 +29,7 @@ from jaxlt.modules.config import delta as delta
 from jaxlt.modules.delta_files import INDICES, VALUES, Stored
 from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.int8 import dense
-from jaxlt.modules.layer_names import members, stacked_name
-from jaxlt.modules.units import stacked
+from jaxlt.modules.layout import group_layers, split_layer, stack
 
 ALPHA = "/alpha"
 Flat = dict[str, Any]
@@ -59,7 +58,7 @@ def declare(deltas: Iterable[Delta], leaves: Mapping[str, Any]) -> dict[str, Dec
                 out |= _declare_sparse(item, param, counts[param], leaves)
                 continue
             shape, axes = tuple(leaves[param].shape), tuple(leaves[param].axes)
-            name, layer = stacked_name(param)
+            name, layer = split_layer(param)
             init = Stored(item.file, name + VALUES, shape, layer) if item.file else _ZEROS
             out[item.leaf(param)] = Declared(shape, axes, init, None)
             if item.kind == "diff":
@@ -70,7 +69,7 @@ def declare(deltas: Iterable[Delta], leaves: Mapping[str, Any]) -> dict[str, Dec
 def _declare_sparse(
     item: Delta, param: str, count: int, leaves: Mapping[str, Any]
 ) -> dict[str, Declared]:
-    size = sum(math.prod(leaves[n].shape) for n in members(leaves)[param])
+    size = sum(math.prod(leaves[n].shape) for n in group_layers(leaves)[param])
     if count > size:
         raise UserError(
             f"Delta '{item.name}' changes {count} entries of '{param}', which has {size}: it is of "
@@ -116,7 +115,7 @@ def _scattered(params: Flat, param: str, indices: jax.Array, values: jax.Array) 
         whole = whole.astype(jnp.result_type(whole, values))
         return {param: whole.at[at].add(values, unique_indices=True)}
     out: Flat = {}
-    for i, name in enumerate(members(params)[param]):
+    for i, name in enumerate(group_layers(params)[param]):
         whole = jnp.asarray(dense(params[name]))
         local = indices - i * whole.size
         mine = (local >= 0) & (local < whole.size)
@@ -174,7 +173,7 @@ def changes(flat: Mapping[str, Any], item: Delta) -> Flat:
     if item.kind == "diff":
         gated = {p: flat[item.leaf(p, ALPHA)] for p in values}
         values = {p: v * diff_pruning.gates(gated[p]) for p, v in values.items()}
-    return {p + VALUES: v for p, v in stacked(values).items()}
+    return {p + VALUES: v for p, v in stack(values).items()}
 
 
 def check_start(deltas: Iterable[Delta], backbone: Fingerprint) -> None:

@@ -11,7 +11,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from jaxlt.modules.units import uniform
+from jaxlt.modules.layout import uniform
 
 LOW, HIGH = -1.5, 1.5
 ALPHA = 5.0  # at the start nearly all gates are open

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 
 from jaxlt.modules.routing import Ids
-from jaxlt.modules.site import Method
+from jaxlt.modules.site import Method, Weights
 
 ones = nn.initializers.ones
 
@@ -31,12 +31,7 @@ class IA3(Method):
 
     @classmethod
     def merge(
-        cls,
-        settings: Mapping[str, Any],
-        site: str,
-        base: Mapping[str, jax.Array],
-        weights: Mapping[str, jax.Array],
-        inverse: bool,
+        cls, settings: Mapping[str, Any], site: str, base: Weights, weights: Weights, inverse: bool
     ) -> dict[str, jax.Array]:
         """The scale goes into what a projection puts out, or before `wo` into what it takes in."""
         scale = 1.0 / weights["scale"] if inverse else weights["scale"]

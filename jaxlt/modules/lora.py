@@ -8,7 +8,7 @@ import jax
 
 from jaxlt.errors import UserError, nearest
 from jaxlt.modules.routing import Ids
-from jaxlt.modules.site import Method
+from jaxlt.modules.site import Method, Weights
 
 SCALINGS = ("standard", "rsqrt")
 # Made once: drawing compiles a program for each distinct one.
@@ -55,14 +55,9 @@ class LoRA(Method):
 
     @classmethod
     def merge(
-        cls,
-        settings: Mapping[str, Any],
-        site: str,
-        base: Mapping[str, jax.Array],
-        weights: Mapping[str, jax.Array],
-        inverse: bool,
+        cls, settings: Mapping[str, Any], site: str, base: Weights, weights: Weights, inverse: bool
     ) -> dict[str, jax.Array]:
         """W + s * A B, or W - s * A B."""
-        said = {f: settings.get(f, getattr(cls, f)) for f in ("rank", "alpha", "scaling")}
-        change = lora_scale(**said) * (weights["a"] @ weights["b"])
+        own = {f: settings.get(f, getattr(cls, f)) for f in ("rank", "alpha", "scaling")}
+        change = lora_scale(**own) * (weights["a"] @ weights["b"])
         return {"kernel": base["kernel"] - change if inverse else base["kernel"] + change}

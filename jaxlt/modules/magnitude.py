@@ -19,7 +19,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxlt.errors import UserError
 from jaxlt.modules.delta_files import INDICES, VALUES
-from jaxlt.modules.units import uniform
+from jaxlt.modules.layout import uniform
 
 Indices = dict[str, np.ndarray]
 Arrays = dict[str, Any]

@@ -9,7 +9,7 @@ and without plugs.
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -17,13 +17,14 @@ import jax
 import jax.numpy as jnp
 
 from jaxlt.errors import UserError, nearest
-from jaxlt.modules.boxed import boxed
+from jaxlt.modules.boxed import Axes, Init, boxed
 from jaxlt.modules.config import Plug
 from jaxlt.modules.config import plug as plug
 from jaxlt.modules.products import routed_matmul
 from jaxlt.modules.routing import ALL, Bank, Ids, Route, select, values_of
 from jaxlt.modules.weight_product import weight_product
 
+Weights = Mapping[str, jax.Array]
 SITES = (
     "embed",  # token embeddings; x = None
     "unembed",  # the last hidden states, before the logits; x = None
@@ -58,13 +59,7 @@ class Method(nn.Module):
     # Why no weight of a backbone can do what the method does; None where `merge` says which does.
     unmergeable: ClassVar[str | None] = "no weight of the backbone does what it does"
 
-    def parameter(
-        self,
-        name: str,
-        init: Callable[..., jax.Array],
-        shape: tuple[int, ...],
-        axes: tuple[str | None, ...],
-    ) -> Bank:
+    def parameter(self, name: str, init: Init, shape: tuple[int, ...], axes: Axes) -> Bank:
         """Makes (or reads) a weight as it is stored: [*shape], or [routes, *shape]; float32.
 
         A bank may come back as a Slice, where a step has cut it down to the slots it needs.
@@ -77,12 +72,7 @@ class Method(nn.Module):
         ).value
 
     def weight(
-        self,
-        name: str,
-        init: Callable[..., jax.Array],
-        shape: tuple[int, ...],
-        axes: tuple[str | None, ...],
-        ids: Ids | None,
+        self, name: str, init: Init, shape: tuple[int, ...], axes: Axes, ids: Ids | None
     ) -> jax.Array:
         """A weight, routed: `shape`, [B, *shape] or [B, T, *shape]; in the compute dtype."""
         bank = self.parameter(name, init, shape, axes)
@@ -91,25 +81,14 @@ class Method(nn.Module):
         return values_of(bank).astype(self.dtype)
 
     def vector(
-        self,
-        name: str,
-        init: Callable[..., jax.Array],
-        width: int,
-        axis: str | None,
-        ids: Ids | None,
+        self, name: str, init: Init, width: int, axis: str | None, ids: Ids | None
     ) -> jax.Array:
         """A routed vector that broadcasts against [B, T, width]: [width], or [B, 1 or T, width]."""
         value = self.weight(name, init, (width,), (axis,), ids)
         return value[:, None] if value.ndim == 2 else value
 
     def dense(
-        self,
-        name: str,
-        x: jax.Array,
-        init: Callable[..., jax.Array],
-        features: int,
-        axes: tuple[str | None, str | None],
-        ids: Ids | None,
+        self, name: str, x: jax.Array, init: Init, features: int, axes: Axes, ids: Ids | None
     ) -> jax.Array:
         """x [B, T, I] times a routed weight [I, features] -> [B, T, features]."""
         return self.product(x, self.parameter(name, init, (x.shape[-1], features), axes), ids)
@@ -128,12 +107,7 @@ class Method(nn.Module):
         return routed_matmul(x, weight, self.slots(bank, ids), self.routing)
 
     def row_weight(
-        self,
-        name: str,
-        init: Callable[..., jax.Array],
-        shape: tuple[int, ...],
-        axes: tuple[str | None, ...],
-        ids: Ids | None,
+        self, name: str, init: Init, shape: tuple[int, ...], axes: Axes, ids: Ids | None
     ) -> jax.Array:
         """A weight that whole rows share: `shape` or [B, *shape]; several slots a row are mixed."""
         value = self.weight(name, init, shape, axes, ids)
@@ -160,12 +134,7 @@ class Method(nn.Module):
 
     @classmethod
     def merge(
-        cls,
-        settings: Mapping[str, Any],
-        site: str,
-        base: Mapping[str, jax.Array],
-        weights: Mapping[str, jax.Array],
-        inverse: bool,
+        cls, settings: Mapping[str, Any], site: str, base: Weights, weights: Weights, inverse: bool
     ) -> dict[str, jax.Array]:
         """Returns the backbone's weights with the method's own merged in, or taken out.
 

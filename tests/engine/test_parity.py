@@ -18,7 +18,7 @@ from jaxlt.engine.step import Hyper, StepSpec, batch_loss, build
 from jaxlt.models.config import T5Config
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import describe, unflatten
-from jaxlt.models.layout import stack, unstack
+from jaxlt.modules.layout import stack, unstack
 from tests.convert.conftest import optimizer_state
 
 pytestmark = pytest.mark.usefixtures("quick_compile")

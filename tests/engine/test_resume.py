@@ -11,8 +11,8 @@ from jaxlt.engine.checkpoint.base import CheckpointBase
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.resume import Position
 from jaxlt.errors import UserError
-from jaxlt.models.layout import unstack
 from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.layout import unstack
 from jaxlt.modules.site import plug
 from tests.conftest import make_config, random_params
 from tests.engine import jobs

@@ -13,8 +13,8 @@ from jaxlt.engine.config import DEFAULT_RULES, MeshConfig
 from jaxlt.engine.state import base_fingerprint, make_layout, make_state, partition
 from jaxlt.engine.step import build
 from jaxlt.errors import UserError
-from jaxlt.models.layout import unstack
 from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.layout import unstack
 from jaxlt.modules.site import plug
 from tests.conftest import make_config, make_spec, random_params
 

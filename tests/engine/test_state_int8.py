@@ -18,11 +18,11 @@ from jaxlt.errors import UserError
 from jaxlt.inference.merging import merge
 from jaxlt.inference.predictor import Predictor, open_predictor
 from jaxlt.models.config import BiLSTMConfig
-from jaxlt.models.layout import unstack
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.deltas import delta
 from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.int8 import Int8, dense
+from jaxlt.modules.layout import unstack
 from jaxlt.modules.lora import LoRA
 from jaxlt.modules.site import plug
 from jaxlt.plan.aot import abstract_batch, compile_train, plan_run

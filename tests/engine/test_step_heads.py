@@ -15,8 +15,8 @@ from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.state import base_fingerprint
 from jaxlt.engine.step import batch_loss, build
 from jaxlt.models.encoder import loss_weights
-from jaxlt.models.layout import unstack
 from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.layout import unstack
 from jaxlt.modules.lora import LoRA
 from jaxlt.modules.site import plug
 from jaxlt.plan.aot import abstract_batch, compile_train

@@ -8,7 +8,7 @@ from jaxlt.api import Model, as_tree
 from jaxlt.engine.decode.config import DecodingConfig
 from jaxlt.errors import UserError
 from jaxlt.inference.asking import Routes, Settings
-from jaxlt.models.trees import is_tree
+from tests.models.tree_checks import is_tree
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

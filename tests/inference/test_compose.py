@@ -55,7 +55,7 @@ def test_a_bank_for_all_languages(library, scan):
     folder, config, flat = library
     start = make_config(scan_layers=scan)
     if not scan:
-        from jaxlt.models.layout import unstack
+        from jaxlt.modules.layout import unstack
 
         flat = unstack(flat)
         config = dataclasses.replace(config, scan_layers=False)

@@ -25,11 +25,11 @@ from jaxlt.models.init import describe, unflatten
 from jaxlt.models.layers import make_context
 from jaxlt.models.span_extractor import SpanConfig
 from jaxlt.models.tagger import TaggerConfig
-from jaxlt.models.trees import is_tree
 from jaxlt.modules.bottleneck import Pfeiffer
 from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.site import plug
 from tests.engine import jobs
+from tests.models.tree_checks import is_tree
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -15,8 +15,8 @@ from jaxlt.engine.loop import program_of
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.errors import UserError
 from jaxlt.inference.predictor import encode, open_predictor, widths
-from jaxlt.models.layout import unstack
 from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.layout import unstack
 from jaxlt.modules.site import plug
 from tests.conftest import make_batch, make_config, random_params
 from tests.engine import jobs

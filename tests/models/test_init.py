@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from jaxlt.models.config import T5Config
-from jaxlt.models.init import count, describe, flatten, initialise
-from jaxlt.models.layout import unstack
+from jaxlt.models.init import count, describe, draw
 from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.layout import unstack
 from jaxlt.modules.site import plug
 from tests.conftest import make_config
 
@@ -90,8 +90,9 @@ def test_parameter_counts(size):
     assert count(describe(T5Config(rows, d, f, heads, encoder, decoder))) == parameters
 
 
-def drawn(seed=3, **changes):
-    return jax.device_get(flatten(initialise(make_config(**changes), seed)))
+def drawn(seed=3, config=None, **changes):
+    leaves, key = describe(config or make_config(**changes)), jax.random.key(seed)
+    return jax.device_get({name: draw(leaf, name, key) for name, leaf in leaves.items()})
 
 
 def same(a, b):
@@ -135,7 +136,7 @@ def test_layers_and_seeds_differ(scanned):
 
 
 def test_scales_are_t5s():
-    leaves = flatten(initialise(T5Config(300, 128, 96, 4, 2, 2, head_dim=32), 0))
+    leaves = drawn(0, T5Config(300, 128, 96, 4, 2, 2, head_dim=32))
     std = {n: float(np.std(v)) for n, v in leaves.items()}
     layer = "params/encoder/layers/"
     assert std["params/token_embedder/embedding"] == pytest.approx(1.0, rel=0.05)

@@ -10,9 +10,9 @@ from jaxlt.models.config import REMAT
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import make_context
-from jaxlt.models.layout import unstack
 from jaxlt.models.stack import POLICIES
 from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.layout import unstack
 from jaxlt.modules.site import plug
 from tests.conftest import make_batch, make_config, random_params
 

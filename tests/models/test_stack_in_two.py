@@ -13,9 +13,9 @@ from jaxlt.engine.step import build
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import describe, unflatten
 from jaxlt.models.layers import make_context
-from jaxlt.models.layout import unstack
 from jaxlt.models.stack import lowest_layer
 from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.layout import unstack
 from jaxlt.modules.prefix import Prefix
 from jaxlt.modules.site import plug
 from jaxlt.modules.soft_prompt import SoftPrompt

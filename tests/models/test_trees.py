@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as arrays
 
 from jaxlt.errors import UserError
 from jaxlt.models import trees
-from jaxlt.models.trees import best_trees, is_tree, tree_scores
+from jaxlt.models.trees import best_trees
+from tests.models.tree_checks import is_tree, tree_scores
 
 
 @functools.cache

@@ -17,7 +17,6 @@ from jaxlt.inference.compose import Composed
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import describe, draw, unflatten
 from jaxlt.models.layers import make_context
-from jaxlt.models.layout import unstack
 from jaxlt.modules.bitfit import BitFit
 from jaxlt.modules.bottleneck import Bottleneck, Parallel, Pfeiffer
 from jaxlt.modules.ensemble import Ensemble
@@ -26,6 +25,7 @@ from jaxlt.modules.fusion import Fusion
 from jaxlt.modules.ia3 import IA3
 from jaxlt.modules.interventions import Ablate, MeanShift, Project
 from jaxlt.modules.language_layer import LanguageLayer
+from jaxlt.modules.layout import unstack
 from jaxlt.modules.library import open_module, save
 from jaxlt.modules.lora import LoRA
 from jaxlt.modules.nice import Nice

@@ -9,10 +9,10 @@ from jaxlt.errors import UserError
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import make_context
-from jaxlt.models.layout import unstack
 from jaxlt.modules.bitfit import BitFit
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.ia3 import IA3
+from jaxlt.modules.layout import unstack
 from jaxlt.modules.lora import LoRA
 from jaxlt.modules.merge import merged
 from jaxlt.modules.norm_scale import NormScale

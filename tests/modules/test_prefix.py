@@ -12,7 +12,7 @@ from jaxlt.models.bias import Bias
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import describe, unflatten
 from jaxlt.models.layers import make_context
-from jaxlt.models.layout import unstack
+from jaxlt.modules.layout import unstack
 from jaxlt.modules.prefix import Prefix, bake
 from jaxlt.modules.routing import Ids, Route
 from jaxlt.modules.site import Site, plug

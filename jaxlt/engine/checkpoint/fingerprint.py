@@ -22,9 +22,9 @@ from etils import epath
 
 from jaxlt.metrics.result import Module
 from jaxlt.models.config import ModelConfig
-from jaxlt.models.layout import is_scanned, layer_name
 from jaxlt.modules.fingerprints import STACKS, Fingerprint
 from jaxlt.modules.int8 import Int8
+from jaxlt.modules.layout import is_scanned, layer_name
 from jaxlt.modules.site import owner
 
 _SALTS = (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F)

@@ -2,7 +2,7 @@
 
 A tree becomes flat names ('trainable/params/encoder/layers/mlp/wo/kernel', 'optimizer/0/mu/...'),
 on disk a nested dict of them. Scanned and unrolled names of the same layers are converted without
-loss (`jaxlt.models.layout`), optimizer states as well, since they carry their parameters' names.
+loss (`jaxlt.modules.layout`), optimizer states as well, since they carry their parameters' names.
 """
 
 from collections.abc import Iterable, Mapping

@@ -13,10 +13,10 @@ from jaxlt.models.config import T5Config
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import make_context
-from jaxlt.models.layout import unstack
 from jaxlt.models.t5 import logits_of
 from jaxlt.modules.deltas import applied
 from jaxlt.modules.int8 import Int8
+from jaxlt.modules.layout import unstack
 
 Cache = Any  # the collection `cache`: keys and values of self-attention, by layer
 

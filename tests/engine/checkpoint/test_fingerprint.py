@@ -11,9 +11,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxlt.engine.checkpoint.fingerprint import fingerprint, fingerprint_of, modules_of
 from jaxlt.engine.partitioning import MeshConfig, make_mesh
 from jaxlt.metrics.result import Module
-from jaxlt.models.layout import unstack
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.config import Delta
+from jaxlt.modules.layout import unstack
 from jaxlt.modules.site import plug
 from tests.conftest import make_config, random_params
 

@@ -15,8 +15,8 @@ from jaxlt.errors import UserError
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import make_context
-from jaxlt.models.layout import unstack
 from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.layout import unstack
 from jaxlt.modules.lora import LoRA
 from jaxlt.modules.nice import Nice
 from jaxlt.modules.prefix import Prefix

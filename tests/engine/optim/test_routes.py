@@ -18,8 +18,8 @@ from jaxlt.engine.optim.routes import slots_of_batch
 from jaxlt.engine.optim.schedules import ScheduleConfig, learning_rate, numbers_of
 from jaxlt.engine.step import Hyper, build
 from jaxlt.errors import UserError
-from jaxlt.models.layout import stack, unstack
 from jaxlt.modules.bottleneck import Bottleneck
+from jaxlt.modules.layout import stack, unstack
 from jaxlt.modules.routing import Ids, Route
 from jaxlt.modules.site import owner, plug
 from jaxlt.plan.aot import abstract_batch, compile_train

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jaxlt.models import layout
+from jaxlt.modules import layout
 
 
 def flat(layers=12):

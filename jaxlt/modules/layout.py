@@ -1,14 +1,18 @@
 """Scanned and unrolled names of the same parameters, and the loss-free way between them.
 
-Unrolled (T5X's names, canonical): `.../layers_3/mlp/wo/kernel` [F, D]. Scanned:
+Unrolled (T5X's names, canonical): `.../layers_3/mlp/wo/kernel` [F, D]. Scanned, or *stacked*:
 `.../layers/mlp/wo/kernel` [L, F, D], the layer axis first. Trees are flat: {'a/b/c': array}.
+Random draws are by unrolled names too, so that scanned layers equal unrolled ones. Configs know the
+names: jax is imported where arrays are made.
 """
 
 import re
+import zlib
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jax.numpy as jnp
+if TYPE_CHECKING:
+    import jax
 
 _LAYER = re.compile(r"(^|/)layers_(\d+)(?=/)")
 _SCANNED = re.compile(r"(^|/)layers(?=/)")
@@ -33,7 +37,10 @@ def split_layer(name: str) -> tuple[str, int | None]:
 
 
 def group_layers(names: Iterable[str]) -> dict[str, list[str]]:
-    """Groups unrolled names by the scanned name they stack into, layers in order."""
+    """Groups unrolled names by the scanned name they stack into, layers in order.
+
+    Names that are no layer's stand for themselves: {'a/norm': ['a/norm']}.
+    """
     groups: dict[str, list[tuple[int, str]]] = {}
     for name in names:
         scanned, layer = split_layer(name)
@@ -41,12 +48,14 @@ def group_layers(names: Iterable[str]) -> dict[str, list[str]]:
     return {scanned: [n for _, n in sorted(members)] for scanned, members in groups.items()}
 
 
-def stack(flat: Mapping[str, Any], join: Callable[[list[Any]], Any] = jnp.stack) -> dict[str, Any]:
-    """Unrolled -> scanned: layers are joined on a new first axis; other leaves pass."""
+def stack(
+    flat: Mapping[str, Any], join: Callable[[list[Any]], Any] | None = None
+) -> dict[str, Any]:
+    """Unrolled -> scanned: layers are joined (jnp.stack) on a new first axis; other leaves pass."""
+    if join is None:
+        from jax.numpy import stack as join
     return {
-        scanned: join([flat[n] for n in members])
-        if split_layer(members[0])[1] is not None
-        else flat[members[0]]
+        scanned: flat[scanned] if members == [scanned] else join([flat[n] for n in members])
         for scanned, members in group_layers(flat).items()
     }
 
@@ -60,3 +69,22 @@ def unstack(flat: Mapping[str, Any]) -> dict[str, Any]:
         else:
             out[name] = value
     return out
+
+
+def unit_keys(key: "jax.Array", name: str, layers: int) -> "jax.Array":
+    """A key for each layer of a scanned leaf, [layers], or of another leaf, [1]; by its name."""
+    import jax
+    import jax.numpy as jnp
+
+    names = [layer_name(name, i) for i in range(layers)] if is_scanned(name) else [name]
+    codes = jnp.asarray([zlib.crc32(n.encode()) for n in names], jnp.uint32)
+    return jax.vmap(lambda code: jax.random.fold_in(key, code))(codes)
+
+
+def uniform(key: "jax.Array", name: str, shape: tuple[int, ...]) -> "jax.Array":
+    """Draws float32 [*shape] from [0, 1) by the name, each layer of a scanned leaf by its own."""
+    import jax
+
+    keys, unit = unit_keys(key, name, shape[0] if shape else 1), shape[int(is_scanned(name)) :]
+    values = jax.vmap(lambda k: jax.random.uniform(k, unit))(keys)
+    return values if is_scanned(name) else values[0]
