@@ -12,8 +12,8 @@ import numpy as np
 
 from jaxlt.inference import backbone
 from jaxlt.inference.predictor import Predictor
-from jaxlt.modules.layout import stack, unstack
 from jaxlt.modules.int8 import dense
+from jaxlt.modules.layout import stack, unstack
 from jaxlt.modules.merge import merged
 
 if TYPE_CHECKING:

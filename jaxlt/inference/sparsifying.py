@@ -17,8 +17,8 @@ from jaxlt.modules import delta_files
 from jaxlt.modules.delta_files import INDICES, VALUES
 from jaxlt.modules.deltas import Delta, changes, delta
 from jaxlt.modules.fingerprints import Fingerprint
-from jaxlt.modules.magnitude import random_scores, sparsify
 from jaxlt.modules.layout import stack
+from jaxlt.modules.magnitude import random_scores, sparsify
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig

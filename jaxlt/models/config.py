@@ -1,7 +1,8 @@
 """The sizes and choices of a backbone, as one frozen value."""
 
 import dataclasses
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 import ml_dtypes
 import numpy as np
@@ -20,6 +21,27 @@ _CHOICES = {
     "remat": REMAT,
     "attention": ("auto", "plain", "fused"),
 }
+
+
+def _check(config: Any, choices: Mapping[str, tuple[str, ...]], sizes: Iterable[str]) -> None:
+    """Raises UserError for a field that is not one of its choices, or a size below 1."""
+    kind = type(config).__name__
+    for field, known in choices.items():
+        value = getattr(config, field)
+        if value not in known:
+            raise UserError(
+                f"{kind}.{field} is one of {', '.join(known)}, not '{value}'."
+                + nearest(str(value), known)
+            )
+    for field in sizes:
+        if getattr(config, field) < 1:
+            raise UserError(f"{kind}.{field} is at least 1, not {getattr(config, field)}.")
+    for field in (f.name for f in dataclasses.fields(config) if f.name.endswith("dropout")):
+        if not 0.0 <= getattr(config, field) < 1.0:
+            raise UserError(
+                f"{kind}.{field} is at least 0 and below 1, not {getattr(config, field)}."
+            )
+    check_heads(config.heads, kind)
 
 
 def _dtype(name: str) -> np.dtype:
@@ -65,28 +87,14 @@ class T5Config:
     heads: tuple[HeadConfig, ...] = ()  # of an encoder alone: what it labels
 
     def __post_init__(self) -> None:
-        for field, choices in _CHOICES.items():
-            value = getattr(self, field)
-            if value not in choices:
-                raise UserError(
-                    f"T5Config.{field} is one of {', '.join(choices)}, not '{value}'."
-                    + nearest(str(value), choices)
-                )
         sizes = ("vocab_rows", "emb_dim", "mlp_dim", "num_heads", "encoder_layers", "head_dim")
-        for field in sizes:
-            if getattr(self, field) < 1:
-                raise UserError(f"T5Config.{field} is at least 1, not {getattr(self, field)}.")
+        _check(self, _CHOICES, sizes)
         if self.decoder_layers < 0:
             raise UserError(f"T5Config.decoder_layers is 0 or more, not {self.decoder_layers}.")
-        if not 0.0 <= self.dropout < 1.0:
-            raise UserError(f"T5Config.dropout is at least 0 and below 1, not {self.dropout}.")
-        names = [p.name for p in self.plugs]
-        if len(set(names)) < len(names):
-            raise UserError(f"T5Config.plugs: two plugs share a name: {', '.join(names)}.")
-        names = [d.name for d in self.deltas]
-        if len(set(names)) < len(names):
-            raise UserError(f"T5Config.deltas: two deltas share a name: {', '.join(names)}.")
-        check_heads(self.heads, "T5Config")
+        for field in ("plugs", "deltas"):
+            names = [one.name for one in getattr(self, field)]
+            if len(set(names)) < len(names):
+                raise UserError(f"T5Config.{field}: two {field} share a name: {', '.join(names)}.")
         if self.heads and self.decoder_layers:
             raise UserError(
                 f"T5Config.heads label what an encoder reads, and decoder_layers is "
@@ -136,21 +144,7 @@ class BiLSTMConfig:
     heads: tuple[HeadConfig, ...] = ()
 
     def __post_init__(self) -> None:
-        for field, choices in _BILSTM_CHOICES.items():
-            value = getattr(self, field)
-            if value not in choices:
-                raise UserError(
-                    f"BiLSTMConfig.{field} is one of {', '.join(choices)}, not '{value}'."
-                    + nearest(str(value), choices)
-                )
-        for field in ("word_dim", "char_dim", "units", "layers"):
-            if getattr(self, field) < 1:
-                raise UserError(f"BiLSTMConfig.{field} is at least 1, not {getattr(self, field)}.")
-        for field in ("dropout", "word_dropout"):
-            if not 0.0 <= getattr(self, field) < 1.0:
-                raise UserError(
-                    f"BiLSTMConfig.{field} is at least 0 and below 1, not {getattr(self, field)}."
-                )
+        _check(self, _BILSTM_CHOICES, ("word_dim", "char_dim", "units", "layers"))
         if self.char_units < 2 or self.char_units % 2:
             raise UserError(
                 "BiLSTMConfig.char_units is even and at least 2 (half of it a direction), not "
@@ -160,7 +154,6 @@ class BiLSTMConfig:
             raise UserError(
                 "BiLSTMConfig needs word_rows or char_rows: with neither there is nothing to read."
             )
-        check_heads(self.heads, "BiLSTMConfig")
 
     @property
     def compute_dtype(self) -> np.dtype:

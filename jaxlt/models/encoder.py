@@ -5,51 +5,36 @@ a subset of that backbone's parameters; only the MLM head (`mlm_head`) is its ow
 `T5Config.heads` it labels text instead, and their parameters stand beside the backbone's.
 """
 
-import flax.linen as nn
 import jax
 
 from jaxlt.models.bilstm import BiLSTM
-from jaxlt.models.config import BiLSTMConfig, ModelConfig, T5Config
+from jaxlt.models.config import BiLSTMConfig, ModelConfig
 from jaxlt.models.heads import Heads, Outputs, heads_weights
-from jaxlt.models.layers import Context, Embed, constrain, make_context
-from jaxlt.models.stack import Logits, Stack
-from jaxlt.models.t5 import T5, Batch, Hidden, encoder_bias, for_loss, logits_of
-from jaxlt.modules.site import Home, Site
+from jaxlt.models.layers import Context, make_context
+from jaxlt.models.stack import Logits
+from jaxlt.models.t5 import T5, Batch, Embedded, Hidden, logits_of
 
 
-class Encoder(nn.Module):
+class Encoder(Embedded):
     """Encoder stack with an MLM head: its own logits layer, or the tied embedding."""
 
-    config: T5Config
-
     def setup(self) -> None:
+        super().setup()
         cfg = self.config
-        self.token_embedder = Embed(cfg.vocab_rows, cfg.emb_dim, cfg.compute_dtype)
-        self.encoder = Stack(cfg, "encoder", cfg.encoder_layers)
-        self.embedding_site = home = Home()
-        self.encoder_embed = Site("encoder/embed", cfg.plugs, cfg.compute_dtype, home=home)
-        self.encoder_unembed = Site("encoder/unembed", cfg.plugs, cfg.compute_dtype, home=home)
+        self.encoder_unembed = self.site("encoder/unembed")
         if cfg.heads:
             self.heads = Heads(cfg.heads, cfg.compute_dtype)
         elif not cfg.tie_logits:
             self.mlm_head = Logits(cfg)
 
     def encode(self, batch: Batch, ctx: Context) -> jax.Array:
-        """Encodes `encoder_input_tokens` [B, S] -> [B, S, D]."""
-        x = self.token_embedder(batch["encoder_input_tokens"])
-        x = constrain(self.encoder_embed(x, None, ctx.ids), "batch", "length", "embed_act")
-        more = x.shape[1] - batch["encoder_input_tokens"].shape[1]
-        bias = encoder_bias(batch).lengthened(more, more)
-        x, _ = self.encoder(x, bias, ctx, positions=batch.get("encoder_positions"))
-        return x[:, more:]  # without the soft prompts
+        """Encodes `encoder_input_tokens` [B, S] -> [B, S, D], without the soft prompts."""
+        return super().encode(batch, ctx)[:, -batch["encoder_input_tokens"].shape[1] :]
 
     def hidden(self, batch: Batch, ctx: Context) -> Hidden:
         """States and the weight of the MLM head."""
         x = self.encoder_unembed(self.encode(batch, ctx), None, ctx.ids)
-        if self.config.tie_logits:
-            table = constrain(self.token_embedder.table().astype(x.dtype), "vocab", None)
-            return Hidden(x * self.config.emb_dim**-0.5, table, True)
-        return Hidden(x, for_loss(self.mlm_head(), x.dtype), False)
+        return self.to_logits(x, None if self.config.tie_logits else self.mlm_head())
 
     def outputs(self, batch: Batch, ctx: Context, only: str | None = None) -> Outputs:
         """Returns what each head says, or the one that `only` names."""

@@ -47,21 +47,22 @@ def encoder_bias(batch: Batch) -> Bias:
     return Bias(query_valid=valid, key_valid=valid, query_segments=segments, key_segments=segments)
 
 
-class T5(nn.Module):
-    """Encoder and decoder over one embedding, with a logits layer of its own (or tied)."""
+class Embedded(nn.Module):
+    """An embedding, and the encoder over it: what models with and without a decoder share."""
 
     config: T5Config
 
     def setup(self) -> None:
         cfg = self.config
-        dtype = cfg.compute_dtype
-        self.token_embedder = Embed(cfg.vocab_rows, cfg.emb_dim, dtype)
+        self.token_embedder = Embed(cfg.vocab_rows, cfg.emb_dim, cfg.compute_dtype)
         self.encoder = Stack(cfg, "encoder", cfg.encoder_layers)
-        self.decoder = Stack(cfg, "decoder", cfg.decoder_layers, not cfg.tie_logits)
-        self.embedding_site = home = Home()
-        self.encoder_embed = Site("encoder/embed", cfg.plugs, dtype, home=home)
-        self.decoder_embed = Site("decoder/embed", cfg.plugs, dtype, home=home)
-        self.decoder_unembed = Site("decoder/unembed", cfg.plugs, dtype, home=home)
+        self.embedding_site = Home()
+        self.encoder_embed = self.site("encoder/embed")
+
+    def site(self, place: str) -> Site:
+        """A Site at the embedding, or at its inverse."""
+        cfg = self.config
+        return Site(place, cfg.plugs, cfg.compute_dtype, home=self.embedding_site)
 
     def encode(self, batch: Batch, ctx: Context) -> jax.Array:
         """Encodes `encoder_input_tokens` [B, S] -> [B, S, D]; soft prompts stand before the S."""
@@ -70,6 +71,24 @@ class T5(nn.Module):
         more = x.shape[1] - batch["encoder_input_tokens"].shape[1]
         bias = encoder_bias(batch).lengthened(more, more)
         return self.encoder(x, bias, ctx, positions=batch.get("encoder_positions"))[0]
+
+    def to_logits(self, x: jax.Array, kernel: jax.Array | None) -> Hidden:
+        """The last states and what makes logits of them: a kernel, or (None) the embedding."""
+        if kernel is None:  # tied logits are scaled by the width, as T5 does where it ties them
+            table = constrain(self.token_embedder.table().astype(x.dtype), "vocab", None)
+            return Hidden(x * self.config.emb_dim**-0.5, table, True)
+        return Hidden(x, for_loss(kernel, x.dtype), False)
+
+
+class T5(Embedded):
+    """Encoder and decoder over one embedding, with a logits layer of its own (or tied)."""
+
+    def setup(self) -> None:
+        super().setup()
+        cfg = self.config
+        self.decoder = Stack(cfg, "decoder", cfg.decoder_layers, not cfg.tie_logits)
+        self.decoder_embed = self.site("decoder/embed")
+        self.decoder_unembed = self.site("decoder/unembed")
 
     def decode(self, memory: jax.Array, batch: Batch, ctx: Context) -> Hidden:
         """Decodes `decoder_input_tokens` [B, T], teacher-forced, over memory [B, S, D].
@@ -98,7 +117,7 @@ class T5(nn.Module):
         own = own.lengthened(more, more)
         cross = cross.lengthened(more, memory.shape[1] - batch["encoder_input_tokens"].shape[1])
         x, kernel = self.decoder(x, own, ctx, memory, cross, batch.get("decoder_positions"))
-        return self.to_logits(x[:, more:], kernel, ctx)
+        return self.to_logits(self.decoder_unembed(x[:, more:], None, ctx.ids), kernel)
 
     def embed_step(self, tokens: jax.Array, ctx: Context) -> jax.Array:
         """Embeds a token a hypothesis, [B, N] -> [B, M + N, D]: M soft prompts stand before them.
@@ -120,15 +139,7 @@ class T5(nn.Module):
         cross = cross.lengthened(0, memory.shape[1] - batch["encoder_input_tokens"].shape[1])
         own, here = Bias(causal=True, step=step), step.position[None, None]
         x, kernel = self.decoder(x, own, ctx, memory, cross, here)
-        return self.to_logits(x, kernel, ctx)
-
-    def to_logits(self, x: jax.Array, kernel: jax.Array | None, ctx: Context) -> Hidden:
-        """The decoder's last states and what its logits layer multiplies them with."""
-        x = self.decoder_unembed(x, None, ctx.ids)
-        if kernel is None:  # tied logits are scaled by the width, as T5 does where it ties them
-            table = constrain(self.token_embedder.table().astype(x.dtype), "vocab", None)
-            return Hidden(x * self.config.emb_dim**-0.5, table, True)
-        return Hidden(x, for_loss(kernel, x.dtype), False)
+        return self.to_logits(self.decoder_unembed(x, None, ctx.ids), kernel)
 
     def hidden(self, batch: Batch, ctx: Context) -> Hidden:
         """The whole network up to the logits layer."""

@@ -7,7 +7,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxlt.engine.checkpoint.checkpoints import CheckpointConfig, Checkpoints
-from jaxlt.models import layout
+from jaxlt.modules import layout
 
 D, F, LAYERS, ROWS = 16, 32, 3, 64
 

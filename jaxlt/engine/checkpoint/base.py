@@ -9,7 +9,7 @@ from etils import epath
 from jaxlt.engine.checkpoint import store
 from jaxlt.engine.checkpoint.tree import Leaf
 from jaxlt.errors import UserError
-from jaxlt.models import layout
+from jaxlt.modules import layout
 from jaxlt.modules.int8 import PARTS
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from jaxlt.engine.checkpoint.tree import Leaf, relaid, scanned_layers
 from jaxlt.errors import UserError
-from jaxlt.models import layout
+from jaxlt.modules import layout
 from jaxlt.modules.int8 import PARTS as INT8_PARTS
 from jaxlt.modules.site import owner
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
 
-from jaxlt.models import layout
+from jaxlt.modules import layout
 
 _UNUSED = (1,)  # T5X's Adafactor keeps such arrays for moments it does not use, scanned or not
 
