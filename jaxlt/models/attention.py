@@ -114,11 +114,11 @@ class Attention(nn.Module):
         q = project("query", x, query_init(cfg.head_dim if cfg.logit_scale == 1.0 else 1))
         layers = cfg.layers_of(self.place.split("/")[0])
         kv_site = Site(f"{self.place}/kv", cfg.plugs, cfg.compute_dtype, layers, name="kv")
-        made = lambda: (project("key", memory), project("value", memory))  # noqa: E731
+        keys = lambda: (project("key", memory), project("value", memory))  # noqa: E731
         if bias.step is None:
-            k, v, bias = kv_site((*made(), bias), memory, ctx.ids)
+            k, v, bias = kv_site((*keys(), bias), memory, ctx.ids)
         else:
-            k, v = self.recall(made, bias)
+            k, v = self.recall(keys, bias)
             if any(plug.matches(kv_site.place) for plug in cfg.plugs):
                 k, v, bias = kv_site((*positions_first(k, v), bias), memory, ctx.ids)
                 k, v = heads_first(k, v)

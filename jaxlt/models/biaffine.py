@@ -34,11 +34,10 @@ from jaxlt.models.head_parts import (
     sums_of,
     word_mask,
     words_of,
-    zeros,
 )
 from jaxlt.models.layers import Context
 from jaxlt.models.trees import best_trees
-from jaxlt.modules.boxed import boxed
+from jaxlt.modules.boxed import boxed, zeros
 
 root_normal = nn.initializers.normal(0.02)
 

@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 
 from jaxlt.models.config import BiLSTMConfig
-from jaxlt.models.head_parts import RowDropout, zeros
+from jaxlt.models.head_parts import RowDropout
 from jaxlt.models.heads import Heads, Outputs
 from jaxlt.models.layers import Context, fan_in_normal
-from jaxlt.modules.boxed import boxed
+from jaxlt.modules.boxed import boxed, zeros
 
 embedding_normal = nn.initializers.normal(0.3)
 orthogonal = nn.initializers.orthogonal()

@@ -7,7 +7,7 @@ summed over the batch and not yet normalised, and the sums for reporting, which 
 """
 
 import dataclasses
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -17,12 +17,11 @@ import numpy as np
 
 from jaxlt.errors import UserError
 from jaxlt.models.head import Part
-from jaxlt.models.layers import Context, dropout, fan_in_truncated
-from jaxlt.modules.boxed import boxed
+from jaxlt.models.layers import Context, dropout
+from jaxlt.modules.boxed import Init, boxed, fan_in, zeros
 
 # Added where there is nothing to choose; finite, so that no gradient is NaN.
 NEVER = -1e9
-zeros = nn.initializers.zeros
 
 Sums = dict[str, jax.Array]
 Batch = Mapping[str, jax.Array]
@@ -63,7 +62,7 @@ class Projection(nn.Module):
 
     features: int
     dtype: Any = jnp.float32  # of the product; float32 for logits
-    kernel_init: Callable[..., jax.Array] = fan_in_truncated
+    kernel_init: Init = fan_in
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

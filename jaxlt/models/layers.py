@@ -15,14 +15,13 @@ from jax.sharding import PartitionSpec
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import T5Config
 from jaxlt.modules import int8
-from jaxlt.modules.boxed import boxed
+from jaxlt.modules.boxed import boxed, fan_in, ones, zeros
 from jaxlt.modules.routing import Ids, routes_of
 from jaxlt.modules.site import Site
 
 # Initialisers are made once: drawing compiles a program for each distinct one.
 unit_normal = nn.initializers.normal(1.0)
 fan_in_normal = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
-fan_in_truncated = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": lambda x: nn.gelu(x, approximate=True),
@@ -100,12 +99,10 @@ class Norm(nn.Module):
         if cfg.norm == "layer":
             x32 = x32 - jnp.mean(x32, -1, keepdims=True)
         x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), -1, keepdims=True) + cfg.norm_eps)
-        scale = self.param("scale", boxed(nn.initializers.ones, ("norm",)), (width,), jnp.float32)
+        scale = self.param("scale", boxed(ones, ("norm",)), (width,), jnp.float32)
         y = x32.astype(cfg.compute_dtype) * scale.astype(cfg.compute_dtype)
         if cfg.norm == "layer":
-            bias = self.param(
-                "bias", boxed(nn.initializers.zeros, ("norm",)), (width,), jnp.float32
-            )
+            bias = self.param("bias", boxed(zeros, ("norm",)), (width,), jnp.float32)
             y = y + bias.astype(cfg.compute_dtype)
         return y
 
@@ -131,7 +128,7 @@ class Dense(nn.Module):
         kernel = Site(place, cfg.plugs, dtype, layers, name="kernel_site")(kernel, None, ctx.ids)
         y = int8.matmul(x, kernel, dtype, barrier=not cfg.scan_layers)
         if cfg.bias:
-            make = boxed(nn.initializers.zeros, self.axes[1:])
+            make = boxed(zeros, self.axes[1:])
             y = y + self.param("bias", make, (self.features,), jnp.float32).astype(dtype)
         return Site(self.place, cfg.plugs, dtype, layers, name="site")(y, x, ctx.ids)
 
@@ -209,7 +206,7 @@ class Mlp(nn.Module):
                 )
             wi = "wi" if len(cfg.mlp_activations) == 1 else f"wi_{i}"
             axes = ("embed", "mlp")
-            dense = Dense(cfg, cfg.mlp_dim, axes, f"{self.place}/{wi}", fan_in_truncated, name=wi)
+            dense = Dense(cfg, cfg.mlp_dim, axes, f"{self.place}/{wi}", fan_in, name=wi)
             gates.append(ACTIVATIONS[name](dense(x, ctx)))
         h = gates[0]
         for gate in gates[1:]:
@@ -220,7 +217,5 @@ class Mlp(nn.Module):
         inner = Site(f"{stack}/mlp_inner", cfg.plugs, cfg.compute_dtype, layers, name="mlp_inner")
         h = inner(h, x, ctx.ids)
         h = Dropout(cfg, name="dropout")(h, ctx, layer)
-        wo = Dense(
-            cfg, cfg.emb_dim, ("mlp", "embed"), f"{self.place}/wo", fan_in_truncated, name="wo"
-        )
+        wo = Dense(cfg, cfg.emb_dim, ("mlp", "embed"), f"{self.place}/wo", fan_in, name="wo")
         return wo(h, ctx)

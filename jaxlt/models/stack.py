@@ -22,10 +22,9 @@ from jaxlt.models.layers import (
     Mlp,
     Norm,
     constrain,
-    fan_in_truncated,
 )
 from jaxlt.models.manual import SLOTS, Manual, manual_now, run_by_hand
-from jaxlt.modules.boxed import boxed
+from jaxlt.modules.boxed import boxed, fan_in
 from jaxlt.modules.site import Plug, Site
 
 OUTSIDE = ("embed", "unembed", "final_norm")  # sites that are in no layer
@@ -140,7 +139,7 @@ class Logits(nn.Module):
     def __call__(self) -> jax.Array:
         """Returns the weight."""
         shape = (self.config.emb_dim, self.config.vocab_rows)
-        make = boxed(fan_in_truncated, ("embed", "vocab"))
+        make = boxed(fan_in, ("embed", "vocab"))
         return self.param("kernel", make, shape, jnp.float32)
 
 

@@ -25,10 +25,9 @@ from jaxlt.models.head_parts import (
     sums_of,
     word_mask,
     words_of,
-    zeros,
 )
 from jaxlt.models.layers import Context
-from jaxlt.modules.boxed import boxed
+from jaxlt.modules.boxed import boxed, zeros
 
 
 class Tags(NamedTuple):

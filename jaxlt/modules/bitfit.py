@@ -3,10 +3,9 @@
 import flax.linen as nn
 import jax
 
+from jaxlt.modules.boxed import zeros
 from jaxlt.modules.routing import Ids
 from jaxlt.modules.site import Method
-
-zeros = nn.initializers.zeros
 
 
 class BitFit(Method):

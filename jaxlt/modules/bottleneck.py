@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.modules.boxed import fan_in, kaiming, zeros
 from jaxlt.modules.norm_scale import NormScale
 from jaxlt.modules.routing import Ids
 from jaxlt.modules.site import Method
@@ -19,10 +19,6 @@ from jaxlt.modules.site import Method
 ACTIVATIONS = {"relu": nn.relu, "swish": nn.swish, "gelu": nn.gelu, "tanh": nn.tanh}
 SOURCES = ("output", "residual", "input")
 NORMS = ("none", "plain", "own", "shared")
-# Initialisers are made once: drawing compiles a program for each distinct one.
-fan_in = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
-kaiming = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # kaiming uniform, a = 5^.5
-zeros = nn.initializers.zeros
 
 
 @functools.lru_cache
@@ -88,15 +84,6 @@ class Bottleneck(Method):
         routes = self.routes if self.norm == "own" else 0
         scale = NormScale(routes, self.key, self.dtype, name="norm")
         return scale(rms(h), None, ids)
-
-    def check(self, setting: str, choices: "tuple[str, ...] | dict") -> None:
-        """Raises UserError for a value that a setting does not have."""
-        value = getattr(self, setting)
-        if value not in choices:
-            raise UserError(
-                f"{type(self).__name__}.{setting} is one of {', '.join(choices)}, not '{value}'."
-                + nearest(value, choices)
-            )
 
 
 class Pfeiffer(Bottleneck):

@@ -17,6 +17,13 @@ Init = Callable[..., jax.Array]  # (key, shape, dtype) -> values
 Axes = tuple[str | None, ...]  # a logical name for each axis
 
 
+# Initialisers are made once: drawing compiles a program for each distinct one.
+zeros: Init = nn.initializers.zeros
+ones: Init = nn.initializers.ones
+fan_in: Init = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
+kaiming: Init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # a = 5 ** 0.5
+
+
 class Boxed(flax.struct.PyTreeNode, meta.AxisMetadata):
     """`value` with a logical name for each axis; `init(key, shape, dtype)` draws one unit of it.
 

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 
 from jaxlt.errors import UserError
 from jaxlt.modules import diff_pruning
+from jaxlt.modules.boxed import zeros
 from jaxlt.modules.config import PREFIX, Delta
 from jaxlt.modules.config import delta as delta
 from jaxlt.modules.delta_files import INDICES, VALUES, Stored
@@ -44,7 +45,6 @@ class Declared(NamedTuple):
     dtype: str | None  # where it is always the same, as of indices
 
 
-_ZEROS = jax.nn.initializers.zeros
 _OPEN = jax.nn.initializers.constant(diff_pruning.ALPHA)
 
 
@@ -59,7 +59,7 @@ def declare(deltas: Iterable[Delta], leaves: Mapping[str, Any]) -> dict[str, Dec
                 continue
             shape, axes = tuple(leaves[param].shape), tuple(leaves[param].axes)
             name, layer = split_layer(param)
-            init = Stored(item.file, name + VALUES, shape, layer) if item.file else _ZEROS
+            init = Stored(item.file, name + VALUES, shape, layer) if item.file else zeros
             out[item.leaf(param)] = Declared(shape, axes, init, None)
             if item.kind == "diff":
                 out[item.leaf(param, ALPHA)] = Declared(shape, axes, _OPEN, None)

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxlt.modules.boxed import zeros
 from jaxlt.modules.fusion import changes
 from jaxlt.modules.routing import Ids
 from jaxlt.modules.site import Method, Plug
@@ -29,7 +30,7 @@ class Ensemble(Method):
     def __call__(self, y: jax.Array, x: Any = None, ids: Ids | None = None) -> jax.Array:
         """y, x: [B, T, D] -> [B, T, D]."""
         each = changes(self.inner, self.count, self, y, x, ids)
-        logits = self.vector("logits", nn.initializers.zeros, self.count, None, ids)
+        logits = self.vector("logits", zeros, self.count, None, ids)
         shares = jax.nn.softmax(logits.astype(jnp.float32), axis=-1).astype(y.dtype)
         if shares.ndim == 1:
             return y + jnp.einsum("n,nbtd->btd", shares, each)

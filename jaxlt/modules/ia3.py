@@ -6,10 +6,9 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax
 
+from jaxlt.modules.boxed import ones
 from jaxlt.modules.routing import Ids
 from jaxlt.modules.site import Method, Weights
-
-ones = nn.initializers.ones
 
 
 class IA3(Method):

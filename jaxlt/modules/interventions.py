@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from jaxlt.errors import UserError, nearest
+from jaxlt.modules.boxed import ones, zeros
 from jaxlt.modules.routing import Ids
 from jaxlt.modules.site import Method
 
@@ -36,7 +37,7 @@ class Project(Method):
     def __call__(self, y: jax.Array, x: Any = None, ids: Ids | None = None) -> jax.Array:
         """y: [B, T, D] -> [B, T, D]."""
         width = y.shape[-1]
-        mean = self.vector("mean", nn.initializers.zeros, width, "embed", ids)
+        mean = self.vector("mean", zeros, width, "embed", ids)
         basis = self.parameter("basis", orthonormal, (width, self.rank), ("embed", None))
         inside = self.product(y - mean, basis, ids)
         return mean + self.product(inside, basis, ids, transposed=True)
@@ -56,9 +57,7 @@ class MeanShift(Method):
     @nn.compact
     def __call__(self, y: jax.Array, x: Any = None, ids: Ids | None = None) -> jax.Array:
         """y: [B, T, D] -> [B, T, D]."""
-        return y + self.scale * self.vector(
-            "mean", nn.initializers.zeros, y.shape[-1], "embed", ids
-        )
+        return y + self.scale * self.vector("mean", zeros, y.shape[-1], "embed", ids)
 
 
 class Ablate(Method):
@@ -72,7 +71,7 @@ class Ablate(Method):
     @nn.compact
     def __call__(self, y: jax.Array, x: Any = None, ids: Ids | None = None) -> jax.Array:
         """y: [B, T, F] -> [B, T, F]."""
-        return y * self.vector("keep", nn.initializers.ones, y.shape[-1], None, ids)
+        return y * self.vector("keep", ones, y.shape[-1], None, ids)
 
 
 class Capture(Method):

@@ -1,13 +1,13 @@
 """Language-specific layers: projections whose weight is chosen by language, for translation."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError
+from jaxlt.modules.boxed import Init, fan_in, zeros
 from jaxlt.modules.routing import Ids
 from jaxlt.modules.site import Method
 
@@ -18,7 +18,7 @@ STARTS = ("shared", "seed")
 class SameInAll:
     """An initialiser that draws every slot of a bank alike."""
 
-    init: Callable[..., jax.Array]
+    init: Init
     same_in_all_slots = True
 
     def __call__(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
@@ -27,8 +27,7 @@ class SameInAll:
 
 
 # Made once: drawing compiles a program for each distinct one.
-drawn = SameInAll(nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal"))
-zeros = nn.initializers.zeros
+drawn = SameInAll(fan_in)
 
 
 class LanguageLayer(Method):
@@ -50,11 +49,7 @@ class LanguageLayer(Method):
     @nn.compact
     def __call__(self, y: jax.Array, x: jax.Array | None = None, ids: Ids | None = None):
         """y: [B, T, D_out], x: [B, T, D_in], the projection's input -> [B, T, D_out]."""
-        if self.start not in STARTS:
-            raise UserError(
-                f"LanguageLayer.start is one of {', '.join(STARTS)}, not '{self.start}'."
-                + nearest(self.start, STARTS)
-            )
+        self.check("start", STARTS)
         if x is None:
             raise UserError(f"'{self.name}' stands at a site that is no projection's output.")
         init = drawn if self.start == "seed" else zeros

@@ -48,12 +48,14 @@ def group_layers(names: Iterable[str]) -> dict[str, list[str]]:
     return {scanned: [n for _, n in sorted(members)] for scanned, members in groups.items()}
 
 
-def stack(
-    flat: Mapping[str, Any], join: Callable[[list[Any]], Any] | None = None
-) -> dict[str, Any]:
+def _stack(values: list[Any]) -> Any:
+    import jax.numpy as jnp
+
+    return jnp.stack(values)
+
+
+def stack(flat: Mapping[str, Any], join: Callable[[list[Any]], Any] = _stack) -> dict[str, Any]:
     """Unrolled -> scanned: layers are joined (jnp.stack) on a new first axis; other leaves pass."""
-    if join is None:
-        from jax.numpy import stack as join
     return {
         scanned: flat[scanned] if members == [scanned] else join([flat[n] for n in members])
         for scanned, members in group_layers(flat).items()

@@ -235,7 +235,7 @@ def _record_of(p: Plug) -> dict[str, Any]:
     }
     shape = {f: getattr(p, f) for f in ("sites", "stacks", "layers", "leave_out", "parallel")}
     return {
-        "method": f"{p.method.__module__}:{p.method.__qualname__}",
+        "method": _path_of(p.method),
         **shape,
         "settings": settings,
         "defaults": _defaults(p),  # another version of jaxlt may have others

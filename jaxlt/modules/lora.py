@@ -7,13 +7,11 @@ import flax.linen as nn
 import jax
 
 from jaxlt.errors import UserError, nearest
+from jaxlt.modules.boxed import kaiming, zeros
 from jaxlt.modules.routing import Ids
 from jaxlt.modules.site import Method, Weights
 
 SCALINGS = ("standard", "rsqrt")
-# Made once: drawing compiles a program for each distinct one.
-kaiming = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # kaiming uniform, a = 5^.5
-zeros = nn.initializers.zeros
 
 
 def lora_scale(rank: int, alpha: float, scaling: str = "standard") -> float:

@@ -5,12 +5,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxlt.errors import UserError
+from jaxlt.modules.boxed import fan_in, zeros
 from jaxlt.modules.routing import Ids
 from jaxlt.modules.site import Method
-
-# Made once: drawing compiles a program for each distinct one.
-fan_in = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
-zeros = nn.initializers.zeros
 
 
 class Nice(Method):

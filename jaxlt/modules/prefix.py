@@ -12,14 +12,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxlt.modules.boxed import fan_in, zeros
 from jaxlt.modules.routing import Ids
 from jaxlt.modules.site import Method
 
 # Made once: drawing compiles a program for each distinct initialiser.
 small = nn.initializers.normal(0.02)
 unit = nn.initializers.normal(1.0)
-fan_in = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal")
-zeros = nn.initializers.zeros
 
 _PARTS = ("prefix_embedding", "down", "down_bias", "up", "up_bias")
 

@@ -9,7 +9,7 @@ and without plugs.
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, ClassVar
 
 import flax.linen as nn
@@ -157,6 +157,15 @@ class Method(nn.Module):
             )
         return ids[self.key]
 
+    def check(self, setting: str, choices: Collection[str]) -> None:
+        """Raises UserError for a value that a setting does not have."""
+        value = getattr(self, setting)
+        if value not in choices:
+            raise UserError(
+                f"{type(self).__name__}.{setting} is one of {', '.join(choices)}, not '{value}'."
+                + nearest(value, choices)
+            )
+
     @classmethod
     def own_settings(cls) -> set[str]:
         """Names of the method's fields beyond those that every method has."""
@@ -199,7 +208,7 @@ class Site(nn.Module):
             ids = (ids or Ids({})).with_route(ALL, Route(index, even))
         if p.method.shared and self.home is not None:
             return self.home(p, self.place, self.dtype, y, x, ids)
-        method = made(p, self.place, self.dtype)
+        method = method_of(p, self.place, self.dtype)
         new = method(y, x, ids) if method.combines else per_slot(method, y, x, ids)
         works = [p.works_in(i, self.layers) for i in range(self.layers)]
         if all(works) or ids is None or ids.layer is None:
@@ -215,10 +224,10 @@ class Home(nn.Module):
     @nn.compact
     def __call__(self, p: Plug, place: str, dtype: Any, y: Any, x: Any, ids: Ids | None) -> Any:
         """Applies a plug as it stands at `place`: (y, x, ids) -> y."""
-        return per_slot(made(p, place, dtype), y, x, ids)
+        return per_slot(method_of(p, place, dtype), y, x, ids)
 
 
-def made(p: Plug, place: str, dtype: Any) -> Method:
+def method_of(p: Plug, place: str, dtype: Any) -> Method:
     """Makes a plug's method, in a module that is being called."""
     common = {"routes": p.routes, "key": p.key, "routing": p.routing, "dtype": dtype}
     return p.method(name=p.name, place=place, **common, **dict(p.settings))

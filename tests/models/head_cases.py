@@ -8,10 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxlt.models.head_parts import zeros
 from jaxlt.models.init import Leaf, draw, flatten, unflatten
 from jaxlt.models.layers import Context
-from jaxlt.modules.boxed import Boxed
+from jaxlt.modules.boxed import Boxed, zeros
 
 STILL = Context({})
 

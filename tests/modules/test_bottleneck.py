@@ -7,7 +7,8 @@ import pytest
 
 from jaxlt.errors import UserError
 from jaxlt.models.init import count, describe
-from jaxlt.modules.bottleneck import Bottleneck, Parallel, Pfeiffer, kaiming, rms
+from jaxlt.modules.bottleneck import Bottleneck, Parallel, Pfeiffer, rms
+from jaxlt.modules.boxed import kaiming
 from jaxlt.modules.site import plug
 from jaxlt.modules.x_mod import XMod
 from tests.conftest import make_config
@@ -61,12 +62,9 @@ def test_kaiming_uniform():
 @pytest.mark.parametrize(
     "method, settings, size, places, more",
     [
-        (Bottleneck, {"reduction_factor": 4}, 4, 10, 0),
         (Bottleneck, {"reduction_factor": 4, "norm": "own"}, 4, 10, 16),
         (Pfeiffer, {"reduction_factor": 4}, 4, 4, 0),
-        (Parallel, {}, 8, 4, 0),
         (Parallel, {"learned_scale": True}, 8, 4, 1),
-        (XMod, {}, 8, 4, 16),
     ],
 )
 def test_parameter_counts(method, settings, size, places, more):
