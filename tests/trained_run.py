@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlt.api import Model
 from jaxlt.commands import main as cli
 from jaxlt.inference import trained
+from jaxlt.inference.model import Model
 
 SIZES = {"emb_dim": 16, "mlp_dim": 32, "num_heads": 2, "head_dim": 8}
 SIZES |= {"encoder_layers": 1, "decoder_layers": 1}

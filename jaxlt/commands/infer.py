@@ -20,54 +20,21 @@ import argparse
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 from jaxlt.commands import run_flags
-from jaxlt.config import derived
+from jaxlt.data.config import DataConfig
 from jaxlt.data.sources.files import PACKED
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError
 from jaxlt.inference import trained
-from jaxlt.inference.formats import (
-    FORMATS,
-    TASKS,
-    TEXTS,
-    WORDS,
-    Format,
-    Record,
-    Running,
-    format_for,
-    format_of,
-    nothing,
-)
+from jaxlt.inference.asking import BY_WORD, OVERLENGTH, Settings, kinds_for
+from jaxlt.inference.filling import Lines, decided_by, fill_in, tasks_of
+from jaxlt.inference.formats import FORMATS, Format, asked_in, format_for, format_of
 from jaxlt.inference.output import Output
-
-if TYPE_CHECKING:
-    from jaxlt.api import Model
-    from jaxlt.config import RunConfig
-    from jaxlt.inference.asking import Settings
-
-_WINDOW = 16  # batches that are read ahead and sorted by length
-_METHODS = {"questions": "answer"}  # of jaxlt.api.Model, where it is not named as the task
-_TASK_OF = {  # what a run was trained for, by the kinds of its tasks or its objective; or generate
-    "tagging": "tag",
-    "parsing": "parse",
-    "entities": "entities",
-    "topics": "classify",
-    "sentiment": "classify",
-    "mixed": "tag",
-    "pairs": "pairs",
-    "questions": "questions",
-    "translation": "translate",
-    "words": "translate",
-    "parallel": "translate",
-    "dictionary": "translate",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's flags."""
+    tasks = asked_in("tsv", kinds_for(DataConfig()))  # which any kind has a place in
     run_flags.add_run_arguments(parser)
     run_flags.add_module_arguments(parser)
     group = parser.add_argument_group("input and output")
@@ -83,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--task",
         metavar="A,B",
-        help=f"what is filled in, of {', '.join(TASKS)} (what the run was trained for; of text "
+        help=f"what is filled in, of {', '.join(tasks)} (what the run was trained for; of text "
         "where that is nothing or several, generate)",
     )
     group.add_argument("--column", metavar="NAME", help="of the answers in a table (the task's)")
@@ -103,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--overlength",
-        choices=("refuse", "truncate", "window"),
+        choices=OVERLENGTH,
         default="refuse",
         help="inputs above DataConfig.inputs_length tokens are errors (refuse), read in part "
         "(truncate), or their words answered in pieces (window: tag, entities)",
@@ -136,10 +103,12 @@ def main(args: argparse.Namespace) -> int:
         return 0
     run = run_flags.load_run(args)
     name = args.format or format_of(args.input)
-    form = format_for(name, tasks_of(run, name, args), args.column)
+    kinds = kinds_for(run.data)
+    tasks = tasks_of(run, name, kinds, args.task, args.target, args.column)
+    form = format_for(name, {task: kinds[task] for task in tasks}, args.column)
     run_flags.start_jax(args)
-    from jaxlt.api import Model
     from jaxlt.engine.hosts import distributed
+    from jaxlt.inference.model import Model
 
     if run.model.is_encoder and not run.model.heads:
         raise UserError(
@@ -153,53 +122,20 @@ def main(args: argparse.Namespace) -> int:
     how = settings_of(args, form)
     lines = Lines(args.input)
     model = Model(run, *run_flags.open_model(run, args))
-    said = said_of(model, how, args) | {"format": name, "tasks": form.tasks}
-    with Output(args.output, said, args.resume, args.overwrite) as output:
+    decided = decided_by(model, how, args.modules, args.language, args.target)
+    decided |= {"column": args.column, "format": name, "tasks": tasks}
+    with Output(args.output, decided, args.resume, args.overwrite) as output:
         try:
-            infer(model, form, lines, output, how, args.language, args.target)
+            fill_in(model, form, lines, output, how, args.language, args.target)
         except BrokenPipeError:  # who reads us (`| head`) has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
-def tasks_of(run: "RunConfig", name: str, args: argparse.Namespace) -> tuple[str, ...]:
-    """Returns what is to be filled in: what --task says, or what the run was trained for."""
-    can = FORMATS[name].can
-    if args.task:
-        tasks = tuple(dict.fromkeys(args.task.split(",")))
-        for task in tasks:
-            if task not in can:
-                raise UserError(
-                    f"--task={task} is nothing that {name} has a place for: give some of "
-                    f"{', '.join(can)}.{nearest(task, can)}"
-                )
-    elif name == "text" and args.target:
-        tasks = ("translate",)
-    else:
-        kinds = [str(task.kind) for task in run.data.tasks] or [str(run.data.objective)]
-        found = (_TASK_OF.get(kind.removeprefix("synthetic_"), "generate") for kind in kinds)
-        tasks = tuple(dict.fromkeys(task for task in found if task in can))
-        if name == "text" and not run.model.heads and (len(tasks) != 1 or "translate" in tasks):
-            tasks = ("generate",)  # lines may say themselves what is asked: `pos: a dog`
-        if len(tasks) != 1:
-            raise UserError(
-                f"What is to be filled in? Give --task, some of {', '.join(can)}: the run was "
-                f"trained for {', '.join(kinds)}."
-            )
-    one_line = name == "text" and not set(TEXTS).isdisjoint(tasks)
-    if len(tasks) > 1 and (args.column or one_line):
-        what = "--column names the answers" if args.column else "A line of text has room"
-        raise UserError(f"{what} of one task, and --task={args.task} are {len(tasks)}.")
-    if args.column and name not in ("tsv", "jsonl"):
-        raise UserError(f"--column is for tables (tsv, jsonl), and this is {name}.")
-    return tasks
-
-
-def settings_of(args: argparse.Namespace, form: Format) -> "Settings":
+def settings_of(args: argparse.Namespace, form: Format) -> Settings:
     """Returns how the flags want records answered."""
-    from jaxlt.inference.asking import Settings
-
-    if args.returns > 1 and not (form.several and set(WORDS).isdisjoint(form.tasks)):
+    by_word = any(kind.shape in BY_WORD for kind in form.kinds.values())
+    if args.returns > 1 and (by_word or not form.several):
         raise UserError(
             f"--returns={args.returns} is for answers that are text (classify, translate, ...), in "
             "tables (tsv, jsonl), where they are a list."
@@ -213,168 +149,3 @@ def settings_of(args: argparse.Namespace, form: Format) -> "Settings":
         batch_size=args.batch_size,
         decoding=decoding,
     )
-
-
-def said_of(model: "Model", how: "Settings", args: argparse.Namespace) -> dict[str, Any]:
-    """Returns all that decides the answers, for a later call that goes on with them."""
-    inputs, targets = derived.lengths(model.run)
-    return {
-        "run": trained.trained_hash(model.run),
-        "step": model.predictor.step,
-        "modules": args.modules,
-        "inputs_length": inputs,
-        "length": how.length or targets,
-        "long": how.overlength,  # its first name: outputs of before are gone on with
-        "labels": how.labels,
-        "force": how.force,
-        "language": args.language,
-        "target": args.target,
-        "column": args.column,
-        "decoding": dataclasses.asdict(how.decoding),
-    }
-
-
-def infer(
-    model: "Model",
-    form: Format,
-    lines: "Lines",
-    output: Output,
-    how: "Settings",
-    language: str | None = None,
-    target: str | None = None,
-) -> None:
-    """Answers the records that `output` does not have yet, a window of batches at a time."""
-    size = 1 if lines.interactive else _WINDOW * how.batch_size
-    records = form.records(lines, lines.name)
-    with _progress(lines.total) as advance:
-        for window in _windows(output.skip(records), size):
-            first = output.records + 1
-            answers: list[dict[str, Any]] = [{} for _ in window]
-            for task in form.tasks:
-                which = [i for i, record in enumerate(window) if task in record.asked]
-                own = dataclasses.replace(
-                    how,
-                    names=[window[i].place for i in which],
-                    numbers=[first + i for i in which],
-                )
-                found = answer(model, task, [window[i] for i in which], own, language, target)
-                for known in answers:
-                    known[task] = nothing(task, how.decoding.returns)
-                for i, one in zip(which, found, strict=True):
-                    answers[i][task] = one
-            filled = (
-                form.render(record, given) if record.filled else record.raw
-                for record, given in zip(window, answers, strict=True)
-            )
-            output.write(window, list(filled))
-            advance(lines.done)
-    if not output.records:
-        raise UserError(f"'{lines.name}' is empty: there is nothing to decode.")
-    if isinstance(form, Running):
-        report_words(form)
-    report(model, how)
-
-
-def report_words(form: Running) -> None:
-    """Says that running text was split into words, and where that was done without knowing them."""
-    trained.say("The text's lines were taken for sentences, and split at spaces and punctuation.")
-    if form.unparted:
-        trained.say(
-            f"It is partly in {', '.join(sorted(form.unparted))}, which parts no words: every "
-            "character was taken for one. Better give CoNLL-U or IOB2 of a tool for the language."
-        )
-
-
-def answer(
-    model: "Model",
-    task: str,
-    records: Sequence[Record],
-    how: "Settings",
-    language: str | None,
-    target: str | None,
-) -> list[Any]:
-    """Returns the answers to a task's questions, by the method of the API that is named so."""
-    if not records:
-        return []
-    languages: str | list[str] | None = language
-    targets: str | list[str] | None = target
-    if model.predictor.routed_by("source"):
-        languages = [record.language or language or "" for record in records]
-    if task == "translate" or model.predictor.routed_by("target"):
-        targets = [record.target or target or "" for record in records]
-    given = {field.name: getattr(how, field.name) for field in dataclasses.fields(how)}
-    method = getattr(model, _METHODS.get(task, task))
-    asked = [record.asked[task] for record in records]
-    found: list[Any] = method(asked, language=languages, target=targets, **given)
-    return found
-
-
-def report(model: "Model", how: "Settings") -> None:
-    """Says which inputs were cut, and which answers about words have no end."""
-    inputs, targets = derived.lengths(model.run)
-    cut, unfinished = how.notes.cut, how.notes.unfinished
-    if cut.count:
-        trained.say(f"Inputs cut to {inputs} tokens: {cut.count} ({cut.first} first).")
-    if unfinished.count:
-        trained.say(
-            f"Answers that did not end within {how.length or targets} tokens: {unfinished.count} "
-            f"({unfinished.first} first). Words beyond have X, dep or O: raise --max_length, or "
-            "give --overlength=window (tag, entities)."
-        )
-
-
-def _windows(records: Iterator[Record], size: int) -> Iterator[list[Record]]:
-    window: list[Record] = []
-    for record in records:
-        window.append(record)
-        if len(window) == size:
-            yield window
-            window = []
-    if window:
-        yield window
-
-
-class Lines:
-    """The numbered lines of a file or of standard input, with their ends; `done` were read."""
-
-    def __init__(self, path: str):
-        self._path, self.done = path, 0
-        self.name = "standard input" if path == "-" else path
-        self.interactive = path == "-" and sys.stdin.buffer.isatty()
-        self.total = None if path == "-" else sum(1 for _ in self._read())
-
-    def _read(self) -> Iterator[tuple[int, bytes]]:
-        from jaxlt.data.readers.lines import raw_lines
-
-        if self._path == "-":
-            return enumerate(sys.stdin.buffer, 1)
-        return raw_lines(self._path, mark=True)
-
-    def __iter__(self) -> Iterator[tuple[int, bytes]]:
-        for number, line in self._read():
-            self.done = number
-            yield number, line
-
-
-@contextmanager
-def _progress(total: int | None):
-    """Yields a function that takes the number of lines read; shown on a terminal's stderr alone."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    if not console.is_terminal or (sys.stdin.isatty() and total is None):
-        yield lambda done: None
-        return
-    times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
-    columns = (TextColumn("lines"), BarColumn(24), MofNCompleteColumn(), *times)
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("lines", total=total)
-        yield lambda done: progress.update(task, completed=done)

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from jaxlt.config import derived
+from jaxlt.data.tasks import registry
+from jaxlt.data.tasks.kind import Kind, kind_of
 from jaxlt.engine.decode.config import DecodingConfig
 from jaxlt.errors import UserError, nearest
 from jaxlt.identity import renamed
@@ -20,9 +22,11 @@ from jaxlt.inference.constraints import Constraint, checked
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
+    from jaxlt.data.config import DataConfig
     from jaxlt.data.vocabulary.vocabularies import Vocabulary
     from jaxlt.inference.predictor import Codec, Predictor
 
+BY_WORD = ("tags", "tree", "entities")  # shapes of kinds that are asked about words
 OVERLENGTH = ("refuse", "truncate", "window")
 Words = Sequence[str]
 
@@ -140,13 +144,13 @@ class Asker:
         routes: Routes,
         how: Settings,
         *,
-        whole: bool = True,
+        with_forced: bool = True,
         words: Sequence[int] | None = None,
     ) -> list[Written]:
         """Texts in, what the model writes out, in the same order.
 
-        whole: a forced beginning is part of the answers. words: how many words each text has, where
-        `how.labels` are theirs.
+        with_forced: a forced beginning is part of the answers. words: how many words each text
+        has, where `how.labels` are theirs.
         """
         inputs, targets = self.lengths
         constraint = Constraint(self.codec, tuple(how.labels), how.force)
@@ -168,7 +172,7 @@ class Asker:
             numbers=[how.number(i) for i in range(len(texts))],
             **given,
         )
-        start = 0 if whole else len(given["forced"])
+        start = 0 if with_forced else len(given["forced"])
         return [
             Written(
                 tuple(constraint.named(self.codec.decode(ids[start:])) for ids in best),
@@ -215,7 +219,7 @@ class Asker:
             )
             texts = [form(part.words) for _, part in asked]
             counts = [len(part.words) for _, part in asked] if how.labels else None
-            written = self.write(texts, routes.of(which), own, whole=False, words=counts)
+            written = self.write(texts, routes.of(which), own, with_forced=False, words=counts)
             for (i, part), (answers, unfinished) in zip(asked, written, strict=True):
                 size = len(part.words)
                 if unfinished and how.overlength == "window" and size > 1:
@@ -259,6 +263,26 @@ class Asker:
 
 def _done(part: _Part) -> bool:
     return part.answer is not None
+
+
+def kinds_for(data: "DataConfig") -> dict[str, Kind]:
+    """The kinds by what a model is asked for (`tag`): the run's own, or else the usual ones.
+
+    Where a run has several of one name, that which asks in the usual words comes first.
+    """
+    usual: dict[str, Kind] = {}
+    for name in registry.KINDS:
+        kind = kind_of(name)
+        usual.setdefault(kind.task, kind)
+    out = dict(usual)
+    own = [kind_of(task.kind) for task in data.tasks]
+    for task in dict.fromkeys(kind.task for kind in own):
+        several = [kind for kind in own if kind.task == task]
+        known = usual.get(task, several[0])
+        worded = [k for k in several if getattr(k, "prefix", "") == getattr(known, "prefix", "")]
+        out[task] = (worded or several)[0]
+    out.pop("generate")
+    return out | {"generate": kind_of(registry.OWN_FILES)}  # texts as they stand, and last
 
 
 def codec_of(run: "RunConfig", vocabulary: "Vocabulary") -> "Codec":

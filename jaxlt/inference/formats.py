@@ -1,7 +1,7 @@
 """What `jaxlt infer` reads and writes: each format's records, what is asked, and answers filled in.
 
-for record in Conllu(("tag",)).records(lines, "in.conllu"):
-    record.asked["tag"]                              # the words, as jaxlt.api's method takes them
+for record in Conllu({"tag": kind_of("tagging")}).records(lines, "in.conllu"):
+    record.asked["tag"]                              # the words, as Model.ask takes them
     format.render(record, {"tag": ("NOUN", "VERB")})     # the record's bytes, UPOS filled in
 
 A record is written as it was read, byte for byte, but for what is filled in; running text whose
@@ -17,33 +17,26 @@ from jaxlt.data.readers import conllu, iob2
 from jaxlt.data.readers.lines import MARK, control, not_utf8
 from jaxlt.data.readers.problems import Problems
 from jaxlt.data.sources import files, layouts
+from jaxlt.data.tasks.kind import Kind
 from jaxlt.data.text import words
 from jaxlt.errors import UserError, nearest
+from jaxlt.inference.asking import BY_WORD
 
 Lines = Iterable[tuple[int, bytes]]  # numbered from 1, with their ends
 _MOST_LINES = 100_000  # a sentence beyond this is a file without blank lines
 _SPACES = re.compile(r"[\s\0]+")
-WORDS, PAIRS = ("tag", "parse", "entities"), ("pairs", "questions")
-TEXTS = ("classify", "translate", "generate")
-TASKS = (*WORDS, *PAIRS, *TEXTS)
-_COLUMNS = {  # of tables; the first of several that is there
-    **dict.fromkeys(WORDS, (("words", "text"),)),
-    "pairs": (("premise",), ("hypothesis",)),
-    "questions": (("question",), ("context",)),
-    **dict.fromkeys(TEXTS, (("text",),)),
-}
+Kinds = Mapping[str, Kind]  # by what a model is asked for
 
 
-def nothing(task: str, returns: int = 1) -> Any:
-    """The answer to a task where there is nothing to ask about."""
-    empty: dict[str, Any] = {"tag": (), "entities": (), "parse": ((), ())}
-    return empty.get(task, "" if returns == 1 else ())
+def nothing(kind: Kind, returns: int = 1) -> Any:
+    """The answer of a kind where there is nothing to ask about."""
+    return kind.nothing if kind.nothing != "" or returns == 1 else ()
 
 
 class Record(NamedTuple):
     """Bytes of the input, and what is asked of them.
 
-    asked: by task, what the method of jaxlt.api takes; a task that has nothing to read is left out.
+    asked: by task, what Model.ask takes; a task that has nothing to read is left out.
     language, target: what the record itself says of them, "" where it says nothing. lines: how many
     lines of the file it is. filled: False where it is written as it stands: a blank line, a header.
     """
@@ -58,13 +51,12 @@ class Record(NamedTuple):
 
 
 class Format:
-    """A format; `tasks` are those that are to be filled in, `can` those that it has a place for."""
+    """A format; `kinds` are those whose answers are filled in, by what is asked for."""
 
-    can: ClassVar[tuple[str, ...]] = TASKS
     several: ClassVar[bool] = True  # whether it has a place for more than one answer to a text
 
-    def __init__(self, tasks: Sequence[str], column: str | None = None):
-        self.tasks, self.column = tuple(tasks), column
+    def __init__(self, kinds: Kinds, column: str | None = None):
+        self.kinds, self.column = kinds, column
 
     def records(self, lines: Lines, path: str) -> Iterator[Record]:
         """Yields the records of numbered lines; `path` names them in errors."""
@@ -78,7 +70,6 @@ class Format:
 class Text(Format):
     """A text a line; the answer is a line. An empty line stays empty."""
 
-    can = (*TEXTS, *WORDS)  # words: as `Running`
     several = False
 
     def records(self, lines: Lines, path: str) -> Iterator[Record]:
@@ -94,7 +85,7 @@ class Text(Format):
 
     def _asked(self, text: str) -> dict[str, Any]:
         """What is asked of a line."""
-        return {task: text for task in self.tasks} if text else {}
+        return dict.fromkeys(self.kinds, text) if text else {}
 
     def render(self, record: Record, answers: Mapping[str, Any]) -> bytes:
         """Returns the answer as a line."""
@@ -108,19 +99,20 @@ class Running(Text):
     Its words are those of jaxlt.data.text.words, as a comment of each sentence says.
     """
 
-    def __init__(self, tasks: Sequence[str], column: str | None = None):
-        super().__init__(tasks, column)
-        if "entities" in tasks and len(tasks) > 1:
+    def __init__(self, kinds: Kinds, column: str | None = None):
+        super().__init__(kinds, column)
+        tagged = [task for task, kind in kinds.items() if "iob2" in kind.formats]
+        if tagged and len(kinds) > 1:
             raise UserError(
                 "Entities of running text are written as IOB2, tags and trees as CoNLL-U: ask for "
-                f"them one by one (--task=entities), not for {', '.join(tasks)}."
+                f"them one by one (--task={tagged[0]}), not for {', '.join(kinds)}."
             )
         self.unparted: set[str] = set()  # scripts whose every character was taken for a word
 
     def _asked(self, text: str) -> dict[str, Any]:
         found = tuple(word.form for word in words.split(text))
         self.unparted.update(words.unparted(text))
-        return dict.fromkeys(self.tasks, found) if found else {}
+        return dict.fromkeys(self.kinds, found) if found else {}
 
     def render(self, record: Record, answers: Mapping[str, Any]) -> bytes:
         """Returns the sentence's words with their answers, and how they came to be."""
@@ -128,20 +120,27 @@ class Running(Text):
         found = words.split(text)
         forms, count = tuple(word.form for word in found), len(found)
         how = f"# words = {words.rule(text)}"
-        if "entities" in answers:
-            tags = iob2.tags_of(answers["entities"], count)
-            lines = (
-                f"{form}\t{_one_word(tag).decode()}" for form, tag in zip(forms, tags, strict=True)
-            )
-            return "\n".join((how, *lines, "", "")).encode()
-        nothing = ("_",) * count
-        heads, relations = answers.get("parse", ((conllu.NO_HEAD,) * count, nothing))
-        columns = (answers.get("tag", nothing), relations)
-        tags, relations = (tuple(_one_word(v).decode() for v in values) for values in columns)
-        misc = tuple("_" if word.spaced else "SpaceAfter=No" for word in found)
-        said = (how, "# text = " + " ".join(text.split()))
+        columns: dict[int, Sequence[str]] = {}
+        for task, answer in answers.items():
+            kind = self.kinds[task]
+            if "iob2" in kind.formats:
+                tags = (_one_word(tag).decode() for tag in kind.cell(answer, forms))
+                lines = (f"{form}\t{tag}" for form, tag in zip(forms, tags, strict=True))
+                return "\n".join((how, *lines, "", "")).encode()
+            columns |= kind.filled(answer)
+        empty = ("_",) * count
+        words_of = {p: tuple(_one_word(v).decode() for v in of) for p, of in columns.items()}
         sentence = conllu.Sentence(
-            forms, nothing, tags, nothing, nothing, tuple(heads), relations, nothing, misc, said
+            forms,
+            lemmas=empty,
+            upos=words_of.get(3, empty),
+            xpos=empty,
+            feats=empty,
+            heads=tuple(map(int, words_of.get(6, ()))) or (conllu.NO_HEAD,) * count,
+            deprels=words_of.get(7, empty),
+            deps=empty,
+            misc=tuple("_" if word.spaced else "SpaceAfter=No" for word in found),
+            comments=(how, "# text = " + " ".join(text.split())),
         )
         return conllu.render(sentence).encode()
 
@@ -167,7 +166,7 @@ class Blocks(Format):
             if len(found) != 1:
                 raise UserError(f"{place}: a line of nothing but spaces is inside the sentence.")
             words, language = found[0]
-            yield Record(raw, place, dict.fromkeys(self.tasks, words), language, lines=len(block))
+            yield Record(raw, place, dict.fromkeys(self.kinds, words), language, lines=len(block))
 
     def _read(self, block: Lines, path: str) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yields the words of a block's sentence, and its language."""
@@ -177,8 +176,6 @@ class Blocks(Format):
 class Conllu(Blocks):
     """CoNLL-U: UPOS is filled in, or HEAD and DEPREL; a comment `# lang = ` is the language."""
 
-    can = ("tag", "parse")
-
     def _read(self, block: Lines, path: str) -> Iterator[tuple[tuple[str, ...], str]]:
         for sentence in conllu.parse(block, path, Problems(), trees=False):
             yield sentence.forms, sentence.comment("lang") or ""
@@ -186,11 +183,8 @@ class Conllu(Blocks):
     def render(self, record: Record, answers: Mapping[str, Any]) -> bytes:
         """Returns the sentence's bytes with the columns filled in."""
         columns: dict[int, Sequence[str]] = {}
-        if "tag" in answers:
-            columns[3] = answers["tag"]
-        if "parse" in answers:
-            heads, relations = answers["parse"]
-            columns |= {6: [str(head) for head in heads], 7: relations}
+        for task, answer in answers.items():
+            columns |= self.kinds[task].filled(answer)
         out, word = [], 0
         for line in record.raw.splitlines(keepends=True):
             fields = line.split(b"\t")
@@ -205,8 +199,6 @@ class Conllu(Blocks):
 class Iob2(Blocks):
     """`token<TAB>tag` a line, or tokens alone: the tags are filled in."""
 
-    can = ("entities",)
-
     def _read(self, block: Lines, path: str) -> Iterator[tuple[tuple[str, ...], str]]:
         mark = iob2.folder_mark(path)
         for sentence in iob2.parse(block, path, Problems(), "keep", mark, untagged=True):
@@ -214,7 +206,8 @@ class Iob2(Blocks):
 
     def render(self, record: Record, answers: Mapping[str, Any]) -> bytes:
         """Returns the sentence's bytes with the tags filled in."""
-        tags = iob2.tags_of(answers["entities"], len(record.asked["entities"]))
+        ((task, answer),) = answers.items()
+        tags = self.kinds[task].cell(answer, record.asked[task])
         out, word = [], 0
         for line in record.raw.splitlines(keepends=True):
             body = line.rstrip(b"\r\n")
@@ -244,14 +237,14 @@ class Table(Format):
     def _record(self, raw: bytes, place: str, row: Mapping[str, Any]) -> Record:
         """The record of a row, whose columns are known to be there."""
         asked = {}
-        for task in self.tasks:
+        for task, kind in self.kinds.items():
             values = [row[name] for name in self._columns(task, row, place)]
-            if task in WORDS:
+            if kind.shape in BY_WORD:
                 values = [_words(values[0], place)]
             elif not all(isinstance(value, str) for value in values):
                 raise UserError(f"{place}: what {task} reads is text, not {json.dumps(values)}.")
             if any(values):
-                asked[task] = tuple(values) if task in PAIRS else values[0]
+                asked[task] = tuple(values) if len(values) > 1 else values[0]
         says = [row.get(name) for name in ("language", "target_language")]
         language, target = (value if isinstance(value, str) else "" for value in says)
         return Record(raw, place, asked, language, target)
@@ -259,7 +252,7 @@ class Table(Format):
     def _columns(self, task: str, row: Iterable[str], place: str) -> list[str]:
         """The columns that a task reads; one that is not there is a UserError."""
         known, out = list(row), []
-        for names in _COLUMNS[task]:
+        for names in self.kinds[task].columns:
             found = next((name for name in names if name in known), None)
             if found is None:
                 raise UserError(
@@ -271,7 +264,7 @@ class Table(Format):
         return out
 
     def _check_new(self, row: Iterable[str], place: str) -> None:
-        for task in self.tasks:
+        for task in self.kinds:
             if self.name(task) in row:
                 raise UserError(
                     f"{place}: there is a column '{self.name(task)}' already: name that of the "
@@ -280,15 +273,10 @@ class Table(Format):
 
     def _values(self, record: Record, answers: Mapping[str, Any]) -> dict[str, Any]:
         """The answers by column, as JSON has them."""
-        out = {}
-        for task in self.tasks:
-            answer = answers[task]
-            if task == "parse":
-                answer = {"heads": list(answer[0]), "relations": list(answer[1])}
-            if task == "entities":
-                answer = iob2.tags_of(answer, len(record.asked.get(task, ())))
-            out[self.name(task)] = list(answer) if isinstance(answer, tuple) else answer
-        return out
+        return {
+            self.name(task): kind.cell(answers[task], record.asked.get(task, ()))
+            for task, kind in self.kinds.items()
+        }
 
 
 class Tsv(Table):
@@ -306,9 +294,9 @@ class Tsv(Table):
                 if twice:
                     raise UserError(f"{place}: the column '{twice[0]}' is there more than once.")
                 self._check_new(names, place)
-                for task in self.tasks:
+                for task in self.kinds:
                     self._columns(task, names, place)
-                added = "".join(f"\t{self.name(task)}" for task in self.tasks)
+                added = "".join(f"\t{self.name(task)}" for task in self.kinds)
                 yield Record(_appended(raw, added), place, {}, filled=False)
             elif fields == [""] and len(names) > 1:
                 yield Record(raw, place, {}, filled=False)
@@ -363,10 +351,19 @@ FORMATS: Mapping[str, type[Format]] = {
 }
 
 
-def format_for(name: str, tasks: Sequence[str], column: str | None = None) -> Format:
-    """Returns the format of a name that has a place for these tasks."""
-    running = name == "text" and not set(WORDS).isdisjoint(tasks)
-    return (Running if running else FORMATS[name])(tasks, column)
+TABLES = ("tsv", "jsonl")  # which have a place for any kind
+
+
+def asked_in(name: str, kinds: Kinds) -> tuple[str, ...]:
+    """What a format of that name has a place for; of plain text, texts before words."""
+    there = [task for task, kind in kinds.items() if name in (*kind.formats, *TABLES)]
+    return tuple(sorted(there, key=lambda task: name == "text" and kinds[task].shape in BY_WORD))
+
+
+def format_for(name: str, kinds: Kinds, column: str | None = None) -> Format:
+    """Returns the format of a name that has a place for these kinds."""
+    running = name == "text" and any(kind.shape in BY_WORD for kind in kinds.values())
+    return (Running if running else FORMATS[name])(kinds, column)
 
 
 def format_of(path: str) -> str:

@@ -12,7 +12,7 @@ from jaxlt.commands import infer
 from jaxlt.commands import main as cli
 from jaxlt.engine.decode.decoding import greedy
 from jaxlt.inference import asking as infer_asking
-from jaxlt.inference import trained
+from jaxlt.inference import filling, trained
 from jaxlt.inference.formats import Record
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -71,7 +71,7 @@ def test_standard_input(tiny_run, expected, monkeypatch, capsys):
 
 def test_a_killed_call_goes_on(tiny_run, given, expected, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out.txt"
-    monkeypatch.setattr(infer, "_WINDOW", 1)
+    monkeypatch.setattr(filling, "WINDOW", 1)
     write, calls = infer.Output.write, []
 
     class Killed(BaseException):
@@ -208,7 +208,7 @@ def test_a_real_treebank_filled_in(task_flags, start_model, shared_data, tmp_pat
     from jaxlt.data.readers import conllu
     from jaxlt.data.sources import files
 
-    monkeypatch.setattr(infer, "_WINDOW", 2)
+    monkeypatch.setattr(filling, "WINDOW", 2)
     path, out = tmp_path / "in.conllu.zst", tmp_path / "out.conllu"
     source = shared_data / "ud" / "de_gsd-dev.conllu.gz"  # with multiword tokens
     blocks = []
@@ -374,7 +374,7 @@ import sys, time, jax, flax.linen, orbax.checkpoint
 bare = time.process_time()
 import jaxlt
 model = jaxlt.load(sys.argv[1])
-model._asker, model._heads  # what answers are asked by
+model._asker, model.kinds  # what answers are asked by
 heavy = ("tensorflow", "seqio", "pyarrow", "tensorboardX")
 print([name for name in heavy if name in sys.modules], time.process_time() / bare)
 """

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from jaxlt.api import Model, as_tree
 from jaxlt.engine.decode.config import DecodingConfig
 from jaxlt.errors import UserError
 from jaxlt.inference.asking import Routes, Settings
+from jaxlt.inference.model import Model, as_tree
 from tests.models.tree_checks import is_tree
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -169,6 +169,6 @@ def test_what_is_no_tree_becomes_one():
 
 
 def test_models_are_frozen(start_model):
-    assert isinstance(start_model, Model) and start_model._prefix == "pos"
+    assert isinstance(start_model, Model) and start_model.kinds["tag"].inputs(["a"]) == "pos: a"
     with pytest.raises(dataclasses.FrozenInstanceError):
         start_model.run = None

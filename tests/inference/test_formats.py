@@ -5,11 +5,13 @@ import json
 
 import pytest
 
+from jaxlt.data.config import DataConfig
 from jaxlt.data.readers import conllu, iob2
 from jaxlt.data.readers.iob2 import Span
 from jaxlt.data.readers.problems import Problems
 from jaxlt.data.sources import files
 from jaxlt.errors import UserError
+from jaxlt.inference.asking import kinds_for
 from jaxlt.inference.formats import FORMATS, Record, format_for, format_of, nothing
 
 TREEBANK = (
@@ -27,8 +29,15 @@ TREEBANK = (
 NAMED = b"# id\nAda\tB-PER\nLovelace\tO\n#\tO\n\n\nx\tI-ORG\r\n\r\n\n"
 
 
+KINDS = kinds_for(DataConfig())
+
+
+def kinds(*tasks):
+    return {task: KINDS[task] for task in tasks}
+
+
 def records(name, data, *tasks, column=None, path="in"):
-    made = FORMATS[name](tasks, column)
+    made = FORMATS[name](kinds(*tasks), column)
     return made, list(made.records(enumerate(data.splitlines(keepends=True), 1), path))
 
 
@@ -76,7 +85,7 @@ def test_real_treebanks_come_back_as_they_were(shared_data):
         with files.open_bytes(str(path)) as file:
             lines = list(itertools.islice(file, 4000))
         lines = lines[: len(lines) - lines[::-1].index(b"\n")]  # up to the end of a sentence
-        made = FORMATS["conllu"](("tag", "parse"))
+        made = FORMATS["conllu"](kinds("tag", "parse"))
         found = list(made.records(enumerate(lines, 1), "in"))
         gold = list(conllu.parse(enumerate(lines, 1), "in", Problems()))
         assert len(found) == len(gold) > 20
@@ -116,7 +125,7 @@ def test_tsv():
         made,
         found,
         {"classify": "a\tb\nc", "tag": ("X", "Y")},
-        {task: nothing(task) for task in ("classify", "tag")},
+        {task: nothing(KINDS[task]) for task in ("classify", "tag")},
     )
     assert out.decode() == (
         "\ufeffid\ttext\tlanguage\tclassify\ttag\r\n"
@@ -142,7 +151,7 @@ def test_jsonl():
     assert found[0].asked == {"questions": ("q", "c")}
     out = filled(made, found, {"questions": ("x", "y")})  # several answers are a list
     assert json.loads(out)["said"] == ["x", "y"]
-    made = FORMATS["jsonl"](["tag"])
+    made = FORMATS["jsonl"](kinds("tag"))
     assert made.render(Record(b"{ }\n", "p", {}), {"tag": ()}) == b'{ "tag": []}\n'
 
 
@@ -182,7 +191,7 @@ def test_what_is_malformed_is_named(name, data, task, message):
 
 def test_a_file_without_blank_lines_is_no_sentence():
     for name, line in (("iob2", b"x\tO\n"), ("conllu", b"1\tx" + b"\t_" * 8 + b"\n")):
-        made = FORMATS[name](["entities"])
+        made = FORMATS[name](kinds("entities"))
         lines = ((n, line) for n in itertools.count(1))
         with pytest.raises(UserError, match="more than 100,000 lines"):
             next(iter(made.records(lines, "in")))
@@ -205,7 +214,7 @@ def test_tokens_alone_and_as_entity_collections_have_them():
 
 def test_running_text_becomes_sentences_of_words():
     lines = list(enumerate("Ada's dog, Bo.\r\n\nไป\n".encode().splitlines(keepends=True), 1))
-    made = format_for("text", ("tag", "parse"))
+    made = format_for("text", kinds("tag", "parse"))
     found = list(made.records(lines, "in"))
     assert [r.asked.get("tag") for r in found] == [("Ada's", "dog", ",", "Bo", "."), None, ("ไป",)]
     one = {"tag": ("A", "B C", "D", "E", "F"), "parse": ((2, 0, 2, 2, 2), tuple("abcde"))}
@@ -223,7 +232,7 @@ def test_running_text_becomes_sentences_of_words():
     assert first.comment("words") == "split at spaces and punctuation by jaxlt"
     assert second.comment("words").endswith("every character of Thai alone")
     assert made.unparted == {"Thai"}
-    made = format_for("text", ("tag",))
+    made = format_for("text", kinds("tag"))
     (sentence,) = conllu.parse(
         enumerate(made.render(found[0], {"tag": one["tag"]}).splitlines(True), 1),
         "x",
@@ -231,7 +240,7 @@ def test_running_text_becomes_sentences_of_words():
         trees=False,
     )
     assert sentence.heads == (conllu.NO_HEAD,) * 5
-    made = format_for("text", ("entities",))
+    made = format_for("text", kinds("entities"))
     found = list(made.records(lines[:1], "in"))
     tagged = iob2.parse(
         enumerate(made.render(found[0], {"entities": (Span(3, 4, "X"),)}).splitlines(True), 1),
@@ -241,7 +250,7 @@ def test_running_text_becomes_sentences_of_words():
     )
     assert [(t.tokens, t.tags[3]) for t in tagged] == [(found[0].asked["entities"], "B-X")]
     with pytest.raises(UserError, match="written as IOB2, tags and trees as CoNLL-U"):
-        format_for("text", ("entities", "tag"))
+        format_for("text", kinds("entities", "tag"))
 
 
 def test_endings(tmp_path):

@@ -1,17 +1,17 @@
 """Heads and tasks of a run that do not go together, and the names that a run keeps."""
 
-import argparse
 import dataclasses
 
 import pytest
 
 from jaxlt import config
-from jaxlt.commands import infer
 from jaxlt.config import derived
 from jaxlt.config.heads import check_heads
 from jaxlt.data import inventory
 from jaxlt.errors import UserError
 from jaxlt.inference import opening
+from jaxlt.inference.asking import kinds_for
+from jaxlt.inference.filling import tasks_of
 from tests.data.head_files import write_treebanks
 
 RUNNING = (
@@ -34,16 +34,18 @@ def run_of(*more, files=("heads/tagging.gin",), model=HEADS[:1], text="texts", w
 
 
 def test_running_text_is_asked_what_heads_answer():
-    asked = argparse.Namespace(task=None, target=None, column=None)
-    assert infer.tasks_of(run_of(), "text", asked) == ("tag",)
-    assert infer.tasks_of(run_of(files=("heads/entities.gin",)), "text", asked) == ("entities",)
-    assert infer.tasks_of(run_of(files=("heads/topics.gin",)), "text", asked) == ("classify",)
+    def tasks(run):
+        return tasks_of(run, "text", kinds_for(run.data))
+
+    assert tasks(run_of()) == ("tag",)
+    assert tasks(run_of(files=("heads/entities.gin",))) == ("entities",)
+    assert tasks(run_of(files=("heads/topics.gin",))) == ("classify",)
     with pytest.raises(UserError, match="some of classify, translate, generate, tag, parse, entit"):
-        infer.tasks_of(run_of(files=("heads/pairs.gin",)), "text", asked)
+        tasks(run_of(files=("heads/pairs.gin",)))
     for kind, task in (("tagging", "tag"), ("topics", "classify"), ("pairs", "generate")):
         given = ["TEXT='texts'", "WORKDIR='w'", "INIT_FROM=None", f"KIND='{kind}'"]
         files = ["models/tiny.gin", "runs/finetune.gin", "data/tasks.gin"]
-        assert infer.tasks_of(config.load(files, given), "text", asked) == (task,)
+        assert tasks(config.load(files, given)) == (task,)
 
 
 @pytest.mark.parametrize(
