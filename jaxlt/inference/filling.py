@@ -8,10 +8,11 @@ with Output("out.conllu", decided_by(model, how, None, None, None)) as output:
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from jaxlt import progress
 from jaxlt.config import derived
 from jaxlt.data.tasks.kind import kind_of
 from jaxlt.data.tasks.registry import KINDS
@@ -115,7 +116,8 @@ def fill_in(
     """Answers the records that `output` does not have yet, a window of batches at a time."""
     size = 1 if lines.interactive else WINDOW * how.batch_size
     records = form.records(lines, lines.name)
-    with _progress(lines.total) as advance:
+    shown = progress.doing("Answering lines", lines.total)
+    with nullcontext() if lines.interactive else shown:
         left = output.skip(records)
         while window := list(islice(left, size)):
             first = output.records + 1
@@ -137,7 +139,7 @@ def fill_in(
                 for record, own in zip(window, answers, strict=True)
             )
             output.write(window, list(filled))
-            advance(lines.done)
+            progress.reach(lines.done)
     if not output.records:
         raise UserError(f"'{lines.name}' is empty: there is nothing to decode.")
     if isinstance(form, Running):
@@ -211,27 +213,3 @@ class Lines:
         for number, line in self._read():
             self.done = number
             yield number, line
-
-
-@contextmanager
-def _progress(total: int | None):
-    """Yields a function that takes the number of lines read; shown on a terminal's stderr alone."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    console = Console(stderr=True)
-    if not console.is_terminal or (sys.stdin.isatty() and total is None):
-        yield lambda done: None
-        return
-    times = TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()
-    columns = (TextColumn("lines"), BarColumn(24), MofNCompleteColumn(), *times)
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("lines", total=total)
-        yield lambda done: progress.update(task, completed=done)

@@ -229,14 +229,15 @@ def test_a_file_with_its_answers_is_written_as_it_was_byte_for_byte(name):
     assert form in kind.formats
     lines = list(enumerate(text.encode().splitlines(keepends=True), 1))
     _, targets = ROWS[name].form
-    (record,) = FORMATS[form]((kind.task,)).records(lines, "in")
+    (record,) = FORMATS[form]({kind.task: kind}).records(lines, "in")
     answer = kind.read(targets, record.asked[kind.task])
-    assert FORMATS[form]((kind.task,)).render(record, {kind.task: answer}) == text.encode()
+    assert FORMATS[form]({kind.task: kind}).render(record, {kind.task: answer}) == text.encode()
 
 
 @pytest.mark.parametrize("name", [name for name in PAIRED if ROWS[name].files])
 def test_a_table_keeps_its_bytes_and_gets_the_answers(name):
-    kind, form = kind_of(name), FORMATS["jsonl"]((kind_of(name).task,))
+    kind = kind_of(name)
+    form = FORMATS["jsonl"]({kind.task: kind})
     raw = json.dumps({names[0]: "a b" for names in kind.columns}).encode() + b"\n"
     (record,) = form.records([(1, raw)], "in")
     out = form.render(record, {kind.task: kind.nothing})
