@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_one_of
 
 Aggregate = Literal["none", "pooled", "macro", "family", "class"]
 Unit = Literal[
@@ -124,12 +124,7 @@ class Result:
         if self.interval is not None:
             object.__setattr__(self, "interval", Interval(*self.interval))
         for field, kind in (("aggregate", Aggregate), ("unit", Unit)):
-            value, known = getattr(self, field), get_args(kind)
-            if value not in known:
-                raise UserError(
-                    f"Result.{field} is one of {', '.join(known)}, not '{value}'."
-                    f"{nearest(str(value), known)}"
-                )
+            check_one_of(f"Result.{field}", getattr(self, field), get_args(kind))
         if (self.aggregate == "none") != (not self.group):
             raise UserError(
                 f"A Result of the aggregate '{self.aggregate}' has "

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_one_of
 from jaxlt.models.head import Decoded, Example, HeadConfig, with_rows
 from jaxlt.models.head_parts import (
     Batch,
@@ -50,11 +50,7 @@ class ClassifierConfig(HeadConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pooling not in POOLING:
-            raise UserError(
-                f"ClassifierConfig.pooling is one of {', '.join(POOLING)}, not '{self.pooling}'."
-                + nearest(self.pooling, POOLING)
-            )
+        check_one_of("ClassifierConfig.pooling", self.pooling, POOLING)
         if self.hidden < 0:
             raise UserError(f"ClassifierConfig.hidden is 0 or more, not {self.hidden}.")
 

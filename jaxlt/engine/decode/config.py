@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_one_of
 
 EOS = 1
 METHODS = ("greedy", "sample", "beam")
@@ -30,11 +30,7 @@ class DecodingConfig:
     end: int = EOS  # the token that ends a row; -1: none does
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UserError(
-                f"DecodingConfig.method is one of {', '.join(METHODS)}, not '{self.method}'."
-                + nearest(self.method, METHODS)
-            )
+        check_one_of("DecodingConfig.method", self.method, METHODS)
         for field in ("length", "beams", "returns"):
             if getattr(self, field) < 1:
                 raise UserError(
