@@ -9,7 +9,6 @@ import pytest
 from jaxlt.data import inventory as names
 from jaxlt.data.config import DataConfig
 from jaxlt.data.inventory import NOTHING
-from jaxlt.data.marked import marked_of
 from jaxlt.data.mixtures import (
     build_objective,
     examples_of,
@@ -19,7 +18,7 @@ from jaxlt.data.mixtures import (
 )
 from jaxlt.data.readers import conllu
 from jaxlt.data.task_config import TaskConfig
-from jaxlt.data.text_forms import parsing, tagging
+from jaxlt.data.tasks.kind import USUAL, kind_of
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 from tests.data.head_files import write_entities, write_table, write_treebanks
@@ -58,10 +57,10 @@ def expected(config, inventory, files, split):
     """Rows of all examples, each by itself, read by the library's plain readers."""
     labels = build_objective(config, open_vocabulary(config.vocabulary_config), inventory)
     found = []
-    for kind, form in (("tagging", tagging), ("parsing", parsing)):
+    for kind in map(kind_of, ("tagging", "parsing")):
         for path in sorted(files.glob(f"*-{split}.conllu")):
             for one in conllu.read(str(path)):
-                for piece in labels.pieces(kind, marked_of(kind, *form(one))):
+                for piece in labels.pieces(kind.name, kind.example(*kind.form(one, USUAL))):
                     found += rows_of(labels.batch([piece]))
     return found
 
