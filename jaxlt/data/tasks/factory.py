@@ -45,7 +45,8 @@ class Made(Kind):
     made = True
     takes: ClassVar[tuple[str, ...]] = ()
 
-    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+    @staticmethod
+    def records(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
         """Yields the records of a language, each with what decides its split."""
         return ()
 
@@ -61,7 +62,8 @@ class Made(Kind):
         factory = factory_of(reading)
         drawn = reading.config.shares.split(_SENTENCE * factory.sentences)
         recipe = [self.name, identity_of(factory), dataclasses.astuple(drawn), reading.config.tag]
-        recipe += self.more(reading)
+        if self.shape == "span" and reading.config.rules.answers_placed:
+            recipe.append("places")
 
         def stream(name: str, source: Callable[[], Keyed]) -> Stream:
             def records(split: str) -> Iterator[Any]:
@@ -73,10 +75,6 @@ class Made(Kind):
             return self.stream(reading, name, records, identity, reading.config.splits)
 
         return [stream(*one) for one in self.sources(languages(factory), reading).items()]
-
-    def more(self, reading: Reading) -> list[str]:
-        """Returns what else decides the examples, for their identity."""
-        return []
 
 
 def factory_of(reading: Reading) -> FactoryConfig:
@@ -139,38 +137,70 @@ def _sentences(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
         )
 
 
+def _tagged(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+    for key, said in _annotated(spec, factory):
+        yield key, Tagged(tuple(w.form for w in said.words), tuple(entity_tags(said.words)))
+
+
+def _opinions(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+    for number, category, text in write.judged(spec, factory):
+        yield str(number), Labelled(spec.code, str(number), category, text)
+
+
+def _facts(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+    for fact in world(factory.seed).facts:
+        one = facts.question(speaker(spec), fact)
+        yield str(fact.number), (one.pattern.replace("[X]", one.subject), one.answer)
+
+
+def _pairs(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+    return ((one.id, one) for one in asked.pairs(spec, factory))
+
+
+def _questions(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+    return ((one.id, one) for one in asked.questions(spec, factory))
+
+
 class MadeTagging(Made, TaggedWords):
     """Parts of speech of a factory's sentences."""
 
-    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-        """Yields sentences."""
-        return _sentences(spec, factory)
+    records = staticmethod(_sentences)
 
 
 class MadeParsing(Made, Parsing):
     """Trees of a factory's sentences."""
 
-    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-        """Yields sentences."""
-        return _sentences(spec, factory)
+    records = staticmethod(_sentences)
 
 
 class MadeEntities(Made, Entities):
     """Entities of a factory's sentences."""
 
-    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-        """Yields tagged sentences."""
-        for key, said in _annotated(spec, factory):
-            yield key, Tagged(tuple(w.form for w in said.words), tuple(entity_tags(said.words)))
+    records = staticmethod(_tagged)
 
 
 class MadeTopics(Made, Topics):
     """Opinions of a factory, with what they are of."""
 
-    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-        """Yields judged texts."""
-        for number, category, text in write.judged(spec, factory):
-            yield str(number), Labelled(spec.code, str(number), category, text)
+    records = staticmethod(_opinions)
+
+
+class MadeFacts(Made, Facts):
+    """Facts of a factory's world, with [Y] for what is asked."""
+
+    records = staticmethod(_facts)
+
+
+class MadePairs(Made, Pairs):
+    """What a factory's texts say, and what does not follow."""
+
+    records = staticmethod(_pairs)
+
+
+class MadeQuestions(Made, Questions):
+    """Questions about a factory's texts."""
+
+    records = staticmethod(_questions)
 
 
 class MadeLanguages(Made, TaggedWords):
@@ -190,7 +220,8 @@ class MadeLanguages(Made, TaggedWords):
             )
         return super().sources(mixing, reading)
 
-    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+    @staticmethod
+    def records(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
         """Yields (words, the code of each)."""
         for key, said in _annotated(spec, factory):
             codes = [word.language or spec.code for word in said.words]
@@ -203,39 +234,6 @@ class MadeLanguages(Made, TaggedWords):
             for word, code in zip(*record, strict=True)
         )
         return self.inputs(record[0], wording), " ".join(tags)
-
-
-class MadeFacts(Made, Facts):
-    """Facts of a factory's world, with [Y] for what is asked."""
-
-    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-        """Yields questions."""
-        for fact in world(factory.seed).facts:
-            yield str(fact.number), facts.question(speaker(spec), fact)
-
-    def form(self, record: facts.Question, wording: Wording) -> Form:
-        """Returns the sentence with [Y], and the answer."""
-        return self.inputs(record.pattern.replace("[X]", record.subject)), record.answer
-
-
-class MadePairs(Made, Pairs):
-    """What a factory's texts say, and what does not follow."""
-
-    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-        """Yields premises and hypotheses."""
-        return ((one.id, one) for one in asked.pairs(spec, factory))
-
-
-class MadeQuestions(Made, Questions):
-    """Questions about a factory's texts."""
-
-    def records(self, spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-        """Yields questions."""
-        return ((one.id, one) for one in asked.questions(spec, factory))
-
-    def more(self, reading: Reading) -> list[str]:
-        """Heads learn places."""
-        return ["places"] if reading.config.rules.answers_placed else []
 
 
 class MadeDirected(Made, Directed):
