@@ -9,6 +9,7 @@ from typing import Any
 
 from jaxlt.config.build import HEADS, MODELS, PARTS, Entry
 from jaxlt.config.files import Macro, Reference, Statement, references
+from jaxlt.config.layers import LAST
 from jaxlt.errors import UserError, nearest
 
 
@@ -23,6 +24,8 @@ def check(statements: Sequence[Statement], entries: dict[str, Entry], whole: str
     `whole` is the gin name of what will be built.
     """
     problems = [p for s in statements for p in _names(s, entries)]
+    if not problems:
+        problems = _conflicts(statements, entries)
     if not problems:
         problems = [*_macros(statements, entries), *_unused(statements, entries, whole)]
     if problems:
@@ -70,14 +73,43 @@ def _names(statement: Statement, entries: dict[str, Entry]) -> Iterable[str]:
             yield f"{statement.where}: '@{ref.name}' refers to nothing.{hint}"
 
 
-def _final(statements: Iterable[Statement], entries: dict[str, Entry]) -> list[Statement]:
-    """Returns the statements that later ones do not override."""
-    last: dict[Any, Statement] = {}
+def _by_name(
+    statements: Iterable[Statement], entries: dict[str, Entry]
+) -> dict[Any, list[Statement]]:
+    """Returns the bindings and macros, those of one name together."""
+    found: dict[Any, list[Statement]] = {}
     for s in statements:
         if s.kind in ("binding", "macro"):
             entry = lookup(s.selector, entries) if s.arg else None
-            last[(s.scope, entry.name if entry else s.selector, s.arg)] = s
-    return list(last.values())
+            name = (s.scope, entry.name if entry else s.selector, s.arg)
+            found.setdefault(name, []).append(s)
+    return found
+
+
+def _final(statements: Iterable[Statement], entries: dict[str, Entry]) -> list[Statement]:
+    """Returns the statements that later ones do not override."""
+    return [same[-1] for same in _by_name(statements, entries).values()]
+
+
+def _conflicts(statements: Iterable[Statement], entries: dict[str, Entry]) -> list[str]:
+    """Returns what is wrong where two files of the winning layer say different things."""
+    found = []
+    for same in _by_name(statements, entries).values():
+        last = same[-1]
+        rivals = {s.given: s for s in same if s.layer == last.layer != LAST}
+        other = next((s for s in rivals.values() if s.value != last.value), None)
+        if other:
+            found.append((other, last))
+    if not found:
+        return []
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    (other, last), layer = found[0], found[0][1].layer
+    return [
+        f"{other.where} and {last.where} both set {last.name}{more}, and of two files of one "
+        f"layer, '{layer}', neither wins: leave one of them out, set it on the command line "
+        f"(--gin.{last.name}=VALUE), or declare in the header of one that is your own that it "
+        f"stands over the other: `# Layer: over {layer.removeprefix('over ')}`."
+    ]
 
 
 def _uses(statements: Iterable[Statement]) -> dict[str, Statement]:

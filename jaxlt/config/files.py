@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxlt.config.layers import LAST, LAYERS, layer_of
 from jaxlt.errors import UserError, nearest
 
 
@@ -49,7 +50,7 @@ class Statement:
     """One statement: a binding (`scope/selector.arg = value`), a macro (no arg), or an import.
 
     `file` is None for what the command line gave; `text` is then the flag itself. A `fallback`
-    stands behind every file and need not be used.
+    stands behind every file and need not be used. `layer` is its file's (`jaxlt.config.layers`).
     """
 
     kind: str  # 'binding' | 'macro' | 'block' | 'import'
@@ -61,6 +62,8 @@ class Statement:
     line: int = 0
     text: str = ""
     fallback: bool = False
+    layer: str = LAST
+    given: str = ""  # the file that was asked for, whose include led to this
 
     @property
     def name(self) -> str:
@@ -158,17 +161,24 @@ def _shown(path: Path) -> str:
 
 
 def read_files(names: Iterable[str], search_paths: Sequence[str | Path] = ()) -> list[Statement]:
-    """Returns the statements of gin files, in order, includes expanded where they stand."""
+    """Returns the statements of gin files, the winning ones last: by layer, then in order.
+
+    Includes are expanded where they stand.
+    """
     statements: list[Statement] = []
     for name in names:
         statements += _read(find_file(name, search_paths), search_paths, ())
-    return statements
+    return sorted(statements, key=lambda s: LAYERS.index(s.layer))
 
 
 def _read(
-    path: Path, search_paths: Sequence[str | Path], outer: tuple[Path, ...]
+    path: Path,
+    search_paths: Sequence[str | Path],
+    outer: tuple[Path, ...],
+    layer: str = LAST,
+    given: str = "",
 ) -> list[Statement]:
-    """Parses one file; `outer` are the files whose include led here."""
+    """Parses one file; `outer` are the files whose include led here, `layer` the first's."""
     from gin import config_parser
 
     shown = _shown(path)
@@ -180,16 +190,18 @@ def _read(
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"The gin file {shown} cannot be read as UTF-8 text: {error}.") from error
     outer = (*outer, path.resolve())
+    if layer == LAST:
+        layer, given = layer_of(path, text, shown, shipped_configs()), shown
     statements: list[Statement] = []
     try:
         for s in config_parser.ConfigParser(text, _delegate()):
-            at = {"file": shown, "line": s.location.line_num}
+            at = {"file": shown, "line": s.location.line_num, "layer": layer, "given": given}
             if isinstance(s, config_parser.IncludeStatement):
                 try:
                     included = find_file(s.filename, search_paths, path.parent)
                 except UserError as error:
                     raise UserError(f"{shown}, line {at['line']}: {error}") from error
-                statements += _read(included, search_paths, outer)
+                statements += _read(included, search_paths, outer, layer, given)
             elif isinstance(s, config_parser.ImportStatement):
                 statements.append(Statement("import", selector=s.module, text=s.format(), **at))
             elif isinstance(s, config_parser.BlockDeclaration):

@@ -22,7 +22,7 @@ from jaxlt.identity import NAMED_FIRST, first_name
 _log = logging.getLogger(__name__)
 
 # macro -> what it is called now: the first of these that is asked for
-MACROS: dict[str, tuple[str, ...]] = {}
+MACROS: dict[str, tuple[str, ...]] = {"TEXT": ("CORPORA", "PAIRS")}
 
 
 class Names(typing.NamedTuple):

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from jaxlt.plan.search import Candidate
 
 # Of a plan: what it does not read need not be given.
-FALLBACKS: dict[str, Any] = {"WORKDIR": "", "TEXT": "", "INIT_FROM": None, "VOCABULARY": "bytes"}
+FALLBACKS: dict[str, Any] = {
+    **dict.fromkeys(("WORKDIR", "TEXT", "PAIRS", "CORPORA"), ""),
+    "INIT_FROM": None,
+    "VOCABULARY": "bytes",
+}
 
 
 def compile_for(

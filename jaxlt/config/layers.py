@@ -1,0 +1,45 @@
+"""Which of several gin files wins: that of the later layer, in whatever order they are given.
+
+    jaxlt train --gin_file=modules/lora.gin --gin_file=runs/adapt.gin ...    # the module's file wins
+
+A file that comes with jaxlt has the layer of its folder. Any file may declare one in its header,
+`# Layer: module`; `over run` and its like stand right over that layer, for what changes it. Files
+that declare none (your own, config.gin of a run) and tiny.gin are the last, the later of them
+winning. What a file includes is of its own layer, or, where it has none, of what is included.
+"""
+
+import re
+from pathlib import Path
+
+from jaxlt.errors import UserError, nearest
+
+LAST = ""
+LAYERS = (
+    *("model", "run", "over run", "module", "over module", "data", "over data", "hardware"),
+    LAST,
+)
+_FOLDERS = {
+    "models": "model",
+    "runs": "run",
+    "modules": "module",
+    "heads": "module",
+    "data": "data",
+    **dict.fromkeys(("mesh", "hardware", "topologies", "platforms"), "hardware"),
+}
+
+
+def layer_of(path: Path, text: str, shown: str, shipped: Path) -> str:
+    """Returns the layer of a gin file: what its text declares, or its folder among `shipped`."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.startswith("#"):
+            break
+        declared = re.match(r"#\s*Layer:\s*(.*?)\s*$", line)
+        if declared and declared[1] not in LAYERS[:-1]:
+            raise UserError(
+                f"{shown}, line {number}: there is no layer '{declared[1]}'."
+                f"{nearest(declared[1], LAYERS[:-1])} Layers are {', '.join(LAYERS[:-1])}."
+            )
+        if declared:
+            return declared[1]
+    inside = path.resolve().is_relative_to(shipped.resolve())
+    return _FOLDERS.get(path.parent.name, LAST) if inside else LAST
