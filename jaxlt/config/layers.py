@@ -1,6 +1,6 @@
 """Which of several gin files wins: that of the later layer, in whatever order they are given.
 
-    jaxlt train --gin_file=modules/lora.gin --gin_file=runs/adapt.gin ...    # the module's file wins
+    jaxlt train --gin_file=modules/lora.gin --gin_file=runs/adapt.gin ...   # the module's wins
 
 A file that comes with jaxlt has the layer of its folder. Any file may declare one in its header,
 `# Layer: module`; `over run` and its like stand right over that layer, for what changes it. Files
