@@ -296,8 +296,82 @@ def test_imports_register_a_users_own(folder, monkeypatch):
     assert config.load(["saved.gin"]) == run
     (folder / "bad.gin").write_text("\nimport no_such_module_here\n")
     assert "bad.gin, line 2" in refused(files=(*FILES, "bad.gin"))
-    (folder / "bad.gin").write_text("from __gin__ import dynamic_registration\n")
-    assert "not needed" in refused(files=(*FILES, "bad.gin"))
+
+
+def test_dynamic_registration_names_whatever_is_imported(folder, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    (folder / "dynamic").mkdir()
+    (folder / "dynamic" / "things.py").write_text(
+        textwrap.dedent("""
+        from jaxlt.modules.bottleneck import Bottleneck
+
+        def doubled(n=2):
+            return n * 2
+
+        class Mine(Bottleneck):
+            width: int = 3
+        """)
+    )
+    lines = """
+        from __gin__ import dynamic_registration
+        from dynamic import things
+        import jaxlt.engine.config as engine
+        TrainConfig.steps = @things.doubled()
+        things.doubled.n = 4
+        engine.OptimizerConfig.clip_norm = 2.0
+        task/plug.method = @things.Mine
+        task/plug.width = 9
+        """
+    (folder / "mine.gin").write_text(textwrap.dedent(lines))
+    run = load(files=(*FILES, "plugs.gin", "mine.gin"))
+    assert (run.train.steps, run.optimizer.clip_norm) == (8, 2.0)
+    assert run.model.plugs[1].method.__name__ == "Mine"
+    (folder / "saved.gin").write_text(config.operative_config(run))
+    assert config.load(["saved.gin"]) == run
+    assert load("doubled.n=5", files=(*FILES, "plugs.gin", "mine.gin")).train.steps == 10
+    (folder / "mine.gin").write_text(textwrap.dedent(lines).replace("@things.d", "@things.boub"))
+    text = refused(files=(*FILES, "plugs.gin", "mine.gin"))
+    assert "mine.gin, line 5: 'things.bouboubled'" in text and "'doubled'" in text
+    for line in ("from __gin__ import more", "import no_such_module_here"):
+        (folder / "bad.gin").write_text(f"from __gin__ import dynamic_registration\n{line}\n")
+        assert "bad.gin, line 2" in refused(files=(*FILES, "bad.gin"))
+
+
+def test_a_later_layer_wins_in_whatever_order_files_are_given(folder):
+    """The model's file is the first, the run's next, and one that declares none the last."""
+    (folder / "deep.gin").write_text("# Deep.\n# Layer: model\nT5Config.emb_dim = 32\n")
+    (folder / "long.gin").write_text(
+        "# Layer: over run\ninclude 'deep.gin'\nTRAIN_STEPS = 9\nT5Config.mlp_dim = 96\n"
+    )
+    (folder / "run.gin").write_text(f"# Layer: run\n{RUN}T5Config.mlp_dim = 64\n")
+    (folder / "mine.gin").write_text("include 'long.gin'\nT5Config.mlp_dim = 80\n")
+    declared = ("long.gin", "run.gin", "deep.gin")
+    base = (MODEL.replace("64", "48"), "model.gin")
+    (folder / base[1]).write_text(f"# Layer: model\n{base[0]}".replace("T5Config.emb_dim = 48", ""))
+    run = load(files=(*declared, "model.gin"))
+    assert (run.train.steps, run.model.emb_dim, run.model.mlp_dim) == (9, 32, 96)
+    assert load(files=("mine.gin", "run.gin", "model.gin")).model.mlp_dim == 80
+    shipped = ["modules/prefix.gin", "runs/adapt.gin", "models/tiny.gin"]
+    given = ["TEXT=texts", "INIT_FROM=base", "WORKDIR=w"]
+    orders = [shipped, shipped[::-1], [shipped[1], shipped[0], shipped[2]]]
+    (run,) = {config.load(files, given) for files in orders}
+    assert run.schedule.learning_rate == 3e-2  # the module's, not the recipe's
+
+
+def test_two_files_of_one_layer_that_say_different_things(folder):
+    (folder / "one.gin").write_text("# Layer: run\nTRAIN_STEPS = 1\nDataConfig.seed = 3\n")
+    (folder / "two.gin").write_text("# Layer: run\nTRAIN_STEPS = 2\nDataConfig.seed = 3\n")
+    files = (*FILES, "one.gin", "two.gin")
+    (folder / "run.gin").write_text(f"# Layer: model\n{RUN}")
+    text = refused(files=files)
+    assert "one.gin, line 2 and two.gin, line 2 both set TRAIN_STEPS" in text
+    assert "'run'" in text and "`# Layer: over run`" in text
+    assert load("TRAIN_STEPS=5", files=files).train.steps == 5
+    assert load(files=(*files, "three.gin")[:3]).train.steps == 1
+    (folder / "two.gin").write_text("# Layer: rnu\nTRAIN_STEPS = 2\n")
+    assert "two.gin, line 1: there is no layer 'rnu'" in refused(files=files)
+    with pytest.raises(UserError, match=r"runs/adapt.gin, line \d+ and .*runs/finetune.gin, line"):
+        config.load(["models/tiny.gin", "runs/finetune.gin", "runs/adapt.gin"], ["WORKDIR=w"])
 
 
 def test_operative_config_reads_back_as_the_same_run(folder):

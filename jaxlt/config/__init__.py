@@ -16,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxlt.config import build, checks, files, renamed, text
+from jaxlt.config import build, checks, files, imports, renamed, text
 from jaxlt.config.files import shipped_configs
 from jaxlt.errors import UserError
 from jaxlt.identity import HARMLESS, PLACED
@@ -133,11 +133,11 @@ def _load(
     statements = [*behind.values(), *(s for s in given if s not in asked or s.name not in behind)]
     gin.clear_config()
     try:
-        _import(s for s in statements if s.kind == "import")
+        statements, lines = imports.carried_out(statements)
         entries = build.entries(_selectors(statements))
         checks.check(statements, entries, whole)
         built = build.build_whole(_bind(statements, entries), whole)
-        return built, gin.operative_config_str(max_line_length=100)
+        return built, "\n".join([*lines, gin.operative_config_str(max_line_length=100)])
     except RecursionError as error:
         raise UserError("Gin values refer to each other in a circle (@references).") from error
     finally:
@@ -158,21 +158,6 @@ def _selectors(statements: Iterable[files.Statement]) -> set[str]:
     refs = [r for s in statements for r in files.references(s.value)]
     referred = {r.selector for r in refs if isinstance(r, files.Reference)}
     return referred | {s.selector for s in statements if s.kind in ("binding", "block")}
-
-
-def _import(statements: Iterable[files.Statement]) -> None:
-    """Carries `import my.module` lines out, so that users' own configurables register."""
-    import gin
-
-    for s in statements:
-        if s.selector.startswith("__gin__"):
-            raise UserError(f"{s.where}: '{s.text}' is not needed with jaxlt; leave the line out.")
-        try:
-            gin.parse_config(s.text)
-        except ImportError as error:
-            raise UserError(
-                f"{s.where}: '{s.text}' failed: {str(error).splitlines()[0]}."
-            ) from error
 
 
 def _live(value: files.Reference | files.Macro) -> Any:
