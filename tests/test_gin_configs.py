@@ -1,12 +1,12 @@
 """Every shipped gin file: its header, its launch command, and the sizes it makes."""
 
+import functools
 import re
 import shlex
 
 import pytest
 
 from jaxlt import config
-from jaxlt.commands.main import Parser, _take_overrides, add_gin_arguments
 from jaxlt.config.derived import hardly_learns
 
 ROOT = config.shipped_configs()
@@ -47,14 +47,18 @@ def command(name):
     return shlex.split(header(name)["Command"].replace("\\\n", " "))
 
 
-def run_of(argv, *overrides):
-    """Returns the run that a launch command describes."""
-    parser = Parser()
-    add_gin_arguments(parser)
-    rest, given = _take_overrides(argv)
-    args, unknown = parser.parse_known_args(rest)
-    assert unknown in ([], ["--dry_run"])
-    return config.load(args.gin_file, [*given, *overrides])
+@functools.cache
+def run_of(*argv):
+    """Returns the run that a launch command describes, in this process once."""
+    files = [arg.removeprefix("--gin_file=") for arg in argv if arg.startswith("--gin_file=")]
+    given = [arg.removeprefix("--gin.") for arg in argv if arg.startswith("--gin.")]
+    assert len(files) + len(given) + argv.count("--dry_run") == len(argv)
+    return config.load(files, given)
+
+
+def launched(name):
+    """Returns the run of a file's launch command."""
+    return run_of(*command(name)[2:])
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -69,8 +73,7 @@ def test_header_says_what_for_what_to_override_and_how_to_launch(name):
 
 @pytest.mark.parametrize("name", FILES)
 def test_launch_command_makes_a_run_that_reads_back(name, tmp_path):
-    argv = command(name)[2:]
-    run = run_of(argv)
+    run = launched(name)
     assert run.workdir and run.data.batch_size > 0
     path = tmp_path / "config.gin"
     path.write_text(config.operative_config(run))
@@ -83,7 +86,7 @@ def test_launch_command_makes_a_run_that_reads_back(name, tmp_path):
 def test_tiny_gin_shrinks_every_run(name):
     sized = ("--gin.BATCH_SIZE", "--gin.INPUTS_LENGTH")
     argv = [a for a in command(name)[2:] if not a.startswith(sized)]
-    run = run_of([*argv, "--gin_file=tiny.gin"], "TRAIN_STEPS=3")
+    run = run_of(*argv, "--gin_file=tiny.gin", "--gin.TRAIN_STEPS=3")
     assert run.train.steps == 3 and run.init_from is None
     if name != "models/bilstm.gin":  # small as it is
         assert run.model.emb_dim <= 256 and run.model.encoder_layers <= 4
@@ -104,7 +107,7 @@ def test_every_size_is_here():
 def test_parameter_counts(name):
     from jaxlt.models import init
 
-    leaves = init.describe(run_of(command(name)[2:]).model)
+    leaves = init.describe(launched(name).model)
     count = init.count({n: leaf for n, leaf in leaves.items() if n.startswith("params/")})
     stem = name.removeprefix("models/").removesuffix(".gin")
     if stem in PARAMETERS:
@@ -118,7 +121,7 @@ def test_parameter_counts(name):
 def test_modules_add_only_to_their_own_collection():
     from jaxlt.models.init import describe
 
-    run = run_of(command("modules/bottleneck.gin")[2:])
+    run = launched("modules/bottleneck.gin")
     assert [p.name for p in run.model.plugs] == ["lang"]
     assert run.train.trainable == ("modules/.*",)
     assert {name.split("/")[0] for name in describe(run.model)} == {"params", "modules"}
@@ -128,18 +131,18 @@ def test_tiny_gin_shrinks_a_run_without_macros(tmp_path):
     own = tmp_path / "own.gin"
     own.write_text("run.workdir = 'w'\nTrainConfig.steps = 9000\nDataConfig.sources = 'texts'\n")
     argv = [f"--gin_file={f}" for f in ("models/byt5_small.gin", own, "tiny.gin")]
-    run = run_of(argv)
+    run = run_of(*argv)
     assert (run.train.steps, run.data.batch_size, run.model.emb_dim) == (20, 8, 64)
 
 
 def test_recipes_are_t5s():
-    pretrain = run_of(command("runs/pretrain.gin")[2:])
+    pretrain = launched("runs/pretrain.gin")
     assert pretrain.schedule.name == "rsqrt" and pretrain.schedule.warmup_steps == 10_000
     assert pretrain.loss.z_loss == 1e-4 and pretrain.model.dropout == 0.0
     assert pretrain.data.mean_span == 20.0 and pretrain.data.alpha == 0.3
     assert pretrain.eval_data.split == "validation" and pretrain.eval_data.sources == ("my_texts",)
     for name, constant in (("byt5_base", 1024 * 189), ("mt5_base", 1024 * 229)):
-        tuned = run_of(command(f"models/{name}.gin")[2:])
+        tuned = launched(f"models/{name}.gin")
         assert tuned.loss.normalize == constant
         assert tuned.schedule.name == "constant" and tuned.schedule.learning_rate == 1e-3
         assert tuned.model.dropout == 0.1 and tuned.optimizer.name == "adafactor"
@@ -147,12 +150,13 @@ def test_recipes_are_t5s():
 
 def test_no_launch_command_hardly_learns():
     """Adafactor and T5's constant are for whole backbones; what starts at zero takes AdamW."""
-    assert not {name: said for name in FILES if (said := hardly_learns(run_of(command(name)[2:])))}
+    assert not {name: said for name in FILES if (said := hardly_learns(launched(name)))}
 
 
 def test_a_setting_of_transfer_stops_each_recipe_for_text_by_a_metric():
-    task = ["--gin.DataConfig.objective=text_to_text", "--gin.TEXT=x", "--gin.WORKDIR=w"]
+    task = ["--gin.DataConfig.objective=text_to_text", "--gin.WORKDIR=w"]
     task += ["--gin_file=data/transfer.gin", "--gin.SOURCES=eng_Latn", "--gin.INIT_FROM=x"]
-    for name in ("finetune", "adapt", "small_language"):
-        run = run_of(["--gin_file=models/tiny.gin", f"--gin_file=runs/{name}.gin", *task])
+    for name, data in (("finetune", "PAIRS"), ("adapt", "TEXT"), ("small_language", "TEXT")):
+        files = ("--gin_file=models/tiny.gin", f"--gin_file=runs/{name}.gin")
+        run = run_of(*files, *task, f"--gin.{data}=x")
         assert run.train.patience > 0 and run.checkpoint.best_metric, name

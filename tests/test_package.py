@@ -55,8 +55,20 @@ def test_ci_finds_both_commands_of_the_readme() -> None:
         assert f"readme_command {name}" in script
 
 
-def test_the_readmes_map_names_every_room() -> None:
-    readme = (ROOT / "README.md").read_text()
+def test_the_map_names_every_room() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
     for room in sorted(p.parent.name for p in (ROOT / "jaxlt").glob("*/__init__.py")):
-        if room != "metrics":
-            assert f"`jaxlt/{room}/`" in readme
+        assert f"`jaxlt/{room}/`" in page
+
+
+def test_the_pages_name_what_is_there() -> None:
+    """Links of the README, and every path of ours that it or a page names; it is a short read."""
+    readme = (ROOT / "README.md").read_text()
+    assert len(readme.split()) < 900
+    pages = [readme, *(page.read_text() for page in (ROOT / "docs").glob("*.md"))]
+    paths = {path for text in pages for path in re.findall(r"\((docs/[\w/.]+)\)", text)}
+    paths |= {path for text in pages for path in re.findall(r"`((?:jaxlt|tests)/[\w/.]+)`", text)}
+    assert paths and not [path for path in sorted(paths) if not (ROOT / path).exists()]
+    for text in pages:
+        for path in re.findall(r"--gin_file=([\w/]+\.gin)", text):
+            assert (shipped_configs() / path).exists(), path

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from jaxlt.config import RunConfig
 from jaxlt.config.heads import check_heads
+from jaxlt.engine.config import ScheduleConfig
 
 if TYPE_CHECKING:
     from jaxlt.data.rows.batches import Spec
@@ -36,11 +37,19 @@ def in_steps(run: RunConfig, data: Rows) -> RunConfig:
         every = max(1, round(train.eval_epochs * epoch))
         train = dataclasses.replace(train, eval_every=every, eval_epochs=None)
         checkpoint = dataclasses.replace(checkpoint, every=every)
-    schedule = run.schedule
+    schedule = _warm_in_time(run.schedule, train.steps)
     if schedule.total_steps == "run":
         warm = min(schedule.warmup_steps, train.steps // 2)
         schedule = dataclasses.replace(schedule, total_steps=train.steps, warmup_steps=warm)
     return dataclasses.replace(run, train=train, checkpoint=checkpoint, schedule=schedule)
+
+
+def _warm_in_time(schedule: ScheduleConfig, steps: int) -> ScheduleConfig:
+    """Returns the schedule with a warm-up of its share of the run's steps at most."""
+    if schedule.warmup_share is None or schedule.name == "rsqrt":
+        return schedule
+    warm = min(schedule.warmup_steps, round(schedule.warmup_share * steps))
+    return dataclasses.replace(schedule, warmup_steps=warm)
 
 
 def hardly_learns(run: RunConfig) -> list[str]:

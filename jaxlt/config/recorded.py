@@ -35,26 +35,29 @@ def behind(folder: str) -> dict[str, Any]:
     return _FIRST if said in (None, "1") else {_REVISION: int(said), _MADE: int(said)}
 
 
-SELECTION = ("best_metric", "best_mode", "ties")
+_KEPT = (  # what goes together: all of it is as the folder says, or none
+    ("CheckpointConfig.best_metric", "CheckpointConfig.best_mode", "CheckpointConfig.ties"),
+    ("ScheduleConfig.warmup_share",),
+)
 
 
-def selection(folder: str, overrides: Iterable[str]) -> list[str]:
-    """Returns the overrides by which a run that is under way in a folder selects as it began to.
+def kept(folder: str, overrides: Iterable[str]) -> dict[str, str]:
+    """Returns the bindings by which a run that is under way in a folder goes on as it began.
 
-    Its best value so far is one of the metric that its folder says, whatever gin files say by now;
-    none where the run has no checkpoint yet, or where an override asks for another metric.
+    It selects by the metric of its best value so far, and is as warm as it was, whatever gin files
+    say by now; none where the run has no checkpoint yet, or where an override asks for another.
     """
     from etils import epath
 
     path = (epath.Path if "://" in folder else Path)(folder).expanduser()
-    names = [f"CheckpointConfig.{name}" for name in SELECTION]
     asked = {renamed.names().binding(item.partition("=")[0].strip()) for item in overrides}
     saved = path / "checkpoints"
     begun = saved.is_dir() and any(one.name.isdigit() for one in saved.iterdir())
-    if not begun or not (path / "config.gin").is_file() or asked & set(names):
-        return []
+    if not begun or not (path / "config.gin").is_file():
+        return {}
     text = renamed.text((path / "config.gin").read_text(encoding="utf-8"))
-    return [f"{name}={_said(text, name) or younger(name)}" for name in names]
+    names = [name for group in _KEPT if not asked & set(group) for name in group]
+    return {name: _said(text, name) or str(younger(name)) for name in names}
 
 
 def _said(text: str, name: str) -> str | None:
@@ -90,17 +93,19 @@ def load_run(
 ) -> RunConfig:
     """Returns the run that gin files and overrides describe (`jaxlt.config.load`).
 
-    One that is in its folder reads its data, and selects its best step, as it did there.
+    One that is in its folder reads its data, is warm and selects its best step as it did there.
     folder: where the run is, if not where its config says.
     """
     run = load(gin_files, overrides, search_paths, fallbacks)
     place = folder or run.workdir
     unsaid = behind(place)
-    chosen = selection(place, overrides)
+    begun = kept(place, overrides)
     of_data = {n.removeprefix("DataConfig."): v for n, v in unsaid.items() if "DataConfig." in n}
     if all(getattr(run.data, name) == value for name, value in of_data.items()):
         unsaid = {}
-    current = [f"CheckpointConfig.{n}={getattr(run.checkpoint, n)!r}" for n in SELECTION]
-    if not unsaid and chosen in ([], current):
+    parts = {"CheckpointConfig": run.checkpoint, "ScheduleConfig": run.schedule}
+    current = {n: repr(getattr(parts[n.partition(".")[0]], n.partition(".")[2])) for n in begun}
+    if not unsaid and begun == current:
         return run
-    return load(gin_files, [*overrides, *chosen], search_paths, {**unsaid, **(fallbacks or {})})
+    asked = [*overrides, *(f"{name}={value}" for name, value in begun.items())]
+    return load(gin_files, asked, search_paths, {**unsaid, **(fallbacks or {})})

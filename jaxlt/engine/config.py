@@ -148,6 +148,9 @@ class ScheduleConfig:
     total_steps: the step at which linear, cosine and wsd have come down; there they stay. 'run' is
         the last step of the run, however that is said, and the warm-up takes half of it at most
         (`jaxlt.config.derived.in_steps`).
+    warmup_share: the warm-up takes this share of the run's steps at most, so that a shortened run
+        (TRAIN_STEPS=60) is warm early; None: warmup_steps, whatever the run's. rsqrt's flat
+        beginning stays as it is: it is no rise, and a shorter one would raise the rate.
     decay_steps: how long the way down takes. Needed by wsd (which ends it at total_steps); for
         linear and cosine it counts from the end of the warm-up, in place of total_steps.
     final_scale: the last learning rate as a part of learning_rate.
@@ -159,6 +162,7 @@ class ScheduleConfig:
     total_steps: int | Literal["run"] | None = None
     decay_steps: int | None = None
     final_scale: float = 0.0
+    warmup_share: float | None = None
 
     def __post_init__(self) -> None:
         if self.name not in SCHEDULES:
@@ -174,6 +178,11 @@ class ScheduleConfig:
         if self.warmup_steps < 0:
             raise UserError(
                 f"ScheduleConfig.warmup_steps is {self.warmup_steps}; it must be 0 or more."
+            )
+        if self.warmup_share is not None and not 0 <= self.warmup_share <= 1:
+            raise UserError(
+                f"ScheduleConfig.warmup_share is {self.warmup_share}; it is a share of the run's "
+                "steps, from 0 to 1, or None."
             )
         if not 0 <= self.final_scale <= 1:
             raise UserError(

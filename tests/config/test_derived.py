@@ -7,7 +7,7 @@ import pytest
 from jaxlt import config
 from jaxlt.config import derived
 from jaxlt.data.rows.views import LanguageInfo
-from jaxlt.engine.loop import TrainConfig
+from jaxlt.engine.config import ScheduleConfig, TrainConfig
 from jaxlt.errors import UserError
 
 
@@ -40,6 +40,21 @@ def test_a_schedule_ends_with_its_run_and_is_warm_by_then():
         there = derived.in_steps(run, Data())
         assert there.train.steps == there.schedule.total_steps == steps
         assert there.schedule.warmup_steps == warm
+
+
+@pytest.mark.parametrize(
+    ("recipe", "steps", "warm"),
+    [("mlm", 60, 6), ("mlm", 100_000, 1000), ("adapt", 60, 6), ("pretrain", 60, 10_000)],
+)
+def test_a_shortened_run_shortens_its_warm_up(recipe, steps, warm):
+    """But for rsqrt's flat beginning, which is no rise."""
+    model = "models/mlm_tiny.gin" if recipe == "mlm" else "models/tiny.gin"
+    given = ["TEXT=x", "WORKDIR=w", "INIT_FROM=x", f"TRAIN_STEPS={steps}"]
+    run = config.load([model, f"runs/{recipe}.gin"], given)
+    there = derived.in_steps(run, Data())
+    assert there.schedule.warmup_steps == warm and derived.in_steps(there, Data()) == there
+    with pytest.raises(UserError, match="warmup_share is 2"):
+        ScheduleConfig(warmup_share=2)
 
 
 def test_epochs_are_above_zero():

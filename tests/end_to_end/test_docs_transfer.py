@@ -17,6 +17,7 @@ from tests.data.head_files import write_treebanks
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compile")]
 PAGE = REPOSITORY / "docs" / "transfer.md"
+README = REPOSITORY / "README.md"
 SMALL = (
     "--gin_file=tiny.gin",
     "--gin.T5Config.emb_dim=32",
@@ -33,15 +34,15 @@ ONE_DECODER_LAYER = "--gin.T5Config.decoder_layers=1"
 FEW = "--limit=8"  # of each language's examples
 
 
-def block_of(mark: str) -> str:
+def block_of(mark: str, page: Path = PAGE) -> str:
     """The lines of the block under a mark."""
-    (block,) = re.findall(rf"<!-- {mark} -->\n```sh\n(.*?)\n```", PAGE.read_text(), re.S)
+    (block,) = re.findall(rf"<!-- {mark} -->\n```sh\n(.*?)\n```", page.read_text(), re.S)
     return str(block)
 
 
-def commands(mark: str) -> list[list[str]]:
+def commands(mark: str, page: Path = PAGE) -> list[list[str]]:
     """The commands of the block under a mark, without 'jaxlt'."""
-    block = block_of(mark)
+    block = block_of(mark, page)
     lines = block.replace("\\\n", " ").splitlines()
     assert all(line.startswith("jaxlt ") for line in lines)
     return [shlex.split(line)[1:] for line in lines]
@@ -59,9 +60,9 @@ def small(argv: list[str]) -> list[str]:
     return [re.sub(r"--count=\d+", "--count=500", argument) for argument in argv]
 
 
-def follow(mark: str, **instead: str) -> None:
+def follow(mark: str, page: Path = PAGE, **instead: str) -> None:
     """Runs the commands under a mark, some words exchanged, in the current folder."""
-    for argv in commands(mark):
+    for argv in commands(mark, page):
         for old, new in instead.items():
             argv = [argument.replace(old, new) for argument in argv]
         assert main(small(argv)) == 0, argv
@@ -142,7 +143,16 @@ def deltas(home):
 
 def test_the_readme_gives_the_same_commands():
     both = f"{block_of('mad-x languages')}\n{block_of('mad-x text')}\n"
-    assert both in (REPOSITORY / "README.md").read_text()
+    assert both in README.read_text()
+
+
+def test_the_readmes_zero_shot(home):
+    follow("zero-shot", README, **{"runs/tagger": "runs/zero_shot"})
+    assert set(rows_of("runs/zero_shot", "accuracy")) >= {"eng_Latn", "cym_Latn"}
+    import jaxlt
+
+    (tags,) = jaxlt.load("runs/zero_shot").tag([["Habari", "yako", "?"]])
+    assert len(tags) == 3
 
 
 def test_mad_x_as_text(library, capsys):

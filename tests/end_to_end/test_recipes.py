@@ -79,7 +79,8 @@ RECIPES = {
     "modules/x_mod.gin": Recipe(0.25, WARM),
 }
 STARTS = ("runs/pretrain.gin", "modules/mmt5.gin")  # the backbones of others
-LEARNS = [n for n in FILES if n.startswith(("runs/", "modules/", "heads/"))]
+INCLUDED = "runs/base.gin"  # by recipes, which learn with it
+LEARNS = [n for n in FILES if n.startswith(("runs/", "modules/", "heads/")) and n != INCLUDED]
 SMALL = (
     "--gin_file=tiny.gin",
     "--gin.T5Config.encoder_layers=1",
