@@ -1,7 +1,7 @@
 """Every recipe of gin_configs learns with its own defaults: its launch command, made small.
 
-Optimizer, rate, normaliser and schedule are the recipe's; sizes, steps and data are small ones, and
-its warm-up is a hundredth as long as the run is. All recipes share one vocabulary (bytes), one made
+Optimizer, rate, normaliser and schedule are the recipe's; sizes, steps and data are small ones,
+and so is its warm-up, a share of the run. All recipes share one vocabulary (bytes), one made
 language, one backbone and one process.
 """
 
@@ -34,14 +34,13 @@ class Recipe(NamedTuple):
 TEXT_TO_TEXT = ("--gin.TARGETS_LENGTH=48",)
 TASK = ("--gin.DataConfig.objective=text_to_text", *TEXT_TO_TEXT)  # in the place of text
 LONGER = ("--gin.TRAIN_STEPS=150",)
-WARM = ("--gin.ScheduleConfig.warmup_steps=5",)  # of 1,000, for a run of 100,000 steps
 NARROW = ("--gin.ARC_DIM=32", "--gin.LABEL_DIM=16")
 MEMBERS = "--gin.TrainConfig.frozen=[]"  # none were trained before, which would stay as they are
 ONE_LAYER = ("--gin.source/plug.layers=[-1]", "--gin.target/plug.layers=[-1]")
 RECIPES = {
     "runs/pretrain.gin": Recipe(0.45, LONGER),
     "runs/small_language.gin": Recipe(0.05),
-    "runs/mlm.gin": Recipe(0.25, WARM),
+    "runs/mlm.gin": Recipe(0.25),
     "runs/adamw.gin": Recipe(0.4, TEXT_TO_TEXT),
     "runs/adapt.gin": Recipe(0.04),
     "runs/finetune.gin": Recipe(0.4, TEXT_TO_TEXT),
@@ -76,7 +75,7 @@ RECIPES = {
     "modules/pfeiffer.gin": Recipe(0.3, TASK),
     "modules/prefix.gin": Recipe(0.25, TASK),
     "modules/soft_prompt.gin": Recipe(0.25, TASK),
-    "modules/x_mod.gin": Recipe(0.25, WARM),
+    "modules/x_mod.gin": Recipe(0.25),
 }
 STARTS = ("runs/pretrain.gin", "modules/mmt5.gin")  # the backbones of others
 INCLUDED = "runs/base.gin"  # by recipes, which learn with it

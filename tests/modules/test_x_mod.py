@@ -28,9 +28,9 @@ def test_own_and_shared_norm():
     assert count(shared) == 4 * (3 * 2 * 8 * 16 + 16)
 
 
-def trains(file, *overrides):
+def trains(file):
     """Names that learn and names that rest in the run of a gin file's command, made tiny."""
-    run = run_of(command(file)[2:], *overrides)
+    run = run_of(*command(file)[2:])
     return partition(
         describe(make_config(plugs=run.model.plugs)), run.train.trainable, run.train.frozen
     )
