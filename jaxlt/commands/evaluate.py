@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _AGAIN = (
     *("modules", "library", "languages", "group", "backbone"),
     *("max_length", "beams", "temperature", "top_k", "top_p"),
-    *("labels", "choices", "force", "own_tokens"),
+    *("labels", "choices", "force", "language_tokens"),
     *("limit", "lid", "bleu_tokenizer", "questions_like"),
 )
 
@@ -85,7 +85,7 @@ def _add_answer_arguments(parser: argparse.ArgumentParser) -> None:
         "others MLQA's for their language)",
     )
     group.add_argument(
-        "--own_tokens",
+        "--language_tokens",
         metavar="FOLDER",
         help="text by language: an answer has only tokens that the text of its language has",
     )
@@ -117,7 +117,7 @@ def _add_group_arguments(parser: argparse.ArgumentParser) -> None:
 def evaluation_of(args: argparse.Namespace) -> Evaluation:
     """Returns how the flags want answers made, judged and grouped."""
     plain = (
-        *("limit", "max_length", "choices", "own_tokens", "lid"),
+        *("limit", "max_length", "choices", "language_tokens", "lid"),
         *("bleu_tokenizer", "questions_like", "group", "backbone"),
     )
     return Evaluation(

@@ -63,7 +63,11 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}. `{self.prog} --help` lists the flags.")
 
 
-RENAMED = {"--long": "--overlength", "--bad": "--on_malformed"}  # flags that are still read
+RENAMED = {  # flags that are still read
+    "--long": "--overlength",
+    "--bad": "--on_malformed",
+    "--own_tokens": "--language_tokens",
+}
 
 
 def _with_new_names(argv: Sequence[str]) -> list[str]:

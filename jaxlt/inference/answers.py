@@ -118,7 +118,7 @@ def decode_examples(
     given = _given(constraint, known, kinds or {})
     if own_text is not None:
         if "trie" in given:
-            raise UserError("--own_tokens and labels both say what answers may be: give one.")
+            raise UserError("--language_tokens and labels both say what answers may be: give one.")
         given |= own_tokens(own_text, [one.language for one in known], vocabulary)
     with progress.doing("Decoding answers", len(rows)):
         progress.detail("compiling")

@@ -218,7 +218,7 @@ def _decoded(
         decoding=asked.decoding,
         kinds=kinds_of(run.data),
         constraint=Constraint(PlainText(vocabulary), asked.labels, asked.force),
-        own_text=asked.own_tokens,
+        own_text=asked.language_tokens,
     )
     if cut:
         trained.say(

@@ -34,7 +34,7 @@ class Evaluation:
 
     limit: examples a language at most. max_length: tokens of an answer, as in training unless
     given. labels: what an answer may be (choices: the file that they were read from), force: how it
-    begins, own_tokens: a folder of text by language, whose tokens alone it may have. lid: the
+    begins, language_tokens: a folder of text by language, whose tokens alone it may have. lid: the
     folder of a language identifier, 'none' for none. bleu_tokenizer and questions_like: rules of
     `jaxlt.inference.judging`. group and backbone: of `jaxlt.inference.language_groups`. overrides:
     gin bindings on top of the run's own. flags: those with which `jaxlt eval` measures the same
@@ -47,7 +47,7 @@ class Evaluation:
     labels: tuple[str, ...] = ()
     choices: str | None = None
     force: str = ""
-    own_tokens: str | None = None
+    language_tokens: str | None = None
     lid: str | None = None
     bleu_tokenizer: str | None = None
     questions_like: str | None = None
@@ -145,7 +145,7 @@ def decoding_of(asked: Evaluation, length: int) -> Decoding:
         length_penalty=how.length_penalty if beam else None,
         labels=labels,
         force=asked.force,
-        own_tokens=asked.own_tokens or "",
+        language_tokens=asked.language_tokens or "",
         draws=tuple((name, float(getattr(how, name))) for name in draws) if drawn else (),
     )
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
 from jaxlt.errors import UserError, check_one_of
+from jaxlt.identity import renamed
 
 Aggregate = Literal["none", "pooled", "macro", "family", "class"]
 Unit = Literal[
@@ -64,7 +65,9 @@ class Decoding:
     length_penalty: float | None = None  # of beams
     labels: tuple[str, ...] = ()
     force: str = ""
-    own_tokens: str = ""  # folder of text by language, whose tokens alone are answered
+    language_tokens: str = dataclasses.field(
+        default="", metadata=renamed("own_tokens")
+    )  # folder of text by language, whose tokens alone are answered
     draws: tuple[tuple[str, float], ...] = ()
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from etils import epath
 
 from jaxlt.errors import UserError, nearest
+from jaxlt.identity import first_name
 from jaxlt.metrics.result import ALL, Decoding, Interval, Module, Result
 
 FORMAT = 2
@@ -70,8 +71,8 @@ def _default(field: "dataclasses.Field[Any]") -> Any:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Decoding):
-        said = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        usual = {f.name: f.default for f in dataclasses.fields(value)}
+        said = {first_name(f): getattr(value, f.name) for f in dataclasses.fields(value)}
+        usual = {first_name(f): f.default for f in dataclasses.fields(value)}
         return {name: _plain(v) for name, v in said.items() if v != usual[name]}
     if isinstance(value, Mapping):
         return dict(value)
@@ -103,7 +104,8 @@ def _typed(name: str, value: Any) -> Any:
     if name == "interval":
         return Interval(*value)
     if name == "decoding":
-        return Decoding(**{field: _tuples(item) for field, item in value.items()})
+        now = {first_name(field): field.name for field in dataclasses.fields(Decoding)}
+        return Decoding(**{now.get(field, field): _tuples(v) for field, v in value.items()})
     return _tuples(value)
 
 

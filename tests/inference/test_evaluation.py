@@ -122,7 +122,7 @@ def test_remedies_against_the_wrong_language(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr()
     assert "wrong_language" in said.out and "trained on half of the references" in said.err
     assert main([*evaluate, f"--own_tokens={text}"]) == 0
-    rows = [r for r in read(work / "results.jsonl") if r.decoding and r.decoding.own_tokens]
+    rows = [r for r in read(work / "results.jsonl") if r.decoding and r.decoding.language_tokens]
     found = [r for r in rows if r.metric == "wrong_language"]
     rates = {r.language: r.value for r in found}
     assert rates == {"fin_Latn-deu_Latn": 0.0, "deu_Latn-fin_Latn": 0.0, "all": 0.0}
