@@ -140,7 +140,7 @@ def test_files_are_found_here_then_in_search_paths_then_shipped(folder):
     assert load(search_paths=["other"]).model.emb_dim == 64
     mine = load(files=(*FILES, "models/tiny.gin"), search_paths=["other"])
     assert mine.model.emb_dim == 7
-    assert load(files=(*FILES, "models/tiny.gin")).model.emb_dim == 256
+    assert load(files=("run.gin", "models/tiny.gin"), search_paths=["."]).model.emb_dim == 256
 
 
 def test_includes_are_expanded_where_they_stand(folder):
@@ -370,7 +370,7 @@ def test_two_files_of_one_layer_that_say_different_things(folder):
     assert load(files=(*files, "three.gin")[:3]).train.steps == 1
     (folder / "two.gin").write_text("# Layer: rnu\nTRAIN_STEPS = 2\n")
     assert "two.gin, line 1: there is no layer 'rnu'" in refused(files=files)
-    with pytest.raises(UserError, match=r"runs/adapt.gin, line \d+ and .*runs/finetune.gin, line"):
+    with pytest.raises(UserError, match=r"runs/finetune.gin, line \d+ and .*runs/adapt.gin, line"):
         config.load(["models/tiny.gin", "runs/finetune.gin", "runs/adapt.gin"], ["WORKDIR=w"])
 
 

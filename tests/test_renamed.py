@@ -14,7 +14,7 @@ from jaxlt.engine.checkpoint.workdir import Workdir
 from jaxlt.errors import UserError
 
 FILES = ["models/mlm_tiny.gin", "runs/heads.gin", "heads/tagging.gin"]
-GIVEN = ["TEXT=texts", "WORKDIR=w"]
+GIVEN = ["CORPORA=texts", "WORKDIR=w"]
 OLD = {"length_buckets": "like_lengths", "overlength": "long", "on_malformed": "bad"}
 
 
@@ -53,7 +53,7 @@ def as_before(text):
 
 
 def test_a_recorded_config_compares_equal_and_opens(tmp_path, told):
-    run = config.load(FILES, ["TEXT=texts", f"WORKDIR={tmp_path}"])
+    run = config.load(FILES, ["CORPORA=texts", f"WORKDIR={tmp_path}"])
     now = config.operative_config(run)
     before = as_before(now)
     assert before.count("DataConfig.like_lengths") == 2
@@ -103,16 +103,26 @@ def test_a_class_may_have_another_name(monkeypatch, told):
 
 def test_a_macro_may_have_another_name(tmp_path, monkeypatch, told):
     monkeypatch.setattr(renamed, "MACROS", {"STEPS": ("EPOCHS_AT_MOST", "TRAIN_STEPS")})
-    files = ["models/tiny.gin", "runs/pretrain.gin"]
-    assert config.load(files, [*GIVEN, "STEPS=7"]).train.steps == 7
+    files, given = ["models/tiny.gin", "runs/pretrain.gin"], ["TEXT=texts", "WORKDIR=w"]
+    assert config.load(files, [*given, "STEPS=7"]).train.steps == 7
     (line,) = told()
     assert line == (
         "--gin.STEPS=7 on the command line: STEPS is called TRAIN_STEPS here; the old name is "
         "still read."
     )
     (tmp_path / "mine.gin").write_text("STEPS = 9\nTrainConfig.steps = %STEPS\n")
-    assert config.load([*files, str(tmp_path / "mine.gin")], GIVEN).train.steps == 9
+    assert config.load([*files, str(tmp_path / "mine.gin")], given).train.steps == 9
     assert len(told()) == 1  # it is a name of their own
+
+
+def test_text_may_name_what_is_no_text(told):
+    run = config.load(FILES, ["TEXT=texts", "WORKDIR=w"])
+    assert run.data.tasks[0].sources == ("texts",)
+    files = ["models/tiny.gin", "runs/finetune.gin"]
+    run = config.load(files, ["TEXT=texts", "WORKDIR=w", "INIT_FROM=x"])
+    assert run.data.sources == ("texts",)
+    assert [line.partition("called ")[2][:12] for line in told()] == ["CORPORA here", "PAIRS here; "]
+    assert "TEXT = " not in config.operative_config(run).replace("PAIRS", "")
 
 
 def test_flags_may_be_said_as_before(capsys):

@@ -7,11 +7,12 @@ gin is used here and nowhere else: what leaves is plain frozen dataclasses, equa
 hashable. Importing this costs no gin and no jax.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,9 +100,9 @@ def load(
         values for bindings or macros that neither sets (a macro there need not be used).
     Nothing of an earlier call is left: gin's state is cleared first and last.
     """
-    run, said = _load("run", gin_files, overrides, search_paths, fallbacks)
+    run, text_of = _load("run", gin_files, overrides, search_paths, fallbacks)
     _TEXTS.pop(run, None)
-    _TEXTS[run] = said
+    _TEXTS[run] = text_of
     while len(_TEXTS) > 64:
         _TEXTS.pop(next(iter(_TEXTS)))
     return run
@@ -122,30 +123,51 @@ def _load(
     overrides: Iterable[str],
     search_paths: Sequence[str | Path],
     fallbacks: Mapping[str, Any] | None,
-) -> tuple[Any, str]:
-    """Returns (what has the gin name `whole`, gin's own text of it)."""
-    import gin
-
+) -> tuple[Any, Callable[[], str]]:
+    """Returns (what has the gin name `whole`, a function that returns gin's own text of it)."""
     read = files.read_files(gin_files, search_paths) + files.read_overrides(overrides)
     given = renamed.now(read)
     behind = {name: _fallback(name, value) for name, value in (fallbacks or {}).items()}
     asked = [s for s in given if isinstance(s.value, files.Macro) and s.value.required]
     statements = [*behind.values(), *(s for s in given if s not in asked or s.name not in behind)]
-    gin.clear_config()
-    try:
-        statements, lines = imports.carried_out(statements)
-        entries = build.entries(_selectors(statements))
+    statements, lines = imports.carried_out(statements)
+    entries = build.entries(_selectors(statements))
+    with _clear():
         checks.check(statements, entries, whole)
         built = build.build_whole(_bind(statements, entries), whole)
-        return built, "\n".join([*lines, gin.operative_config_str(max_line_length=100)])
+    return built, functools.partial(_operative, statements, entries, whole, lines)
+
+
+def _operative(
+    statements: Sequence[files.Statement],
+    entries: dict[str, build.Entry],
+    whole: str,
+    lines: Sequence[str],
+) -> str:
+    """Returns gin's text of what statements make, behind the lines that import for it."""
+    import gin
+
+    with _clear():
+        build.build_whole(_bind(statements, entries), whole)
+        return "\n".join([*lines, gin.operative_config_str(max_line_length=100)])
+
+
+@contextlib.contextmanager
+def _clear() -> Iterator[None]:
+    """Leaves nothing of before and nothing behind in gin."""
+    import gin
+
+    gin.clear_config()
+    try:
+        yield
     except RecursionError as error:
         raise UserError("Gin values refer to each other in a circle (@references).") from error
     finally:
         gin.clear_config()
 
 
-# The text gin itself gives of each run it built: it keeps the macros, which a run does not know.
-_TEXTS: dict[RunConfig, str] = {}
+# What makes gin's own text of each run it built: that has the macros, which a run does not know.
+_TEXTS: dict[RunConfig, Callable[[], str]] = {}
 
 
 def _fallback(name: str, value: Any) -> files.Statement:
@@ -212,7 +234,8 @@ def operative_config(run: RunConfig | None = None) -> str:
             raise UserError("No configuration has been loaded yet.")
         run = next(reversed(_TEXTS))
     head = "".join(f"# {name} {version}\n" for name, version in versions().items())
-    return f"# The configuration of a jaxlt run.\n{head}\n{_TEXTS.get(run) or text.render(run)}"
+    said = _TEXTS[run]() if run in _TEXTS else text.render(run)
+    return f"# The configuration of a jaxlt run.\n{head}\n{said}"
 
 
 def config_hash(run: RunConfig, ignore: Iterable[str] = ("workdir",)) -> str:

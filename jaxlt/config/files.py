@@ -5,6 +5,7 @@ includes too), so that each error can say where. Nothing is bound here.
 """
 
 import dataclasses
+import functools
 import re
 import tokenize
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -194,7 +195,7 @@ def _read(
         layer, given = layer_of(path, text, shown, shipped_configs()), shown
     statements: list[Statement] = []
     try:
-        for s in config_parser.ConfigParser(text, _delegate()):
+        for s in _parsed(text):
             at = {"file": shown, "line": s.location.line_num, "layer": layer, "given": given}
             if isinstance(s, config_parser.IncludeStatement):
                 try:
@@ -211,6 +212,14 @@ def _read(
     except (SyntaxError, tokenize.TokenError) as error:
         raise UserError(_syntax(shown, text, error)) from error
     return statements
+
+
+@functools.lru_cache(maxsize=256)
+def _parsed(text: str) -> list[Any]:
+    """Returns what gin's parser makes of a file's text; shipped files are parsed once."""
+    from gin import config_parser
+
+    return list(config_parser.ConfigParser(text, _delegate()))
 
 
 def _binding(scope: str, selector: str, arg: str, value: Any, **at: Any) -> Statement:

@@ -28,31 +28,22 @@ def carried_out(statements: Sequence[Statement]) -> tuple[list[Statement], list[
     """
     dynamic = {s.file for s in statements if s.selector == _DYNAMIC}
     symbols: dict[str | None, dict[str, Any]] = {file: {} for file in dynamic}
+    lines: dict[str, None] = {}
     for s in (s for s in statements if s.kind == "import" and s.selector != _DYNAMIC):
         if s.selector.startswith("__gin__"):
             raise UserError(f"{s.where}: '{s.text}' is nothing that gin has.")
-        if s.file in dynamic:
-            symbols[s.file] |= _imported(s)
-        else:
-            _plain(s)
+        symbols.setdefault(s.file, {}).update(_imported(s))
+        if s.file not in dynamic:
+            lines[s.text] = None
     registered: dict[str, None] = {}
-    out = [_resolved(s, symbols.get(s.file, {}), registered) for s in statements]
-    kept = [s for s in out if s.kind != "import"]
-    return kept, [f"from {_DYNAMIC.replace('.', ' import ')}", *registered] if registered else []
-
-
-def _plain(s: Statement) -> None:
-    """Leaves an import to gin, which writes it into the config that is recorded."""
-    import gin
-
-    try:
-        gin.parse_config(s.text)
-    except ImportError as error:
-        raise _failed(s, error) from error
-
-
-def _failed(s: Statement, error: Exception) -> UserError:
-    return UserError(f"{s.where}: '{s.text}' failed: {str(error).splitlines()[0]}.")
+    out = [
+        _resolved(s, symbols[s.file], registered) if s.file in dynamic else s
+        for s in statements
+        if s.kind != "import"
+    ]
+    if registered:
+        lines = {f"from {_DYNAMIC.replace('.', ' import ')}": None, **lines, **registered}
+    return out, list(lines)
 
 
 def _imported(s: Statement) -> dict[str, Any]:
@@ -66,15 +57,13 @@ def _imported(s: Statement) -> dict[str, Any]:
             return {alias or last: found or importlib.import_module(s.selector)}
         module = importlib.import_module(s.selector)
     except ImportError as error:
-        raise _failed(s, error) from error
+        raise UserError(f"{s.where}: '{s.text}' failed: {str(error).splitlines()[0]}.") from error
     first = s.selector.partition(".")[0]
     return {alias: module} if alias else {first: importlib.import_module(first)}
 
 
 def _resolved(s: Statement, symbols: dict[str, Any], registered: dict[str, None]) -> Statement:
     """Returns a statement with gin's names in the place of imported ones."""
-    if not symbols or s.kind == "import":
-        return s
 
     def changed(ref: Reference | Macro) -> Any:
         if isinstance(ref, Macro) or (found := _find(ref.selector, symbols, s)) is None:

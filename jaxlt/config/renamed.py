@@ -106,15 +106,15 @@ def _macros(statements: list[Statement]) -> list[Statement]:
     last = {(s.scope, s.selector, s.arg): s for s in statements if s.kind in ("binding", "macro")}
     refs = [ref for s in last.values() for ref in references(s.value)]
     used = {ref.name for ref in refs if isinstance(ref, Macro)}
-    out = statements
     for old, news in MACROS.items():
         new = next((name for name in news if name in used), None)
-        if new is None or old in used or not any(s.name == old for s in statements):
+        if new is None or old in used:
             continue
-        for s in (s for s in statements if s.name == old):
-            _tell(f"{s.where}: {old} is called {new} here; the old name is still read.")
-        out = [dataclasses.replace(s, selector=new) if s.name == old else s for s in out]
-    return out
+        for i, s in enumerate(statements):
+            if s.name == old and not (isinstance(s.value, Macro) and s.value.required):
+                _tell(f"{s.where}: {old} is called {new} here; the old name is still read.")
+                statements[i] = dataclasses.replace(s, selector=new)
+    return statements
 
 
 def text(recorded: str, known: Names | None = None) -> str:
