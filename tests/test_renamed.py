@@ -121,7 +121,10 @@ def test_text_may_name_what_is_no_text(told):
     files = ["models/tiny.gin", "runs/finetune.gin"]
     run = config.load(files, ["TEXT=texts", "WORKDIR=w", "INIT_FROM=x"])
     assert run.data.sources == ("texts",)
-    assert [line.partition("called ")[2][:12] for line in told()] == ["CORPORA here", "PAIRS here; "]
+    assert [line.partition("called ")[2][:12] for line in told()] == [
+        "CORPORA here",
+        "PAIRS here; ",
+    ]
     assert "TEXT = " not in config.operative_config(run).replace("PAIRS", "")
 
 

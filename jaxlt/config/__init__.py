@@ -205,8 +205,7 @@ def _bind(statements: Iterable[files.Statement], entries: dict[str, build.Entry]
                 gin.bind_parameter((s.scope, s.selector, s.arg), files.mapped(s.value, _live))
             except ValueError as error:
                 raise UserError(f"{s.where}: {error}") from error
-            entry = checks.lookup(s.selector, entries)
-            session.bindings[(s.scope, entry.name if entry else s.selector, s.arg)] = s
+            session.bindings[checks.name_of(s, entries)] = s
     return session
 
 

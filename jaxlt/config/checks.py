@@ -5,7 +5,6 @@ misspelt, so they are errors here.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from jaxlt.config.build import HEADS, MODELS, PARTS, Entry
 from jaxlt.config.files import Macro, Reference, Statement, references
@@ -73,16 +72,20 @@ def _names(statement: Statement, entries: dict[str, Entry]) -> Iterable[str]:
             yield f"{statement.where}: '@{ref.name}' refers to nothing.{hint}"
 
 
+def name_of(s: Statement, entries: dict[str, Entry]) -> tuple[str, str, str]:
+    """Returns what a statement sets, whatever part of its module its selector says."""
+    entry = lookup(s.selector, entries) if s.arg else None
+    return s.scope, entry.name if entry else s.selector, s.arg
+
+
 def _by_name(
     statements: Iterable[Statement], entries: dict[str, Entry]
-) -> dict[Any, list[Statement]]:
+) -> dict[tuple[str, str, str], list[Statement]]:
     """Returns the bindings and macros, those of one name together."""
-    found: dict[Any, list[Statement]] = {}
+    found: dict[tuple[str, str, str], list[Statement]] = {}
     for s in statements:
         if s.kind in ("binding", "macro"):
-            entry = lookup(s.selector, entries) if s.arg else None
-            name = (s.scope, entry.name if entry else s.selector, s.arg)
-            found.setdefault(name, []).append(s)
+            found.setdefault(name_of(s, entries), []).append(s)
     return found
 
 
@@ -132,7 +135,8 @@ def _macros(statements: Sequence[Statement], entries: dict[str, Entry]) -> Itera
             listing = f" Macros in use: {', '.join(sorted(used))}." if used and not hint else ""
             yield f"{s.where}: the macro '{name}' is used by nothing.{hint}{listing}"
         elif name not in in_effect and not s.file and not s.fallback:
-            over = _overriding(used[name], final, entries)
+            of = name_of(used[name], entries)
+            over = next(s for s in final if name_of(s, entries) == of)
             if over.value is None:
                 continue  # switched off on purpose, as tiny.gin does with run.init_from
             yield f"{s.where} has no effect: {over.name} is set directly ({over.where})."
@@ -150,19 +154,6 @@ def _macros(statements: Sequence[Statement], entries: dict[str, Entry]) -> Itera
                 f"{s.where}: %{name} is not defined anywhere.{hint} Define it with "
                 f"--gin.{name}=VALUE or a line `{name} = ...` in a gin file."
             )
-
-
-def _overriding(user: Statement, final: list[Statement], entries: dict[str, Entry]) -> Statement:
-    """Returns the statement that stands in place of `user`."""
-    for s in final:
-        same = (s.scope, s.arg, lookup(s.selector, entries)) == (
-            user.scope,
-            user.arg,
-            lookup(user.selector, entries),
-        )
-        if same and (s.arg or s.selector == user.selector):
-            return s
-    return user
 
 
 def _unused(
