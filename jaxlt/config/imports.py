@@ -79,9 +79,9 @@ def _resolved(s: Statement, symbols: dict[str, Any], registered: dict[str, None]
 
 
 def _find(selector: str, symbols: dict[str, Any], s: Statement) -> Any:
-    """Returns what a dotted name means, None where it does not start with an imported one."""
+    """Returns what a dotted name means; None where it does not start with an imported one."""
     first, *rest = selector.split(".")
-    found = symbols.get(first)
+    found: Any = symbols.get(first)
     for name in rest if first in symbols else ():
         if not hasattr(found, name):
             raise UserError(
