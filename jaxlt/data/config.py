@@ -10,7 +10,7 @@ import numpy as np
 from jaxlt.data import revisions, task_config
 from jaxlt.data.labelling import Overlength
 from jaxlt.data.read_config import PAIRED, ObjectiveName, ReadConfig
-from jaxlt.data.readers.problems import Bad
+from jaxlt.data.readers.problems import OnMalformed
 from jaxlt.data.sources import translation
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.tasks.kind import head_kind, kind_of
@@ -26,7 +26,7 @@ _CHOICES: dict[str, Any] = {
     "objective": ObjectiveName,
     "mixing": Mixing,
     "packing": Packing,
-    "on_malformed": Bad,
+    "on_malformed": OnMalformed,
     "overlength": Overlength,
     "reads": Reads,
 }

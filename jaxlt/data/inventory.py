@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from jaxlt.data.marked import Marked
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.rows.batches import digest
 from jaxlt.data.sources.files import write_atomically
 from jaxlt.errors import UserError
@@ -63,7 +63,10 @@ def _texts(given: object) -> tuple[str, ...]:
 
 
 def take(
-    examples: Iterable[tuple[str, Marked]], rooms: Mapping[str, int], words: int = 0, chars: int = 0
+    examples: Iterable[tuple[str, HeadExample]],
+    rooms: Mapping[str, int],
+    words: int = 0,
+    chars: int = 0,
 ) -> Inventory:
     """Collects names from training examples, each with its head's name; the commonest come first.
 
@@ -73,13 +76,13 @@ def take(
     labels: dict[str, Counter[str]] = {head: Counter() for head in rooms}
     seen_words: Counter[str] = Counter()
     seen_chars: Counter[str] = Counter()
-    for head, marked in examples:
-        if marked.shape in ("class", "pair"):
-            labels[head].update([marked.label] if marked.label else [])
-        elif marked.shape != "span":
-            labels[head].update(marked.labels)
+    for head, example in examples:
+        if example.shape in ("class", "pair"):
+            labels[head].update([example.label] if example.label else [])
+        elif example.shape != "span":
+            labels[head].update(example.labels)
         if words or chars:
-            for word in words_of(marked):
+            for word in words_of(example):
                 seen_words[word] += 1
                 seen_chars.update(word)
     for head, found in labels.items():
@@ -96,9 +99,9 @@ def take(
     )
 
 
-def words_of(marked: Marked) -> tuple[str, ...]:
+def words_of(example: HeadExample) -> tuple[str, ...]:
     """Returns the words of an example; of running text, what spaces separate."""
-    return marked.words or tuple(word for text in marked.texts for word in text.split())
+    return example.words or tuple(word for text in example.texts for word in text.split())
 
 
 def _ranked(counts: Counter[str], most: int) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """Examples for heads as batch fields: the objective 'heads', and what it stores of an example.
 
     labels = Labels((Task("tagging", "tags"),), reader, inventory, inputs_length=256)
-    for piece in labels.pieces("tagging", marked):      # one, or several of what is too long
+    for piece in labels.pieces("tagging", example):      # one, or several of what is too long
         piece.fields                                    # {"encoder_input_tokens": ids, ...}
 
 Fields are those of `jaxlt.models.heads`. They are stored with 0 for what is unknown or not there,
@@ -17,8 +17,8 @@ from typing import Literal
 
 import numpy as np
 
+from jaxlt.data.head_example import WORDS, HeadExample
 from jaxlt.data.inventory import Inventory
-from jaxlt.data.marked import WORDS, Marked
 from jaxlt.data.objectives.objectives import Draw, Features
 from jaxlt.data.rows.batches import Spec
 from jaxlt.data.text.unicode import Span
@@ -153,17 +153,17 @@ class Labels:
             rows[name] = (out, np.zeros(0))
         return self(rows, lambda rows, count: np.zeros((len(rows), count)))
 
-    def pieces(self, head: str, marked: Marked) -> list[Piece]:
+    def pieces(self, head: str, example: HeadExample) -> list[Piece]:
         """Returns an example as rows: one, or where it is too long as DataConfig.overlength says.
 
         Without words there is none. A label that the inventory does not have is unknown, and weighs
         nothing.
         """
         try:
-            if marked.shape in WORDS:
-                found = list(self._of_words(head, marked))
+            if example.shape in WORDS:
+                found = list(self._of_words(head, example))
             else:
-                found = list(self._of_texts(head, marked))
+                found = list(self._of_texts(head, example))
         except TooLong:
             if self._overlength == "leave_out":
                 return []
@@ -171,7 +171,7 @@ class Labels:
         if len(found) > 1 and self._overlength != "window":
             if self._overlength == "leave_out":
                 return []
-            raise self._too_long(marked, "longer than a row")
+            raise self._too_long(example, "longer than a row")
         return found
 
     def nothing(self, head: str) -> Piece:
@@ -186,14 +186,14 @@ class Labels:
             fields["chars"] = units.chars.reshape(-1)
         return fields | {n: np.asarray(v, np.int32) for n, v in own.items() if n in fields}
 
-    def _of_words(self, head: str, marked: Marked) -> Iterator[Piece]:
-        if not marked.words:
+    def _of_words(self, head: str, example: HeadExample) -> Iterator[Piece]:
+        if not example.words:
             return
-        units = self.reader.of_words(marked.words)
+        units = self.reader.of_words(example.words)
         numbers = self._numbers.get(head, {})
-        labels = np.array([numbers.get(label, -1) for label in marked.labels], np.int32)
-        heads = np.array(marked.heads, np.int32)
-        windows = self._windows(units, marked)
+        labels = np.array([numbers.get(label, -1) for label in example.labels], np.int32)
+        heads = np.array(example.heads, np.int32)
+        windows = self._windows(units, example)
         for i, (start, stop) in enumerate(windows):
             low = int(units.first[start])
             high = min(int(units.stop[stop - 1]), low + self._room(units))
@@ -216,61 +216,61 @@ class Labels:
         """How many units a row holds beside the mark of its end."""
         return self._length - len(self.reader.end(units).ids) + len(units.ids)
 
-    def _windows(self, units: Units, marked: Marked) -> list[tuple[int, int]]:
+    def _windows(self, units: Units, example: HeadExample) -> list[tuple[int, int]]:
         """Runs of words that fit a row; each begins in the last quarter of the one before.
 
         Of a word that is longer than a row the beginning is read, in a row of its own.
         """
         room = self._room(units)
-        count, out, start = len(marked.words), [], 0
+        count, out, start = len(example.words), [], 0
         while True:
             reach = int(np.searchsorted(units.stop, units.first[start] + room, "right"))
             stop = min(reach, start + self._words, count)
             if stop <= start:
                 if self._overlength != "window":
                     size = int(units.stop[start] - units.first[start])
-                    raise self._too_long(marked, f"its word {start + 1} alone has {size} tokens")
+                    raise self._too_long(example, f"its word {start + 1} alone has {size} tokens")
                 stop = start + 1  # of which the beginning is read
             out.append((start, stop))
             if stop == count:
                 return out
             start = max(stop - (stop - start) // 4, start + 1)
 
-    def _of_texts(self, head: str, marked: Marked) -> Iterator[Piece]:
+    def _of_texts(self, head: str, example: HeadExample) -> Iterator[Piece]:
         end = self.reader.end
-        label = [self._numbers.get(head, {}).get(marked.label, -1) + 1]
-        if marked.shape == "pair":
-            parts = [end(self.reader.of_text(text)) for text in marked.texts]
+        label = [self._numbers.get(head, {}).get(example.label, -1) + 1]
+        if example.shape == "pair":
+            parts = [end(self.reader.of_text(text)) for text in example.texts]
             size = sum(len(part.ids) for part in parts)
             if size > self._length:
-                raise self._too_long(marked, f"a pair of {size} tokens, which cannot be parted")
+                raise self._too_long(example, f"a pair of {size} tokens, which cannot be parted")
             sentence = np.repeat([1, 2], [len(part.ids) for part in parts])
             yield Piece(self._fields(head, _joined(parts), label=label, sentence=sentence))
             return
-        if marked.shape == "span":
-            yield from self._of_question(head, marked)
+        if example.shape == "span":
+            yield from self._of_question(head, example)
             return
-        text = self.reader.of_text(marked.texts[0])
+        text = self.reader.of_text(example.texts[0])
         room = self._length - len(end(text).ids) + len(text.ids)
         for start in range(0, max(len(text.ids), 1), room):
             part = end(text.cut(start, start + room))
             sentence = np.ones(len(part.ids), np.int32)
             yield Piece(self._fields(head, part, label=label, sentence=sentence), start)
 
-    def _of_question(self, head: str, marked: Marked) -> Iterator[Piece]:
+    def _of_question(self, head: str, example: HeadExample) -> Iterator[Piece]:
         """A question with its context, or with parts of it, each half as far on as it is long.
 
         start and stop of a piece are units of the context.
         """
-        asked, context = marked.texts
-        spans = _spans(marked, context)
+        asked, context = example.texts
+        spans = _spans(example, context)
         question, text = (
             self.reader.end(self.reader.of_text(asked)),
             self.reader.of_text(context, spans),
         )
         room = self._length - len(question.ids) - len(self.reader.end(text).ids) + len(text.ids)
         if room < 2:
-            raise self._too_long(marked, f"its question alone has {len(question.ids)} tokens")
+            raise self._too_long(example, f"its question alone has {len(question.ids)} tokens")
         before, count, start = len(question.ids), len(text.ids), 0
         while True:
             stop = min(start + room, count)
@@ -286,8 +286,8 @@ class Labels:
                 return
             start += max(room // 2, 1)
 
-    def _too_long(self, marked: Marked, why: str) -> TooLong:
-        said = " ".join(marked.words or marked.texts)
+    def _too_long(self, example: HeadExample, why: str) -> TooLong:
+        said = " ".join(example.words or example.texts)
         shown = said if len(said) <= 40 else f"{said[:37]}..."
         limit = "words_length" if self.reader.chars else "inputs_length"
         in_parts = " read it in parts (DataConfig.overlength = 'window'),"
@@ -299,16 +299,16 @@ class Labels:
         )
 
 
-def _spans(marked: Marked, context: str) -> list[Span]:
+def _spans(example: HeadExample, context: str) -> list[Span]:
     """Where an answer stands in its context: at its place; where none is said, the first there is.
 
     That is the first among whole words, or else within one.
     """
-    answer = marked.label
+    answer = example.label
     if not answer:
         return []
-    if marked.place >= 0 and context.startswith(answer, marked.place):
-        return [(marked.place, marked.place + len(answer))]
+    if example.place >= 0 and context.startswith(answer, example.place):
+        return [(example.place, example.place + len(answer))]
     whole = re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", context)
     place = whole.start() if whole else context.find(answer)
     return [(place, place + len(answer))] if place >= 0 else []

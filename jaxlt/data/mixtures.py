@@ -20,8 +20,8 @@ import numpy as np
 
 from jaxlt.data import rates, revisions
 from jaxlt.data.config import DataConfig
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.inventory import NOTHING, Inventory
-from jaxlt.data.marked import Marked
 from jaxlt.data.near import nearest_language
 from jaxlt.data.objectives.build import build_objective
 from jaxlt.data.objectives.objectives import Objective
@@ -167,20 +167,20 @@ def _text(
     return Text(language, key, cache, ends, forms=forms)
 
 
-def training_examples(config: DataConfig) -> Iterator[tuple[str, Marked]]:
+def training_examples(config: DataConfig) -> Iterator[tuple[str, HeadExample]]:
     """Yields what heads are trained on, each with its head's name; of few_shot all of the targets'.
 
     For the names of labels: what trains is what open_mixture opens.
     """
     config, languages = Choice.of(config).read_to_train() if config.transfer else (config, None)
     for name, examples in streamed.labelled_examples(config, "train", languages=languages):
-        for _, marked in examples:
-            yield name.partition(".")[0], marked
+        for _, example in examples:
+            yield name.partition(".")[0], example
 
 
 def examples_of(
     config: DataConfig, split: str, source: EvaluationBatches
-) -> Iterator[tuple[Text, list[tuple[str, Marked]]]]:
+) -> Iterator[tuple[Text, list[tuple[str, HeadExample]]]]:
     """Yields the examples behind a pass for heads, task by task: inputs, and what heads see."""
     chosen = {text.name: (text, numbers) for text, numbers in source.numbers()}
     for name, examples in streamed.labelled_examples(config, split, chosen):

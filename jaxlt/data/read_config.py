@@ -12,7 +12,7 @@ from typing import Literal
 
 from jaxlt.data import revisions
 from jaxlt.data.objectives.objectives import fitting_span
-from jaxlt.data.readers.problems import Bad
+from jaxlt.data.readers.problems import OnMalformed
 from jaxlt.data.sources import files, sources, splits
 from jaxlt.data.sources.splits import Shares
 from jaxlt.data.text.settings import AS_IT_IS, TextConfig
@@ -47,7 +47,7 @@ class ReadConfig:
     held_out: float | None = None  # share of documents that are the validation split; see below
     held_out_test: float = 0.0  # and the split 'test'
     split_seed: int = 0  # draws the documents that are held out
-    on_malformed: Bad = dataclasses.field(
+    on_malformed: OnMalformed = dataclasses.field(
         default="strict", metadata=renamed("bad")
     )  # a malformed line stops; 'skip': left out, counted and reported
     language_column: str = "language"

@@ -42,12 +42,12 @@ def label_examples(
         head = text.task.partition(".")[0]
         kind = kind_of(kinds[head])
         route = [source.languages.index(text.source)] * len(asked)
-        marked = [one for _, one in asked]
+        unlabelled = [one for _, one in asked]
         found = label(
             predictor,
             objective,
             head,
-            marked,
+            unlabelled,
             languages=route if predictor.is_routed else None,
             batch_size=source.batch_size,
         )

@@ -1,6 +1,6 @@
 """What the heads of a trained run say of examples: tags, trees, classes, answers.
 
-    answers = label(predictor, labels, "tagging", [Marked("tags", ("the", "story"))])
+    answers = label(predictor, labels, "tagging", [HeadExample("tags", ("the", "story"))])
     answers[0].labels, answers[0].heads          # ("DET", "NOUN"), ()
 
 Examples of like length share a batch, and widths are few, so that few shapes are compiled. What is
@@ -16,8 +16,8 @@ import jax
 import numpy as np
 
 from jaxlt import progress
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.labelling import Labels, Piece, TooLong
-from jaxlt.data.marked import Marked
 from jaxlt.engine.batch_checks import check_fields, slots_of
 from jaxlt.engine.partitioning import batch_shards, place_rows
 from jaxlt.engine.step import StepSpec, mesh_context
@@ -43,7 +43,7 @@ class _Asked(NamedTuple):
     """An example with its parts and its place in the order asked."""
 
     place: int
-    marked: Marked
+    example: HeadExample
     pieces: list[Piece]
 
 
@@ -51,7 +51,7 @@ def label(
     predictor: Predictor,
     labels: Labels,
     head: str,
-    examples: Sequence[Marked],
+    examples: Sequence[HeadExample],
     *,
     languages: Sequence[int] | None = None,
     batch_size: int = 64,
@@ -66,9 +66,9 @@ def label(
     if not names and hasattr(find_head(predictor.config.heads, head), "labels"):
         raise UserError(f"Head '{head}' has learnt no label: its training data had none.")
     asked = []
-    for i, marked in enumerate(examples):
+    for i, example in enumerate(examples):
         try:
-            asked.append(_Asked(i, marked, labels.pieces(head, marked)))
+            asked.append(_Asked(i, example, labels.pieces(head, example)))
         except TooLong as error:
             raise UserError(f"{called(i)}: {error}" if called else str(error)) from None
     out = [Answer(())] * len(examples)
@@ -166,7 +166,7 @@ def _apply(spec: StepSpec, head: str) -> Any:
 
 def _span(labels: Labels, one: _Asked, part: int, first: int, last: int) -> Answer:
     """The text of the tokens [first, last] of a part."""
-    piece, text = one.pieces[part], one.marked.texts[1]
+    piece, text = one.pieces[part], one.example.texts[1]
     shift = piece.start - int(np.flatnonzero(piece.fields["context"])[0])
     start, end = labels.reader.characters(text, first + shift, last + shift + 1)
     return Answer((text[start:end],))

@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxlt.config import derived
 from jaxlt.data import text_forms
-from jaxlt.data.marked import Marked
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.readers.iob2 import Span, Tagged
 from jaxlt.data.tasks.kind import Kind, Wording
 from jaxlt.data.text.words import check_words
@@ -230,7 +230,7 @@ class Model:
             there = ", ".join(f"{task.name} ({_DOES[task.shape]})" for task in objective.tasks)
             raise UserError(f"No head of this model {_DOES[kind.shape]}: its heads are {there}.")
         examples = [
-            Marked(kind.shape, tuple(one))
+            HeadExample(kind.shape, tuple(one))
             if kind.shape in BY_WORD
             else kind.example(kind.inputs(one), "")
             for one in asked
@@ -384,7 +384,7 @@ def _twos(given: Iterable[tuple[str, str]], what: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def _value(example: Marked, answer: "Answer") -> Any:
+def _value(example: HeadExample, answer: "Answer") -> Any:
     """An answer of heads as the methods give it."""
     if example.shape == "tree":
         return answer.heads, answer.labels

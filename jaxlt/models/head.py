@@ -56,7 +56,7 @@ class HeadConfig(abc.ABC):
     name: str  # also that of its parameters, heads/<name>/...
 
     dropout = 0.0
-    shapes: ClassVar[tuple[str, ...]] = ()  # of examples it labels: see jaxlt.data.marked
+    shapes: ClassVar[tuple[str, ...]] = ()  # of examples it labels: see jaxlt.data.head_example
     label_fields: ClassVar[tuple[str, ...]] = ()  # of a batch: its labels, below 0 where unknown
     sizes: ClassVar[tuple[str, ...]] = ("labels",)  # fields that are at least 1
 

@@ -5,17 +5,17 @@ import json
 import pytest
 
 from jaxlt.data import inventory
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.inventory import Inventory, read, take, words_of
-from jaxlt.data.marked import Marked
 from jaxlt.errors import UserError
 
 EXAMPLES = (
-    ("tagging", Marked("tags", ("b", "ab", "b"), ("NOUN", "DET", "NOUN"))),
-    ("tagging", Marked("tags", ("c",), ("ADJ",))),
-    ("parsing", Marked("tree", ("ab", "b"), ("root", "obj"), (0, 1))),
-    ("topics", Marked("class", texts=("b c\tc",), label="weather")),
-    ("topics", Marked("class", texts=("d",))),
-    ("questions", Marked("span", texts=("who", "d"), label="d")),
+    ("tagging", HeadExample("tags", ("b", "ab", "b"), ("NOUN", "DET", "NOUN"))),
+    ("tagging", HeadExample("tags", ("c",), ("ADJ",))),
+    ("parsing", HeadExample("tree", ("ab", "b"), ("root", "obj"), (0, 1))),
+    ("topics", HeadExample("class", texts=("b c\tc",), label="weather")),
+    ("topics", HeadExample("class", texts=("d",))),
+    ("questions", HeadExample("span", texts=("who", "d"), label="d")),
 )
 ROOMS = {"tagging": 3, "parsing": 8, "topics": 2, "questions": 0}
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.inventory import NOTHING, Inventory
 from jaxlt.data.labelling import Labels, Task
-from jaxlt.data.marked import Marked
 from jaxlt.data.vocabulary.label_units import PieceUnits, WordUnits
 from jaxlt.data.vocabulary.vocabularies import EOS, VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
@@ -33,8 +33,8 @@ def labels(length=32, words=16, overlength="refuse", reader=BYTES, tasks=TASKS):
     return Labels(tasks, reader, NAMES, length, words, overlength)
 
 
-def one_row(of, head, marked):
-    (piece,) = of.pieces(head, marked)
+def one_row(of, head, example):
+    (piece,) = of.pieces(head, example)
     batch = of.batch([piece])
     assert {n: (v.shape[1:], v.dtype) for n, v in batch.items()} == of.spec()
     return {name: values[0] for name, values in batch.items()}
@@ -44,7 +44,7 @@ def sentence(count, spelt="w{}"):
     """A sentence of `count` words, each by turns a noun and a verb; every head is 1 before."""
     words = tuple(spelt.format(i) for i in range(count))
     tags = tuple(("NOUN", "VERB")[i % 2] for i in range(count))
-    return Marked("tags", words, tags)
+    return HeadExample("tags", words, tags)
 
 
 def text_of(ids):
@@ -52,7 +52,9 @@ def text_of(ids):
 
 
 def test_tags():
-    row = one_row(labels(), "tagging", Marked("tags", ("ab", "ß", "c"), ("VERB", "ADJ", "NOUN")))
+    row = one_row(
+        labels(), "tagging", HeadExample("tags", ("ab", "ß", "c"), ("VERB", "ADJ", "NOUN"))
+    )
     assert text_of(row["encoder_input_tokens"]) == "ab ß c" and row["head"] == 0
     assert row["encoder_input_tokens"][:9].tolist()[-2:] == [EOS, 0]
     assert row["word_first"].tolist() == [0, 3, 6] + [-1] * 13
@@ -62,25 +64,25 @@ def test_tags():
 
 
 def test_what_is_not_labelled_weighs_nothing():
-    row = one_row(labels(), "tagging", Marked("tags", ("ab", "c")))
+    row = one_row(labels(), "tagging", HeadExample("tags", ("ab", "c")))
     assert (row["word_labels"] == -1).all() and row["word_first"].tolist()[:3] == [0, 3, -1]
-    row = one_row(labels(), "parsing", Marked("tree", ("ab", "c")))
+    row = one_row(labels(), "parsing", HeadExample("tree", ("ab", "c")))
     assert (row["word_heads"] == -1).all()
-    assert labels().pieces("tagging", Marked("tags")) == []
+    assert labels().pieces("tagging", HeadExample("tags")) == []
 
 
 def test_a_tree():
-    marked = Marked("tree", ("ab", "c", "d"), ("obj", "root", "what"), (2, 0, 2))
-    row = one_row(labels(), "parsing", marked)
+    example = HeadExample("tree", ("ab", "c", "d"), ("obj", "root", "what"), (2, 0, 2))
+    row = one_row(labels(), "parsing", example)
     assert row["word_heads"].tolist()[:4] == [2, 0, 2, -1] and row["head"] == 1
     assert row["word_labels"].tolist()[:4] == [1, 0, -1, -1]
 
 
 def test_a_class_and_a_pair():
-    row = one_row(labels(), "topics", Marked("class", texts=("ab",), label="b"))
+    row = one_row(labels(), "topics", HeadExample("class", texts=("ab",), label="b"))
     assert row["label"] == 1 and row["sentence"].tolist()[:4] == [1, 1, 1, 0]
-    assert one_row(labels(), "topics", Marked("class", texts=("",), label="?"))["label"] == -1
-    row = one_row(labels(), "pairs", Marked("pair", texts=("ab", "c"), label="0"))
+    assert one_row(labels(), "topics", HeadExample("class", texts=("",), label="?"))["label"] == -1
+    row = one_row(labels(), "pairs", HeadExample("pair", texts=("ab", "c"), label="0"))
     assert row["sentence"].tolist()[:6] == [1, 1, 1, 2, 2, 0] and row["label"] == -1
     assert row["encoder_input_tokens"][:6].tolist() == [100, 101, EOS, 102, EOS, 0]
 
@@ -97,7 +99,7 @@ def test_a_class_and_a_pair():
     ],
 )
 def test_an_answer_is_a_span_of_its_context(context, answer, found):
-    row = one_row(labels(), "asked", Marked("span", texts=("who", context), label=answer))
+    row = one_row(labels(), "asked", HeadExample("span", texts=("who", context), label=answer))
     assert text_of(row["encoder_input_tokens"]) == f"who{context}"
     assert row["context"].sum() == len(context) and row["context"][4 : 4 + len(context)].all()
     first, last = row["span"].tolist()
@@ -113,8 +115,8 @@ def test_an_answer_is_a_span_of_its_context(context, answer, found):
 def test_every_word_is_labelled_once_and_once_only(count, reads):
     reader = BYTES if reads == "tokens" else WordUnits(NAMES, 3)
     of = labels(length=41, words=16, overlength="window", reader=reader)
-    marked = sentence(count)
-    pieces = of.pieces("tagging", marked)
+    example = sentence(count)
+    pieces = of.pieces("tagging", example)
     batch = of.batch(pieces)
     seen = np.zeros(count, int)
     for piece, row in zip(pieces, batch["word_labels"], strict=True):
@@ -122,7 +124,7 @@ def test_every_word_is_labelled_once_and_once_only(count, reads):
         for word in range(piece.start, piece.stop):
             label = row[word - piece.start]
             mine = piece.first <= word < piece.last
-            assert label == (("NOUN", "VERB").index(marked.labels[word]) if mine else -1)
+            assert label == (("NOUN", "VERB").index(example.labels[word]) if mine else -1)
             seen[word] += mine
         assert (row[piece.stop - piece.start :] == -1).all()
     assert (seen == 1).all()
@@ -133,7 +135,7 @@ def test_every_word_is_labelled_once_and_once_only(count, reads):
         for piece, ids, first in zip(
             pieces, batch["encoder_input_tokens"], batch["word_first"], strict=True
         ):
-            assert text_of(ids) == " ".join(marked.words[piece.start : piece.stop])
+            assert text_of(ids) == " ".join(example.words[piece.start : piece.stop])
             there = first[first >= 0]
             assert len(there) == piece.stop - piece.start and (ids[there] == ord("w") + 3).all()
 
@@ -143,9 +145,9 @@ def test_heads_within_a_part_are_known_in_it():
     count = 90
     heads = [0, *(int(rng.integers(1, i + 1)) for i in range(1, count))]
     heads[40:60] = [i for i in range(40, 60)]
-    marked = Marked("tree", sentence(count).words, ("obj",) * count, tuple(heads))
+    example = HeadExample("tree", sentence(count).words, ("obj",) * count, tuple(heads))
     of = labels(length=64, words=20, overlength="window")
-    pieces = of.pieces("parsing", marked)
+    pieces = of.pieces("parsing", example)
     rows = of.batch(pieces)["word_heads"]
     known = 0
     for piece, row in zip(pieces, rows, strict=True):
@@ -162,52 +164,52 @@ def test_heads_within_a_part_are_known_in_it():
 
 
 def test_what_is_too_long_is_refused_left_out_or_parted():
-    for marked in (sentence(17), sentence(9, "wordword{}")):
+    for example in (sentence(17), sentence(9, "wordword{}")):
         with pytest.raises(UserError, match=r"longer than DataConfig.inputs_length = 32.*'window'"):
-            labels().pieces("tagging", marked)
-        assert labels(overlength="leave_out").pieces("tagging", marked) == []
-        assert len(labels(overlength="window").pieces("tagging", marked)) > 1
+            labels().pieces("tagging", example)
+        assert labels(overlength="leave_out").pieces("tagging", example) == []
+        assert len(labels(overlength="window").pieces("tagging", example)) > 1
 
 
 def test_a_word_longer_than_a_row():
-    marked = Marked("tags", ("a", "\u0915" * 67, "b"), ("NOUN",) * 3)  # 201 bytes
+    example = HeadExample("tags", ("a", "\u0915" * 67, "b"), ("NOUN",) * 3)  # 201 bytes
     with pytest.raises(UserError, match=r"its word 2 alone has 201 tokens.*'leave_out'"):
-        labels().pieces("tagging", marked)
+        labels().pieces("tagging", example)
     parts = labels(overlength="window").pieces(
-        "tagging", marked
+        "tagging", example
     )  # its beginning is read, by itself
     assert [(p.start, p.stop) for p in parts] == [(0, 1), (1, 2), (2, 3)]
     assert len(parts[1].fields["encoder_input_tokens"]) == 32
     assert [p.fields["word_labels"].tolist() for p in parts] == [[1]] * 3
-    assert labels(overlength="leave_out").pieces("tagging", marked) == []
-    (piece,) = labels(length=206).pieces("tagging", marked)
+    assert labels(overlength="leave_out").pieces("tagging", example) == []
+    (piece,) = labels(length=206).pieces("tagging", example)
     assert piece.stop == 3
-    (piece,) = labels(length=8, reader=WordUnits(NAMES, 3)).pieces("tagging", marked)
+    (piece,) = labels(length=8, reader=WordUnits(NAMES, 3)).pieces("tagging", example)
     assert piece.fields["words"].tolist() == [1, 1, 1]
 
 
 def test_a_text_in_parts_has_its_class_in_each():
     of = labels(length=8, overlength="window")
-    pieces = of.pieces("topics", Marked("class", texts=("0123456789abcdef",), label="a"))
+    pieces = of.pieces("topics", HeadExample("class", texts=("0123456789abcdef",), label="a"))
     batch = of.batch(pieces)
     assert "".join(map(text_of, batch["encoder_input_tokens"])) == "0123456789abcdef"
     assert batch["label"].tolist() == [0, 0, 0] and len(pieces) == 3
     with pytest.raises(UserError, match="longer than a row"):
-        labels(length=8).pieces("topics", Marked("class", texts=("01234567",)))
+        labels(length=8).pieces("topics", HeadExample("class", texts=("01234567",)))
 
 
 def test_a_pair_cannot_be_parted():
-    marked = Marked("pair", texts=("01234", "567"), label="0")
+    example = HeadExample("pair", texts=("01234", "567"), label="0")
     with pytest.raises(UserError, match="a pair of 10 tokens, which cannot be parted"):
-        labels(length=9, overlength="window").pieces("pairs", marked)
-    assert labels(length=9, overlength="leave_out").pieces("pairs", marked) == []
-    assert len(labels(length=10).pieces("pairs", marked)) == 1
+        labels(length=9, overlength="window").pieces("pairs", example)
+    assert labels(length=9, overlength="leave_out").pieces("pairs", example) == []
+    assert len(labels(length=10).pieces("pairs", example)) == 1
 
 
 def test_a_question_is_asked_of_every_part_of_a_long_context():
     context = "".join(f"{i:02} " for i in range(40))
     of = labels(length=32, overlength="window")
-    pieces = of.pieces("asked", Marked("span", texts=("who?", context), label="33"))
+    pieces = of.pieces("asked", HeadExample("span", texts=("who?", context), label="33"))
     batch = of.batch(pieces)
     covered, found = np.zeros(len(context), bool), 0
     for piece, ids, mask, (first, last) in zip(
@@ -221,7 +223,7 @@ def test_a_question_is_asked_of_every_part_of_a_long_context():
             found += 1
     assert covered.all() and found >= 1
     with pytest.raises(UserError, match="its question alone has 31 tokens"):
-        of.pieces("asked", Marked("span", texts=("w" * 30, context)))
+        of.pieces("asked", HeadExample("span", texts=("w" * 30, context)))
 
 
 def test_words_with_characters():
@@ -231,7 +233,7 @@ def test_words_with_characters():
     assert row["words"].tolist() == [2, 3, 1, 0] and "word_first" not in row
     assert row["chars"].tolist() == [[2, 3, 0], [2, 4, 0], [2, 1, 0], [0, 0, 0]]
     assert row["word_labels"].tolist() == [0, 1, 0, -1]
-    row = one_row(of, "asked", Marked("span", texts=("w0", "x w1 y"), label="w1"))
+    row = one_row(of, "asked", HeadExample("span", texts=("w0", "x w1 y"), label="w1"))
     assert row["words"].tolist() == [2, 1, 3, 1] and row["span"].tolist() == [2, 2]
     assert row["context"].tolist() == [0, 1, 1, 1]
 
@@ -266,11 +268,15 @@ def test_an_answer_is_learnt_where_it_stands():
     context = "Ada met Ada and Adam"
     for place in (0, 8):
         row = one_row(
-            labels(64), "asked", Marked("span", texts=("who", context), label="Ada", place=place)
+            labels(64),
+            "asked",
+            HeadExample("span", texts=("who", context), label="Ada", place=place),
         )
         first, last = row["span"].tolist()
         assert text_of(row["encoder_input_tokens"][first : last + 1]) == "Ada"
         assert first == len("who") + 1 + place
     # A place that is not the answer's is none; the first whole word is taken.
-    row = one_row(labels(64), "asked", Marked("span", texts=("who", context), label="Ada", place=1))
+    row = one_row(
+        labels(64), "asked", HeadExample("span", texts=("who", context), label="Ada", place=1)
+    )
     assert row["span"][0] == len("who") + 1

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.inventory import Inventory
 from jaxlt.data.labelling import Labels, Task
-from jaxlt.data.marked import Marked
 from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.data.vocabulary.label_units import PieceUnits
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
@@ -77,7 +77,7 @@ def test_languages_beyond_a_bank_under_a_head():
     reader = PieceUnits(open_vocabulary(VocabularyConfig()))
     labels = Labels((Task("pos", "tags"),), reader, inventory, 32, 8, "refuse")
     with pytest.raises(UserError, match=NO_SLOT):
-        label(predictor, labels, "pos", [Marked("tags", ("a", "dog"))], languages=[7])
+        label(predictor, labels, "pos", [HeadExample("tags", ("a", "dog"))], languages=[7])
 
 
 def test_words_beyond_their_row():

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.inventory import Inventory
 from jaxlt.data.labelling import Labels, Task
-from jaxlt.data.marked import Marked
 from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.data.vocabulary.label_units import PieceUnits
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
@@ -93,12 +93,15 @@ def examples():
     for i in range(24):
         words = tuple(f"w{n}" for n in rng.integers(9, size=rng.integers(2, 6)))
         count = len(words)
-        yield "ner", Marked("entities", words, tuple(rng.choice(NAMES["ner"], count)))
-        yield "pos", Marked("tags", words, tuple(rng.choice(NAMES["pos"], count)))
+        yield "ner", HeadExample("entities", words, tuple(rng.choice(NAMES["ner"], count)))
+        yield "pos", HeadExample("tags", words, tuple(rng.choice(NAMES["pos"], count)))
         heads = (0, *range(1, count))
-        yield "deps", Marked("tree", words, tuple(rng.choice(NAMES["deps"], count)), heads)
-        yield "topic", Marked("class", texts=(" ".join(words),), label=("sport", "science")[i % 2])
-        yield "qa", Marked("span", texts=("w1 ?", " ".join(words)), label=words[i % count])
+        yield "deps", HeadExample("tree", words, tuple(rng.choice(NAMES["deps"], count)), heads)
+        yield (
+            "topic",
+            HeadExample("class", texts=(" ".join(words),), label=("sport", "science")[i % 2]),
+        )
+        yield "qa", HeadExample("span", texts=("w1 ?", " ".join(words)), label=words[i % count])
 
 
 class Pass(ArrayBatches):

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.inventory import Inventory
 from jaxlt.data.labelling import Labels, Task
-from jaxlt.data.marked import Marked
 from jaxlt.data.vocabulary.label_units import PieceUnits, WordUnits
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.engine.loop import program_of
@@ -103,7 +103,7 @@ def plain(predictor, objective, head, marked):
 
 def test_tags_are_those_of_each_sentence_alone(predictor):
     objective = labels()
-    asked = [Marked("tags", words) for words in SENTENCES]
+    asked = [HeadExample("tags", words) for words in SENTENCES]
     found = label(predictor, objective, "pos", asked, batch_size=3)
     for marked, answer in zip(asked, found, strict=True):
         tags = plain(predictor, objective, "pos", marked)
@@ -124,7 +124,7 @@ def test_tags_are_those_of_each_sentence_alone(predictor):
 
 def test_trees_are_the_best_ones_with_their_relations(predictor):
     objective = labels()
-    asked = [Marked("tree", words) for words in SENTENCES]
+    asked = [HeadExample("tree", words) for words in SENTENCES]
     found = label(predictor, objective, "deps", asked, batch_size=2)
     for marked, answer in zip(asked, found, strict=True):
         n = len(marked.words)
@@ -145,12 +145,14 @@ def test_trees_are_the_best_ones_with_their_relations(predictor):
 def test_classes_and_answers(predictor):
     objective = labels()
     texts = ["goal!", "the atom is small", "x " * 30]
-    found = label(predictor, objective, "topic", [Marked("class", texts=(text,)) for text in texts])
+    found = label(
+        predictor, objective, "topic", [HeadExample("class", texts=(text,)) for text in texts]
+    )
     for text, answer in zip(texts, found, strict=True):
-        logits = plain(predictor, objective, "topic", Marked("class", texts=(text,)))
+        logits = plain(predictor, objective, "topic", HeadExample("class", texts=(text,)))
         assert answer == Answer((NAMES["topic"][int(np.asarray(logits)[0, :2].argmax())],))
     context = "Ada Lovelace wrote it ; so they say ."
-    (answer,) = label(predictor, objective, "qa", [Marked("span", texts=("Who ?", context))])
+    (answer,) = label(predictor, objective, "qa", [HeadExample("span", texts=("Who ?", context))])
     assert answer.labels[0] and answer.labels[0] in context
 
 
@@ -159,7 +161,11 @@ def test_what_is_longer_than_a_row_is_read_in_parts(predictor, shape):
     head = {"tags": "pos", "tree": "deps"}[shape]
     words = tuple(f"w{i}" for i in range(40))
     short = labels(inputs_length=64, words_length=12, overlength="window")
-    together = [Marked(shape, words), Marked(shape, words[:5]), Marked(shape, words[3:30])]
+    together = [
+        HeadExample(shape, words),
+        HeadExample(shape, words[:5]),
+        HeadExample(shape, words[3:30]),
+    ]
     found = label(predictor, short, head, together, batch_size=2)
     for marked, answer in zip(together, found, strict=True):
         assert len(answer.labels) == len(marked.words)
@@ -167,7 +173,7 @@ def test_what_is_longer_than_a_row_is_read_in_parts(predictor, shape):
         assert label(predictor, short, head, [marked]) == [answer]
     # A part's own words have the labels that it gives, read by itself.
     first = short.pieces(head, together[0])[0]
-    alone = label(predictor, short, head, [Marked(shape, words[: first.stop])])[0]
+    alone = label(predictor, short, head, [HeadExample(shape, words[: first.stop])])[0]
     if shape == "tags":  # a tree is one of the whole sentence
         assert 0 < first.last < first.stop < len(words)
         assert alone.labels[: first.last] == found[0].labels[: first.last]
@@ -178,9 +184,11 @@ def test_refused_and_left_out(predictor):
     with pytest.raises(
         UserError, match=r"'w0 w1.*words_length = 12.*DataConfig.overlength = 'window'"
     ):
-        label(predictor, labels(words_length=12), "pos", [Marked("tags", words)])
+        label(predictor, labels(words_length=12), "pos", [HeadExample("tags", words)])
     left = labels(words_length=12, overlength="leave_out")
-    found = label(predictor, left, "pos", [Marked("tags", words), Marked("tags", words[:3])])
+    found = label(
+        predictor, left, "pos", [HeadExample("tags", words), HeadExample("tags", words[:3])]
+    )
     assert found[0] == Answer(()) and len(found[1].labels) == 3
     assert label(predictor, left, "pos", []) == []
     with pytest.raises(UserError, match="no head 'ner'"):
@@ -189,7 +197,7 @@ def test_refused_and_left_out(predictor):
 
 @pytest.mark.slow
 def test_on_eight_devices_and_routed_by_language():
-    asked = [Marked("tags", words) for words in SENTENCES]
+    asked = [HeadExample("tags", words) for words in SENTENCES]
     model = encoder(plugs=(plug(Pfeiffer, "lang", routes=2, key="source", reduction_factor=4),))
     ids = [0, 1, 1, 0, 1]
     one, many = predictor_of(model), predictor_of(model, 8, data=2, fsdp=2, tensor=2)
@@ -216,10 +224,12 @@ def test_a_bilstm_labels_words():
         16, 16, word_dim=8, char_dim=4, char_units=6, units=8, layers=1, heads=HEADS
     )
     predictor, objective = predictor_of(config), labels(words=True)
-    asked = [Marked("tree", words) for words in SENTENCES]
+    asked = [HeadExample("tree", words) for words in SENTENCES]
     found = label(predictor, objective, "deps", asked, batch_size=4)
     for marked, answer in zip(asked, found, strict=True):
         assert is_tree(np.array(answer.heads)) and len(answer.labels) == len(marked.words)
         assert label(predictor, objective, "deps", [marked]) == [answer]
-    (answer,) = label(predictor, objective, "qa", [Marked("span", texts=("Who ?", "By Ada ."))])
+    (answer,) = label(
+        predictor, objective, "qa", [HeadExample("span", texts=("Who ?", "By Ada ."))]
+    )
     assert answer.labels[0] in "By Ada ."

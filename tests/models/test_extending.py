@@ -9,9 +9,9 @@ import pytest
 
 from jaxlt import config
 from jaxlt.config.heads import check_heads
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.inventory import Inventory
 from jaxlt.data.labelling import Labels, Task
-from jaxlt.data.marked import Marked
 from jaxlt.data.vocabulary.label_units import PieceUnits
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.engine.step import build
@@ -51,7 +51,7 @@ def test_a_head_of_one_file_trains_and_answers(run, tmp_path):
     names = Inventory({"topics": ("first", "second")})
     reader = PieceUnits(open_vocabulary(VocabularyConfig()))
     labels = Labels((Task("topics", "class"),), reader, names, 8, 4)
-    asked = [Marked("class", texts=(text,)) for text in TEXTS]
+    asked = [HeadExample("class", texts=(text,)) for text in TEXTS]
     pieces = [piece for marked in asked for piece in labels.pieces("topics", marked)]
     gold = np.array([0, 0, 0, 0, 1, 1, 1, 1], np.int32)
     batch = labels.batch(pieces) | {"label": gold, "language": np.zeros(8, np.int32)}

@@ -15,7 +15,7 @@ from jaxlt.errors import UserError, nearest
 
 _log = logging.getLogger(__name__)
 
-Bad = Literal["strict", "skip"]
+OnMalformed = Literal["strict", "skip"]
 _SHOWN = 5
 
 
@@ -28,20 +28,20 @@ def warn_once(text: str) -> None:
 class Problems:
     """Collects what could not be read: `count` in all, and the messages of the `first` few."""
 
-    def __init__(self, bad: Bad = "strict"):
-        known = get_args(Bad)
-        if bad not in known:
+    def __init__(self, on_malformed: OnMalformed = "strict"):
+        known = get_args(OnMalformed)
+        if on_malformed not in known:
             raise UserError(
-                f"A malformed line is met with {' or '.join(known)}, not '{bad}'."
-                f"{nearest(str(bad), known)}"
+                f"A malformed line is met with {' or '.join(known)}, not '{on_malformed}'."
+                f"{nearest(str(on_malformed), known)}"
             )
-        self.bad = bad
+        self.on_malformed = on_malformed
         self.count = 0
         self.first: list[str] = []
 
     def add(self, message: str) -> None:
         """Raises UserError with the message when strict, else counts what is left out."""
-        if self.bad == "strict":
+        if self.on_malformed == "strict":
             raise UserError(message)
         self.count += 1
         if len(self.first) < _SHOWN:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from jaxlt.data.readers.problems import Bad, Problems
+from jaxlt.data.readers.problems import OnMalformed, Problems
 from jaxlt.data.rows.batches import digest
 from jaxlt.data.sources import corpora, files, items, layouts
 from jaxlt.errors import UserError
@@ -37,7 +37,9 @@ class Count:
 _Row = tuple[str, str, int, int | None, int]
 
 
-def count(paths: Sequence[str], memory: Path, bad: Bad = "strict") -> tuple[list[Count], list[str]]:
+def count(
+    paths: Sequence[str], memory: Path, on_malformed: OnMalformed = "strict"
+) -> tuple[list[Count], list[str]]:
     """Returns the counts of all corpora below the paths, and notes on what is not among them."""
     found: list[Count] = []
     notes: list[str] = []
@@ -49,7 +51,7 @@ def count(paths: Sequence[str], memory: Path, bad: Bad = "strict") -> tuple[list
             continue
         place = items.place_of(path, kind)
         name, split, own = place.corpus, place.split, codes.of_place(place)
-        problems = Problems(bad)
+        problems = Problems(on_malformed)
         for language, said, number, tokens, size in _remembered(path, kind, memory, problems):
             known = keys(path) if kind == "texts" else {}
             ends = [known.get(part, part) for part in language.split(":")]
@@ -68,7 +70,7 @@ def count(paths: Sequence[str], memory: Path, bad: Bad = "strict") -> tuple[list
 
 def _remembered(path: str, kind: str, memory: Path, problems: Problems) -> list[_Row]:
     content = files.content_digest(path, memory)
-    said = [_VERSION, content, kind, problems.bad]
+    said = [_VERSION, content, kind, problems.on_malformed]
     if place := layouts.published(path):  # whose name says what a copy's need not
         said.append(place.language)
     note = memory / f"{digest(said)[:32]}.counts.json"

@@ -8,10 +8,10 @@ learner.answers("topic: sun", "")              # {"commonest_class": Answered("w
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from jaxlt.data.marked import Marked
+from jaxlt.data.head_example import HeadExample
 from jaxlt.metrics.baselines import ByWord, Commonest
 
-Read = Callable[[str, str], Marked]  # a kind's `example`
+Read = Callable[[str, str], HeadExample]  # a kind's `example`
 
 
 class Answered(NamedTuple):

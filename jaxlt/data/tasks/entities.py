@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from jaxlt.data import text_forms
-from jaxlt.data.marked import Marked, labelled_words
+from jaxlt.data.head_example import HeadExample, labelled_words
 from jaxlt.data.readers import iob2
 from jaxlt.data.readers.iob2 import Span, Tagged, tags_of
 from jaxlt.data.sources import corpora
@@ -102,11 +102,11 @@ class Entities(Kind):
         """Returns the IOB2 tags of the words."""
         return list(tags_of(answer, len(asked)))
 
-    def example(self, inputs: str, targets: str) -> Marked:
+    def example(self, inputs: str, targets: str) -> HeadExample:
         """Reads words and their IOB2 tags, as many."""
         return labelled_words(self.shape, inputs, targets)
 
-    def answer(self, example: Marked, labels: Sequence[str], heads: Sequence[int] = ()) -> str:
+    def answer(self, example: HeadExample, labels: Sequence[str], heads: Sequence[int] = ()) -> str:
         """Writes the entities that tags say."""
         return self.form(Tagged(example.words, tuple(labels)), USUAL)[1]
 

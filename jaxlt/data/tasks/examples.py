@@ -133,7 +133,7 @@ class TableSource:
     """
 
     def __init__(self, reading: Reading, kind: str):
-        self.kind, self.bad = kind, reading.config.on_malformed
+        self.kind, self.on_malformed = kind, reading.config.on_malformed
         self.paths = corpora.table_files(reading.task.sources, kind)
         self.published: set[str] = set()  # once `languages` has looked
         memory = reading.config.cache_root / "tables"
@@ -199,14 +199,14 @@ class TableSource:
 
     def of(self, split: str, key: Callable[[Any], str], languages: Sequence[str]) -> Iterator[Any]:
         """Yields the records of a split in some languages."""
-        with Problems(self.bad) as problems:
+        with Problems(self.on_malformed) as problems:
             for said, record in self.records(problems, split, languages):
                 if (said or self.split.of(key(record).encode())) == split:
                     yield record
 
     def grouped(self, split: str, languages: Sequence[str]) -> Iterator[Any]:
         """Yields the pairs of a split, of which all that translate each other have the same."""
-        with Problems(self.bad) as problems:
+        with Problems(self.on_malformed) as problems:
             for said, record in self.records(problems, split, languages):
                 if (said or self._groups.of(self.split, self._ends(record)[0])) == split:
                     yield record

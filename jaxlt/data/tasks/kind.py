@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from jaxlt.data import text_forms
-from jaxlt.data.marked import Marked
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.read_config import ReadConfig
 from jaxlt.data.sources.splits import NAMES
 from jaxlt.data.task_config import TaskConfig
@@ -75,7 +75,9 @@ class Kind:
     made: ClassVar[bool] = False  # its languages are made by a factory, without files
     running: ClassVar[bool] = False  # examples are running text, under any of its objectives
     denoised: ClassVar[bool] = False  # examples are running text, asked for as pairs
-    shape: ClassVar[str] = ""  # what a head sees (jaxlt.data.marked), "" where answers are free
+    shape: ClassVar[str] = (
+        ""  # what a head sees (jaxlt.data.head_example), "" where answers are free
+    )
     # Scores, the one that matters most first; those that go by the language of the answers, or by
     # a benchmark's rules, have settings of their own.
     metrics: ClassVar[tuple[str, ...]] = ("exact_match", "chrf++")
@@ -154,11 +156,11 @@ class Kind:
 
     # What a head sees, and says.
 
-    def example(self, inputs: str, targets: str) -> Marked:
+    def example(self, inputs: str, targets: str) -> HeadExample:
         """Reads a form for heads; without targets what is unknown is empty."""
         raise no_head(self.name)
 
-    def answer(self, example: Marked, labels: Sequence[str], heads: Sequence[int] = ()) -> str:
+    def answer(self, example: HeadExample, labels: Sequence[str], heads: Sequence[int] = ()) -> str:
         """Writes what a head says of an example in the text form; labels: [the class or answer]."""
         del example, heads
         return labels[0]

@@ -1,6 +1,6 @@
 """Premises and hypotheses, in mT5's form of XNLI: `xnli: premise: ... hypothesis: ...` -> `0`."""
 
-from jaxlt.data.marked import Marked
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.readers.tables import Inference
 from jaxlt.data.tasks.examples import language_streams
 from jaxlt.data.tasks.kind import USUAL, Reading, Stream, Wording
@@ -32,8 +32,8 @@ class Pairs(Classes):
         """Returns XNLI's names as their numbers; any other label is kept as a word."""
         return _XNLI.get(label, label)
 
-    def example(self, inputs: str, targets: str) -> Marked:
+    def example(self, inputs: str, targets: str) -> HeadExample:
         """Reads the two texts and their label."""
         asked = inputs.partition(": ")[2].removeprefix("premise: ")
         one, _, two = asked.partition(" hypothesis: ")
-        return Marked(self.shape, texts=(one, two), label=targets.strip(" "))
+        return HeadExample(self.shape, texts=(one, two), label=targets.strip(" "))

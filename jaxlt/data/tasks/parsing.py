@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from jaxlt.data import text_forms
-from jaxlt.data.marked import Marked
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.readers import conllu
 from jaxlt.data.sources import corpora
 from jaxlt.data.tasks.baselines import Answered
@@ -86,15 +86,15 @@ class Parsing(Kind):
         """Returns the tree as an object."""
         return {"heads": list(answer[0]), "relations": list(answer[1])}
 
-    def example(self, inputs: str, targets: str) -> Marked:
+    def example(self, inputs: str, targets: str) -> HeadExample:
         """Reads words, their heads, and their relations without a language's own part."""
         words = text_forms.words_from(inputs.partition(": ")[2])
         if not targets:
-            return Marked(self.shape, words)
+            return HeadExample(self.shape, words)
         heads, relations = arcs_from(targets, len(words))
-        return Marked(self.shape, words, tuple(map(universal, relations)), heads)
+        return HeadExample(self.shape, words, tuple(map(universal, relations)), heads)
 
-    def answer(self, example: Marked, labels: Sequence[str], heads: Sequence[int] = ()) -> str:
+    def answer(self, example: HeadExample, labels: Sequence[str], heads: Sequence[int] = ()) -> str:
         """Writes the arcs."""
         return arcs_text(heads, labels)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import regex
 
-from jaxlt.data.marked import Marked
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.readers.questions import Question
 from jaxlt.data.tasks.baselines import Answered
 from jaxlt.data.tasks.examples import language_streams
@@ -106,11 +106,11 @@ class Questions(Kind):
         """Returns the text that asks a (question, context)."""
         return str(_RUN.sub(" ", f"question: {spaced(asked[0])} context: {spaced(asked[1])}"))
 
-    def example(self, inputs: str, targets: str) -> Marked:
+    def example(self, inputs: str, targets: str) -> HeadExample:
         """Reads the question, its context, and the answer with its place."""
         one, _, two = inputs.removeprefix("question: ").partition(" context: ")
         answer, place = answer_from(targets, two)
-        return Marked(self.shape, texts=(one, two), label=answer, place=place)
+        return HeadExample(self.shape, texts=(one, two), label=answer, place=place)
 
     def judged(self, examples: Sequence[tuple[str, str, str]]) -> tuple[list[Any], list[Any]]:
         """An answer a question, and all its right ones: its examples are one a right answer."""

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from jaxlt.data.config import DataConfig
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.labelling import NUMBER, Labels
-from jaxlt.data.marked import Marked
 from jaxlt.data.near import nearest_language
 from jaxlt.data.objectives.denoised import denoised, denoising
 from jaxlt.data.objectives.objectives import Objective
@@ -82,7 +82,7 @@ def labelled_examples(
     split: str,
     names: Collection[str] | None = None,
     languages: Collection[str] | None = None,
-) -> Iterator[tuple[str, list[tuple[str, Marked]]]]:
+) -> Iterator[tuple[str, list[tuple[str, HeadExample]]]]:
     """Yields each of `config.tasks` that has the split, by its name: those named, or of `rates`.
 
     With it come its examples: the text form's inputs, and what heads see. Those of other
@@ -175,8 +175,8 @@ def _open_labels(
 
     def rows() -> Iterator[Example]:
         examples = parted = left = 0
-        for _, marked in _labelled(task, stream, split):
-            pieces = storing.pieces(task.label, marked)
+        for _, example in _labelled(task, stream, split):
+            pieces = storing.pieces(task.label, example)
             if not pieces and split != "train":  # it is scored, as wrong
                 pieces = [storing.nothing(task.label)]
                 left += 1
@@ -197,7 +197,7 @@ def _open_labels(
     return _text(name, digest([*content, labels.identity]), cache, _for_heads(stream), split)
 
 
-def _labelled(task: TaskConfig, stream: Stream, split: str) -> Iterator[tuple[str, Marked]]:
+def _labelled(task: TaskConfig, stream: Stream, split: str) -> Iterator[tuple[str, HeadExample]]:
     kind = head_kind(task.kind)
     for inputs, targets in _for_heads(stream)(split):
         yield inputs, kind.example(inputs, targets)

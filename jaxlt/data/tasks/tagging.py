@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 from jaxlt.data import text_forms
-from jaxlt.data.marked import Marked, labelled_words
+from jaxlt.data.head_example import HeadExample, labelled_words
 from jaxlt.data.readers import conllu
 from jaxlt.data.sources import corpora
 from jaxlt.data.tasks import baselines
@@ -40,11 +40,11 @@ class Words(Kind):
         """Tags are UPOS."""
         return {3: answer}
 
-    def example(self, inputs: str, targets: str) -> Marked:
+    def example(self, inputs: str, targets: str) -> HeadExample:
         """Reads words and their tags, as many."""
         return labelled_words(self.shape, inputs, targets)
 
-    def answer(self, example: Marked, labels: Sequence[str], heads: Sequence[int] = ()) -> str:
+    def answer(self, example: HeadExample, labels: Sequence[str], heads: Sequence[int] = ()) -> str:
         """Writes the tags."""
         return " ".join(labels)
 

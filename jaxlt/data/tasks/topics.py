@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from jaxlt.data.marked import Marked
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.readers.tables import Labelled
 from jaxlt.data.tasks import baselines
 from jaxlt.data.tasks.examples import language_streams
@@ -50,6 +50,6 @@ class Topics(Classes):
         """Returns the text that asks for a text's class."""
         return f"topic: {asked}"
 
-    def example(self, inputs: str, targets: str) -> Marked:
+    def example(self, inputs: str, targets: str) -> HeadExample:
         """Reads a text and its class."""
-        return Marked(self.shape, texts=(inputs.partition(": ")[2],), label=targets)
+        return HeadExample(self.shape, texts=(inputs.partition(": ")[2],), label=targets)

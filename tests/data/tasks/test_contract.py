@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from jaxlt.data.config import DataConfig
-from jaxlt.data.marked import Marked
+from jaxlt.data.head_example import HeadExample
 from jaxlt.data.readers.iob2 import tags_of
 from jaxlt.data.synth.families import FactoryConfig, Family
 from jaxlt.data.task_config import TaskConfig
@@ -145,10 +145,10 @@ def asked_of(kind, inputs):
 def written(kind, asked, answer):
     """The text form of what was read: a head's way to write it, where there is one."""
     if kind.shape == "tree":
-        return kind.answer(Marked("tree", asked), answer[1], answer[0])
+        return kind.answer(HeadExample("tree", asked), answer[1], answer[0])
     if kind.shape == "entities":
-        return kind.answer(Marked("entities", asked), tags_of(answer, len(asked)))
-    return kind.answer(Marked("tags", asked), answer) if kind.shape == "tags" else answer
+        return kind.answer(HeadExample("entities", asked), tags_of(answer, len(asked)))
+    return kind.answer(HeadExample("tags", asked), answer) if kind.shape == "tags" else answer
 
 
 PAIRED = [name for name in ROWS if name not in ("texts", "denoise", "synthetic_text")]

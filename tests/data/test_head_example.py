@@ -2,7 +2,7 @@
 
 import pytest
 
-from jaxlt.data.marked import labelled_words
+from jaxlt.data.head_example import labelled_words
 from jaxlt.errors import UserError
 
 

@@ -1,7 +1,7 @@
 """What heads label of an example: words, trees, classes, pairs, questions.
 
     kind_of("tagging").example("pos: the AP story", "DET PROPN NOUN")
-    # Marked(shape="tags", words=("the", "AP", "story"), labels=("DET", "PROPN", "NOUN"))
+    # HeadExample(shape="tags", words=("the", "AP", "story"), labels=("DET", "PROPN", "NOUN"))
 
 So a head and an encoder-decoder learn the same tasks.
 """
@@ -15,7 +15,7 @@ WORDS = ("tags", "tree", "entities")  # shapes whose words are labelled
 
 
 @dataclass(frozen=True)
-class Marked:
+class HeadExample:
     """An example for a head; what is unknown is empty.
 
     Of n `words`, `labels` [n] are tags, relations (universal ones, without what follows the colon)
@@ -33,7 +33,7 @@ class Marked:
     place: int = -1
 
 
-def labelled_words(shape: str, inputs: str, targets: str) -> Marked:
+def labelled_words(shape: str, inputs: str, targets: str) -> HeadExample:
     """Reads words behind a prefix, and a label for each of them; "" for unknown ones."""
     asked = inputs.partition(": ")[2]
     words, labels = text_forms.words_from(asked), text_forms.words_from(targets)
@@ -43,4 +43,4 @@ def labelled_words(shape: str, inputs: str, targets: str) -> Marked:
             f"A word has one label: '{shown}' has {len(words)} words, and its labels are "
             f"{len(labels)}."
         )
-    return Marked(shape, words, labels)
+    return HeadExample(shape, words, labels)
