@@ -12,8 +12,8 @@ from jaxlt.data.read_config import ReadConfig
 from jaxlt.data.seqio_tasks.preprocessors import corrupted, text_example
 from jaxlt.data.seqio_tasks.text import (
     IdentifiedSource,
-    generated,
-    register_documents_task,
+    register_documents,
+    register_pairs,
     replace_task,
     text_features,
 )
@@ -32,45 +32,21 @@ def register(config: DataConfig) -> dict[str, seqio.Task]:
 def register_stream(name: str, kind: Kind, stream: Stream, config: ReadConfig) -> seqio.Task:
     """Registers the examples of a kind as a task; returns it."""
     if kind.running:
-        return register_documents_task(name, stream.examples, config, stream.identity)
-    return (_register_denoised if kind.denoised else _register_pairs)(name, stream, config)
-
-
-def _register_pairs(name: str, stream: Stream, config: ReadConfig) -> seqio.Task:
-    text = tf.TensorSpec([], tf.string)
-
-    def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
-        del shuffle_files, seed  # one stream, read in order; seqio's buffer shuffles
-        return generated(lambda: stream.examples(split), (text, text)).map(
-            lambda inputs, targets: {"inputs": inputs, "targets": targets}
-        )
-
-    return replace_task(
-        name,
-        source=IdentifiedSource(dataset, stream.identity, stream.splits),
-        preprocessors=[
-            seqio.preprocessors.tokenize,
-            seqio.CacheDatasetPlaceholder(),
-            seqio.preprocessors.append_eos_after_trim,
-        ],
-        output_features=text_features(config),
-        metric_fns=[],
-    )
+        return register_documents(name, stream.examples, config, stream.identity)
+    if kind.denoised:
+        return _register_denoised(name, stream, config)
+    return register_pairs(name, stream.examples, config, stream.identity, stream.splits)
 
 
 def _register_denoised(name: str, stream: Stream, config: ReadConfig) -> seqio.Task:
     objective = denoising(config)
-
-    def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
-        del shuffle_files, seed  # one stream, read in order
-        return generated(lambda: stream.examples(split), tf.TensorSpec([], tf.string))
 
     def separate(document: tf.Tensor) -> dict[str, tf.Tensor]:
         return text_example(document, config.separator_text)
 
     return replace_task(
         name,
-        source=IdentifiedSource(dataset, stream.identity, stream.splits),
+        source=IdentifiedSource(stream.examples, stream.identity, stream.splits),
         preprocessors=[
             seqio.map_over_dataset(separate),
             _tokenize,

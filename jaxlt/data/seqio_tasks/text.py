@@ -1,6 +1,6 @@
-"""Ordinary seqio tasks: one a language over local text, and text to text from TSV files.
+"""Documents and pairs as ordinary seqio tasks, and those of a config's files, one a language.
 
-register_text_task("corpus.swh_Latn", ("corpus/swh_Latn.txt.gz",), DataConfig(...))
+register_tasks(config, discover(config))                 # {"swh_Latn": "corpus.swh_Latn", ...}
 seqio.get_mixture_or_task("corpus.swh_Latn").get_dataset({"inputs": 512, "targets": 114})
 """
 
@@ -18,77 +18,59 @@ from jaxlt.data.sources import sources
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
 
-Documents = Callable[[str], Iterable[bytes]]  # split -> documents
-
-
+Examples = Callable[[str], Iterable[Any]]  # split -> documents, or (inputs, targets)
 FAULTS: list[UserError] = []  # of the generators below, last one last
-
-
-def generated(make: Callable[[], Iterable[Any]], signature: Any) -> tf.data.Dataset:
-    """A dataset of what a function yields.
-
-    TensorFlow turns every error of a generator into one of its own, whose text is a traceback; a
-    UserError is kept in FAULTS, for who reads the dataset to raise.
-    """
-
-    def run() -> Iterator[Any]:
-        try:
-            yield from make()
-        except UserError as error:
-            FAULTS.append(error)
-            raise
-
-    return tf.data.Dataset.from_generator(run, output_signature=signature)
 
 
 class IdentifiedSource(seqio.FunctionDataSource):
     """A function as a source that can say what it reads: `identity()` is JSON that decides it all.
 
-    Token caches are keyed by it; a plain FunctionDataSource has only its name.
+    Token caches are keyed by it; a plain FunctionDataSource has only its name. TensorFlow turns
+    every error of a generator into one of its own, whose text is a traceback; a UserError is kept
+    in FAULTS, for who reads the dataset to raise.
     """
 
     def __init__(
         self,
-        dataset: Callable[..., tf.data.Dataset],
+        examples: Examples,
         identity: Callable[[], Any],
-        splits: Sequence[str] = ("train", "validation"),
+        splits: Sequence[str],
+        pairs: bool = False,
     ):
-        super().__init__(dataset, splits=splits)
         self.identity = identity
 
+        def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
+            del shuffle_files, seed  # one stream, read in order; seqio's buffer shuffles
 
-def register_text_task(name: str, paths: Sequence[str], config: ReadConfig) -> seqio.Task:
-    """Registers a task of one language's text under the config's objective; returns it.
+            def run() -> Iterator[Any]:
+                try:
+                    yield from examples(split)
+                except UserError as error:
+                    FAULTS.append(error)
+                    raise
 
-    The language is what follows the last dot of the name.
-    """
-    text = Prepared(config, name.rpartition(".")[2], paths)
-    return register_documents_task(name, text.documents, config, text.identity)
+            text = tf.TensorSpec([], tf.string)
+            signature = (text, text) if pairs else text
+            made = tf.data.Dataset.from_generator(run, output_signature=signature)
+            return made.map(lambda a, b: {"inputs": a, "targets": b}) if pairs else made
+
+        super().__init__(dataset, splits=splits)
 
 
-def register_documents_task(
-    name: str, documents: Documents, config: ReadConfig, identity: Callable[[], Any]
+def register_documents(
+    name: str, documents: Examples, config: ReadConfig, identity: Callable[[], Any]
 ) -> seqio.Task:
-    """Registers a task over any function from a split to documents; returns it.
-
-    `identity()` returns JSON that decides the documents, as IdentifiedSource says.
-    """
-
-    def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
-        del shuffle_files, seed  # one stream, read in order; seqio's buffer shuffles
-        return generated(lambda: documents(split), tf.TensorSpec([], tf.string))
-
+    """Registers a task of documents under the config's objective; returns it."""
     features = text_features(config)
     if config.objective == "mlm":
         features["weights"] = seqio.Feature(
             seqio.PassThroughVocabulary(size=2), add_eos=False, dtype=tf.float32
         )
     separate = functools.partial(text_example, separator=config.separator_text)
+    content: Callable[[], Any] = lambda: [identity(), config.separator_text]  # noqa: E731
     return replace_task(
         name,
-        source=IdentifiedSource(
-            dataset, lambda: [identity(), config.separator_text], config.splits
-        ),
+        source=IdentifiedSource(documents, content, config.splits),
         preprocessors=[
             seqio.map_over_dataset(separate),
             functools.partial(seqio.preprocessors.tokenize, copy_pretokenized=False),
@@ -100,30 +82,17 @@ def register_documents_task(
     )
 
 
-def register_pairs_task(
+def register_pairs(
     name: str,
-    paths: Sequence[str],
+    pairs: Examples,
     config: ReadConfig,
-    language: str = "",
-    bitext: Bitext | None = None,
+    identity: Callable[[], Any],
+    splits: Sequence[str],
 ) -> seqio.Task:
-    """Registers a task of inputs<TAB>targets files, or of one direction of bitext; returns it.
-
-    The language (of translation the direction) is what follows the last dot of the name, unless it
-    is given. bitext: that of the config, which tasks of all its directions can share.
-    """
-    pairs = Prepared(config, language or name.rpartition(".")[2], paths, bitext)
-
-    def dataset(split: str, shuffle_files: bool, seed: int | None = None) -> tf.data.Dataset:
-        del shuffle_files, seed
-        text = tf.TensorSpec([], tf.string)
-        return generated(lambda: pairs.pairs(split), (text, text)).map(
-            lambda inputs, targets: {"inputs": inputs, "targets": targets}
-        )
-
+    """Registers a task of (inputs, targets); returns it."""
     return replace_task(
         name,
-        source=IdentifiedSource(dataset, pairs.identity, config.splits),
+        source=IdentifiedSource(pairs, identity, splits, pairs=True),
         preprocessors=[
             seqio.preprocessors.tokenize,
             seqio.CacheDatasetPlaceholder(),
@@ -140,10 +109,11 @@ def register_tasks(config: ReadConfig, found: sources.Files) -> dict[str, str]:
     for language, paths in found.items():
         # seqio allows no dash, so a direction is 'eng_Latn:swh_Latn'.
         name = names[language] = f"{config.mixture}.{language.replace('-', ':')}"
+        text = Prepared(config, language, paths, bitext)
         if config.paired:
-            register_pairs_task(name, paths, config, language, bitext)
+            register_pairs(name, text.pairs, config, text.identity, config.splits)
         else:
-            register_text_task(name, paths, config)
+            register_documents(name, text.documents, config, text.identity)
     return names
 
 
