@@ -32,6 +32,20 @@ from jaxlt.models.init import describe, unflatten
 pytest_plugins = ["tests.trained_run"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+_PLAIN_KERNELS = "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets quick tests, and the processes that they start, compile quickly.
+
+    Most of their time is compiling, so programs are optimised little, and kernels written by
+    XLA's older emitters (a third less time). Slow and parity runs (`-m slow`) compile as users do.
+    """
+    if "not slow" in config.getoption("markexpr") and _PLAIN_KERNELS not in os.environ["XLA_FLAGS"]:
+        os.environ["XLA_FLAGS"] += f" {_PLAIN_KERNELS}"
+        os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    if "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ:  # jax was imported before
+        jax.config.update("jax_disable_most_optimizations", True)
 
 
 def make_config(**changes) -> T5Config:

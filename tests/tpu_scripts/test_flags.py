@@ -49,6 +49,7 @@ def test_a_dry_run_prints_and_calls_nothing(cloud: Cloud, script: str) -> None:
     assert not (cloud.folder / "logs").exists() and not (cloud.folder / "installed").exists()
 
 
+@pytest.mark.slow
 def test_what_a_dry_run_prints_are_the_calls(cloud: Cloud) -> None:
     flags = ("--num-slices=2", "--spot", "--accelerator-type=v5e:16x16")
     dry = cloud.run("create.sh", "--dry-run", *flags)
@@ -124,6 +125,7 @@ def test_accelerator_types(cloud: Cloud, kind: str, flags: str) -> None:
     assert before in said and after in said.split(before)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", ["stop.sh", "delete.sh", "run.sh", "sweep.sh"])
 def test_nothing_is_destroyed_unasked(cloud: Cloud, script: str) -> None:
     (cloud.folder / "runs.txt").write_text("a jaxlt train\n")
@@ -134,6 +136,7 @@ def test_nothing_is_destroyed_unasked(cloud: Cloud, script: str) -> None:
     assert [call for call in cloud.calls() if "describe" not in call] == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "deleted"), [("y", True), ("n", False), ("", False)])
 def test_on_a_terminal_it_asks(cloud: Cloud, answer: str, deleted: bool) -> None:
     cloud.run("create.sh", "--wait")
@@ -153,6 +156,7 @@ def test_on_a_terminal_it_asks(cloud: Cloud, answer: str, deleted: bool) -> None
     assert (done.returncode == 0) == deleted == (cloud.state["resources"] == {})
 
 
+@pytest.mark.slow
 def test_packages(cloud: Cloud) -> None:
     cloud.run("create.sh", "--wait")
     assert "--package=no.whl is not there" in cloud.run("setup.sh", "--package=no.whl", status=2)

@@ -4,6 +4,8 @@ import pytest
 
 from .conftest import Cloud
 
+pytestmark = pytest.mark.slow  # each call of a script is a dozen processes
+
 
 def up(cloud: Cloud) -> None:
     """Slices that are there and set up."""
@@ -11,7 +13,6 @@ def up(cloud: Cloud) -> None:
     cloud.run("setup.sh")
 
 
-@pytest.mark.slow
 def test_from_create_to_delete(cloud: Cloud) -> None:
     cloud.set(states=["WAITING_FOR_RESOURCES", "PROVISIONING", "ACTIVE"])
     said = cloud.run("create.sh", "--spot", "--wait")

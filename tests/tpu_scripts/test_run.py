@@ -7,6 +7,8 @@ import pytest
 
 from .conftest import Cloud
 
+pytestmark = pytest.mark.slow  # each call of a script is a dozen processes
+
 
 def kept(cloud: Cloud, *arguments: str, status: int = 0, **changes: str) -> str:
     return cloud.run("run.sh", "--yes", *arguments, status=status, **changes)
@@ -33,7 +35,6 @@ def test_a_slice_that_goes_while_its_queued_resource_stays(cloud: Cloud) -> None
     assert keeper.returncode == 143 and "pod is PREEMPTED" in said
 
 
-@pytest.mark.slow
 def test_a_run_that_is_asked_to_go_by_somebody_else_is_no_crash(cloud: Cloud) -> None:
     keeper = cloud.start("run.sh", "--yes", "--max-crashes=0", *cloud.train(120))
     cloud.until(lambda: cloud.step() > 2)
@@ -51,7 +52,6 @@ def child_of(pid: int) -> int:
         return int(children.read().split()[0])
 
 
-@pytest.mark.slow
 def test_the_keeper_may_be_ended_and_started_again(cloud: Cloud) -> None:
     keeper = cloud.start("run.sh", "--yes", *cloud.train(10_000))
     cloud.until(lambda: cloud.step() > 2)
@@ -68,14 +68,12 @@ def test_the_keeper_may_be_ended_and_started_again(cloud: Cloud) -> None:
     assert again.returncode == 11 and "pod was stopped; run.sh again goes on" in said
 
 
-@pytest.mark.slow
 def test_a_crash_is_repeated(cloud: Cloud) -> None:
     (cloud.workdir / "crash").write_text("3")
     said = kept(cloud, *cloud.train(6), GRACE="0")
     assert "has crashed (1 of at most 3 times)" in said and cloud.step() == 6
 
 
-@pytest.mark.slow
 def test_a_process_that_was_killed_on_a_host_is_launched_again(cloud: Cloud) -> None:
     keeper = cloud.start("run.sh", "--yes", *cloud.train(150), GRACE="0")
     cloud.until(lambda: cloud.step() > 2)
@@ -92,14 +90,12 @@ def test_an_error_of_the_user_is_not_repeated(cloud: Cloud) -> None:
     assert len(cloud.calls("host.sh start")) == 1
 
 
-@pytest.mark.slow
 def test_a_command_that_always_crashes_is_given_up(cloud: Cloud) -> None:
     said = kept(cloud, "--max-crashes=1", "--", "sh", "-c", "exit 1", status=11)
     assert "pod has ended in an error 2 times." in said
     assert len(cloud.calls("host.sh start")) == 2
 
 
-@pytest.mark.slow
 def test_quota(cloud: Cloud) -> None:
     cloud.fail("resources create", "RESOURCE_EXHAUSTED: Quota limit 'X' exceeded", times=1)
     assert "Quota limit 'X' exceeded" in kept(cloud, *cloud.train(2), status=3)
@@ -119,7 +115,6 @@ def test_requests_that_always_fail_are_given_up(cloud: Cloud) -> None:
     assert len(cloud.calls("resources create")) == 3
 
 
-@pytest.mark.slow
 def test_hosts_that_stay_dead(cloud: Cloud) -> None:
     cloud.set(hosts=4, dead=["pod/1", "pod/3"])
     keeper = cloud.start("run.sh", "--yes", "--max-silent=2", *cloud.train(3))
@@ -136,7 +131,6 @@ def test_slices_of_which_ssh_says_nothing_are_not_deleted(cloud: Cloud) -> None:
     assert "its hosts do not answer to ssh" in said and not cloud.calls("resources delete")
 
 
-@pytest.mark.slow
 def test_a_launch_that_reached_some_hosts_only(cloud: Cloud) -> None:
     cloud.run("create.sh", "--wait")
     cloud.run("setup.sh")

@@ -6,6 +6,8 @@ import pytest
 
 from .conftest import Cloud
 
+pytestmark = pytest.mark.slow  # each call of a script is a dozen processes
+
 
 def runs(cloud: Cloud, steps: dict[str, int]) -> str:
     """A file of runs, each with a workdir of its own; returns the flag for it."""
@@ -23,7 +25,6 @@ def counted(cloud: Cloud, name: str) -> int:
     return int(path.read_text()) if path.exists() else 0
 
 
-@pytest.mark.slow
 def test_three_runs_over_two_slices(cloud: Cloud) -> None:
     flag = runs(cloud, {"short": 3, "long": 60, "last": 3})
     (cloud.folder / "last" / "preempt").write_text("2")
@@ -42,7 +43,6 @@ def test_three_runs_over_two_slices(cloud: Cloud) -> None:
     assert cloud.calls("resources create") == made and "done" in again  # nothing is left
 
 
-@pytest.mark.slow
 def test_one_that_fails_does_not_stop_the_others(cloud: Cloud) -> None:
     flag = runs(cloud, {"good": 2})
     path = cloud.folder / "runs.txt"
@@ -52,7 +52,6 @@ def test_one_that_fails_does_not_stop_the_others(cloud: Cloud) -> None:
     assert "sweep-0" in cloud.state["resources"]
 
 
-@pytest.mark.slow
 def test_a_sweep_that_is_interrupted_goes_on_where_it_was(cloud: Cloud) -> None:
     flag = runs(cloud, {"one": 10_000, "two": 10_000})
     sweep = cloud.start("sweep.sh", "--yes", "--slices=2", flag, NAME="sweep")
@@ -70,7 +69,6 @@ def test_a_sweep_that_is_interrupted_goes_on_where_it_was(cloud: Cloud) -> None:
     assert len(cloud.calls("host.sh start")) == before  # each was found running
 
 
-@pytest.mark.slow
 def test_slices_that_cannot_be_had(cloud: Cloud) -> None:
     flag = runs(cloud, {"one": 2, "two": 2})
     cloud.fail("create sweep-1", "RESOURCE_EXHAUSTED: Quota limit exceeded", times=100)
