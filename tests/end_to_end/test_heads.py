@@ -168,6 +168,7 @@ def test_modules_beneath_heads_are_saved_and_taken_by_another_run(command, corpo
     assert saved and not any("heads" in name for name in saved)
 
 
+@pytest.mark.slow
 def test_what_a_run_will_need_is_planned(command, corpora, tmp_path):
     flags = arguments(corpora, tmp_path / "w", "parsing", "--dry_run")
     status, said, errors = command(flags)

@@ -131,7 +131,7 @@ def test_sets_of_about_one_size_share_shapes():
     assert trie([[[3]]]).tokens.dtype == np.int32
 
 
-@pytest.mark.parametrize("between", [(25, 26), ()])
+@pytest.mark.parametrize("between", [(25, 26), pytest.param((), marks=pytest.mark.slow)])
 def test_as_many_labels_as_a_row_wants(params, inputs, between):
     labels = ((5, 6), (5, 6, 7), (12,))
     wanted = np.array([1, 3, 2, 1, 4, 2], np.int32)
