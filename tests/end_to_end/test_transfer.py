@@ -123,7 +123,7 @@ def test_mad_x(home, base, capsys):
     assert without[UNSEEN] != found[UNSEEN]
 
 
-@pytest.mark.nightly("tests/engine/test_compose.py::test_what_was_loaded_is_said")
+@pytest.mark.nightly("tests/inference/test_compose.py::test_what_was_loaded_is_said")
 def test_a_module_of_another_backbone_is_refused(home, base, capsys):
     elsewhere = train(home, "elsewhere", "runs/pretrain.gin", SEED=1)
     files = ("runs/finetune.gin", "modules/mad_x.gin", "modules/mad_x_task.gin")

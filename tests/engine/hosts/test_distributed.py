@@ -13,7 +13,7 @@ from jaxlt.errors import UserError
 
 JOIN = """
 import sys
-from jaxlt.engine import distributed
+from jaxlt.engine.hosts import distributed
 from jaxlt.errors import UserError
 address, count, process, timeout = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 try:

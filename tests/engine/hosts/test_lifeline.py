@@ -13,7 +13,7 @@ from tests.engine.hosts.test_distributed import free_address
 
 PROCESS = """
 import ctypes, os, signal, sys, time
-from jaxlt.engine import lifeline
+from jaxlt.engine.hosts import lifeline
 from jaxlt.engine.hosts.rendezvous import meet
 address, count, who, act = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
 lifeline.GRACE_S = 1.0
