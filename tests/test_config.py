@@ -92,30 +92,15 @@ def test_values_are_made_to_fit(folder):
     assert load("LossConfig.normalize=sequences").loss.normalize == "sequences"
 
 
-@pytest.mark.parametrize(
-    ("raw", "value"),
-    [
-        ("data/my folder", "data/my folder"),
-        ("data#1", "data#1"),
-        ("gs://bucket/a=b", "gs://bucket/a=b"),
-        ("2024-05-01", "2024-05-01"),
-        ("", ""),
-        ("'quoted'", "quoted"),
-        ("it's", "it's"),
-        ("(open", "(open"),
-        ("bare", "bare"),
-    ],
-)
-def test_overrides_take_texts_without_quotes(folder, raw, value):
-    assert load(f"MIXTURE={raw}").data.mixture == value
+TEXTS = {raw: raw for raw in ("data/my folder", "data#1", "gs://bucket/a=b", "2024-05-01", "")}
+TEXTS |= {"'quoted'": "quoted", "it's": "it's", "(open": "(open", "bare": "bare"}
 
 
-@pytest.mark.parametrize(
-    "raw",
-    ["modules/.*", "[modules/.*]", "['modules/.*']", "('modules/.*',)"],
-)
-def test_overrides_take_lists_without_quotes(folder, raw):
-    assert load(f"TrainConfig.trainable={raw}").train.trainable == ("modules/.*",)
+def test_overrides_take_texts_and_lists_without_quotes(folder):
+    for raw, value in TEXTS.items():
+        assert load(f"MIXTURE={raw}").data.mixture == value
+    for raw in ("modules/.*", "[modules/.*]", "['modules/.*']", "('modules/.*',)"):
+        assert load(f"TrainConfig.trainable={raw}").train.trainable == ("modules/.*",)
 
 
 def test_overrides_take_references_and_scopes(folder):

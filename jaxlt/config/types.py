@@ -8,7 +8,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -108,39 +108,26 @@ def _fit_tuple(value: Any, annotation: Any, args: tuple[Any, ...]) -> tuple[Any,
         raise Mismatch(f"{describe(annotation)} (each: {error})") from error
 
 
+_MEANT = ("true", "false", "yes", "no", "on", "off")
+
+
 def _fit_plain(value: Any, kind: Any, annotation: Any) -> Any:
     """Fits scalars, classes and callables."""
-    if kind is type(None):
-        fits = value is None
-    elif kind is bool:
-        fits = isinstance(value, bool)
-        if isinstance(value, str) and value.lower() in ("true", "false", "yes", "no", "on", "off"):
-            raise Mismatch("True or False (as Python writes them)")
-    elif kind is int and not isinstance(value, bool):
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        fits = isinstance(value, int)
-    elif kind is float and not isinstance(value, bool):
-        fits = isinstance(value, (int, float))
-        value = float(value) if fits else value
-        if fits and not math.isfinite(value):
+    if kind is bool and isinstance(value, str) and value.lower() in _MEANT:
+        raise Mismatch("True or False (as Python writes them)")
+    if isinstance(value, bool) and kind in (int, float):
+        raise Mismatch(describe(annotation))
+    elif kind is int and isinstance(value, float) and value.is_integer():
+        value = int(value)
+    elif kind is float and isinstance(value, (int, float)):
+        value = float(value)
+        if not math.isfinite(value):
             raise Mismatch("a finite number")
-    elif kind is str:
-        fits = isinstance(value, str)
-    elif kind is Path:
-        fits, value = (
-            isinstance(value, (str, Path)),
-            Path(value) if isinstance(value, str) else value,
-        )
-    elif kind is type:
-        fits = isinstance(value, type)
-    elif kind is Callable:
-        fits = callable(value)
-    elif kind is Mapping or not isinstance(kind, type):
-        fits = True  # an annotation beyond gin's literals: the dataclass itself judges
-    else:
-        fits = isinstance(value, kind) and not (isinstance(value, bool) and kind in (int, float))
-    if not fits:
+    elif kind is Path and isinstance(value, str):
+        value = Path(value)
+    # An annotation beyond gin's literals: the dataclass itself judges.
+    beyond = kind is Mapping or not isinstance(kind, type)
+    if not beyond and not isinstance(value, kind):
         raise Mismatch(describe(annotation))
     return value
 
