@@ -118,13 +118,13 @@ def load_factory(
 
 
 def _load(
-    whole: str,
+    root: str,
     gin_files: Iterable[str],
     overrides: Iterable[str],
     search_paths: Sequence[str | Path],
     fallbacks: Mapping[str, Any] | None,
 ) -> tuple[Any, Callable[[], str]]:
-    """Returns (what has the gin name `whole`, a function that returns gin's own text of it)."""
+    """Returns (what has the gin name `root`, a function that returns gin's own text of it)."""
     read = files.read_files(gin_files, search_paths) + files.read_overrides(overrides)
     given = renamed.now(read)
     behind = {name: _fallback(name, value) for name, value in (fallbacks or {}).items()}
@@ -133,22 +133,22 @@ def _load(
     statements, lines = imports.carried_out(statements)
     entries = build.entries(_selectors(statements))
     with _clear():
-        checks.check(statements, entries, whole)
-        built = build.build_whole(_bind(statements, entries), whole)
-    return built, functools.partial(_operative, statements, entries, whole, lines)
+        checks.check(statements, entries, root)
+        built = build.build_root(_bind(statements, entries), root)
+    return built, functools.partial(_operative, statements, entries, root, lines)
 
 
 def _operative(
     statements: Sequence[files.Statement],
     entries: dict[str, build.Entry],
-    whole: str,
+    root: str,
     lines: Sequence[str],
 ) -> str:
     """Returns gin's text of what statements make, behind the lines that import for it."""
     import gin
 
     with _clear():
-        build.build_whole(_bind(statements, entries), whole)
+        build.build_root(_bind(statements, entries), root)
         return "\n".join([*lines, gin.operative_config_str(max_line_length=100)])
 
 
@@ -233,11 +233,11 @@ def operative_config(run: RunConfig | None = None) -> str:
             raise UserError("No configuration has been loaded yet.")
         run = next(reversed(_TEXTS))
     head = "".join(f"# {name} {version}\n" for name, version in versions().items())
-    said = _TEXTS[run]() if run in _TEXTS else text.render(run)
-    return f"# The configuration of a jaxlt run.\n{head}\n{said}"
+    body = _TEXTS[run]() if run in _TEXTS else text.render(run)
+    return f"# The configuration of a jaxlt run.\n{head}\n{body}"
 
 
 def config_hash(run: RunConfig, ignore: Iterable[str] = ("workdir",)) -> str:
     """Returns a hex digest of all settings but the fields in `ignore`; equal for equal runs."""
-    said = renamed.text(text.render(run, tuple(ignore)), renamed.first_names())
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+    body = renamed.text(text.render(run, tuple(ignore)), renamed.first_names())
+    return hashlib.sha256(body.encode()).hexdigest()[:16]

@@ -345,14 +345,14 @@ def _prepare_plug(
     return {**given, "method": method}, {**own, **hints}
 
 
-def build_whole(session: Session, name: str = "run") -> Any:
+def build_root(session: Session, name: str = "run") -> Any:
     """Builds a run, or what else has that gin name, from what is bound.
 
     Raises UserError with all that is missing or wrong. It is built without its plugs' methods
     first: what is wrong elsewhere is then said before jax is imported.
     """
     if session.with_methods and any(name == "plug" for _, name, _ in session.bindings):
-        build_whole(dataclasses.replace(session, with_methods=False), name)
+        build_root(dataclasses.replace(session, with_methods=False), name)
     global _SESSION
     _SESSION = session
     try:

@@ -17,16 +17,16 @@ def lookup(selector: str, entries: dict[str, Entry]) -> Entry | None:
     return next((e for e in entries.values() if e.answers(selector)), None)
 
 
-def check(statements: Sequence[Statement], entries: dict[str, Entry], whole: str = "run") -> None:
+def check(statements: Sequence[Statement], entries: dict[str, Entry], root: str = "run") -> None:
     """Raises UserError that tells every misspelt or unused name, with its place.
 
-    `whole` is the gin name of what will be built.
+    `root` is the gin name of what will be built.
     """
     problems = [p for s in statements for p in _names(s, entries)]
     if not problems:
         problems = _conflicts(statements, entries)
     if not problems:
-        problems = [*_macros(statements, entries), *_unused(statements, entries, whole)]
+        problems = [*_macros(statements, entries), *_unused(statements, entries, root)]
     if problems:
         raise UserError(" ".join(problems))
 
@@ -156,9 +156,7 @@ def _macros(statements: Sequence[Statement], entries: dict[str, Entry]) -> Itera
             )
 
 
-def _unused(
-    statements: Sequence[Statement], entries: dict[str, Entry], whole: str
-) -> Iterable[str]:
+def _unused(statements: Sequence[Statement], entries: dict[str, Entry], root: str) -> Iterable[str]:
     """Yields bindings in a scope that nothing enters, or of a thing that nothing builds.
 
     Where only a part is built, files may describe a whole run that has it; and a recipe may speak
@@ -167,7 +165,7 @@ def _unused(
     refs = [r for s in statements for r in references(s.value) if isinstance(r, Reference)]
     scopes = {"/".join(r.scopes[: i + 1]) for r in refs for i in range(len(r.scopes))}
     built = {e.name for r in refs if (e := lookup(r.selector, entries))}
-    built.add(whole)
+    built.add(root)
     for name in PARTS:  # `run` comes first
         built |= set(PARTS[name].values()) if name in built else set()
     for s in statements:
@@ -183,7 +181,7 @@ def _unused(
         elif (
             entry
             and entry.name not in built
-            and not (s.file and (whole != "run" or entry.name in MODELS))
+            and not (s.file and (root != "run" or entry.name in MODELS))
         ):
             yield (
                 f"{s.where}: nothing builds '{entry.name}', so this would have no effect: a value "

@@ -31,8 +31,10 @@ def behind(folder: str) -> dict[str, Any]:
     path = (epath.Path if "://" in folder else Path)(folder).expanduser() / "config.gin"
     if not path.is_file():
         return {}
-    said = _said(renamed.text(path.read_text(encoding="utf-8")), _REVISION)
-    return _FIRST if said in (None, "1") else {_REVISION: int(said), _MADE: int(said)}
+    revision = _value_of(renamed.text(path.read_text(encoding="utf-8")), _REVISION)
+    if revision in (None, "1"):
+        return _FIRST
+    return {_REVISION: int(revision), _MADE: int(revision)}
 
 
 _KEPT = (  # what goes together: all of it is as the folder says, or none
@@ -57,15 +59,15 @@ def kept(folder: str, overrides: Iterable[str]) -> dict[str, str]:
         return {}
     text = renamed.text((path / "config.gin").read_text(encoding="utf-8"))
     names = [name for group in _KEPT if not asked & set(group) for name in group]
-    return {name: _said(text, name) or str(younger(name)) for name in names}
+    return {name: _value_of(text, name) or str(younger(name)) for name in names}
 
 
-def _said(text: str, name: str) -> str | None:
+def _value_of(text: str, name: str) -> str | None:
     """Returns the value of a binding in gin text, that of its macro where it is one; else None."""
     found = re.search(rf"(?m)^{re.escape(name)} = (\S+)\s*$", text)
     if found is None:
         return None
-    return _said(text, found[1][1:]) if found[1].startswith("%") else found[1]
+    return _value_of(text, found[1][1:]) if found[1].startswith("%") else found[1]
 
 
 def younger(binding: str) -> str | None:
