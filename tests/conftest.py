@@ -1,10 +1,12 @@
 """What all tests share: eight fake devices, tiny models, random batches, the data folder."""
 # ruff: noqa: E402 (the environment is set before jax is imported)
 
+import functools
 import math
 import os
 import zlib
 from pathlib import Path
+from typing import Any
 
 # Before jax is imported: its backend reads these once.
 _FLAG = "--xla_force_host_platform_device_count"
@@ -26,7 +28,9 @@ from jaxlt.engine.partitioning import MeshConfig, make_mesh, place_rows
 from jaxlt.engine.state import TrainState, new_loss_scale
 from jaxlt.engine.step import Hyper, Program, StepSpec, state_shardings
 from jaxlt.models.config import T5Config
+from jaxlt.models.encoder import model_of
 from jaxlt.models.init import describe, unflatten
+from jaxlt.models.layers import make_context
 
 # A tiny trained run for the verbs that need one.
 pytest_plugins = ["tests.trained_run"]
@@ -128,6 +132,28 @@ def random_params(config: T5Config, seed: int = 0) -> dict[str, np.ndarray]:
 def random_variables(config: T5Config, seed: int = 0) -> dict[str, dict]:
     """Returns `random_params`, nested as `model.apply` wants them."""
     return unflatten(random_params(config, seed))
+
+
+@functools.cache
+def _forward(model: T5Config, method: str | None) -> Any:
+    """The compiled (flat, batch, dropout_key) -> what a method of the model makes of a batch."""
+
+    def run(flat: Any, batch: Any, key: Any) -> Any:
+        ctx = make_context(batch, key)
+        return model_of(model).apply(unflatten(flat), batch, ctx, method=method)
+
+    return jax.jit(run)
+
+
+def forward(
+    model: T5Config,
+    flat: dict[str, Any],
+    batch: dict[str, np.ndarray],
+    key: jax.Array | None = None,
+    method: str | None = None,
+) -> np.ndarray:
+    """Returns the logits of a batch, or what `method` gives: compiled once a session and config."""
+    return jax.device_get(_forward(model, method)(flat, batch, key))
 
 
 def make_spec(model: T5Config | None = None, mesh: MeshConfig | None = None, **changes) -> StepSpec:

@@ -1,7 +1,5 @@
 """Heads over states: shapes, masks, losses, and that each learns eight examples."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,11 +32,6 @@ HEADS = (
     SpanConfig("qa"),
 )
 BY_NAME = {head.name: head for head in HEADS}
-
-
-def slow(name):
-    """A head that is looked at where there is time; parsers have tests of their own."""
-    return pytest.param(name, marks=pytest.mark.slow)
 
 
 def problem(rows=8, tokens=14, words=6, width=12, seed=0):
@@ -120,10 +113,15 @@ def test_parameters_and_outputs():
     np.testing.assert_allclose(alone["nli"], outputs["nli"], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["ner", "nli", "qa", slow("pos"), slow("topic")])
-def test_padding_changes_nothing(name):
-    head = BY_NAME[name]
-    states, batch, model, variables = made((head,))
+def losses(heads, model, params, states, batch, ctx):
+    """({head: loss}, {head: sums}), with gradients by `grads` below."""
+    outputs = model.apply({"params": params}, states, batch, ctx)
+    found = {head.name: head.loss(outputs[head.name], batch) for head in heads}
+    return {n: loss for n, (loss, _) in found.items()}, {n: sums for n, (_, sums) in found.items()}
+
+
+def test_padding_changes_nothing():
+    states, batch, model, variables = made()
     wide, more = padded(states, batch)
     noise = {
         path: jnp.asarray(np.random.default_rng(1).normal(size=value.shape), jnp.float32)
@@ -131,38 +129,43 @@ def test_padding_changes_nothing(name):
     }
     params = jax.tree.unflatten(jax.tree.structure(variables["params"]), list(noise.values()))
 
-    def run(states, batch):
-        @jax.jit
-        @functools.partial(jax.value_and_grad, has_aux=True)
+    @jax.jit
+    def run(params, states, batch):
         def loss(params):
-            outputs = model.apply({"params": params}, states, batch, live(8))[name]
-            return head.loss(outputs, batch)
+            by_head, sums = losses(HEADS, model, params, states, batch, live(8))
+            return sum(by_head.values()), (by_head, sums)
 
-        (value, sums), grads = loss(params)
-        assert sums["weight_sum"] == head.weights(batch).sum()
-        return value, sums, grads
+        return jax.grad(loss, has_aux=True)(params)
 
-    for a, b in zip(
-        jax.tree.leaves(run(states, batch)), jax.tree.leaves(run(wide, more)), strict=True
-    ):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    small, large = run(params, states, batch), run(params, wide, more)
+    for name, head in BY_NAME.items():
+        assert small[1][1][name]["weight_sum"] == head.weights(batch).sum()
+        near = 2e-4 if name == "deps" else 1e-4
+        for a, b in zip(
+            *(jax.tree.leaves((g[name], by[name], s[name])) for g, (by, s) in (small, large)),
+            strict=True,
+        ):
+            np.testing.assert_allclose(a, b, rtol=near, atol=near, err_msg=name)
 
 
-@pytest.mark.parametrize("name", ["pos", "nli", slow("ner"), slow("topic"), slow("qa")])
-def test_it_learns_eight_examples(name):
-    head = still(BY_NAME[name])
-    states, batch, model, variables = made((head,), width=64)
+def test_each_learns_eight_examples():
+    heads = tuple(map(still, HEADS))
+    states, batch, model, variables = made(heads, width=64)
 
     def loss(params):
-        outputs = model.apply({"params": params}, states, batch, STILL)[name]
-        total, sums = head.loss(outputs, batch)
-        return total / sums["weight_sum"], sums
+        by_head, sums = losses(heads, model, params, states, batch, STILL)
+        return sum(by_head[n] / sums[n]["weight_sum"] for n in sums), sums
 
-    params, first, last = fit(loss, variables["params"], 200, 0.05)
-    _, sums = loss(params)
-    assert last < 0.3 * first
-    assert sums["correct_sum"] >= 0.97 * sums["weight_sum"]
-    assert sums["row_correct"].shape == sums["row_weight"].shape == (8,)
+    params, _, _ = fit(loss, variables["params"], 200, 0.05)
+    compiled = jax.jit(loss)
+    (_, before), (_, after) = compiled(variables["params"]), compiled(params)
+    for name, sums in after.items():
+        assert sums["nll_sum"] < 0.3 * before[name]["nll_sum"], name
+        assert sums["correct_sum"] >= 0.97 * sums["weight_sum"], name
+        assert sums["row_correct"].shape == sums["row_weight"].shape == (8,)
+    parse = model.apply({"params": params}, states, batch, STILL, only="deps")["deps"]
+    heads_found = best_trees(np.asarray(parse.arcs), (batch["word_first"] >= 0).sum(1))
+    np.testing.assert_array_equal(heads_found, batch["word_heads"])
 
 
 def test_a_chain_learns_what_words_do_not_say():
@@ -193,15 +196,18 @@ def test_unknown_labels_weigh_nothing():
         "label": np.full_like(batch["label"], -1),
         "span": batch["span"] - np.array([100, 0]),
     }
+    lose = jax.jit(
+        lambda b, shares=None: {n: h.loss(outputs[n], b, shares) for n, h in BY_NAME.items()}
+    )
+    shares = np.linspace(0.5, 2.0, 8, dtype=np.float32)
+    of_none, of_batch, of_shares = lose(none), lose(batch), lose(batch, shares)
     for name, head in BY_NAME.items():
-        lose = jax.jit(lambda o, b, h=head: h.loss(o, b))
-        loss, sums = lose(outputs[name], none)
+        loss, sums = of_none[name]
         assert loss == sums["weight_sum"] == sums["correct_sum"] == 0
         assert not head.weights(none).any()
-        whole, sums = lose(outputs[name], batch)
+        whole, sums = of_batch[name]
         assert sums["weight_sum"] > 0
-        shares = np.linspace(0.5, 2.0, len(sums["row_nll"]), dtype=np.float32)
-        shared, same = head.loss(outputs[name], batch, shares)
+        shared, same = of_shares[name]
         np.testing.assert_allclose(whole, sums["row_nll"].sum(), rtol=1e-5)
         np.testing.assert_allclose(shared, (shares * sums["row_nll"]).sum(), rtol=1e-5)
         np.testing.assert_allclose(same["nll_sum"], sums["nll_sum"], rtol=1e-5)

@@ -83,6 +83,7 @@ def test_accumulated():
     same(make_config(dropout=0.1, **SCANNED), MESHES["data"], make_batch(16), accumulate=2)
 
 
+@pytest.mark.slow
 def test_modules_alone():
     config = make_config(plugs=MODULES, **SCANNED)
     trainable = {"trainable": ("modules/.*",), "frozen_dtype": "bfloat16"}
@@ -121,7 +122,7 @@ def test_stages_bring_every_part_home(size):
     np.testing.assert_allclose(held[:, 0], rng.normal(size=(size, size)).sum(0))
 
 
-@pytest.mark.parametrize("size", [3, 8, 30, 73])
+@pytest.mark.parametrize("size", [8, 30])
 def test_scattered_parts(size):
     """Parts that are no whole tiles come home as they are, and gather to what they were."""
     mesh = jax.make_mesh((8,), ("fsdp",), axis_types=(AxisType.Auto,))
@@ -162,24 +163,15 @@ def test_halves_of_a_torus_are_boxes():
     assert _in_halves(shared) is shared
 
 
-def test_gradients_leave_in_parts():
-    """No gradient of a layer is reduced whole: the program has reduce-scatters in its loops."""
-    config = make_config(**SCANNED)
-    program = build(make_spec(config, MESHES["fsdp"], optimizer=SGD, collectives="hand"))
-    text = compile_train(program, abstract_batch(config, 8, 9, 7, program)).as_text()
-    scattered = [line for line in text.splitlines() if " reduce-scatter(" in line]
-    kernels = [n for n in program.layout.leaves if "/layers/" in n and n.endswith("kernel")]
-    assert len(scattered) >= len(kernels)
-
-
-def test_a_device_gathers_the_slots_of_its_rows_alone():
-    """Four rows a device and eleven slots: no bank is whole anywhere."""
+def test_gradients_leave_in_parts_and_a_device_gathers_the_slots_of_its_rows_alone():
+    """No gradient of a layer is reduced whole; of eleven slots, those of four rows travel."""
     lang = plug(Bottleneck, "lang", key="source", routes=11, reduction_factor=4)
     config = make_config(plugs=(lang,), **SCANNED)
-    spec = make_spec(config, MESHES["fsdp"], trainable=("modules/.*",), collectives="hand")
-    program = build(spec)
+    program = build(make_spec(config, MESHES["fsdp"], optimizer=SGD, collectives="hand"))
     text = compile_train(program, abstract_batch(config, 16, 9, 7, program)).as_text()
     lines = [line.strip() for line in text.splitlines()]
+    kernels = [n for n in program.layout.leaves if "/layers/" in n and n.endswith("kernel")]
+    assert len([line for line in lines if " reduce-scatter(" in line]) >= len(kernels)
     assert [line for line in lines if " all-to-all(" in line and "f32[1,4,4,4]" in line]
     assert not [line for line in lines if " all-gather(" in line and "f32[11," in line]
 

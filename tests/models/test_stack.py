@@ -47,26 +47,22 @@ def close(found, wanted, tolerance=1e-5):
         assert np.any(value), name
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"dropout": 0.3, "relpos_per_layer": True, "plugs": PLUGS},
-        pytest.param({"dropout": 0.1}, marks=pytest.mark.slow),
-    ],
-    ids=["umt5 with plugs", "mt5"],
-)
-def test_scanned_equals_unrolled(changes):
-    flat = random_params(make_config(**changes))
-    scanned = outcome(make_config(**changes), flat)
-    unrolled = outcome(make_config(scan_layers=False, **changes), unstack(flat))
-    close(scanned, unrolled)
+CHANGES = {"dropout": 0.3, "relpos_per_layer": True, "plugs": PLUGS}  # umT5's biases, a bank
 
 
 @pytest.fixture(scope="module")
-def plain():
-    """Without rematerialisation: parameters, and the outcome scanned and unrolled."""
-    flat = random_params(make_config())
-    return flat, outcome(make_config(dropout=0.1), flat)
+def flat():
+    return random_params(make_config(**CHANGES))
+
+
+@pytest.fixture(scope="module")
+def scanned(flat):
+    """The outcome of scanned layers, nothing of which is computed again."""
+    return outcome(make_config(**CHANGES), flat)
+
+
+def test_scanned_equals_unrolled(flat, scanned):
+    close(scanned, outcome(make_config(scan_layers=False, **CHANGES), unstack(flat)))
 
 
 def test_policies_are_those_of_the_config():
@@ -74,23 +70,17 @@ def test_policies_are_those_of_the_config():
 
 
 @pytest.mark.parametrize(
-    "policy",
+    "policy, scan",
     [
-        "full",
-        pytest.param("dots", marks=pytest.mark.slow),
-        pytest.param("dots_all", marks=pytest.mark.slow),
+        ("full", True),
+        pytest.param("dots", True, marks=pytest.mark.slow),
+        pytest.param("dots_all", True, marks=pytest.mark.slow),
+        pytest.param("full", False, marks=pytest.mark.slow),
     ],
 )
-def test_remat_changes_nothing(plain, policy):
-    flat, wanted = plain
-    close(outcome(make_config(dropout=0.1, remat=policy), flat), wanted)
-
-
-@pytest.mark.slow
-def test_remat_of_unrolled_layers_changes_nothing(plain):
-    flat, wanted = plain
-    config = make_config(dropout=0.1, remat="full", scan_layers=False)
-    close(outcome(config, unstack(flat)), wanted)
+def test_remat_changes_nothing(flat, scanned, policy, scan):
+    config = make_config(remat=policy, scan_layers=scan, **CHANGES)
+    close(outcome(config, flat if scan else unstack(flat)), scanned)
 
 
 def test_remat_recomputes():

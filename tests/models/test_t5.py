@@ -1,17 +1,12 @@
 """What the encoder-decoder may see, and what it computes in low precision."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlt.models.encoder import model_of
-from jaxlt.models.init import flatten, unflatten
-from jaxlt.models.layers import make_context
 from jaxlt.models.t5 import logits_of
-from tests.conftest import make_batch, make_config, random_params, random_variables
+from tests.conftest import forward, make_batch, make_config, random_params
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -20,57 +15,51 @@ BATCH = make_batch()
 
 
 @pytest.fixture(scope="module")
-def variables():
-    return random_variables(CONFIG)
+def flat():
+    return random_params(CONFIG)
 
 
-@functools.cache
-def apply_of(model):
-    return jax.jit(model.apply)
-
-
-def logits(variables, batch, config=CONFIG, key=None):
-    model = model_of(config)
-    return np.asarray(apply_of(model)(variables, batch, make_context(batch, key)))
+def logits(flat, batch, config=CONFIG, key=None):
+    return forward(config, flat, batch, key)
 
 
 @pytest.fixture(scope="module")
-def base(variables):
-    return logits(variables, BATCH)
+def base(flat):
+    return logits(flat, BATCH)
 
 
 def near(found, wanted):
     np.testing.assert_allclose(found, wanted, atol=2e-6 * np.abs(wanted).max(), rtol=0)
 
 
-def test_padding_on_the_right_changes_no_text(variables, base):
+def test_padding_on_the_right_changes_no_text(flat, base):
     widths = {"encoder_input_tokens": 5, "decoder_input_tokens": 3, "decoder_target_tokens": 3}
     wide = {n: np.pad(BATCH[n], ((0, 0), (0, w))) for n, w in widths.items()}
     text = BATCH["decoder_target_tokens"] > 0
-    near(logits(variables, wide)[:, :7][text], base[text])
+    near(logits(flat, wide)[:, :7][text], base[text])
 
 
-def test_later_tokens_change_nothing_before_them(variables, base):
+def test_later_tokens_change_nothing_before_them(flat, base):
     inputs = BATCH["decoder_input_tokens"].copy()
     inputs[:, 3:] = np.where(inputs[:, 3:] > 0, 3 + (inputs[:, 3:] + 5) % 37, 0)
-    found = logits(variables, BATCH | {"decoder_input_tokens": inputs})
+    found = logits(flat, BATCH | {"decoder_input_tokens": inputs})
     near(found[:, :3], base[:, :3])
     assert (np.abs(found[:, 3:] - base[:, 3:]).max(-1) > 1e-3).any()
 
 
-def test_every_input_token_counts(variables, base):
+def test_every_input_token_counts(flat, base):
     inputs = BATCH["encoder_input_tokens"].copy()
     inputs[:, -1] = np.where(inputs[:, 0] > 0, 7, 0)
     inputs[:, 0] = 3 + (inputs[:, 0] + 5) % 37
-    found = logits(variables, BATCH | {"encoder_input_tokens": inputs})
+    found = logits(flat, BATCH | {"encoder_input_tokens": inputs})
     assert (np.abs(found - base).max((1, 2)) > 1e-3).all()
 
 
 @pytest.mark.parametrize("positions", ["relative", "absolute"])
 def test_packed_rows_equal_rows_apart(positions):
     config = make_config(positions=positions, max_positions=32)
-    variables = random_variables(config, 1)
-    apart = logits(variables, BATCH, config)
+    flat = random_params(config, 1)
+    apart = logits(flat, BATCH, config)
     packed = {}
     for side in ("encoder", "decoder"):
         tokens = BATCH[f"{side}_input_tokens"][:2]
@@ -81,26 +70,24 @@ def test_packed_rows_equal_rows_apart(positions):
         packed[f"{side}_segment_ids"] = segments.reshape(1, -1)
         packed[f"{side}_positions"] = np.tile(np.arange(width), 2)[None]
     packed["decoder_target_tokens"] = BATCH["decoder_target_tokens"][:2].reshape(1, -1)
-    found = logits(variables, packed, config).reshape(2, 7, -1)
+    found = logits(flat, packed, config).reshape(2, 7, -1)
     text = BATCH["decoder_target_tokens"][:2] > 0
     near(found[text], apart[:2][text])
 
 
-def test_a_row_drops_the_same_alone_and_in_a_batch(variables):
+def test_a_row_drops_the_same_alone_and_in_a_batch(flat):
     config, key = make_config(dropout=0.3), jax.random.key(11)
-    together = logits(variables, BATCH, config, key)
+    together = logits(flat, BATCH, config, key)
     alone = {n: v[3:] for n, v in BATCH.items()} | {"row": np.array([3], np.int32)}
-    near(logits(variables, alone, config, key)[0], together[3])
+    near(logits(flat, alone, config, key)[0], together[3])
     first = alone | {"row": np.array([0], np.int32)}
-    assert np.abs(logits(variables, first, config, key)[0] - together[3]).max() > 1e-2
+    assert np.abs(logits(flat, first, config, key)[0] - together[3]).max() > 1e-2
 
 
 @pytest.mark.parametrize("dtype, bound", [("bfloat16", 0.05), ("float16", 0.01)])
-def test_low_precision_stays_near_and_logits_are_float32(variables, base, dtype, bound):
+def test_low_precision_stays_near_and_logits_are_float32(flat, base, dtype, bound):
     config = make_config(dtype=dtype)
-    hidden = jax.jit(
-        lambda v: model_of(config).apply(v, BATCH, make_context(BATCH), method="hidden")
-    )(variables)
+    hidden = forward(config, flat, BATCH, method="hidden")
     assert hidden.states.dtype == hidden.kernel.dtype == jnp.dtype(dtype)
     found = logits_of(hidden)
     assert found.dtype == jnp.float32
@@ -110,17 +97,16 @@ def test_low_precision_stays_near_and_logits_are_float32(variables, base, dtype,
     assert len(np.unique(np.asarray(found).astype(jnp.bfloat16))) < np.unique(found).size
 
 
-def test_tied_logits_are_scaled_by_the_width(variables):
+def test_tied_logits_are_scaled_by_the_width():
     config = make_config(tie_logits=True)
     tied = random_params(config)
     assert "params/decoder/logits_dense/kernel" not in tied
     kernel = tied["params/token_embedder/embedding"].T * 16**-0.5
     untied = tied | {"params/decoder/logits_dense/kernel": kernel}
-    near(logits(unflatten(tied), BATCH, config), logits(unflatten(untied), BATCH))
+    near(logits(tied, BATCH, config), logits(untied, BATCH))
 
 
-def test_scaled_logits_equal_a_scaled_query(variables, base):
+def test_scaled_logits_equal_a_scaled_query(flat, base):
     """T5 puts the scale into the query's weights; scaling the logits instead is the same."""
-    flat = flatten(variables)
     scaled = {n: v * 8 if "query/kernel" in n else v for n, v in flat.items()}
-    near(logits(unflatten(scaled), BATCH, make_config(logit_scale=0.125)), base)
+    near(logits(scaled, BATCH, make_config(logit_scale=0.125)), base)

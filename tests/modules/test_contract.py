@@ -36,6 +36,7 @@ from jaxlt.modules.site import Method, plug
 from jaxlt.modules.soft_prompt import SoftPrompt
 from jaxlt.modules.x_mod import XMod
 from tests.conftest import (
+    forward,
     hyper,
     make_batch,
     make_config,
@@ -44,7 +45,6 @@ from tests.conftest import (
     place_batch,
     place_state,
     random_params,
-    random_variables,
 )
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -183,8 +183,7 @@ def outcome_of(config):
 @pytest.fixture(scope="module")
 def plain_logits():
     """What the backbone without any plug says; its parameters are those of every case."""
-    model, variables = model_of(make_config()), random_variables(make_config())
-    return np.asarray(jax.jit(lambda v: model.apply(v, BATCH, make_context(BATCH)))(variables))
+    return forward(make_config(), random_params(make_config()), BATCH)
 
 
 @pytest.fixture(scope="module")
@@ -234,6 +233,7 @@ def test_a_batch_equals_one_example_at_a_time(case, run, whole):
         close(total[name], value, name)
 
 
+@pytest.mark.slow
 def test_scan_equals_unrolled(case, whole):
     config = dataclasses.replace(case.config, scan_layers=False)
     logits, grads = outcome_of(config)(unstack(case.flat), BATCH, WEIGHT)
@@ -288,8 +288,8 @@ def same_otherwise(case, whole, kind):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", EXTRA)
 def test_remat_and_routing_implementations_agree(case, whole, kind):
-    if kind != "remat" and not case.routed:
-        pytest.skip("unrouted")
+    if case.row.slow or (kind != "remat" and not case.routed):
+        pytest.skip("a variant has its method's mechanisms; unrouted, there is no bank")
     same_otherwise(case, whole, kind)
 
 
@@ -364,8 +364,8 @@ def test_an_absent_language_is_bit_unchanged(case, trained):
 
 @pytest.mark.slow
 def test_a_bank_that_is_cut_down_equals_a_whole_one(case, trained):
-    if not case.routed:
-        pytest.skip("unrouted")
+    if case.row.slow or not case.routed:
+        pytest.skip("a variant has its method's mechanisms; unrouted, there is no bank")
     state, losses = steps(build(case.spec()), case.flat, LANGUAGES)
     np.testing.assert_allclose(losses, trained[3], rtol=1e-6)
     for name, value in trained[2].trainable.items():

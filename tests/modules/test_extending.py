@@ -7,7 +7,7 @@ import types
 import pytest
 
 from jaxlt import config
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, forward
 from tests.modules import test_contract as contract
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -38,12 +38,9 @@ def case(gate):
 
 def test_it_keeps_the_contract(case, tmp_path):
     run = contract.outcome_of(case.config)
-    model, plain = contract.model_of(contract.make_config()), contract.make_config()
-    batch = contract.BATCH
-    logits = contract.jax.jit(
-        lambda v: model.apply(v, batch, contract.make_context(batch)),
-    )(contract.random_variables(plain))
-    whole = run(case.flat, batch, contract.WEIGHT)
+    plain = contract.make_config()
+    logits = forward(plain, contract.random_params(plain), contract.BATCH)
+    whole = run(case.flat, contract.BATCH, contract.WEIGHT)
     contract.test_base_is_the_same_with_and_without(case)
     contract.test_starts_as_identity(case, run, logits)
     contract.test_it_does_something(case, whole, logits)

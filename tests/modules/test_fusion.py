@@ -16,7 +16,7 @@ from jaxlt.modules.ensemble import Ensemble
 from jaxlt.modules.fusion import Fusion, bank_of
 from jaxlt.modules.routing import Ids, Route
 from jaxlt.modules.site import Site, plug
-from tests.conftest import make_batch, make_config, random_params
+from tests.conftest import forward, make_batch, make_config, random_params
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -29,10 +29,8 @@ def fused(method=Fusion, **settings):
     return plug(method, "fused", inner=LANG, count=3, sites=["mlp_out"], **settings)
 
 
-def output(plugs, flat, change=lambda ctx: ctx):
-    model, ctx = model_of(make_config(plugs=plugs)), change(make_context(BATCH))
-    run = jax.jit(lambda f: model.apply(unflatten(f), BATCH, ctx))
-    return np.asarray(run(flat))
+def output(plugs, flat):
+    return forward(make_config(plugs=plugs), flat, BATCH)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +128,9 @@ def test_given_weights_by_layer_and_row_equal_a_loop(alone, base):
     index = np.array([[0, 1], [2, 1], [1, 0], [2, 2]], np.int32)
     weights = rng.dirichlet(np.ones(2), size=(2, 4)).astype(np.float32)  # [L, B, N]
     route = Route(jnp.asarray(index), jnp.asarray(weights))
-    found = output((banked,), base | bank, lambda c: c.replace(ids=Ids({"source": route})))
+    model, ctx = model_of(make_config(plugs=(banked,))), make_context(BATCH)
+    ctx = ctx.replace(ids=Ids({"source": route}))
+    found = jax.jit(lambda f: model.apply(unflatten(f), BATCH, ctx))(base | bank)
     for row in range(4):
         wide = {}
         for name in alone[0]:

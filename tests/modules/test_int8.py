@@ -18,8 +18,7 @@ def weight(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("axis", [-1, -2])
-@pytest.mark.parametrize("shape", [(24, 16), (3, 24, 16)])
+@pytest.mark.parametrize("axis, shape", [(-1, (24, 16)), (-2, (3, 24, 16))])
 def test_no_value_moves_by_more_than_half_a_step(axis, shape):
     value = weight(*shape) * np.logspace(-3, 3, 16)
     held = rounded(jnp.asarray(value), axis, CONTENT)
@@ -44,9 +43,8 @@ def test_rounding_what_was_rounded_changes_nothing():
     np.testing.assert_allclose(once.scale, again.scale, rtol=1e-6)
 
 
-@pytest.mark.parametrize("barrier", [False, True])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_product_and_its_gradient_are_those_of_the_floats(barrier, dtype):
+@pytest.mark.parametrize("dtype, barrier", [("float32", True), ("bfloat16", False)])
+def test_product_and_its_gradient_are_those_of_the_floats(dtype, barrier):
     x, held = jnp.asarray(weight(5, 24, seed=1), dtype), rounded(weight(24, 16), -2, CONTENT)
 
     def loss(product, x):

@@ -1,18 +1,14 @@
 """Language-specific layers: which weight a row meets, in which layers, and how they start."""
 
-import functools
-
 import jax
 import numpy as np
 import pytest
 
 from jaxlt.errors import UserError
-from jaxlt.models.encoder import model_of
-from jaxlt.models.init import count, describe, draw, unflatten
-from jaxlt.models.layers import make_context
+from jaxlt.models.init import count, describe, draw
 from jaxlt.modules.language_layer import LanguageLayer
 from jaxlt.modules.site import plug
-from tests.conftest import make_batch, make_config, random_params
+from tests.conftest import forward, make_batch, make_config, random_params
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -23,17 +19,6 @@ BATCH = make_batch() | {
     "language": np.array([0, 1, 2, 1], np.int32),
     "target_language": np.array([2, 2, 0, 1], np.int32),
 }
-
-
-@functools.lru_cache
-def forward(config):
-    """The compiled logits of (flat parameters, batch)."""
-    model = model_of(config)
-    return jax.jit(lambda flat, batch: model.apply(unflatten(flat), batch, make_context(batch)))
-
-
-def logits(config, flat, batch=BATCH):
-    return np.asarray(forward(config)(flat, batch))
 
 
 def swapped(flat, stack, layers, language):
@@ -50,7 +35,7 @@ def swapped(flat, stack, layers, language):
 def test_each_row_meets_its_languages_layers():
     config = make_config(plugs=(SOURCE, TARGET))
     flat = random_params(config)
-    found = logits(config, flat)
+    found = forward(config, flat, BATCH)
     for row in range(4):
         source, target = int(BATCH["language"][row]), int(BATCH["target_language"][row])
         plain = swapped(flat, "encoder", [1], source)
@@ -60,7 +45,7 @@ def test_each_row_meets_its_languages_layers():
             if n.startswith("params/decoder/")
         }
         one = {n: v[row : row + 1] for n, v in BATCH.items()}
-        np.testing.assert_allclose(found[row], logits(make_config(), plain, one)[0], atol=1e-4)
+        np.testing.assert_allclose(found[row], forward(make_config(), plain, one)[0], atol=1e-4)
 
 
 def test_the_seed_draws_all_languages_alike_and_differences_at_zero():

@@ -44,7 +44,7 @@ def drawn(dtype=np.float32, levels=None, seed=0):
     return {n: jnp.asarray(v, dtype) for n, v in values.items()}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     count=st.integers(1, 200),

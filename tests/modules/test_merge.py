@@ -6,9 +6,6 @@ import numpy as np
 import pytest
 
 from jaxlt.errors import UserError
-from jaxlt.models.encoder import model_of
-from jaxlt.models.init import unflatten
-from jaxlt.models.layers import make_context
 from jaxlt.modules.bitfit import BitFit
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.ia3 import IA3
@@ -17,7 +14,7 @@ from jaxlt.modules.lora import LoRA
 from jaxlt.modules.merge import merged
 from jaxlt.modules.norm_scale import NormScale
 from jaxlt.modules.site import plug
-from tests.conftest import make_batch, make_config, random_params
+from tests.conftest import forward, make_batch, make_config, random_params
 
 BATCH = make_batch(6)
 EVERYWHERE = ("query", "key", "value", "out", "wi_0", "wi_1", "wo")
@@ -38,19 +35,18 @@ def params_of(config):
     return {n: v * 0.3 if n.startswith("modules/") else v for n, v in flat.items()}
 
 
-def logits(config, flat, batch=BATCH):
-    return np.asarray(model_of(config).apply(unflatten(flat), batch, make_context(batch)))
-
-
 def close(found, wanted):
     np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max(), rtol=0)
 
 
-@pytest.mark.parametrize("kind", STACKS)
+KINDS = ("lora_everywhere", "norms", "in_some_layers", "one_on_the_other", "average")
+BIASED = {"bias": True, "norm": "layer"}
+
+
 @pytest.mark.parametrize(
-    "changes",
-    [{}, pytest.param({"bias": True, "norm": "layer"}, marks=pytest.mark.slow)],
-    ids=["t5", "biased"],
+    "kind, changes",
+    [(kind, {}) for kind in KINDS]
+    + [pytest.param(kind, BIASED, marks=pytest.mark.slow) for kind in KINDS[:2]],
 )
 def test_merged_equals_unmerged(kind, changes):
     config = make_config(plugs=STACKS[kind], **changes)
@@ -58,8 +54,10 @@ def test_merged_equals_unmerged(kind, changes):
     plain = dataclasses.replace(config, plugs=())
     whole = merged(flat, config.plugs)
     assert set(whole) == {n for n in flat if n.startswith("params/")}
-    close(logits(plain, whole), logits(config, flat))
-    assert np.abs(logits(plain, whole) - logits(plain, flat | {})).max() > 1e-3
+    found = forward(plain, whole, BATCH)
+    close(found, forward(config, flat, BATCH))
+    unchanged = {n: v for n, v in flat.items() if n in whole}
+    assert np.abs(found - forward(plain, unchanged, BATCH)).max() > 1e-3
 
 
 def test_single_layers_are_merged_as_well():
@@ -85,7 +83,8 @@ def test_one_language_of_a_bank():
     flat = random_params(config)
     plain = dataclasses.replace(config, plugs=())
     batch = BATCH | {"language": np.full(6, 2, np.int32)}
-    close(logits(plain, merged(flat, config.plugs, slots={"lang": 2})), logits(config, flat, batch))
+    own = merged(flat, config.plugs, slots={"lang": 2})
+    close(forward(plain, own, BATCH), forward(config, flat, batch))
     with pytest.raises(UserError, match="'lang' is a bank of 3"):
         merged(flat, config.plugs)
 

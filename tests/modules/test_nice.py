@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 
 from jaxlt.errors import UserError
-from jaxlt.models.encoder import model_of
 from jaxlt.models.init import count, describe
-from jaxlt.models.layers import make_context
 from jaxlt.modules.nice import Nice
 from jaxlt.modules.routing import routes_of
 from jaxlt.modules.site import Home, Site, plug
-from tests.conftest import make_batch, make_config, random_variables
+from tests.conftest import forward, make_batch, make_config, random_params, random_variables
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -67,8 +65,7 @@ def test_sites_say_where_it_goes_and_where_its_inverse_goes():
 
     def logits(*sites):
         config = make_config(plugs=(plug(Nice, "mine", sites=sites),))
-        model, variables = model_of(config), random_variables(config)
-        return np.asarray(jax.jit(lambda v: model.apply(v, batch, make_context(batch)))(variables))
+        return forward(config, random_params(config), batch)
 
     both = ("encoder/embed", "decoder/embed")
     outcomes = [logits(*both[:1]), logits(*both), logits(*both, "decoder/unembed")]

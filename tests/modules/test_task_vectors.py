@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from jaxlt.errors import UserError
 from jaxlt.modules.task_vectors import (
@@ -59,10 +57,9 @@ def flat_of(v):
     return [float(x) for n in sorted(SHAPES) for x in np.asarray(v.changes[n]).ravel()]
 
 
-@settings(max_examples=6, deadline=None)
-@given(seed=st.integers(0, 10**6), keep=st.sampled_from([0.1, 0.5, 1.0]), count=st.integers(1, 4))
-def test_ties_is_trim_elect_and_disjoint_mean(seed, keep, count):
-    given_ = vectors(count, seed)
+@pytest.mark.parametrize("seed, keep", [(0, 0.1), (1, 0.5), (2, 1.0)])
+def test_ties_is_trim_elect_and_disjoint_mean(seed, keep):
+    given_ = vectors(3, seed)
     rows = []
     for v in given_:
         row = flat_of(v)

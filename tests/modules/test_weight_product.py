@@ -14,9 +14,15 @@ def arguments(dtype="float32", lead=(3, 5)):
     return rows, jax.random.normal(w, (7, 4), dtype), jax.random.normal(g, (*lead, 4), dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("result", [None, "float32"])
-@pytest.mark.parametrize("lead", [(), (6,), (3, 5)])
+@pytest.mark.parametrize(
+    "dtype, result, lead",
+    [
+        ("float32", None, (3, 5)),
+        ("bfloat16", None, (3, 5)),
+        ("float16", "float32", (3, 5)),
+        ("bfloat16", "float32", ()),  # rows that are in no batch: JAX's own product
+    ],
+)
 def test_values_and_gradients_are_those_of_a_plain_product(dtype, result, lead):
     x, w, g = arguments(dtype, lead)
     plain = lambda x, w: jnp.matmul(x, w, preferred_element_type=result)  # noqa: E731
