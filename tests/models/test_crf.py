@@ -13,6 +13,10 @@ from jaxlt.models.crf import Chain, log_likelihood, log_partition, viterbi
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
+# Compiled once for all tests of the same shapes.
+partition, likelihood, best_path = (jax.jit(f) for f in (log_partition, log_likelihood, viterbi))
+
+
 def problem(rows=6, words=4, classes=3, seed=0, scale=1.0):
     rng = np.random.default_rng(seed)
     draw = lambda *shape: (scale * rng.normal(size=shape)).astype(np.float32)  # noqa: E731
@@ -36,9 +40,9 @@ def every(chain, emissions, mask):
 @pytest.mark.parametrize("scale", [1.0, 100.0])
 def test_against_all_sequences(scale):
     chain, emissions, labels, mask = problem(scale=scale)
-    totals = jax.jit(log_partition)(chain, emissions, mask)
-    likely = jax.jit(log_likelihood)(chain, emissions, labels, mask)
-    found, best = jax.jit(viterbi)(chain, emissions, mask)
+    totals = partition(chain, emissions, mask)
+    likely = likelihood(chain, emissions, labels, mask)
+    found, best = best_path(chain, emissions, mask)
     for row in range(len(mask)):
         sequences, scores = every(chain, emissions[row], mask[row])
         gold = scores[(sequences == labels[row][mask[row]]).all(1)][0]
@@ -55,8 +59,7 @@ def test_unknown_labels_are_summed_over():
     chain, emissions, labels, mask = problem()
     known = np.random.default_rng(1).random(labels.shape) < 0.5
     partly = np.where(known, labels, -1)
-    likely = jax.jit(log_likelihood)
-    found = likely(chain, emissions, partly, mask)
+    found = likelihood(chain, emissions, partly, mask)
     for row in range(len(mask)):
         sequences, scores = every(chain, emissions[row], mask[row])
         given = partly[row][mask[row]]
@@ -64,40 +67,38 @@ def test_unknown_labels_are_summed_over():
         np.testing.assert_allclose(
             found[row], logsumexp(scores[fits]) - logsumexp(scores), atol=1e-5
         )
-    nothing = likely(chain, emissions, np.full_like(labels, -1), mask)
+    nothing = likelihood(chain, emissions, np.full_like(labels, -1), mask)
     np.testing.assert_array_equal(nothing, 0.0)
 
 
 def test_probabilities_sum_to_one():
     chain, emissions, _, _ = problem()
-    labels = np.array(list(itertools.product(range(3), repeat=4)))
-    many = np.repeat(emissions[:1], len(labels), 0)
-    likely = jax.jit(log_likelihood)(chain, many, labels, np.ones(labels.shape, bool))
-    total = jnp.exp(likely).sum()
+    labels, full = np.array(list(itertools.product(range(3), repeat=4))), np.ones((6, 4), bool)
+    padded = np.concatenate([labels, labels[:3]]).reshape(14, 6, 4)  # rows in sixes
+    many = np.repeat(emissions[:1], 6, 0)
+    likely = np.concatenate([likelihood(chain, many, six, full) for six in padded])[: len(labels)]
+    total = np.exp(likely).sum()
     np.testing.assert_allclose(total, 1.0, rtol=1e-5)
 
 
 def test_padding_changes_nothing():
-    chain, emissions, labels, _ = problem(words=5)
+    chain, emissions, labels, _ = problem()
     wide = np.concatenate([emissions, np.full((6, 7, 3), 1e9, np.float32)], 1)
     more = np.pad(labels, ((0, 0), (0, 7)), constant_values=2)
-    mask = np.arange(12) < np.full((6, 1), 5)
-    inner = mask[:, :5]
-    likely, best = jax.jit(log_likelihood), jax.jit(viterbi)
-    np.testing.assert_allclose(
-        likely(chain, wide, more, mask), likely(chain, emissions, labels, inner), atol=1e-5
-    )
-    np.testing.assert_array_equal(
-        best(chain, wide, mask)[0][:, :5], best(chain, emissions, inner)[0]
-    )
+    mask = np.arange(11) < np.full((6, 1), 4)
+    inner = mask[:, :4]
+    found, wanted = likelihood(chain, wide, more, mask), likelihood(chain, emissions, labels, inner)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+    paths = best_path(chain, wide, mask)[0][:, :4], best_path(chain, emissions, inner)[0]
+    np.testing.assert_array_equal(*paths)
 
 
 def test_rows_without_words():
     chain, emissions, labels, mask = problem()
     mask[2] = False
-    assert log_partition(chain, emissions, mask)[2] == 0
-    assert log_likelihood(chain, emissions, labels, mask)[2] == 0
-    best, score = viterbi(chain, emissions, mask)
+    assert partition(chain, emissions, mask)[2] == 0
+    assert likelihood(chain, emissions, labels, mask)[2] == 0
+    best, score = best_path(chain, emissions, mask)
     assert not best[2].any() and score[2] == 0
 
 
