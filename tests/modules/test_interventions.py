@@ -73,18 +73,6 @@ def test_an_ablated_neuron_of_the_mlp_is_one_whose_weights_are_zero():
         np.testing.assert_allclose(states[place], value, atol=1e-5)
 
 
-def test_it_acts_in_its_layer_alone():
-    config = make_config(plugs=(plug(MeanShift, "shift", sites=["encoder/block_out"], layers=[1]),))
-    flat = random_params(config)
-    shift = np.arange(16, dtype=np.float32)
-    flat |= filled(flat, "shift", {"mean": shift})
-    plain = {n: v for n, v in flat.items() if n.startswith("params/")}
-    found = capture(config, flat, BATCH, ["encoder/block_out"])["encoder/block_out"]
-    wanted = np.array(capture(make_config(), plain, BATCH)["encoder/block_out"])
-    wanted[1] += shift
-    np.testing.assert_allclose(found, wanted, atol=1e-5)
-
-
 def test_constants_fit_or_say_what_is_wrong():
     config = make_config(plugs=(plug(Project, "onto", rank=4, key="source", routes=3),))
     flat = random_params(config)
