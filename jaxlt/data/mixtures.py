@@ -12,7 +12,7 @@ makes the same tasks and rates known to seqio.
 import functools
 import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -31,13 +31,13 @@ from jaxlt.data.rows.length_buckets import LikeEvaluationBatches, LikeMixtureBat
 from jaxlt.data.rows.packed import PackedBatches
 from jaxlt.data.rows.prepared import Bitext, Prepared
 from jaxlt.data.rows.token_cache import UNREAD, VERSION, TokenCache, open_or_build
-from jaxlt.data.rows.views import EvaluationBatches, MixtureBatches, Rows, Text
+from jaxlt.data.rows.views import EvaluationBatches, MixtureBatches, Rows, TokenizedText
 from jaxlt.data.sources import sources, translation
 from jaxlt.data.sources.discovery import discover
 from jaxlt.data.tasks import streamed
 from jaxlt.data.text.noising import TextNoise
 from jaxlt.data.text_forms import Form
-from jaxlt.data.transfer import Choice, Open
+from jaxlt.data.transfer import Open, TransferRoles
 from jaxlt.data.vocabulary.vocabularies import (
     Vocabulary,
     open_vocabulary,
@@ -65,59 +65,54 @@ def open_mixture(
             )
     _say_what_is_cut(config, texts, objective)
     shares = rates_of(config, texts, own_rates, objective, few)
-    said = _identity(config, texts, vocabulary) | {"rates": [float(r) for r in shares]}
-    said |= {"seed": config.seed, "shuffle": config.shuffle}
+    content = _identity(config, texts, vocabulary) | {"rates": [float(r) for r in shares]}
+    content |= {"seed": config.seed, "shuffle": config.shuffle}
     noise = None
     if config.text.is_noisy:
         pairs = [t.language for t in texts] if any(t.ends for t in texts) else []
         marks = [translation.mark(config.tag, pair) for pair in pairs]
         noise = TextNoise(config.text, config.vocabulary_config, texts, objective, marks)
-        said |= {"noise": config.text.noise_identity(config.cache_root / "digests")}
+        content |= {"noise": config.text.noise_identity(config.cache_root / "digests")}
     languages = _ids(config, texts)
+    make = Rows(objective, texts, languages, noise)
+    order: dict[str, Any] = {
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "shuffle": config.shuffle,
+    }
     if config.packing != "none":
         return PackedBatches(
-            Rows(objective, texts, languages, noise),
+            make,
             shares,
             languages,
-            batch_size=config.batch_size,
-            seed=config.seed,
-            shuffle=config.shuffle,
-            fingerprint=digest(said | {"packing": config.packing}),
+            **order,
+            fingerprint=digest(content | {"packing": config.packing}),
             mixed_rows=config.packing == "mixed",
             cycles_apart=config.rules.cycles_apart,
         )
-    make = Rows(objective, texts, languages, noise)
-    batches: Callable[..., MixtureBatches] = MixtureBatches
     if config.length_buckets:
-        said |= {"like_lengths": config.length_buckets}  # a fingerprint keeps its first names
-        batches = functools.partial(LikeMixtureBatches, pool=config.length_buckets)
-    return batches(
-        make,
-        shares,
-        languages,
-        batch_size=config.batch_size,
-        seed=config.seed,
-        shuffle=config.shuffle,
-        fingerprint=digest(said),
-    )
+        order["pool"] = config.length_buckets
+        content |= {"like_lengths": config.length_buckets}
+    batches = LikeMixtureBatches if config.length_buckets else MixtureBatches
+    return batches(make, shares, languages, **order, fingerprint=digest(content))
 
 
 def _training(
     config: DataConfig, split: str, opened: Open
-) -> tuple[DataConfig, list[Text], dict[str, float], frozenset[str]]:
+) -> tuple[DataConfig, list[TokenizedText], dict[str, float], frozenset[str]]:
     """Returns (the config with its languages, what trains, a mixture's own rates, few-shot names).
 
     The last are those of texts that have TransferConfig.share together.
     """
     if not config.transfer:
         return config, *opened(config, split), frozenset()
-    choice = Choice.of(config)
-    return choice.config, *choice.training(split, opened), choice.few()
+    roles = TransferRoles.of(config)
+    return roles.config, *roles.training(split, opened), roles.few()
 
 
 def training_forms(
     config: DataConfig, inventory: Inventory = NOTHING, most: int | None = None
-) -> Iterator[tuple[Text, Iterator[tuple[int, Form]]]]:
+) -> Iterator[tuple[TokenizedText, Iterator[tuple[int, Form]]]]:
     """Yields each text that a config trains on, with (number, form) of its first examples.
 
     They are read from the files, those too long for heads among them; nothing is tokenised but what
@@ -129,14 +124,14 @@ def training_forms(
     if not (config.sources or config.tasks):
         texts = _training(config, config.split, opened)[1]
     elif config.transfer:
-        texts = Choice.of(config).training(config.split, opened, _unread_texts)[0]
+        texts = TransferRoles.of(config).training(config.split, opened, _unread_texts)[0]
     else:
         texts = _unread_texts(config, config.split)[0]
     for text in texts:
         yield text, _first_forms(text, most)
 
 
-def _first_forms(text: Text, most: int | None) -> Iterator[tuple[int, Form]]:
+def _first_forms(text: TokenizedText, most: int | None) -> Iterator[tuple[int, Form]]:
     """Reads a text once it is asked to, tokenised or not."""
     if text.cache is not UNREAD:
         yield from text.read_forms(most)
@@ -144,7 +139,7 @@ def _first_forms(text: Text, most: int | None) -> Iterator[tuple[int, Form]]:
         yield from enumerate(itertools.islice(text.forms() or (), most))
 
 
-def _unread_texts(config: DataConfig, split: str) -> tuple[list[Text], dict[str, float]]:
+def _unread_texts(config: DataConfig, split: str) -> tuple[list[TokenizedText], dict[str, float]]:
     """Returns texts as `open_texts` does, whose forms alone are to be read."""
     if not config.sources:
         return streamed.unread_texts(config, split), {}
@@ -161,10 +156,10 @@ def _text(
     language: str,
     key: str = "",
     cache: TokenCache = UNREAD,
-) -> Text:
+) -> TokenizedText:
     ends = translation.ends_of(language) if config.objective == "translation" else None
     forms = functools.partial(text.forms, split) if config.paired else None
-    return Text(language, key, cache, ends, forms=forms)
+    return TokenizedText(language, key, cache, ends, forms=forms)
 
 
 def training_examples(config: DataConfig) -> Iterator[tuple[str, HeadExample]]:
@@ -172,7 +167,9 @@ def training_examples(config: DataConfig) -> Iterator[tuple[str, HeadExample]]:
 
     For the names of labels: what trains is what open_mixture opens.
     """
-    config, languages = Choice.of(config).read_to_train() if config.transfer else (config, None)
+    languages = None
+    if config.transfer:
+        config, languages = TransferRoles.of(config).read_to_train()
     for name, examples in streamed.labelled_examples(config, "train", languages=languages):
         for _, example in examples:
             yield name.partition(".")[0], example
@@ -180,7 +177,7 @@ def training_examples(config: DataConfig) -> Iterator[tuple[str, HeadExample]]:
 
 def examples_of(
     config: DataConfig, split: str, source: EvaluationBatches
-) -> Iterator[tuple[Text, list[tuple[str, HeadExample]]]]:
+) -> Iterator[tuple[TokenizedText, list[tuple[str, HeadExample]]]]:
     """Yields the examples behind a pass for heads, task by task: inputs, and what heads see."""
     chosen = {text.name: (text, numbers) for text, numbers in source.numbers()}
     for name, examples in streamed.labelled_examples(config, split, chosen):
@@ -206,8 +203,8 @@ def open_evaluation(
     objective = build_objective(config, vocabulary, inventory)
     opened = functools.partial(open_texts, vocabulary=vocabulary, objective=objective)
     if config.transfer:
-        choice = Choice.of(config)
-        config, texts = choice.config, choice.evaluation(split, opened, languages)
+        roles = TransferRoles.of(config)
+        config, texts = roles.config, roles.evaluation(split, opened, languages)
     else:
         texts, _ = opened(config, split)
     for text in texts:
@@ -231,7 +228,7 @@ def open_evaluation(
     )
 
 
-def _say_what_is_cut(config: DataConfig, texts: list[Text], objective: Objective) -> None:
+def _say_what_is_cut(config: DataConfig, texts: list[TokenizedText], objective: Objective) -> None:
     """Warns of examples whose inputs or targets, with their ends, are longer than a row."""
     if not config.paired:
         return
@@ -247,7 +244,7 @@ def _say_what_is_cut(config: DataConfig, texts: list[Text], objective: Objective
                 )
 
 
-def _say_what_is_little(texts: list[Text], vocabulary: Vocabulary, split: str) -> None:
+def _say_what_is_little(texts: list[TokenizedText], vocabulary: Vocabulary, split: str) -> None:
     """Warns of texts that are too small for bits per byte to say much of a language."""
     little = []
     for text in texts:
@@ -266,7 +263,7 @@ def _say_what_is_little(texts: list[Text], vocabulary: Vocabulary, split: str) -
 
 def open_texts(
     config: DataConfig, split: str, vocabulary: Vocabulary, objective: Objective
-) -> tuple[list[Text], dict[str, float]]:
+) -> tuple[list[TokenizedText], dict[str, float]]:
     """Returns each language's tokens, and the rates that a registered mixture brings."""
     config.text.check_files()
     if not config.sources:
@@ -308,7 +305,7 @@ def _check_named(config: DataConfig) -> None:
 
 def rates_of(
     config: DataConfig,
-    texts: list[Text],
+    texts: list[TokenizedText],
     own: dict[str, float],
     objective: Objective,
     few: frozenset[str] = frozenset(),
@@ -343,7 +340,7 @@ def rates_of(
     return rates.temperature(counts, config.alpha)
 
 
-def _ids(config: DataConfig, texts: list[Text]) -> tuple[str, ...]:
+def _ids(config: DataConfig, texts: list[TokenizedText]) -> tuple[str, ...]:
     """Returns the language names by id; every text's language is among them."""
     ends = {end for t in texts for end in (t.source, t.target)}
     names = config.languages or tuple(sorted(ends))
@@ -356,7 +353,9 @@ def _ids(config: DataConfig, texts: list[Text]) -> tuple[str, ...]:
     return names
 
 
-def _identity(config: DataConfig, texts: list[Text], vocabulary: Vocabulary) -> dict[str, Any]:
+def _identity(
+    config: DataConfig, texts: list[TokenizedText], vocabulary: Vocabulary
+) -> dict[str, Any]:
     """Returns all but seeds and rates that decides the rows, for the fingerprint."""
     shape = ("inputs_length", "targets_length", "batch_size", "objective", "noise_density")
     more = {"modes": config.modes} if config.objective == "ul2" else {}

@@ -1,6 +1,6 @@
 """What a setting of transfer chooses: the tasks (or languages) that train, stop and are scored.
 
-A Choice is made among the tasks of a DataConfig, and opens those alone: what a setting does not
+TransferRoles are given to the tasks of a DataConfig, and open those alone: what a setting does not
 read is not tokenised.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from jaxlt.data.config import DataConfig
 from jaxlt.data.near import nearest_language
 from jaxlt.data.rows.batches import digest, mixed, permute
-from jaxlt.data.rows.views import Text, word_of
+from jaxlt.data.rows.views import TokenizedText, word_of
 from jaxlt.data.sources.discovery import discover
 from jaxlt.data.sources.splits import Nothing
 from jaxlt.data.tasks import configured
@@ -24,12 +24,12 @@ from jaxlt.errors import UserError
 _log = logging.getLogger(__name__)
 
 Named = Mapping[str, str]  # the language of each task; without tasks, of each language itself
-Opened = tuple[list[Text], dict[str, float]]  # texts, and the rates that they bring
+Opened = tuple[list[TokenizedText], dict[str, float]]  # texts, and the rates that they bring
 Open = Callable[[DataConfig, str], Opened]  # (with rates for what is wanted, split)
 
 
 @dataclass(frozen=True)
-class Choice:
+class TransferRoles:
     """What a setting chooses of a config's tasks: `named` have their languages by their names.
 
     `sources` and `targets` are in the order given, or else sorted; `config` has the languages by
@@ -44,7 +44,7 @@ class Choice:
     targets: tuple[str, ...]
 
     @classmethod
-    def of(cls, config: DataConfig) -> "Choice":
+    def of(cls, config: DataConfig) -> "TransferRoles":
         """Finds a config's tasks, without opening them; a UserError for what is not there."""
         transfer, named = _transfer(config), _named(config)
         translated: Named = {}
@@ -76,7 +76,7 @@ class Choice:
         targets train.
         """
         config, setting = self.config, _transfer(self.config).setting
-        few: list[Text] = []
+        few: list[TokenizedText] = []
         wanted, whole = self.sources, others or open_texts
         if setting == "translate_train":
             mine = _of(self.targets, self.translated)
@@ -111,7 +111,7 @@ class Choice:
 
     def evaluation(
         self, split: str, open_texts: Open, languages: Collection[str] | None = None
-    ) -> list[Text]:
+    ) -> list[TokenizedText]:
         """Returns the texts of a split that stop training; with `languages` those of these."""
         transfer = _transfer(self.config)
         stopping = self.sources if transfer.stopped_on == "source" else self.targets
@@ -184,11 +184,11 @@ class Choice:
 class _Shot:
     """What few_shot takes of one text: example numbers of a split."""
 
-    text: Text
+    text: TokenizedText
     index: np.ndarray
     split: str
 
-    def text_of(self, index: np.ndarray) -> Text:
+    def text_of(self, index: np.ndarray) -> TokenizedText:
         """The text cut to some of its examples, with a key of its own."""
         key = digest([self.text.key, "examples", index.tolist()])
         return self.text.cut(index, key)
@@ -266,7 +266,9 @@ def _translated(config: DataConfig) -> DataConfig:
     return replace(plain, tasks=tasks, mixture=f"{config.mixture}_translated")
 
 
-def _drawn(group: str, texts: Sequence[Text], split: str, transfer: TransferConfig) -> list[_Shot]:
+def _drawn(
+    group: str, texts: Sequence[TokenizedText], split: str, transfer: TransferConfig
+) -> list[_Shot]:
     numbers = [t.numbers() for t in texts]
     counts = [len(np.unique(own)) for own in numbers]
     first, last = transfer.draw * transfer.k, (transfer.draw + 1) * transfer.k
@@ -295,7 +297,7 @@ def _open(config: DataConfig, split: str, names: Sequence[str], open_texts: Open
     return open_texts(chosen, split)
 
 
-def _check_rates(config: DataConfig, texts: Sequence[Text]) -> None:
+def _check_rates(config: DataConfig, texts: Sequence[TokenizedText]) -> None:
     """Raises UserError unless rates, if there are any, are of what trains and of all of it."""
     setting = _transfer(config).setting
     kinds = {t.name: t.name.partition(".")[0] for t in texts}

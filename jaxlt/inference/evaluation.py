@@ -68,7 +68,7 @@ def open_data(
     sources and targets are scored, whatever trained.
     """
     from jaxlt.data.mixtures import open_evaluation
-    from jaxlt.data.transfer import Choice
+    from jaxlt.data.transfer import TransferRoles
     from jaxlt.engine.partitioning import batch_shards
 
     inventory = opening.inventory_of(run)
@@ -79,7 +79,7 @@ def open_data(
     if languages:
         _check_languages(languages, config)
     if config.transfer:
-        present = languages or Choice.of(config).every
+        present = languages or TransferRoles.of(config).every
         if predictor.is_routed:
             for name in present:
                 predictor.language_id(name)
@@ -101,14 +101,14 @@ def open_data(
 
 
 def _check_languages(wanted: tuple[str, ...], config: "DataConfig") -> None:
-    from jaxlt.data.transfer import Choice
+    from jaxlt.data.transfer import TransferRoles
 
     if not (config.sources or config.tasks):
         raise UserError(
             f"--languages chooses among texts (DataConfig.sources); '{config.mixture}' is a "
             "registered mixture, which is scored as a whole."
         )
-    known = Choice.of(config).every if config.transfer else trained.languages_of(config)
+    known = TransferRoles.of(config).every if config.transfer else trained.languages_of(config)
     for name in wanted:
         if name not in known:
             raise UserError(

@@ -11,7 +11,7 @@ from jaxlt.data.mixtures import open_evaluation, open_mixture
 from jaxlt.data.seqio_tasks import mixtures
 from jaxlt.data.synth.families import FactoryConfig, Family
 from jaxlt.data.task_config import TaskConfig
-from jaxlt.data.transfer import Choice, TransferConfig
+from jaxlt.data.transfer import TransferConfig, TransferRoles
 from jaxlt.errors import UserError
 
 EVERY = ("eng_Latn", "fin_Latn", "swa_Latn", "tur_Latn")
@@ -201,7 +201,7 @@ def test_made_languages(tmp_path):
         transfer=TransferConfig("zero_shot", "qaa_Latn"),
     )
     assert [i.languages[0] for i in open_mixture(config).info()] == ["qaa_Latn"]
-    choice = Choice.of(config)
+    choice = TransferRoles.of(config)
     assert choice.targets == ("qab_Latn", "qac_Latn")
     assert open_evaluation(config, languages=choice.every).languages == choice.every
     with pytest.raises(UserError, match=r"'synthetic_parallel\.qaa_Latn:qab_Latn' is of two"):

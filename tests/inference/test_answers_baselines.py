@@ -15,7 +15,7 @@ from jaxlt.data.mixtures import (
     training_forms,
 )
 from jaxlt.data.task_config import TaskConfig
-from jaxlt.data.transfer import Choice, TransferConfig
+from jaxlt.data.transfer import TransferConfig, TransferRoles
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.inference.answers import Example, asked, score_examples
 from jaxlt.inference.answers_baselines import baselines, judge, one_answer, remarks
@@ -51,7 +51,7 @@ def config(folder, kind, files, **more):
 def scored(given, split, kind, answer=lambda one: one.target):
     """Every score of a pass that `answer` answers, and of the baselines, by (method, ...)."""
     vocabulary = open_vocabulary(given.vocabulary_config)
-    languages = Choice.of(given).every if given.transfer else None
+    languages = TransferRoles.of(given).every if given.transfer else None
     pass_ = open_evaluation(given, split, languages=languages)
     known = asked(pass_, vocabulary, "text_to_text")
     examples = [replace(one, answer=answer(one)) for one in known]

@@ -19,7 +19,7 @@ Forms = Callable[[], Iterable[Form] | None]
 
 
 @dataclass(frozen=True)
-class Text:
+class TokenizedText:
     """The tokens of one language's split; `key` is the digest of all that decided them.
 
     Where inputs and targets are of different languages, `language` names the pair and `ends` both.
@@ -67,7 +67,7 @@ class Text:
             return np.array(self.cache.columns[NUMBER].tokens)
         return np.arange(self.cache.examples) if self.chosen is None else np.array(self.chosen)
 
-    def cut(self, rows: np.ndarray, key: str) -> "Text":
+    def cut(self, rows: np.ndarray, key: str) -> "TokenizedText":
         """Returns the text of some rows alone, under a key of its own."""
         chosen = tuple(self.numbers()[rows].tolist())
         return replace(self, key=key, cache=self.cache.chosen(rows), chosen=chosen)
@@ -161,7 +161,7 @@ class Rows:
     def __init__(
         self,
         objective: Objective,
-        texts: list[Text],
+        texts: list[TokenizedText],
         languages: tuple[str, ...],
         noise: Noise | None = None,
     ):
@@ -296,7 +296,7 @@ class EvaluationBatches:
     def __init__(
         self,
         objective: Objective,
-        texts: list[Text],
+        texts: list[TokenizedText],
         languages: tuple[str, ...],
         *,
         batch_size: int,
@@ -321,7 +321,7 @@ class EvaluationBatches:
         """Returns the shape and dtype of one row of each field."""
         return self._make.spec()
 
-    def examples(self) -> Iterator[tuple[Text, np.ndarray, np.ndarray]]:
+    def examples(self) -> Iterator[tuple[TokenizedText, np.ndarray, np.ndarray]]:
         """Yields (text, input ids, target ids) of every row, whole and without eos.
 
         For objectives whose rows are given inputs and targets.
@@ -344,7 +344,7 @@ class EvaluationBatches:
                 found[row] = by_number.get(int(number))
         return found
 
-    def numbers(self) -> Iterator[tuple[Text, list[int]]]:
+    def numbers(self) -> Iterator[tuple[TokenizedText, list[int]]]:
         """Yields each text with the numbers of the examples that its rows are of; of heads."""
         for which, text in enumerate(self._make.texts):
             yield text, np.unique(text.numbers()[self._index[self._text == which]]).tolist()

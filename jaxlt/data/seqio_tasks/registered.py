@@ -13,7 +13,7 @@ from jaxlt.data.near import nearest_language
 from jaxlt.data.objectives.objectives import Objective
 from jaxlt.data.rows.batches import digest
 from jaxlt.data.rows.token_cache import VERSION, Example, open_or_build
-from jaxlt.data.rows.views import Text
+from jaxlt.data.rows.views import TokenizedText
 from jaxlt.data.seqio_tasks.text import FAULTS, IdentifiedSource
 from jaxlt.data.sources import files
 from jaxlt.data.text_forms import Form
@@ -25,7 +25,7 @@ _KEPT = ("inputs_pretokenized", "targets_pretokenized")
 
 def open_texts(
     config: DataConfig, split: str, vocabulary: Vocabulary, objective: Objective
-) -> tuple[list[Text], dict[str, float]]:
+) -> tuple[list[TokenizedText], dict[str, float]]:
     """Returns the tokens of each task of `config.mixture`, and the mixture's own rates.
 
     A task's language is what follows the last dot of its name, of a pair source:target; tasks of a
@@ -67,7 +67,7 @@ def _open(
     vocabulary: Vocabulary,
     objective: Objective,
     name: str,
-) -> Text:
+) -> TokenizedText:
     features = objective.features
     read = _Read(task, config, split)
     _check(task, split, vocabulary, features)
@@ -79,7 +79,7 @@ def _open(
     language = task.name.rpartition(".")[2]
     source, colon, target = language.partition(":")
     ends = (source, target) if colon else None
-    return Text(language, key, cache, ends, "" if name == language else name, read.forms)
+    return TokenizedText(language, key, cache, ends, "" if name == language else name, read.forms)
 
 
 class _Read:

@@ -21,7 +21,7 @@ from jaxlt.data.objectives.denoised import denoised, denoising
 from jaxlt.data.objectives.objectives import Objective
 from jaxlt.data.rows.batches import digest
 from jaxlt.data.rows.token_cache import UNREAD, VERSION, Example, TokenCache, open_or_build
-from jaxlt.data.rows.views import Text
+from jaxlt.data.rows.views import TokenizedText
 from jaxlt.data.sources.splits import Nothing
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.tasks import configured
@@ -39,7 +39,7 @@ Streams = Mapping[str, tuple[TaskConfig, Stream]]
 
 def open_texts(
     config: DataConfig, split: str, vocabulary: Vocabulary, objective: Objective
-) -> list[Text]:
+) -> list[TokenizedText]:
     """Returns the texts of `config.tasks` that have something in the split, of `rates` if any."""
     streams = configured.streams(config)
     chosen = _chosen(streams, config)
@@ -62,7 +62,7 @@ def open_texts(
     return full
 
 
-def unread_texts(config: DataConfig, split: str) -> list[Text]:
+def unread_texts(config: DataConfig, split: str) -> list[TokenizedText]:
     """Returns the texts of `config.tasks` that have a split; none is tokenised.
 
     Their forms alone are to be read, perhaps none.
@@ -101,14 +101,14 @@ def _text(
     cache: TokenCache,
     read: Callable[[str], Iterable[Form]] | None,
     split: str,
-) -> Text:
+) -> TokenizedText:
     language = name.rpartition(".")[2]
     source, colon, target = language.partition(":")
 
     def forms() -> Iterator[Form] | None:
         return iter(read(split)) if read else None
 
-    return Text(language, key, cache, (source, target) if colon else None, name, forms)
+    return TokenizedText(language, key, cache, (source, target) if colon else None, name, forms)
 
 
 def _forms(task: TaskConfig, stream: Stream) -> Callable[[str], Iterable[Form]] | None:
@@ -129,7 +129,7 @@ def _open(
     split: str,
     vocabulary: Vocabulary,
     features: tuple[str, ...],
-) -> Text:
+) -> TokenizedText:
     content, steps, examples = _recipe(task, stream, config, vocabulary)
     named = f"{config.mixture}.{name}"
     known = [named, content, steps, vocabulary.fingerprint, split, features]
@@ -168,7 +168,7 @@ def _recipe(
 
 def _open_labels(
     name: str, task: TaskConfig, stream: Stream, config: DataConfig, split: str, labels: Labels
-) -> Text:
+) -> TokenizedText:
     """A task's examples as what heads read."""
     named, storing = f"{config.mixture}.{name}", labels.storing()
     content = ["heads", VERSION, named, stream.identity(), split]

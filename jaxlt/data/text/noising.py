@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxlt.data.objectives.objectives import Objective
 from jaxlt.data.rows.batches import stream
-from jaxlt.data.rows.views import Text
+from jaxlt.data.rows.views import TokenizedText
 from jaxlt.data.sources import files
 from jaxlt.data.text.noise import CharacterNoise, alphabet_of
 from jaxlt.data.text.settings import Change, TextConfig
@@ -37,7 +37,7 @@ class TextNoise:
         self,
         config: TextConfig,
         vocabulary: VocabularyConfig,
-        texts: list[Text],
+        texts: list[TokenizedText],
         objective: Objective,
         marks: Sequence[bytes] = (),
     ):
@@ -65,10 +65,10 @@ class TextNoise:
         """Tokens of running text that a row takes beyond its window."""
         return 16 + self._window // 16 if self._window else 0
 
-    def _has_noise(self, text: Text) -> bool:
+    def _has_noise(self, text: TokenizedText) -> bool:
         return not self._config.noisy or text.source in self._config.noisy
 
-    def _misspeller(self, text: Text) -> CharacterNoise:
+    def _misspeller(self, text: TokenizedText) -> CharacterNoise:
         config = self._config
         letters = config.alphabet
         if config.alphabet_file:
