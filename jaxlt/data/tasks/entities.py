@@ -14,7 +14,7 @@ from jaxlt.data.readers import iob2
 from jaxlt.data.readers.iob2 import Span, Tagged, tags_of
 from jaxlt.data.sources import corpora
 from jaxlt.data.tasks.baselines import Answered
-from jaxlt.data.tasks.examples import corpus_streams, of_spaces
+from jaxlt.data.tasks.examples import corpus_streams
 from jaxlt.data.tasks.kind import USUAL, Kind, Reading, Stream, Wording
 from jaxlt.data.text_forms import Form, plain_spaces
 from jaxlt.metrics.baselines import Names
@@ -73,8 +73,7 @@ class Entities(Kind):
         def records(path: str, problems: Any) -> Iterator[Tagged]:
             return iob2.read(path, problems, orphans)
 
-        recipe = ["entities", orphans, reading.config.on_malformed, *of_spaces(reading)]
-        return corpus_streams(self, reading, corpora.IOB2, "entities", records, recipe)
+        return corpus_streams(self, reading, corpora.IOB2, "entities", records, [orphans])
 
     def form(self, record: Tagged, wording: Wording) -> Form:
         """Returns the tokens, and the entities in order with their types."""

@@ -45,24 +45,22 @@ def content_of(
     return lambda: [read_content(reading, paths), name, list(recipe)]
 
 
-def of_spaces(reading: Reading) -> list[str]:
-    """Returns what a space within words adds to the identity of tasks: nothing, for the first."""
-    space = reading.wording.space
-    return [] if space == text_forms.NO_BREAK else [f"inner {space}"]
-
-
 def corpus_streams(
     kind: Kind,
     reading: Reading,
     endings: Sequence[str],
     holds: str,
     read: Read,
-    recipe: Sequence[Any],
+    more: Sequence[Any] = (),
 ) -> list[Stream]:
     """Returns a stream '<corpus>.<language>' a corpus, whose files are its splits.
 
-    holds: what the files are, as jaxlt.data.sources.layouts says it.
+    holds: what the files are, as jaxlt.data.sources.layouts says it. more: JSON of what decides
+    the examples beside what is read, and what a run says of all tasks.
     """
+    space = reading.wording.space
+    recipe = [kind.name, *more, reading.config.on_malformed]
+    recipe += [] if space == text_forms.NO_BREAK else [f"inner {space}"]
 
     def records(corpus: corpora.Corpus, split: str) -> Iterator[Any]:
         with Problems(reading.config.on_malformed) as problems:
@@ -90,13 +88,12 @@ def language_streams(
     kind: Kind,
     reading: Reading,
     layout: str,
-    recipe_name: str,
     key: Callable[[Any], str],
     more: Sequence[Any] = (),
 ) -> list[Stream]:
     """Returns a stream a language of tables of a layout; what has one key is in one split.
 
-    recipe_name, more: what the identity of its examples says beside how rows are split.
+    more: as in `corpus_streams`.
     """
     table = TableSource(reading, layout)
     written: dict[tuple[str, str], list[str]] = {}
@@ -105,7 +102,7 @@ def language_streams(
             # Collections have their own codes: MLQA's `ar` and TyDi's `arabic` are one language.
             alone = "" if own in table.published else own
             written.setdefault((codes.of(own), alone), []).append(own)
-    recipe = [recipe_name, table.recipe, reading.config.on_malformed, *more]
+    recipe = [kind.name, table.recipe, reading.config.on_malformed, *more]
     streams = []
     for (code, _), names in written.items():
 

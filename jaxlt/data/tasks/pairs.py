@@ -18,7 +18,7 @@ class Pairs(Classes):
 
     def streams(self, reading: Reading) -> list[Stream]:
         """Returns a stream a language of tables of pairs."""
-        return language_streams(self, reading, "pairs", "pairs", lambda r: r.id or r.premise)
+        return language_streams(self, reading, "pairs", lambda r: r.id or r.premise)
 
     def form(self, record: Inference, wording: Wording) -> Form:
         """Returns the two texts, and their label."""

@@ -8,7 +8,7 @@ from jaxlt.data.head_example import HeadExample
 from jaxlt.data.readers import conllu
 from jaxlt.data.sources import corpora
 from jaxlt.data.tasks.baselines import Answered
-from jaxlt.data.tasks.examples import corpus_streams, of_spaces
+from jaxlt.data.tasks.examples import corpus_streams
 from jaxlt.data.tasks.kind import USUAL, Kind, Reading, Stream, Wording
 from jaxlt.data.text_forms import Form
 from jaxlt.errors import UserError
@@ -61,8 +61,7 @@ class Parsing(Kind):
 
     def streams(self, reading: Reading) -> list[Stream]:
         """Returns a stream a treebank."""
-        recipe = ["parsing", reading.config.on_malformed, *of_spaces(reading)]
-        return corpus_streams(self, reading, corpora.CONLLU, "treebank", conllu.read, recipe)
+        return corpus_streams(self, reading, corpora.CONLLU, "treebank", conllu.read)
 
     def form(self, record: conllu.Sentence, wording: Wording) -> Form:
         """Returns the words, and a word's way to its head (0: the root) with its relation."""

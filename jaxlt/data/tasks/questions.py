@@ -79,9 +79,7 @@ class Questions(Kind):
     def streams(self, reading: Reading) -> list[Stream]:
         """Returns a stream a language of tables of questions."""
         placed = ["places"] if reading.config.rules.answers_placed else []
-        return language_streams(
-            self, reading, "questions", "questions", lambda r: r.id or r.context, placed
-        )
+        return language_streams(self, reading, "questions", lambda r: r.id or r.context, placed)
 
     def forms(self, record: Question, reading: Reading, split: str) -> Iterable[Form]:
         """Yields the question with each right answer, in training with the first."""

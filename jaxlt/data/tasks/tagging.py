@@ -8,7 +8,7 @@ from jaxlt.data.head_example import HeadExample, labelled_words
 from jaxlt.data.readers import conllu
 from jaxlt.data.sources import corpora
 from jaxlt.data.tasks import baselines
-from jaxlt.data.tasks.examples import corpus_streams, of_spaces
+from jaxlt.data.tasks.examples import corpus_streams
 from jaxlt.data.tasks.kind import USUAL, Kind, Reading, Stream, Wording
 from jaxlt.data.text_forms import Form
 
@@ -70,5 +70,4 @@ class Tagging(Words):
         def records(path: str, problems: Any) -> Iterator[conllu.Sentence]:
             return conllu.read(path, problems, trees=False)
 
-        recipe = ["tagging", reading.config.on_malformed, *of_spaces(reading)]
-        return corpus_streams(self, reading, corpora.CONLLU, "treebank", records, recipe)
+        return corpus_streams(self, reading, corpora.CONLLU, "treebank", records)

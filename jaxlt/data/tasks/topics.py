@@ -40,7 +40,7 @@ class Topics(Classes):
 
     def streams(self, reading: Reading) -> list[Stream]:
         """Returns a stream a language of labelled tables."""
-        return language_streams(self, reading, "labelled", "topics", lambda r: r.id or r.text)
+        return language_streams(self, reading, "labelled", lambda r: r.id or r.text)
 
     def form(self, record: Labelled, wording: Wording) -> Form:
         """Returns a text and its class as a word."""
