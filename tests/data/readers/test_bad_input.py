@@ -59,21 +59,6 @@ FORMATS = [
         lambda *a: tables.read(*a)[1],
     ),
     Format(
-        "x.tsv",
-        "lang\tid\tpremise\thypothesis\tlabel\na\t1\tx\ty\t0\na\t2\tx\ty%\t1\na\t3\tx\ty\t2\n",
-        3,
-        lambda *a: tables.read(*a)[1],
-    ),
-    Format(
-        "x.jsonl",
-        "".join(
-            f'{{"lang": "a", "premise": "x", "hypothesis": "{n}", "label": {n[0]}}}\n'
-            for n in ("0", "1%", "2")
-        ),
-        2,
-        lambda *a: tables.read(*a)[1],
-    ),
-    Format(
         "q.tsv",
         "lang\tquestion\tcontext\tanswer\na\tx?\tby y\ty\na\tx?\tby z%\tz\na\tx?\tby y\tb\n",
         3,

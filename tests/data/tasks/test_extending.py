@@ -61,7 +61,7 @@ def test_a_kind_of_one_file_trains_answers_and_is_judged(run, tmp_path):
     (tmp_path / "work").mkdir()
     keep_inventory(run, names)
     mixture = open_mixture(run.data, inventory=inventory_of(run))
-    program = build(make_spec(run.model))
+    program = build(make_spec(run.model, optimizer=run.optimizer))
     state = place_state(program, params_of(run.model))
     for step in range(40):
         rows = {n: v for n, v in mixture.rows(step, 0, 6).items() if n != "row"}
