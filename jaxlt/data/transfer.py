@@ -18,6 +18,7 @@ from jaxlt.data.rows.views import TokenizedText, word_of
 from jaxlt.data.sources.discovery import discover
 from jaxlt.data.sources.splits import Nothing
 from jaxlt.data.tasks import configured
+from jaxlt.data.tasks.kind import kind_of
 from jaxlt.data.transfer_config import TransferConfig
 from jaxlt.errors import UserError
 
@@ -255,7 +256,7 @@ def _translated(config: DataConfig) -> DataConfig:
     plain = replace(config, rates=(), languages=(), transfer=None)
     if config.sources:
         return replace(plain, sources=given)
-    read = [t for t in config.tasks if not t.made and t.kind != "denoise"]
+    read = [t for t in config.tasks if not t.made and not kind_of(t.kind).denoised]
     if not read:
         raise UserError(
             "The setting 'translate_train' reads files (TransferConfig.translated) as the run's "
@@ -323,7 +324,7 @@ def _transfer(config: DataConfig) -> TransferConfig:
 
 def _running(config: DataConfig) -> set[str]:
     """Labels of the tasks of running text."""
-    return {task.label for task in config.tasks if task.kind == "denoise"}
+    return {task.label for task in config.tasks if kind_of(task.kind).denoised}
 
 
 def _of(languages: Iterable[str], named: Named) -> list[str]:
