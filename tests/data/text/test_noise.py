@@ -80,7 +80,7 @@ texts = st.text(
 
 
 @given(texts, st.integers(0, 99))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_words_stay_words(text, seed):
     """As many words, none empty, white space untouched, and no mark loses its letter."""
     got = CharacterNoise(LATIN, share=1.0)(text, stream(seed, "noise", 0))

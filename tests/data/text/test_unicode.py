@@ -26,7 +26,7 @@ texts = st.text(st.one_of(st.sampled_from(HARD), st.characters(codec="utf-8")), 
 
 
 @given(texts, st.sampled_from(FORMS), st.sampled_from(["keep", "drop", "by_script"]), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_segments_make_what_the_whole_makes(text, form, joiners, quotes):
     config = UnicodeConfig(form, joiners, "by_script" if quotes else "keep")
     got = normalise(text, config)
@@ -39,7 +39,7 @@ def test_segments_make_what_the_whole_makes(text, form, joiners, quotes):
 
 
 @given(texts, st.sampled_from(FORMS), st.sets(st.integers(0, 20), max_size=6))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_spans_between_cuts_round_trip(text, form, cuts):
     edges = sorted({0, len(text), *(c for c in cuts if c <= len(text))})
     spans = list(itertools.pairwise(edges))
