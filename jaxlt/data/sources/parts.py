@@ -61,8 +61,7 @@ class Parts:
         index = self._index(path)
         if not index.parts:
             return None
-        part = self._place(path) / index.parts[index.codes.index(code)]
-        return map(json.loads, part.open(encoding="utf-8"))
+        return _lines(self._place(path) / index.parts[index.codes.index(code)])
 
     def _place(self, path: str) -> Path:
         content = files.content_digest(path, self._folder.parent / "digests")
@@ -93,6 +92,12 @@ class Parts:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
         return index
+
+
+def _lines(part: Path) -> Iterator[Any]:
+    """Yields the entries of a part, which is open only meanwhile."""
+    with part.open(encoding="utf-8") as file:
+        yield from map(json.loads, file)
 
 
 def _write(folder: Path, entries: Iterable[tuple[str, Any]]) -> dict[str, str]:

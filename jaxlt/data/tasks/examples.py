@@ -7,6 +7,7 @@ import heapq
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from jaxlt.data import text_forms
@@ -121,20 +122,60 @@ def language_of(record: Any) -> str:
     return str(record.language)
 
 
+class Records:
+    """The records of tables of one kind by language, of a pair 'source:target'.
+
+    A table is read once, however many languages it has (jaxlt.data.sources.parts).
+    """
+
+    def __init__(self, kind: str, memory: Path):
+        self.kind = kind
+        self._parts = Parts(memory, f"records {kind}", self._entries)
+        self.languages, self.faults = self._parts.codes, self._parts.faults
+
+    def of(
+        self, path: str, problems: Problems, languages: Sequence[str]
+    ) -> Iterator[tuple[str, Any]]:
+        """Yields what `every` does of some languages in their order, or in any order of all."""
+        codes = [c for c in self._parts.codes(path) if not languages or c in languages]
+        parts = [self._parts.of(path, code) for code in codes]
+        read = [part for part in parts if part is not None]
+        if self._parts.faults(path) or len(read) < len(parts):
+            for said, record in self.every(path, problems):
+                if not languages or language_of(record) in languages:
+                    yield said, record
+            return
+        rows = heapq.merge(*read) if languages else itertools.chain.from_iterable(read)
+        for _, said, values in rows:
+            yield said, tables.record_of(self.kind, values)
+
+    def _entries(self, path: str, problems: Problems) -> Iterator[tuple[str, Any]]:
+        """Yields (language, [place in the table, split, values]) of each record."""
+        for number, (said, record) in enumerate(self.every(path, problems)):
+            yield language_of(record), (number, said, dataclasses.astuple(record))
+
+    def every(self, path: str, problems: Problems) -> Iterator[tuple[str, Any]]:
+        """Yields (split that the row or its file's name says, or "", record) of a table."""
+        kind, found = tables.read(path, problems)
+        if kind != self.kind:
+            raise UserError(f"'{path}' is a table of {kind}, not of {self.kind}.")
+        said = layouts.place(path, self.kind).split
+        for record in found:
+            yield _SPLIT_COLUMN.get(getattr(record, "split", ""), said), record
+
+
 class TableSource:
     """Tables of one kind over any number of files, by language and split.
 
     A row's split is its column's, else its file name's, else drawn by `key(record)`, so that what
-    has one key is on one side in every language. A table is read once, however many languages it
-    has (jaxlt.data.sources.parts); the language of a pair is 'source:target'.
+    has one key is on one side in every language.
     """
 
     def __init__(self, reading: Reading, kind: str):
         self.kind, self.on_malformed = kind, reading.config.on_malformed
         self.paths = corpora.table_files(reading.task.sources, kind)
         self.published: set[str] = set()  # once `languages` has looked
-        memory = reading.config.cache_root / "tables"
-        self._parts = Parts(memory, f"records {kind}", self._entries)
+        self._records = Records(kind, reading.config.cache_root / "tables")
         self.split = split_of(reading, self.paths, self._size)
 
     def _size(self) -> int:
@@ -161,38 +202,9 @@ class TableSource:
             if place and place.language and languages and place.language not in languages:
                 continue
             if place and place.language:
-                yield from self._of_file(path, problems)
+                yield from self._records.every(path, problems)
             else:
-                yield from self._of_parts(path, problems, languages)
-
-    def _of_parts(
-        self, path: str, problems: Problems, languages: Sequence[str]
-    ) -> Iterator[tuple[str, Any]]:
-        """Yields what `_of_file` does of some languages, or in any order of all."""
-        codes = [c for c in self._parts.codes(path) if not languages or c in languages]
-        parts = [self._parts.of(path, code) for code in codes]
-        read = [part for part in parts if part is not None]
-        if self._parts.faults(path) or len(read) < len(parts):
-            for said, record in self._of_file(path, problems):
-                if not languages or language_of(record) in languages:
-                    yield said, record
-            return
-        rows = heapq.merge(*read) if languages else itertools.chain.from_iterable(read)
-        for _, said, values in rows:
-            yield said, tables.record_of(self.kind, values)
-
-    def _entries(self, path: str, problems: Problems) -> Iterator[tuple[str, Any]]:
-        """Yields (language, [place in the table, split, values]) of each record."""
-        for number, (said, record) in enumerate(self._of_file(path, problems)):
-            yield language_of(record), (number, said, dataclasses.astuple(record))
-
-    def _of_file(self, path: str, problems: Problems) -> Iterator[tuple[str, Any]]:
-        kind, found = tables.read(path, problems)
-        if kind != self.kind:
-            raise UserError(f"'{path}' is a table of {kind}, not of {self.kind}.")
-        said = layouts.place(path, self.kind).split
-        for record in found:
-            yield _SPLIT_COLUMN.get(getattr(record, "split", ""), said), record
+                yield from self._records.of(path, problems, languages)
 
     def of(self, split: str, key: Callable[[Any], str], languages: Sequence[str]) -> Iterator[Any]:
         """Yields the records of a split in some languages."""
@@ -232,8 +244,8 @@ class TableSource:
         faults: list[str] = []
         for path in self.paths:
             place = layouts.published(path, self.kind)
-            here = [place.language] if place and place.language else self._parts.codes(path)
-            faults += [] if place and place.language else self._parts.faults(path)
+            here = [place.language] if place and place.language else self._records.languages(path)
+            faults += [] if place and place.language else self._records.faults(path)
             found.update(here)
             self.published.update(here if place else ())
         if faults and not found:

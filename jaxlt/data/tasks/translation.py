@@ -15,7 +15,7 @@ from jaxlt.data.readers import bitext, tables
 from jaxlt.data.readers.problems import Problems
 from jaxlt.data.sources import corpora, files
 from jaxlt.data.tasks import baselines
-from jaxlt.data.tasks.examples import TableSource, content_of, known_codes, split_of
+from jaxlt.data.tasks.examples import Records, TableSource, content_of, known_codes, split_of
 from jaxlt.data.tasks.kind import USUAL, Kind, Reading, Stream, Wording
 from jaxlt.data.text_forms import Form
 from jaxlt.errors import UserError
@@ -96,7 +96,7 @@ class Translation(Directed):
         elif tabled and corpora.kind_of(tabled[0]) == "bitext":
             return self.of_pairs(reading, "bitext", task.pairs)
         else:
-            texts = _columns(tabled)
+            texts = _columns(tabled, reading)
         wanted = _directions(texts, task.pivot, task.pairs)
         read = list(dict.fromkeys(path for text in texts for path in text.files.values()))
         codes = {code for text in texts for code in text.files}
@@ -170,16 +170,16 @@ def _aligned(sources: Sequence[str], ids: str | None) -> list[_Texts]:
     return [texts(group) for group in corpora.aligned(sources)]
 
 
-def _columns(paths: Sequence[str]) -> list[_Texts]:
+def _columns(paths: Sequence[str], reading: Reading) -> list[_Texts]:
     if len(paths) != 1:
         raise UserError(f"Parallel text is one table or one folder of files, not {len(paths)}.")
     path, codes = paths[0], corpora.Codes()
-    wide = corpora.kind_of(path) == "wide"
+    kind = corpora.kind_of(path)
+    wide, table = kind == "wide", Records(kind, reading.config.cache_root / "tables")
     if wide:
         own = {codes.of(name): name for name in tables.header(path) if name != "id"}
     else:
-        records = tables.read(path, Problems("skip"))[1]
-        own = {codes.of(name): name for name in {getattr(r, "language", "") for r in records}}
+        own = {codes.of(name): name for name in table.languages(path)}
     known = {name: code for code, name in own.items()}
 
     def read(source: str, target: str, problems: Problems) -> Iterator[bitext.Parallel]:
@@ -187,8 +187,7 @@ def _columns(paths: Sequence[str]) -> list[_Texts]:
         if wide:
             items = bitext.wide(path, problems)
         else:
-            records = tables.read(path, problems)[1]
-            items = bitext.joined(r for r in records if getattr(r, "language", "") in names)
+            items = bitext.joined(record for _, record in table.of(path, problems, names))
         for item in items:
             yield bitext.Parallel(
                 item.id, tuple((known[n], t) for n, t in item.texts if n in names)

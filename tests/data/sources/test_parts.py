@@ -82,8 +82,11 @@ def test_a_table_of_a_task_is_read_once_for_all_its_languages(
     (tmp_path / "topics.tsv").write_text("lang\tid\tcategory\ttext\n" + rows)
     words = "".join(f"{code}\tword {i}\twort {i}\n" for code in ("deu", "swh") for i in range(50))
     (tmp_path / "words.tsv").write_text("lang\tenglish\ttranslation\n" + words)
+    verses = "".join(f"{code}\t{i}\tverse {i} {code}\n" for code in CODES[:5] for i in range(20))
+    (tmp_path / "verses.tsv").write_text("lang\tid\ttext\n" + verses)
     config = DataConfig(
         tasks=(
+            TaskConfig("translation", str(tmp_path / "verses.tsv"), pivot=CODES[0]),
             TaskConfig("topics", str(tmp_path / "topics.tsv")),
             TaskConfig("words", str(tmp_path / "words.tsv")),
         ),
@@ -94,8 +97,11 @@ def test_a_table_of_a_task_is_read_once_for_all_its_languages(
     )
     train, held_out = open_mixture(config), open_evaluation(config)
     assert {info.name for info in train.info()} >= {f"topics.{code}" for code in CODES}
-    assert held_out.num_rows + sum(i.documents for i in train.info()) == 600 + 2 * 100
+    there = 600 + 2 * 100 + 8 * 20
+    assert held_out.num_rows + sum(i.documents for i in train.info()) == there
     # Its header, for its kind and at the reading; and the reading of all of it, once.
     assert max(reads["topics.tsv"], reads["words.tsv"]) <= 3
+    # Of parallel text its first line, for its kind, and its size: not once for 8 directions twice.
+    assert reads["verses.tsv"] <= 10
     before = reads.copy()
     assert open_mixture(config).fingerprint == train.fingerprint and reads == before
