@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from jaxlt import progress
 from jaxlt.commands import run_flags
 from jaxlt.errors import UserError
-from jaxlt.inference import answers_table, evaluation, language_groups, provenance
-from jaxlt.inference.language_groups import BACKBONES
+from jaxlt.inference import evaluation, provenance, tables
+from jaxlt.inference.groups import BACKBONES, open_groups
 from jaxlt.inference.provenance import Evaluation
 from jaxlt.metrics import questions, result_file, text
 
@@ -165,7 +165,7 @@ def main(args: argparse.Namespace) -> int:
     if args.answers:
         results = evaluation.answers(run, predictor, vocabulary, source, split, asked)
     else:
-        groups = language_groups.open_groups(run, source.languages, asked.group, asked.backbone)
+        groups = open_groups(run, source.languages, asked.group, asked.backbone)
         common = provenance.common_of(run, predictor, source, split, asked)
         scored = evaluation.losses(predictor, source, groups)
         results = [dataclasses.replace(one, **common) for one in scored]
@@ -173,7 +173,7 @@ def main(args: argparse.Namespace) -> int:
             names = ", ".join(module.name for module in predictor.modules)
             what = f"{run.data.objective}, {split} split{names and f', modules {names}'}"
             heading = f"{run.workdir}, step {predictor.step:,}: {what}"
-            answers_table.show_losses(heading, results, groups)
+            tables.show_losses(heading, results, groups)
     if distributed.is_primary() and not args.no_results:
         result_file.append(path, results)
         print(f"{len(results)} rows added to {path}")

@@ -1,31 +1,50 @@
-"""What a model answers to a task's examples, and how good that is, by task and language.
+"""What a model answers to a task's examples: decoded or labelled, saved, and read again.
 
-    examples = decode_examples(predictor, source, vocabulary, ...)
-    scores = score_examples(examples, kinds)
+    examples = decode_examples(run, predictor, source, vocabulary, Evaluation(max_length=64))
+    path = place(workdir, asked_of(common))
+    save(path, asked_of(common), examples)
+    asked, examples = read(path)
 
-A kind of task says how its answers are read and by which metrics they are judged.
+Saved answers are `answers/*.jsonl` in a run's folder, an example a line, what was asked first. A
+file's name is made of that: split, step, modules, decoding, and a hash of it all, so that two ways
+of asking never write to one file.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from etils import epath
 
 from jaxlt import progress
+from jaxlt.config import derived
+from jaxlt.data.sources import files
 from jaxlt.data.tasks.kind import kind_of
+from jaxlt.data.vocabulary.sentinels import PlainText
+from jaxlt.engine.decode.config import EOS
 from jaxlt.errors import UserError
-from jaxlt.inference.judging import Judging
-from jaxlt.inference.own_tokens import own_tokens
-from jaxlt.metrics.scores import Score, score
+from jaxlt.inference import opening, trained
+from jaxlt.inference.constraints import Constraint, language_tokens
+from jaxlt.metrics.result import Result
+from jaxlt.metrics.result_file import to_json
 
 if TYPE_CHECKING:
+    from jaxlt.config import RunConfig
     from jaxlt.data.config import DataConfig
+    from jaxlt.data.labelling import Labels
     from jaxlt.data.rows.views import EvaluationBatches
     from jaxlt.data.vocabulary.vocabularies import Vocabulary
-    from jaxlt.engine.decode.config import DecodingConfig
-    from jaxlt.inference.constraints import Constraint
     from jaxlt.inference.predictor import Predictor
+    from jaxlt.inference.provenance import Evaluation
+
+_HEADER = "asked"  # the one key of the first line; files without one are older
+_NAMED = ("split", "step", "modules", "decoding", "settings", "base", "config", "seed", "data")
+_BYTES = 48  # of a name before its hash
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,37 +60,14 @@ class Example:
     tags: tuple[str, str] = ("", "")  # of entities by a head: the right IOB2 tags, and those given
 
 
-@dataclasses.dataclass(frozen=True)
-class Judged:
-    """A score of one task in one language, of translation in one direction."""
-
-    task: str
-    language: str  # of the targets
-    metric: str
-    score: Score
-    source: str = ""  # language of the inputs
-    method: str = ""  # 'baseline/copy': no model's
-    chance: float | None = None  # the score of answers that know no input
-
-    @property
-    def what(self) -> tuple[str, str, str, str]:
-        """What is measured, whoever answered."""
-        return self.task, self.source, self.language, self.metric
-
-    @property
-    def direction(self) -> str:
-        """Its language, or both where they differ."""
-        if self.source in ("", self.language):
-            return self.language
-        return f"{self.source} > {self.language}"
-
-
 def kinds_of(config: "DataConfig") -> dict[str, str]:
     """The kind behind the first part of each task's name."""
     return {task.label: task.kind for task in config.tasks} or {config.objective: config.objective}
 
 
-def asked(source: "EvaluationBatches", vocabulary: "Vocabulary", objective: str) -> list[Example]:
+def unanswered(
+    source: "EvaluationBatches", vocabulary: "Vocabulary", objective: str
+) -> list[Example]:
     """Returns the examples of a pass, not answered yet, in their order.
 
     A vocabulary's normaliser changes texts (full-width punctuation, for one), and an answer is held
@@ -86,98 +82,194 @@ def asked(source: "EvaluationBatches", vocabulary: "Vocabulary", objective: str)
 
 
 def decode_examples(
+    run: "RunConfig",
     predictor: "Predictor",
     source: "EvaluationBatches",
     vocabulary: "Vocabulary",
-    *,
-    inputs_length: int,
-    length: int,
-    batch_size: int,
-    objective: str,
-    decoding: "DecodingConfig",
-    kinds: Mapping[str, str] | None = None,
-    constraint: "Constraint | None" = None,
-    own_text: str | None = None,
-) -> tuple[list[Example], int]:
-    """Answers every example of a pass; returns them, and how many inputs were cut to fit.
+    asked: "Evaluation",
+) -> list[Example]:
+    """Has a decoder answer every example of a pass.
 
     Inputs and targets are texts that no vocabulary has touched, where the data has such.
-
-    constraint: what answers may be, where they are not free; `kinds` then says of which tasks each
-    word has a label. own_text: a folder of text by language, whose tokens alone answers may have.
     """
-    from jaxlt.engine.decode.config import EOS
-
+    inputs_length, length = derived.lengths(run)
     rows, languages, targets, cut = [], [], [], 0
-    known = asked(source, vocabulary, objective)
+    examples = unanswered(source, vocabulary, run.data.objective)
     for text, inputs, _ in source.examples():
         cut += len(inputs) >= inputs_length
-        rows.append([*inputs[: inputs_length - 1], EOS])
+        rows.append(np.asarray([*inputs[: inputs_length - 1], EOS], np.int32))
         languages.append(source.languages.index(text.source))
         targets.append(source.languages.index(text.target))
-    given = _given(constraint, known, kinds or {})
-    if own_text is not None:
-        if "trie" in given:
+    constraint = Constraint(PlainText(vocabulary), asked.labels, asked.force)
+    constrained = _constrained(constraint, examples, kinds_of(run.data))
+    if asked.language_tokens is not None:
+        if "trie" in constrained:
             raise UserError("--language_tokens and labels both say what answers may be: give one.")
-        given |= own_tokens(own_text, [one.language for one in known], vocabulary)
+        own = [example.language for example in examples]
+        constrained |= language_tokens(asked.language_tokens, own, vocabulary)
     with progress.doing("Decoding answers", len(rows)):
         progress.detail("compiling")
         decoded = predictor.decode_tokens(
-            [np.asarray(row, np.int32) for row in rows],
-            constraint.length(given, length) if constraint else length,
-            batch_size=batch_size,
+            rows,
+            constraint.length(constrained, asked.max_length or length),
+            batch_size=source.batch_size,
             languages=languages,
             targets=targets,
-            decoding=decoding,
-            **given,
+            decoding=asked.decoding,
+            **constrained,
         )
-    said = (vocabulary.decode(ids) for ids in decoded)
-    answers = (constraint.named(answer) if constraint else answer for answer in said)
-    pairs = zip(known, answers, strict=True)
-    return [dataclasses.replace(one, answer=answer) for one, answer in pairs], cut
+    if cut:
+        trained.say(
+            f"{cut} of {len(examples)} inputs were longer than DataConfig.inputs_length = "
+            f"{inputs_length} and were cut; raise it to read them whole."
+        )
+    return [
+        dataclasses.replace(example, answer=constraint.named(vocabulary.decode(ids)))
+        for example, ids in zip(examples, decoded, strict=True)
+    ]
 
 
-def _given(
-    constraint: "Constraint | None", known: Sequence[Example], kinds: Mapping[str, str]
+def _constrained(
+    constraint: Constraint, examples: Sequence[Example], kinds: Mapping[str, str]
 ) -> dict[str, Any]:
     """What decoding is given of a constraint: labels are each word's where a task tags words."""
-    if constraint is None:
-        return {}
     labels = {task: kind_of(kind).labels for task, kind in kinds.items()}
-    by_word = {labels[example.task.partition(".")[0]] == "word" for example in known}
+    by_word = {labels[example.task.partition(".")[0]] == "word" for example in examples}
     if constraint.labels and len(by_word) > 1:
         raise UserError(
             "Labels are of one kind of task, and this run both tags words and answers otherwise: "
             "leave --labels and --choices out."
         )
     if by_word != {True}:
-        return constraint.given()
-    return constraint.given([max(1, len(example.target.split())) for example in known])
+        return constraint.decoding()
+    return constraint.decoding([max(1, len(example.target.split())) for example in examples])
 
 
-def score_examples(
-    examples: Sequence[Example],
-    kinds: Mapping[str, str],
-    seed: int = 0,
-    judging: Judging | None = None,
-) -> Iterator[Judged]:
-    """Yields each score of each task and direction, in the order of their first examples.
+def objective_of(run: "RunConfig", vocabulary: "Vocabulary") -> "Labels":
+    """How a run's heads read examples."""
+    from jaxlt.data.labelling import Labels
+    from jaxlt.data.objectives.build import build_objective
 
-    Examples of a task belong together where both their languages are the same.
-    """
-    rules = judging or Judging()
-    groups: dict[tuple[str, str, str], list[Example]] = {}
-    for example in examples:
-        key = example.task, example.source or example.language, example.language
-        groups.setdefault(key, []).append(example)
-    for (task, source, language), group in groups.items():
-        kind = kind_of(kinds[task.partition(".")[0]])
-        predictions, references = kind.judged([(e.inputs, e.answer, e.target) for e in group])
-        for metric in kind.metrics:
-            own = rules.settings(metric, task, language) if kind.by_language else {}
-            found = score(rules.metric(metric), predictions, references, seed=seed, **own)
-            yield Judged(task, language, rules.metric(metric), found, source)
-        if all(example.tags[0] for example in group):  # then they have places, as conlleval wants
-            right, given = zip(*([tags.split() for tags in e.tags] for e in group), strict=True)
-            found = score("span_f1", given, right, seed=seed)
-            yield Judged(task, language, "span_f1", found, source)
+    found = build_objective(run.data, vocabulary, opening.inventory_of(run))
+    assert isinstance(found, Labels)
+    return found
+
+
+def label_examples(
+    run: "RunConfig",
+    predictor: "Predictor",
+    source: "EvaluationBatches",
+    vocabulary: "Vocabulary",
+    split: str,
+) -> list[Example]:
+    """Labels every example of a pass."""
+    from jaxlt.data.mixtures import examples_of
+    from jaxlt.inference.labelling import label
+
+    objective, kinds = objective_of(run, vocabulary), kinds_of(run.data)
+    out: list[Example] = []
+    left = 0
+    for text, asked in examples_of(run.eval_data or run.data, split, source):
+        head = text.task.partition(".")[0]
+        kind = kind_of(kinds[head])
+        route = [source.languages.index(text.source)] * len(asked)
+        unlabelled = [one for _, one in asked]
+        found = label(
+            predictor,
+            objective,
+            head,
+            unlabelled,
+            languages=route if predictor.is_routed else None,
+            batch_size=source.batch_size,
+        )
+        task = text.task.rpartition(".")[0]
+        left += sum(not answer.labels for answer in found)
+        for (inputs, one), answer in zip(asked, found, strict=True):
+            gold = kind.answer(one, one.labels or (one.label,), one.heads)
+            # Of an example that was left out there is no answer.
+            said = kind.answer(one, answer.labels, answer.heads) if answer.labels else ""
+            tags = ("", "")
+            if one.shape == "entities":
+                given = answer.labels or ("O",) * len(one.words)
+                tags = (" ".join(one.labels), " ".join(given))
+            out.append(Example(task, text.language, inputs, gold, said, text.language, tags))
+    if left:
+        trained.say(
+            f"{left} of {len(out)} examples are longer than a row and were left out "
+            "(DataConfig.overlength): they count as wrong. 'window' reads them in parts."
+        )
+    return out
+
+
+def asked_of(common: Mapping[str, Any]) -> dict[str, Any]:
+    """What saved answers say of how they came about, as JSON: fields of their Results."""
+    fields = {name: common[name] for name in _NAMED if name in common}
+    written = to_json(Result(metric="", value=None, n=0, **fields))
+    return {name: value for name, value in written.items() if name in _NAMED}
+
+
+def place(workdir: epath.PathLike, asked: Mapping[str, Any]) -> epath.Path:
+    """Returns the file for answers to what was asked; see `asked_of`."""
+    modules = "+".join(name for name, *_ in asked.get("modules", ()))
+    how = asked.get("decoding", {})
+    beams = f"beams{how['beams']}" if "beams" in how else ""
+    words = [asked.get("split"), asked.get("step"), modules, beams, "drawn" * ("draws" in how)]
+    name = "-".join(
+        re.sub(r"[^\w=+.]+", "_", str(word)) for word in words if word not in ("", None)
+    )
+    text = json.dumps(asked, sort_keys=True, ensure_ascii=False)
+    code = hashlib.sha256(text.encode()).hexdigest()[:8]
+    short = name.encode()[:_BYTES].decode(errors="ignore")  # which no file system refuses
+    return epath.Path(workdir).expanduser() / "answers" / f"{short}-{code}.jsonl"
+
+
+def check_writable(folder: epath.Path) -> None:
+    """Raises UserError where no file can be made in a folder (which is made)."""
+    probe = folder / f".{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(
+            f"Nothing can be written to '{folder}': {error.strerror or error}. Mend its "
+            "permissions, or copy the run to where you may write."
+        ) from error
+
+
+def save(path: epath.Path, asked: Mapping[str, Any], examples: Sequence[Example]) -> None:
+    """Writes what was asked, and then one JSON line an example."""
+    records = [{_HEADER: dict(asked)}, *(dataclasses.asdict(one) for one in examples)]
+    lines = [json.dumps(record, ensure_ascii=False) for record in records]
+    try:
+        files.write_chunks(str(path), (f"{line}\n".encode() for line in lines))
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be written: {error.strerror or error}.") from error
+
+
+def read(path: epath.Path) -> tuple[dict[str, Any], list[Example]]:
+    """Returns what was asked ({} in older files) and the answers, or says which line is none."""
+    if not path.is_file():
+        there = sorted(str(p) for p in path.parent.glob("*.jsonl")) if path.parent.is_dir() else []
+        beside = f" There are {', '.join(there)}." if there else ""
+        raise UserError(f"There is no file of answers '{path}'.{beside}")
+    asked: dict[str, Any] = {}
+    examples = []
+    # Only a newline ends a line: JSON has the other ends that Unicode knows (U+2028) as they are.
+    lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            if number == 1 and list(record) == [_HEADER]:
+                asked = dict(record[_HEADER])
+                continue
+            right, given = record.pop("tags", ("", ""))
+            examples.append(Example(**record, tags=(right, given)))
+        except (ValueError, TypeError) as error:
+            names = ", ".join(field.name for field in dataclasses.fields(Example))
+            raise UserError(
+                f"'{path}', line {number} is no saved answer ({error}): a JSON object of {names}."
+            ) from None
+    if not examples:
+        raise UserError(f"'{path}' holds no answers.")
+    return asked, examples

@@ -154,8 +154,8 @@ class Asker:
         """
         inputs, targets = self.lengths
         constraint = Constraint(self.codec, tuple(how.labels), how.force)
-        given = constraint.given(words)
-        length = constraint.length(given, how.length or targets)
+        constrained = constraint.decoding(words)
+        length = constraint.length(constrained, how.length or targets)
         rows = []
         for i, text in enumerate(texts):
             ids, cut = self._encoded(text, inputs, how, i)
@@ -170,9 +170,9 @@ class Asker:
             targets=routes.targets,
             decoding=how.decoding,
             numbers=[how.number(i) for i in range(len(texts))],
-            **given,
+            **constrained,
         )
-        start = 0 if with_forced else len(given["forced"])
+        start = 0 if with_forced else len(constrained["forced"])
         return [
             Written(
                 tuple(constraint.named(self.codec.decode(ids[start:])) for ids in best),

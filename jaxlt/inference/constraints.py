@@ -1,8 +1,9 @@
-"""What an answer may be: one of some labels, as many labels as there are words, or begun already.
+"""What an answer may be: some labels, one a word, begun already, in tokens of its language alone.
 
 constraint = Constraint(codec, labels=("positive", "negative"), force="")
-predictor.decode_tokens(rows, length, **constraint.given())
-constraint.named(answer)                                     # the label as it was given
+predictor.decode_tokens(rows, length, **constraint.decoding())
+constraint.named(answer)                                 # the label as it was given
+language_tokens("corpus/", ["swh_Latn", "tur_Latn"], vocabulary)   # likewise, a language an answer
 """
 
 import dataclasses
@@ -12,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxlt.data.readers.problems import Problems
+from jaxlt.data.sources import sources
+from jaxlt.data.vocabulary.vocabularies import UNK
 from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
+    from jaxlt.data.vocabulary.vocabularies import Vocabulary
     from jaxlt.inference.predictor import Codec
 
 
@@ -30,6 +35,9 @@ def checked(labels: Sequence[str], what: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(labels))
 
 
+MOST_LINES = 100_000  # of a language's text: what these do not have is rare
+
+
 @dataclasses.dataclass(frozen=True)
 class Constraint:
     """Labels and the beginning of answers, in the tokens of a codec."""
@@ -42,7 +50,7 @@ class Constraint:
         """Returns the tokens that an answer begins with."""
         return tuple(int(t) for t in self.codec.encode(self.force)) if self.force else ()
 
-    def given(self, words: Sequence[int] | None = None) -> dict[str, Any]:
+    def decoding(self, words: Sequence[int] | None = None) -> dict[str, Any]:
         """Returns what decoding takes: forced tokens, and a trie of the labels where there are any.
 
         words: where each word of a row has a label, how many words each row has (1 or more).
@@ -107,3 +115,32 @@ class Constraint:
         (label, ids), *_ = tokens.items()
         two = self.codec.encode(f"{label} {label}")
         return two[len(ids) : len(two) - len(ids)]
+
+
+def language_tokens(
+    folder: str, languages: Sequence[str], vocabulary: "Vocabulary"
+) -> dict[str, Any]:
+    """Returns what decoding takes for answers in `languages`, one an answer.
+
+    folder: text by language (swh_Latn.txt, ...), a text a line, of each of them.
+    """
+    from jaxlt.engine.decode.tokens import among
+
+    names = sorted(set(languages))
+    found = sources.discover((folder,), sources.TEXT, names)
+    sets = [_tokens_of(found[name], vocabulary) for name in names]
+    return {"trie": among(sets), "label_sets": [names.index(name) for name in languages]}
+
+
+def _tokens_of(paths: Sequence[str], vocabulary: "Vocabulary") -> np.ndarray:
+    """The ids [n] that the text of some files has."""
+    there = np.zeros(vocabulary.size, bool)
+    left = MOST_LINES
+    for path in paths:
+        for _, line in sources.lines(path, Problems("skip")):
+            if not left:
+                break
+            there[vocabulary.encode(line)] = True
+            left -= 1
+    there[UNK] = False
+    return np.flatnonzero(there)

@@ -7,9 +7,7 @@ answers(run, predictor, vocabulary, source, split, Evaluation(lid="lid/")) # sho
 
 import dataclasses
 import functools
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from etils import epath
@@ -20,30 +18,15 @@ from jaxlt.data.near import nearest_language
 from jaxlt.data.sources import files
 from jaxlt.data.tasks.registry import is_kind
 from jaxlt.data.text import lid
-from jaxlt.data.vocabulary.sentinels import PlainText
 from jaxlt.errors import UserError
-from jaxlt.inference import (
-    answers_baselines,
-    answers_file,
-    answers_language,
-    answers_table,
-    judging,
-    language_groups,
-    opening,
-    provenance,
-    trained,
-)
-from jaxlt.inference.answers import (
-    Example,
-    Judged,
-    decode_examples,
-    kinds_of,
-    score_examples,
-)
-from jaxlt.inference.answers_heads import label_examples
-from jaxlt.inference.constraints import Constraint
-from jaxlt.inference.language_groups import Groups
+from jaxlt.inference import answers as saved
+from jaxlt.inference import opening, provenance, scoring, tables, trained, wrong_language
+from jaxlt.inference.answers import Example, decode_examples, kinds_of, label_examples
+from jaxlt.inference.baselines import baselines
+from jaxlt.inference.groups import Groups, open_groups
+from jaxlt.inference.judging import Judging
 from jaxlt.inference.provenance import Evaluation
+from jaxlt.inference.scoring import Judged, score_examples
 from jaxlt.metrics.result import Result
 
 if TYPE_CHECKING:
@@ -159,7 +142,7 @@ def answers(
             f"--answers is for tasks of inputs and targets, and this run's objective is "
             f"'{run.data.objective}': its loss is what can be evaluated."
         )
-    groups = language_groups.open_groups(run, source.languages, asked.group, asked.backbone)
+    groups = open_groups(run, source.languages, asked.group, asked.backbone)
     if asked.lid not in (None, "none"):
         lid.load(asked.lid)  # before time is spent on answers
     kinds = kinds_of(run.data)
@@ -169,9 +152,9 @@ def answers(
     length = asked.max_length or derived.lengths(run)[1]
     how = None if heads else provenance.decoding_of(asked, length)
     common = provenance.common_of(run, predictor, source, split, asked, how)
-    header = answers_file.asked_of(common)
-    place = answers_file.place(run.workdir, header)
-    check = functools.partial(answers_file.check_writable, place.parent)
+    header = saved.asked_of(common)
+    path = saved.place(run.workdir, header)
+    check = functools.partial(saved.check_writable, path.parent)
     distributed.on_primary(check, "Opening the answers")
     if heads:
         count = sum(len(numbers) for _, numbers in source.numbers())
@@ -179,11 +162,11 @@ def answers(
             progress.detail("compiling")
             examples = label_examples(run, predictor, source, vocabulary, split)
     else:
-        examples = _decoded(run, predictor, source, vocabulary, asked)
+        examples = decode_examples(run, predictor, source, vocabulary, asked)
     if distributed.is_primary():
-        answers_file.save(place, header, examples)
+        saved.save(path, header, examples)
     out = judge(run, examples, kinds, groups, asked.lid, rules, common)
-    trained.say(f"The answers are in {place}")
+    trained.say(f"The answers are in {path}")
     return out
 
 
@@ -198,43 +181,13 @@ def _check_free(asked: Evaluation) -> None:
             )
 
 
-def _decoded(
-    run: "RunConfig",
-    predictor: "Predictor",
-    source: "EvaluationBatches",
-    vocabulary: "Vocabulary",
-    asked: Evaluation,
-) -> list[Example]:
-    """Answers that a decoder writes."""
-    inputs, targets = derived.lengths(run)
-    examples, cut = decode_examples(
-        predictor,
-        source,
-        vocabulary,
-        inputs_length=inputs,
-        length=asked.max_length or targets,
-        batch_size=source.batch_size,
-        objective=run.data.objective,
-        decoding=asked.decoding,
-        kinds=kinds_of(run.data),
-        constraint=Constraint(PlainText(vocabulary), asked.labels, asked.force),
-        own_text=asked.language_tokens,
-    )
-    if cut:
-        trained.say(
-            f"{cut} of {len(examples)} inputs were longer than DataConfig.inputs_length = {inputs} "
-            "and were cut; raise it to read them whole."
-        )
-    return examples
-
-
 def judge(
     run: "RunConfig",
     examples: list[Example],
     kinds: dict[str, str],
-    groups: language_groups.Groups,
+    groups: Groups,
     identifier: str | None = None,
-    rules: judging.Judging | None = None,
+    rules: Judging | None = None,
     common: Mapping[str, Any] | None = None,
 ) -> list[Result]:
     """Scores answers and shows the table; returns the Results.
@@ -247,27 +200,17 @@ def judge(
     with progress.doing("Judging the answers"):
         judged = list(score_examples(examples, kinds, judging=rules))
         judged += _wrong_language(run, examples, kinds, identifier)
-        judged = answers_baselines.judge(_trivial(run, examples, kinds), judged, kinds, rules)
+        judged = scoring.with_baselines(_trivial(run, examples, kinds), judged, kinds, rules)
     if distributed.is_primary():
-        answers_table.show(judged, groups)
-    _remark("No better than a trivial answer", answers_baselines.remarks(judged))
-    _remark("One label alone", answers_baselines.one_answer(examples, kinds))
-    return answers_table.results(judged, groups, common, references_of(examples))
+        tables.show(judged, groups)
+    _remark("No better than a trivial answer", scoring.remarks(judged))
+    _remark("One label alone", scoring.one_answer(examples, kinds))
+    return tables.results(judged, groups, common, scoring.references_of(examples))
 
 
 def tasks_of(run: "RunConfig", source: "EvaluationBatches") -> set[tuple[str, str]]:
     """The tasks of a pass, each with the language of its answers."""
     return {(text.task or run.data.objective, text.target) for text, _ in source.numbers()}
-
-
-def references_of(examples: Sequence[Example]) -> dict[tuple[str, str, str], str]:
-    """A hash of the inputs and right answers of each task and direction, in their order."""
-    found: dict[tuple[str, str, str], Any] = {}
-    for one in examples:
-        key = one.task, one.source or one.language, one.language
-        total = found.setdefault(key, hashlib.sha256())
-        total.update(json.dumps([one.inputs, one.target]).encode())
-    return {key: total.hexdigest()[:16] for key, total in found.items()}
 
 
 def _trivial(
@@ -276,7 +219,7 @@ def _trivial(
     """The examples as trivial baselines answer them, and a line where these cannot learn."""
     try:
         inventory = opening.inventory_of(run)
-        return answers_baselines.baselines(run.data, inventory, examples, kinds)
+        return baselines(run.data, inventory, examples, kinds)
     except UserError as error:
         trained.say(f"No trivial baseline is shown, for lack of the training data: {error}")
         return {}
@@ -295,11 +238,11 @@ def _wrong_language(
 ) -> list[Judged]:
     """The wrong-language rate of answers that are sentences, and a line on how it was measured."""
     named = asked if asked != "none" else None
-    wanted = answers_language.generated(examples, kinds, named is not None)
+    wanted = wrong_language.generated(examples, kinds, named is not None)
     if asked == "none" or not wanted:
         return []
     try:
-        found = answers_language.open_identifier(wanted, named, run.data.tag)
+        found = wrong_language.open_identifier(wanted, named, run.data.tag)
     except UserError as error:
         if named:
             raise
@@ -311,9 +254,9 @@ def _wrong_language(
         f"({found.origin}), which takes {doubt:.1%} of the references for another language."
         + ("" if named else " --lid=FOLDER names a better one.")
     )
-    if unknown := answers_language.unknown(wanted, found):
+    if unknown := wrong_language.unknown(wanted, found):
         trained.say(f"It does not know {', '.join(unknown)}: not measured there.")
-    return list(answers_language.wrong_language(wanted, found))
+    return list(wrong_language.wrong_language(wanted, found))
 
 
 def judge_saved(
@@ -324,7 +267,7 @@ def judge_saved(
     open_run: opens the run that they are of; it takes the folder in which the file of answers lies.
     """
     file = epath.Path(path).expanduser()
-    _, examples = answers_file.read(file)
+    _, examples = saved.read(file)
     run = open_run(str(epath.Path(files.absolute(str(file))).parent.parent))
     kinds = kinds_of(run.data)
     for task in sorted({example.task.partition(".")[0] for example in examples}):
@@ -335,6 +278,6 @@ def judge_saved(
                 "(--workdir)."
             )
     languages = {example.language for example in examples}
-    groups = language_groups.open_groups(run, languages, asked.group, asked.backbone)
+    groups = open_groups(run, languages, asked.group, asked.backbone)
     rules = asked.judging(kinds, {(example.task, example.language) for example in examples})
     return judge(run, examples, kinds, groups, asked.lid, rules)

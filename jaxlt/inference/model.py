@@ -208,7 +208,7 @@ class Model:
         self, kind: Kind, asked: Sequence[Any], routes: Routes, how: Settings
     ) -> list[Any]:
         """What the heads of a model say, without any text between."""
-        from jaxlt.inference.answers_heads import objective_of
+        from jaxlt.inference.answers import objective_of
         from jaxlt.inference.labelling import label
 
         if not asked:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epath
 
 from jaxlt.engine.decode.config import DecodingConfig
-from jaxlt.inference import judging, language_groups
+from jaxlt.inference import groups, judging
 from jaxlt.metrics.result import Decoding
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Evaluation:
     given. labels: what an answer may be (choices: the file that they were read from), force: how it
     begins, language_tokens: a folder of text by language, whose tokens alone it may have. lid: the
     folder of a language identifier, 'none' for none. bleu_tokenizer and questions_like: rules of
-    `jaxlt.inference.judging`. group and backbone: of `jaxlt.inference.language_groups`. overrides:
+    `jaxlt.inference.judging`. group and backbone: of `jaxlt.inference.groups`. overrides:
     gin bindings on top of the run's own. flags: those with which `jaxlt eval` measures the same
     again, beside --step, --split and --gin.NAME.
     """
@@ -155,7 +155,7 @@ def transfer_of(run: "RunConfig") -> dict[str, Any]:
 
     `stopped_on`: whose held-out examples the evaluation while training was on, None without one.
     """
-    transfer, sources = run.data.transfer, list(language_groups.sources_of(run.data))
+    transfer, sources = run.data.transfer, list(groups.sources_of(run.data))
     if transfer is None:
         return {"sources": sources} if sources else {}
     stopped_on = transfer.stopped_on if run.eval_data else None

@@ -1,212 +1,189 @@
-"""Answers to a task's examples: read as the task writes them, scored by language, saved."""
+"""Answers: saved and read again, and held against texts that no vocabulary has touched."""
 
 import json
+from dataclasses import replace
 
 import pytest
+import seqio
 
-import jaxlt
-from jaxlt.commands.main import main
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import open_evaluation, training_forms
+from jaxlt.data.seqio_tasks.text import replace_task, text_features
+from jaxlt.data.task_config import TaskConfig
+from jaxlt.data.transfer import TransferConfig
+from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
-from jaxlt.inference.answers import Example, score_examples
-from jaxlt.inference.answers_table import results
-from jaxlt.inference.evaluation import answers
-from jaxlt.inference.language_groups import Groups
-from jaxlt.inference.provenance import Evaluation
-from jaxlt.metrics.result_file import read
-from tests.end_to_end.conftest import SMALL
+from jaxlt.inference import answers
+from jaxlt.inference.answers import Example, unanswered
+from jaxlt.inference.scoring import score_examples
+from jaxlt.metrics.result import Decoding, Module
+from tests.pieces import train_pieces
 
-ROW = "{}\t{}\t_\t{}\t_\t_\t{}\t{}\t_\t_\n"
-TREE = (
-    ROW.format(1, "they", "PRON", 2, "nsubj")
-    + ROW.format(2, "see", "VERB", 0, "root")
-    + ROW.format(3, "us", "PRON", 2, "obj")
-    + "\n"
-)
-
-
-def judged(kind, *examples):
-    made = [Example(f"{kind}.x", language, *texts) for language, *texts in examples]
-    return {(j.language, j.metric): j.score for j in score_examples(made, {kind: kind})}
+COMMON = {
+    "run": "x",
+    "split": "test",
+    "step": 40,
+    "modules": (Module("lang=glv", "01"), Module("task", "02")),
+    "decoding": Decoding(length=8),
+    "settings": (("limit", "5"),),
+}
+ANSWER = Example("tagging.x", "glv_Latn", "pos: a", "NOUN", "VERB")
 
 
-def test_tags_by_word_and_language():
-    gold = "PRON VERB PRON"
-    found = judged(
-        "tagging",
-        ("eng_Latn", "pos: they see us", gold, "PRON VERB"),
-        ("eng_Latn", "pos: they see us", gold, "PRON VERB PRON NOUN"),
-        ("swh_Latn", "pos: they see us", gold, ""),
+def place(folder, **changes):
+    return answers.place(folder, answers.asked_of(COMMON | changes))
+
+
+def test_what_is_asked_otherwise_is_another_file(tmp_path):
+    paths = [
+        place(tmp_path),
+        place(tmp_path, decoding=Decoding(beams=4, length=8, length_penalty=0.6)),
+        place(tmp_path, decoding=Decoding(length=16)),
+        place(tmp_path, decoding=Decoding(length=8, labels=("A", "B"))),
+        place(tmp_path, modules=(Module("lang=tgl", "03"), Module("task", "02"))),
+        place(tmp_path, modules=(Module("lang=glv", "04"), Module("task", "02"))),
+        place(tmp_path, step=20),
+        place(tmp_path, settings=()),
+    ]
+    assert len(set(paths)) == len(paths)
+    assert place(tmp_path) == paths[0] and place(tmp_path, run="y") == paths[0]
+    assert paths[0].name.startswith("test-40-lang=glv+task-")
+    assert paths[1].name.startswith("test-40-lang=glv+task-beams4-")
+
+
+def test_names_fit_any_file_system(tmp_path):
+    many = tuple(Module(f"lang{i}=folder/of/deltas:{i}\u1234.st", str(i)) for i in range(100))
+    path = place(tmp_path, modules=many)
+    assert path.parent == tmp_path / "answers" and len(path.name.encode()) < 80
+    answers.save(path, answers.asked_of(COMMON | {"modules": many}), [ANSWER])
+    assert answers.read(path)[1] == [ANSWER]
+
+
+def test_answers_come_back_with_what_was_asked(tmp_path):
+    asked = answers.asked_of(COMMON)
+    path = answers.place(tmp_path, asked)
+    answers.save(path, asked, [ANSWER, ANSWER])
+    assert answers.read(path) == (json.loads(json.dumps(asked)), [ANSWER, ANSWER])
+    assert asked["modules"] == [["lang=glv", "01"], ["task", "02"]]
+    older = "".join(path.read_text().splitlines(keepends=True)[1:])
+    path.write_text(older)
+    assert answers.read(path) == ({}, [ANSWER, ANSWER])
+
+
+def test_a_line_ends_at_a_newline_alone(tmp_path):
+    answer = Example("tagging.x", "glv_Latn", "a\u2028b", "c\u0085d\re", "f\u2029g\nh")
+    path = place(tmp_path)
+    answers.save(path, {}, [answer, answer])
+    assert answers.read(path) == ({}, [answer, answer])
+
+
+def test_answers_of_a_run_in_a_bucket_lie_beside_it():
+    assert str(place("gs://bucket/run")).startswith("gs://bucket/run/answers/test-40-")
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "answers").write_text("")
+    with pytest.raises(UserError, match=r"Nothing can be written to .*answers"):
+        answers.check_writable(tmp_path / "answers")
+
+
+CHINESE = ("你好，世界！", "今天天气很好。", "我们（都）去北京；你呢？", "价格是１００元：太贵了！")
+ENGLISH = ("Hello, world!", "The weather is fine.", "We all go … you?", "It costs ½ too much")
+PAIRS = list(zip(ENGLISH, CHINESE, strict=True))
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory):
+    """Text to text over a small model with T5's normaliser, which folds full-width forms."""
+    folder = tmp_path_factory.mktemp("references")
+    path = train_pieces(folder / "zh", [*ENGLISH, *CHINESE] * 3, 400, byte_fallback=True)
+    rows = ["\t".join(pair) for pair in PAIRS]
+    (folder / "eng_Latn-zho_Hans-dev.tsv").write_text("\n".join(rows) + "\n")
+    (folder / "zho_Hans-dev.tsv").write_text("\n".join(rows) + "\n")
+    return DataConfig(
+        vocabulary=path,
+        objective="text_to_text",
+        held_out=0.5,
+        cache_dir=str(folder / "cache"),
+        mixture="references",
     )
-    assert found["eng_Latn", "accuracy"].value == pytest.approx(5 / 6)
-    assert found["eng_Latn", "accuracy"].n == 2
-    assert found["swh_Latn", "accuracy"].value == 0
-    assert found["swh_Latn", "accuracy"].low is None
 
 
-def test_trees():
-    gold = "+1:nsubj 0:root -1:obj"
-    found = judged("parsing", ("eng_Latn", "parse: they see us", gold, "+1:nsubj 0:root -1:obl"))
-    assert found["eng_Latn", "uas"].value == 1
-    assert found["eng_Latn", "las"].value == pytest.approx(2 / 3)
+def folder_of(config):
+    return config.vocabulary.removesuffix("/zh.model")
 
 
-def test_entities_with_their_places():
-    inputs, gold = "tag: Ada met Ada", "PER: Ada"
-    texts = {"inputs": inputs, "target": gold, "answer": gold}
-    wrong = Example("entities.x", "eng_Latn", **texts, tags=("O O B-PER", "B-PER O O"))
-    right = Example("entities.x", "eng_Latn", **texts, tags=("O O B-PER", "O O B-PER"))
-    found = {j.metric: j.score for j in score_examples([wrong, right], {"entities": "entities"})}
-    assert found["entity_f1"].value == 1 and found["span_f1"].value == 0.5  # the text has no places
-    plain = judged("entities", ("eng_Latn", inputs, gold, gold))
-    assert ("eng_Latn", "span_f1") not in plain
+def test_the_references_of_text_are_those_of_its_files(config) -> None:
+    given = replace(config, sources=f"{folder_of(config)}/zho_Hans-dev.tsv", held_out=0.0)
+    vocabulary = open_vocabulary(config.vocabulary_config)
+    found = unanswered(open_evaluation(given, "train"), vocabulary, "text_to_text")
+    assert [(one.inputs, one.target) for one in found] == PAIRS
+    said = [vocabulary.decode(vocabulary.encode(text)) for text in CHINESE]
+    assert said != list(CHINESE)
+    answered = [replace(one, answer=text) for one, text in zip(found, said, strict=True)]
+    kinds = {"text_to_text": "translation"}
+    bleu = {j.metric: j.score for j in score_examples(answered, kinds)}["bleu"]
+    assert bleu.value < 90 and "tok:zh" in bleu.details["signature"]
+    perfect = [replace(one, answer=one.target) for one in found]
+    assert {j.metric: j.score.value for j in score_examples(perfect, kinds)}["bleu"] > 99.9
 
 
-def test_text_and_facts():
-    found = judged("translation", ("swh_Latn", "<2swh> hello", "habari yako", "habari yako"))
-    assert found["swh_Latn", "chrf++"].value == pytest.approx(100)
-    assert judged("facts", ("eng_Latn", "q", "Paris", "paris"))["eng_Latn", "p@1"].value == 1
+def test_the_references_of_tasks_are_those_of_their_files(config) -> None:
+    (path := f"{folder_of(config)}/parallel.tsv")
+    with open(path, "w") as file:
+        file.write("\n".join(["eng_Latn\tzho_Hans", *map("\t".join, PAIRS)]) + "\n")
+    tasks = TaskConfig("translation", sources=(path,))
+    found = []
+    for split in ("train", "validation"):
+        pass_ = open_evaluation(replace(config, tasks=tasks), split)
+        found += unanswered(pass_, open_vocabulary(config.vocabulary_config), "text_to_text")
+    mine = {(one.inputs, one.target) for one in found if one.language == "zho_Hans"}
+    assert mine == {(f"<2zho_Hans> {english}", chinese) for english, chinese in PAIRS}
+    assert {one.source for one in found} == {"eng_Latn", "zho_Hans"}
 
 
-def test_a_score_of_translation_is_of_one_direction():
-    """Two sources of a target are two scores, whose mean the target has."""
-    texts = [("a small house", "nyumba ndogo sana"), ("the big river", "mto mkubwa sana")]
-    made = [
-        Example(
-            "translation", "swh_Latn", text, right, right if source == "eng_Latn" else "", source
+def test_the_references_of_a_registered_task_are_what_its_tokenize_kept(config) -> None:
+    source = seqio.FunctionDataSource(dataset_of, splits=["validation"])
+    for name, more in (("kept.zho_Hans", {}), ("bare.zho_Hans", {"copy_pretokenized": False})):
+
+        def tokenize(dataset, output_features, more=more):
+            return seqio.preprocessors.tokenize(dataset, output_features, **more)
+
+        steps = [tokenize, seqio.CacheDatasetPlaceholder(), seqio.preprocessors.append_eos]
+        features = text_features(config)
+        replace_task(
+            name, source=source, preprocessors=steps, output_features=features, metric_fns=[]
         )
-        for source in ("eng_Latn", "deu_Latn")
-        for text, right in texts
-    ]
-    made.append(Example("translation", "deu_Latn", "a", "ein Haus", "ein Haus", "eng_Latn"))
-    found = list(score_examples(made, {"translation": "translation"}))
-    chrf = {(j.source, j.language): j.score for j in found if j.metric == "chrf++"}
-    assert chrf["eng_Latn", "swh_Latn"].value == pytest.approx(100)
-    assert chrf["deu_Latn", "swh_Latn"].value == 0 and chrf["deu_Latn", "swh_Latn"].n == 2
-    out = {r.language: r for r in results(found, Groups()) if r.metric == "chrf++"}
-    value = {name: r.value for name, r in out.items()}
-    assert value["eng_Latn-swh_Latn"] == pytest.approx(100) and value["deu_Latn-swh_Latn"] == 0
-    into = out["into swh_Latn"]
-    assert into.value == pytest.approx(50) and into.members == ("eng_Latn", "deu_Latn")
-    assert (into.source, into.target, into.aggregate) == ("", "swh_Latn", "macro")
-    assert value["from eng_Latn"] == pytest.approx(100)
-    assert value["all"] == pytest.approx(75)  # of targets, each over its sources
-
-
-def test_answers_are_judged_by_the_rules_that_are_asked_for():
-    kinds = {"mlqa": "questions", "qa": "questions", "translation": "translation"}
-    made = [
-        Example("mlqa", "zho_Hans", "q", "北京", "北京市", "zho_Hans"),
-        Example("qa", "deu_Latn", "q", "Dom", "der Dom", "deu_Latn"),
-        Example("translation", "zho_Hans", "q", "我们都去北京", "我们去北京吗", "eng_Latn"),
+    vocabulary = open_vocabulary(config.vocabulary_config)
+    kept = unanswered(open_evaluation(replace(config, mixture="kept.zho_Hans")), vocabulary, "t")
+    assert [one.target for one in kept] == list(CHINESE)
+    bare = unanswered(open_evaluation(replace(config, mixture="bare.zho_Hans")), vocabulary, "t")
+    assert [one.target for one in bare] == [
+        vocabulary.decode(vocabulary.encode(t)) for t in CHINESE
     ]
 
-    def of(**said):
-        tasks = {(one.task, one.language) for one in made}
-        rules = Evaluation(**said).judging(kinds, tasks)
-        return {(j.task, j.metric): j.score for j in score_examples(made, kinds, judging=rules)}
 
-    plain = of()
-    assert plain["mlqa", "answer_f1"].details == {"normalisation": "mlqa"}  # by its name
-    assert plain["qa", "exact_match"].value == 1  # by its language, as in MLQA
-    assert "tok:zh" in plain["translation", "bleu"].details["signature"]
-    asked = of(questions_like="mlqa=xquad,qa=tydi", bleu_tokenizer="char")
-    assert asked["mlqa", "answer_f1"].value == 0 and asked["qa", "exact_match"].value == 0
-    assert "tok:char" in asked["translation", "bleu"].details["signature"]
-    for said, why in (
-        ({"questions_like": "qa=squat"}, "Did you mean 'squad'"),
-        ({"questions_like": "q=squad"}, "Did you mean 'qa'"),
-        ({"bleu_tokenizer": "no.model"}, "cannot be read"),
-    ):
-        with pytest.raises(UserError, match=why):
-            of(**said)
-    # A language that the benchmark's script does not know.
-    made.append(Example("mlqa", "swh_Latn", "q", "Ziwa", "ziwa", "swh_Latn"))
-    normalised = [
-        one.score.details["normalisation"]
-        for one in score_examples(made, kinds, judging=Evaluation().judging(kinds, ()))
-        if one.metric == "answer_f1" and one.task == "mlqa"
-    ]
-    assert normalised == ["mlqa", "mlqa, of swh"]
-    for said in ("mlqa", "mlqa=mlqa", "mlqa=mlqa,qa=squad"):
-        with pytest.raises(UserError, match=r"MLQA's .* not for 'swh_Latn'"):
-            of(questions_like=said)
-    assert of(questions_like="qa=mlqa")["qa", "answer_f1"].details == {"normalisation": "mlqa"}
+def dataset_of(split, shuffle_files=False, seed=None):
+    import tensorflow as tf
+
+    del split, shuffle_files, seed
+    columns = {"inputs": list(ENGLISH), "targets": list(CHINESE)}
+    return tf.data.Dataset.from_tensor_slices(columns)
 
 
-def test_the_best_of_several_right_answers_counts():
-    found = judged(
-        "questions",
-        ("eng_Latn", "question: a", "Ada Lovelace", "ada"),
-        ("eng_Latn", "question: a", "the Ada", "ada"),
-        ("eng_Latn", "question: b", "Bob Ross", "Bob"),
-        ("zho_Hans", "question: a", "王先生", "王"),
-    )
-    assert found["eng_Latn", "exact_match"].value == 0.5
-    assert found["eng_Latn", "answer_f1"].value == pytest.approx((1 + 2 / 3) / 2)
-    assert found["eng_Latn", "answer_f1"].n == 2
-    assert found["zho_Hans", "answer_f1"].value == 0.5  # by character
-    pairs = judged("pairs", ("eng_Latn", "x", "0", "0"), ("eng_Latn", "y", "same", "0"))
-    assert pairs["eng_Latn", "accuracy"].value == 0.5
-
-
-@pytest.mark.slow
-def test_answers_of_a_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("JAXLT_CACHE", str(tmp_path / "cache"))
-    for name, count in (("en_x-train", 40), ("en_x-dev", 5), ("sw_z-dev", 4), ("sw_z-train", 8)):
-        path = tmp_path / "ud" / f"{name}.conllu"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(TREE * count)
-    work = tmp_path / "work"
-    argv = ["train", "--gin_file=models/tiny.gin", "--gin_file=runs/finetune.gin"]
-    argv += ["--gin_file=data/tasks.gin", "--gin_file=tiny.gin", *SMALL, "--gin.BATCH_SIZE=8"]
-    argv += [f"--gin.TEXT={tmp_path / 'ud'}", f"--gin.WORKDIR={work}", "--gin.TRAIN_STEPS=30"]
-    argv += ["--gin.TARGETS_LENGTH=32", "--gin.LEARNING_RATE=0.02"]
-    argv += ["--gin.DataConfig.rates=[('eng_Latn', 1.0)]", "--gin.T5Config.dropout=0.0"]
-    argv += ["--gin.DataConfig.languages=['eng_Latn', 'swa_Latn']", "--gin.run.eval_data=None"]
-    assert main(argv) == 0
-    evaluate = ["eval", f"--workdir={work}", "--answers", "--languages=eng_Latn,swa_Latn"]
-    assert main(evaluate) == 0
-    assert "mean without the source" in capsys.readouterr().out
-    rows = read(work / "results.jsonl")
-    values = {r.language: r.value for r in rows if r.metric == "accuracy" and not r.method}
-    assert set(values) == {"eng_Latn", "swa_Latn", "all", "without_source"}
-    assert values["without_source"] == values["swa_Latn"]
-    (saved,) = (work / "answers").iterdir()
-    _, *answers = [json.loads(line) for line in saved.read_text().splitlines()]
-    assert len(answers) == 9
-    again = judged(
-        "tagging",
-        *([a["language"], *(a[k] for k in ("inputs", "target", "answer"))] for a in answers),
-    )
-    assert again["eng_Latn", "accuracy"].value == pytest.approx(values["eng_Latn"])
-    assert main([*evaluate, "--beams=2"]) == 0
-    assert main([*evaluate, "--labels=PRON,NOUN", "--step=0"]) == 0
-    (beams,) = (work / "answers").glob("validation-30-beams2-*.jsonl")
-    assert saved.is_file() and beams != saved  # neither takes the other's place
-    (saved,) = (work / "answers").glob("validation-0-*.jsonl")
-    for line in saved.read_text().splitlines()[1:]:
-        answer = json.loads(line)["answer"].split()
-        assert len(answer) == 3 and {"PRON", "NOUN"} >= set(answer)
-    model = jaxlt.load(work)
-    assert model.tag([["they", "see", "us"], ["us"]])[0] == ("PRON", "VERB", "PRON")
-    blank = TREE.replace("PRON", "_").replace("VERB", "_")
-    (tmp_path / "in.conllu").write_text(blank * 3)
-    assert main(["infer", f"--workdir={work}", str(tmp_path / "in.conllu")]) == 0
-    assert capsys.readouterr().out.endswith(TREE * 3)
-    asked = "pos: they see us"
-    right, wrong = model.score([(asked, "PRON VERB PRON"), (asked, "VERB VERB VERB")])
-    assert wrong < right < 0
-    heads, relations = model.parse([["they", "see"]])[0]
-    assert len(heads) == len(relations) == 2
-    with pytest.raises(UserError, match="not trained on a language 'deu'"):
-        model.generate([asked], language="deu")
-    assert main([*evaluate, "--beams=2", "--top_k=3"]) == 2
-
-
-def test_a_loss_has_no_answers(tmp_path):
-    class Run:
-        class data:
-            paired, objective = False, "span_corruption"
-
-    with pytest.raises(UserError, match="span_corruption"):
-        answers(Run, None, None, None, "validation", Evaluation())
+def test_a_text_cut_to_some_examples_has_the_references_of_these(config) -> None:
+    for split in ("train", "dev"):
+        rows = [
+            {"lang": code, "id": f"{split}{i}", "category": f"ｃ{i}", "text": text}
+            for code, texts in (("eng_Latn", ENGLISH), ("zho_Hans", CHINESE))
+            for i, text in enumerate(texts)
+        ]
+        with open(f"{folder_of(config)}/topics-{split}.jsonl", "w") as file:
+            file.write("".join(json.dumps(row) + "\n" for row in rows))
+    transfer = TransferConfig("few_shot", sources=("eng_Latn",), k=2)
+    tasks = TaskConfig("topics", sources=(f"{folder_of(config)}/topics-*.jsonl",))
+    given = replace(config, tasks=tasks, transfer=transfer)
+    shots = {text.language: dict(forms) for text, forms in training_forms(given)}
+    assert len(shots["eng_Latn"]) == 4 and len(shots["zho_Hans"]) == 2
+    for number, form in shots["zho_Hans"].items():
+        assert form == (f"topic: {CHINESE[number]}", f"ｃ{number}")

@@ -1,4 +1,4 @@
-"""Labels and forced beginnings as flags, and in the tokens of a vocabulary."""
+"""Labels, forced beginnings and tokens of a language, as flags and in those of a vocabulary."""
 
 import types
 
@@ -9,7 +9,7 @@ from jaxlt.commands.run_flags import labels_of
 from jaxlt.data.vocabulary.sentinels import PlainText
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
-from jaxlt.inference.constraints import Constraint
+from jaxlt.inference.constraints import Constraint, language_tokens
 
 BYTES = PlainText(open_vocabulary(VocabularyConfig()))
 
@@ -43,14 +43,14 @@ def test_labels_of_flags(tmp_path):
 
 
 def test_what_decoding_is_given():
-    assert Constraint(BYTES).given() == {"forced": ()}
-    given = Constraint(BYTES, ("A", "BC"), "é").given()
+    assert Constraint(BYTES).decoding() == {"forced": ()}
+    given = Constraint(BYTES, ("A", "BC"), "é").decoding()
     assert given["forced"] == (0xC3 + 3, 0xA9 + 3)
     assert (given["trie"].sets, given["trie"].depth) == (1, 3)
-    words = Constraint(BYTES, ("A", "BC")).given([1, 3])
+    words = Constraint(BYTES, ("A", "BC")).decoding([1, 3])
     assert words["label_sets"] == [0, 2] and words["trie"].sets == 4  # 3, rounded up
     assert words["trie"].depth == 4 * 2 + 3 + 1  # four labels, three spaces and the end
-    pieces = Constraint(Pieces(), ("a", "b")).given([2])
+    pieces = Constraint(Pieces(), ("a", "b")).decoding([2])
     assert pieces["trie"].depth == 3  # nothing between pieces that begin words
 
 
@@ -69,4 +69,18 @@ def test_labels_are_named_as_they_were_given():
 )
 def test_labels_that_no_answer_can_be(labels, words, message):
     with pytest.raises(UserError, match=message):
-        Constraint(Pieces(), labels).given(words)
+        Constraint(Pieces(), labels).decoding(words)
+
+
+def test_the_tokens_of_some_text(tmp_path):
+    (tmp_path / "aaa_Latn.txt").write_text("ab ba\nbabb a\n")
+    (tmp_path / "bbb_Latn.txt").write_text("xyz\n")
+    vocabulary = open_vocabulary(VocabularyConfig())
+    asked = ["bbb_Latn", "aaa_Latn", "bbb_Latn"]
+    given = language_tokens(str(tmp_path), asked, vocabulary)
+    assert given["label_sets"] == [1, 0, 1]
+    tokens = np.asarray(given["trie"].tokens)
+    for row, text in zip(tokens, ("ab ", "xyz"), strict=True):
+        assert set(row[row >= 0]) == {1, *vocabulary.encode(text)}
+    with pytest.raises(UserError, match="no text of language 'ccc_Latn'"):
+        language_tokens(str(tmp_path), ["ccc_Latn"], vocabulary)

@@ -12,11 +12,11 @@ from jaxlt.data.tasks.kind import kind_of
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.engine.step import build
 from jaxlt.errors import UserError
-from jaxlt.inference.answers import kinds_of, score_examples
-from jaxlt.inference.answers_baselines import baselines, judge
-from jaxlt.inference.answers_heads import label_examples
+from jaxlt.inference.answers import kinds_of, label_examples
+from jaxlt.inference.baselines import baselines
 from jaxlt.inference.opening import inventory_of, keep_inventory
 from jaxlt.inference.predictor import Predictor
+from jaxlt.inference.scoring import score_examples, with_baselines
 from jaxlt.modules.fingerprints import Fingerprint
 from tests.conftest import REPOSITORY, hyper, make_spec, place_batch, place_state
 from tests.models.head_batches import params_of
@@ -75,7 +75,7 @@ def test_a_kind_of_one_file_trains_answers_and_is_judged(run, tmp_path):
     scores = list(score_examples(examples, kinds))
     assert {one.metric: one.score.value for one in scores} == {"accuracy": 1, "macro_f1": 1}
     trivial = baselines(run.data, names, examples, kinds)
-    judged = judge(trivial, scores, kinds)
+    judged = with_baselines(trivial, scores, kinds)
     assert {one.chance for one in judged if one.metric == "accuracy"} == {4 / 6}
 
 

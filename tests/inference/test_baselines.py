@@ -17,8 +17,9 @@ from jaxlt.data.mixtures import (
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.transfer import TransferConfig, TransferRoles
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
-from jaxlt.inference.answers import Example, asked, score_examples
-from jaxlt.inference.answers_baselines import baselines, judge, one_answer, remarks
+from jaxlt.inference.answers import Example, unanswered
+from jaxlt.inference.baselines import baselines
+from jaxlt.inference.scoring import one_answer, remarks, score_examples, with_baselines
 
 ROW = "{}\t{}\t_\t{}\t_\t_\t{}\t{}\t_\t_\n"
 
@@ -53,11 +54,11 @@ def scored(given, split, kind, answer=lambda one: one.target):
     vocabulary = open_vocabulary(given.vocabulary_config)
     languages = TransferRoles.of(given).every if given.transfer else None
     pass_ = open_evaluation(given, split, languages=languages)
-    known = asked(pass_, vocabulary, "text_to_text")
+    known = unanswered(pass_, vocabulary, "text_to_text")
     examples = [replace(one, answer=answer(one)) for one in known]
     kinds = {kind: kind}
     trivial = baselines(given, inventories.NOTHING, examples, kinds)
-    return judge(trivial, list(score_examples(examples, kinds)), kinds)
+    return with_baselines(trivial, list(score_examples(examples, kinds)), kinds)
 
 
 def values(judged, metric):
@@ -135,7 +136,7 @@ def test_entities_have_their_own_baselines(tmp_path, heads):
     else:
         names = inventories.NOTHING
         vocabulary = open_vocabulary(given.vocabulary_config)
-        known = asked(open_evaluation(given, "test"), vocabulary, "text_to_text")
+        known = unanswered(open_evaluation(given, "test"), vocabulary, "text_to_text")
     kinds = {"entities": "entities"}
     trivial = baselines(given, names, known, kinds)
     assert [one.answer for one in trivial["known_names"]] == ["LOC: Paris $$ PER: Ada"]
@@ -143,14 +144,14 @@ def test_entities_have_their_own_baselines(tmp_path, heads):
     if heads:
         assert trivial["known_names"][0].tags[1] == "B-LOC O O O B-PER"
     metric = "span_f1" if heads else "entity_f1"
-    found = values(judge(trivial, list(score_examples(known, kinds)), kinds), metric)
+    found = values(with_baselines(trivial, list(score_examples(known, kinds)), kinds), metric)
     assert found["all_O", "eng_Latn"] == 0
     assert found["known_names", "eng_Latn"] == pytest.approx(4 / 5)  # 2 of 3 found, none wrong
     silent = [replace(one, tags=(one.tags[0], "O O O O O" if heads else "")) for one in known]
     assert list(one_answer(silent, kinds)) == [
         f"entities.en_x eng_Latn: every answer is '{'O' if heads else '(nothing)'}'"
     ]
-    again = judge(trivial, list(score_examples(silent, kinds)), kinds)
+    again = with_baselines(trivial, list(score_examples(silent, kinds)), kinds)
     assert any("is at chance (0)" in line for line in remarks(again))
 
 
@@ -167,7 +168,7 @@ def test_a_text_is_copied_without_its_tag(tmp_path):
         given, tasks=TaskConfig("translation", sources=(f"{tmp_path}/files/parallel.tsv",))
     )
     vocabulary = open_vocabulary(given.vocabulary_config)
-    known = asked(open_evaluation(given), vocabulary, "text_to_text")
+    known = unanswered(open_evaluation(given), vocabulary, "text_to_text")
     copied = baselines(given, inventories.NOTHING, known, {"translation": "translation"})["copy"]
     assert {one.inputs for one in copied} == {f"<2{one.language}> {one.answer}" for one in copied}
 
@@ -190,10 +191,10 @@ def test_baselines_of_a_treebank_are_those_that_counting_gives(tmp_path, shared_
         inputs_length=2048,
     )
     vocabulary = open_vocabulary(given.vocabulary_config)
-    examples = asked(open_evaluation(given, "test"), vocabulary, "text_to_text")
+    examples = unanswered(open_evaluation(given, "test"), vocabulary, "text_to_text")
     kinds = {"tagging": "tagging", "parsing": "parsing"}
     trivial = baselines(given, inventories.NOTHING, examples, kinds)
-    judged = judge(trivial, [], kinds)
+    judged = with_baselines(trivial, [], kinds)
     found = {(one.method, one.metric): one.score.value for one in judged}
     (one,) = {tag for e in trivial["commonest_tag"] for tag in e.answer.split()}
     assert found["baseline/commonest_tag", "accuracy"] == tags[one] / tags.total()

@@ -1,8 +1,8 @@
 """Tables and rows of scores by language."""
 
-from jaxlt.inference.answers import Judged
-from jaxlt.inference.answers_table import results, show
-from jaxlt.inference.language_groups import Groups
+from jaxlt.inference.groups import Groups
+from jaxlt.inference.scoring import Judged
+from jaxlt.inference.tables import results, show
 from jaxlt.metrics.scores import Score
 
 SCORES = {"swh_Latn": 0.4, "eng_Latn": 0.9, "deu_Latn": 0.8, "tur_Latn": 0.3}

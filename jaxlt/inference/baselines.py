@@ -1,23 +1,20 @@
 """Trivial answers to a task's examples, from the training data of a run, beside a model's.
 
-    found = baselines(run.data, inventory, examples, kinds)      # {"tag_by_word": [Example, ...]}
-    judged = judge(found, judged, kinds, judging)                # model and baselines, with chance
+    baselines(run.data, inventory, examples, kinds)              # {"tag_by_word": [Example, ...]}
 
 A language that trains learns from its own examples, any other from those of all that train: the
 sources. The first baseline of a kind knows no input; its score is the chance of a metric.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jaxlt.data.inventory import Inventory
 from jaxlt.data.tasks.baselines import Learner
 from jaxlt.data.tasks.kind import kind_of
 from jaxlt.errors import UserError
-from jaxlt.inference.answers import Example, Judged, score_examples
-from jaxlt.inference.judging import Judging
-from jaxlt.metrics.scores import METRICS
+from jaxlt.inference.answers import Example
 
 if TYPE_CHECKING:
     from jaxlt.data.config import DataConfig
@@ -79,57 +76,3 @@ def _learnt(
     if not found:
         raise UserError(f"there are no examples of {', '.join(sorted(labels))} in what trains.")
     return found
-
-
-def judge(
-    found: Mapping[str, Sequence[Example]],
-    judged: Sequence[Judged],
-    kinds: Mapping[str, str],
-    judging: Judging | None = None,
-) -> list[Judged]:
-    """Returns the judged scores with the chance of each, and those of the baselines behind them."""
-    lines: dict[str, list[Judged]] = {}
-    for name, examples in found.items():
-        scores = score_examples(examples, kinds, judging=judging)
-        lines[name] = [dataclasses.replace(one, method=f"baseline/{name}") for one in scores]
-    chance: dict[tuple[str, ...], float] = {}
-    blind = {kind_of(kind).blind for kind in kinds.values()}
-    for name in [name for name in lines if name in blind]:
-        chance |= {one.what: one.score.value for one in lines[name]}
-    every = [*judged, *(one for of in lines.values() for one in of)]
-    return [dataclasses.replace(one, chance=chance.get(one.what)) for one in every]
-
-
-def remarks(judged: Sequence[Judged]) -> Iterator[str]:
-    """Yields what is to be said of scores that a trivial answer attains too."""
-    best: dict[tuple[str, ...], Judged] = {}
-    for one in judged:
-        if one.method and (one.what not in best or one.score.value > best[one.what].score.value):
-            best[one.what] = one
-    for one in judged:
-        other = best.get(one.what)
-        if one.method or other is None or not METRICS[one.metric].scale:
-            continue
-        where = f"{one.task} {one.direction}: {one.metric} {one.score.value:.4g}"
-        name = other.method.removeprefix("baseline/")
-        if one.chance is not None and one.score.value <= one.chance:
-            yield f"{where} is at chance ({one.chance:.4g})"
-        elif one.score.value < other.score.value:
-            yield f"{where} is below {name} ({other.score.value:.4g})"
-
-
-def one_answer(examples: Sequence[Example], kinds: Mapping[str, str]) -> Iterator[str]:
-    """Yields what is to be said of tasks whose answers are one label everywhere."""
-    said: dict[tuple[str, str], set[str]] = {}
-    for example in examples:
-        shape = kind_of(kinds[example.task.partition(".")[0]]).shape
-        if shape in ("tags", "entities"):
-            given = set((example.tags[1] or example.answer).split()) or {"(nothing)"}
-        elif shape in ("class", "pair"):
-            given = {example.answer}
-        else:
-            continue
-        said.setdefault((example.task, example.language), set()).update(given)
-    for (task, language), labels in said.items():
-        if len(labels) == 1:
-            yield f"{task} {language}: every answer is '{labels.pop()}'"

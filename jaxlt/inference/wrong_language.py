@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from jaxlt.data.tasks.kind import kind_of
 from jaxlt.data.tasks.registry import OWN_FILES
 from jaxlt.errors import UserError
-from jaxlt.inference.answers import Example, Judged
+from jaxlt.inference.answers import Example
+from jaxlt.inference.scoring import Judged, by_direction
 from jaxlt.metrics.scores import score
 
 if TYPE_CHECKING:
@@ -71,12 +72,8 @@ def open_identifier(examples: Sequence[Example], folder: str | None, tag: str) -
 
 def wrong_language(examples: Sequence[Example], identifier: Identifier) -> Iterator[Judged]:
     """Yields the wrong-language rate of each task and direction into what the identifier knows."""
-    groups: dict[tuple[str, str, str], list[Example]] = {}
-    for example in examples:
-        if example.language in identifier.model.languages:
-            key = example.task, example.source or example.language, example.language
-            groups.setdefault(key, []).append(example)
-    for (task, source, language), group in groups.items():
+    known = [e for e in examples if e.language in identifier.model.languages]
+    for (task, source, language), group in by_direction(known).items():
         answers = [example.answer for example in group]
         found = score(
             "wrong_language", answers, [language] * len(group), identify=identifier.model.predict

@@ -9,8 +9,8 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jaxlt.inference.answers import Judged
-from jaxlt.inference.language_groups import Groups, Mean, section_heading, title
+from jaxlt.inference.groups import Groups, Mean, section_heading, title
+from jaxlt.inference.scoring import Direction, Judged
 from jaxlt.metrics.result import ALL, Result
 from jaxlt.metrics.scores import METRICS
 
@@ -19,7 +19,7 @@ def results(
     judged: list[Judged],
     groups: Groups,
     common: Mapping[str, Any] | None = None,
-    references: Mapping[tuple[str, str, str], str] | None = None,
+    references: Mapping[Direction, str] | None = None,
 ) -> list[Result]:
     """Returns one Result a task, direction and metric, then the means.
 
@@ -39,9 +39,7 @@ def results(
 _NO_MODEL = {"modules": (), "parameters": None, "decoding": None, "step": None, "base": ""}
 
 
-def _result(
-    one: Judged, common: Mapping[str, Any], references: Mapping[tuple[str, str, str], str]
-) -> Result:
+def _result(one: Judged, common: Mapping[str, Any], references: Mapping[Direction, str]) -> Result:
     found, known = one.score, METRICS[one.metric]
     source = one.source or one.language
     own: dict[str, Any] = {

@@ -9,7 +9,7 @@ from jaxlt.data.synth.families import FactoryConfig, Family
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.transfer import TransferConfig
 from jaxlt.errors import UserError
-from jaxlt.inference.language_groups import Groups, open_groups, section_heading, sources_of, title
+from jaxlt.inference.groups import Groups, open_groups, section_heading, sources_of, title
 
 VALUES = {"swh_Latn": 0.4, "eng_Latn": 0.9, "deu_Latn": 0.8, "tur_Latn": 0.3}
 

@@ -6,7 +6,7 @@ import pytest
 from jaxlt.data.text import lid
 from jaxlt.errors import UserError
 from jaxlt.inference.answers import Example
-from jaxlt.inference.answers_language import generated, open_identifier, unknown, wrong_language
+from jaxlt.inference.wrong_language import generated, open_identifier, unknown, wrong_language
 
 LETTERS = {"aaa_Latn": "abcdefgh", "bbb_Latn": "stuvwxyz", "ccc_Latn": "ijklmnop"}
 
