@@ -148,7 +148,7 @@ def answers(
     kinds = kinds_of(run.data)
     rules = asked.judging(kinds, tasks_of(run, source))
     if heads:
-        _check_free(asked)
+        asked.check_free()
     length = asked.max_length or derived.lengths(run)[1]
     how = None if heads else provenance.decoding_of(asked, length)
     common = provenance.common_of(run, predictor, source, split, asked, how)
@@ -168,17 +168,6 @@ def answers(
     out = judge(run, examples, kinds, groups, asked.lid, rules, common)
     trained.say(f"The answers are in {path}")
     return out
-
-
-def _check_free(asked: Evaluation) -> None:
-    """Raises UserError where the answers of heads are to be constrained."""
-    listed = "labels" if asked.choices is None else "choices"
-    for flag, value in ((listed, asked.labels), ("force", asked.force)):
-        if value:
-            raise UserError(
-                f"--{flag} is for models that write text: this one's heads have the labels that "
-                "they learnt."
-            )
 
 
 def judge(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epath
 
 from jaxlt.engine.decode.config import DecodingConfig
+from jaxlt.errors import UserError
 from jaxlt.inference import groups, judging
 from jaxlt.metrics.result import Decoding
 
@@ -61,6 +62,16 @@ class Evaluation:
     ) -> judging.Judging:
         """Returns the rules of judging these tasks, or raises UserError."""
         return judging.judging_of(self.bleu_tokenizer, self.questions_like, kinds, tasks)
+
+    def check_free(self) -> None:
+        """Raises UserError where answers are constrained: those of heads cannot be."""
+        listed = "labels" if self.choices is None else "choices"
+        for flag, value in ((listed, self.labels), ("force", self.force)):
+            if value:
+                raise UserError(
+                    f"--{flag} is for models that write text: this one's heads have the labels "
+                    "that they learnt."
+                )
 
 
 def about(run: "RunConfig") -> dict[str, Any]:

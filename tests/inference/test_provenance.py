@@ -1,5 +1,8 @@
 """What Results say of how a number was asked for."""
 
+import pytest
+
+from jaxlt.errors import UserError
 from jaxlt.inference.provenance import Evaluation, settings_of
 
 
@@ -22,3 +25,17 @@ def test_settings_are_what_a_value_may_depend_on():
     assert settings(*harmless, limit=None) == ()
     given = settings(harmless[0], *counted, harmless[4], limit=5)
     assert given == (("limit", "5"), *(("gin", text) for text in counted))
+
+
+@pytest.mark.parametrize(
+    ("flag", "asked"),
+    [
+        ("force", {"force": "a"}),
+        ("labels", {"labels": ("a",)}),
+        ("choices", {"labels": ("a",), "choices": "labels.txt"}),
+    ],
+)
+def test_heads_have_labels_of_their_own(flag, asked):
+    with pytest.raises(UserError, match=f"--{flag} is for models that write text"):
+        Evaluation(**asked).check_free()
+    Evaluation().check_free()
