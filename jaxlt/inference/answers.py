@@ -57,7 +57,7 @@ class Example:
     target: str
     answer: str
     source: str = ""  # language of the inputs
-    tags: tuple[str, str] = ("", "")  # of entities by a head: the right IOB2 tags, and those given
+    tags: tuple[str, str] = ("", "")  # of entities by a head: gold IOB2, and predicted
 
 
 def kinds_of(config: "DataConfig") -> dict[str, str]:
@@ -73,12 +73,12 @@ def unanswered(
     A vocabulary's normaliser changes texts (full-width punctuation, for one), and an answer is held
     against what was there: texts are the files' own where the data can read them anew.
     """
-    found = []
+    examples = []
     for (text, *ids), form in zip(source.examples(), source.forms(), strict=True):
         task = text.task.rpartition(".")[0] or objective
         inputs, target = form or map(vocabulary.decode, ids)
-        found.append(Example(task, text.target, inputs, target, "", text.source))
-    return found
+        examples.append(Example(task, text.target, inputs, target, "", text.source))
+    return examples
 
 
 def decode_examples(
@@ -150,9 +150,9 @@ def objective_of(run: "RunConfig", vocabulary: "Vocabulary") -> "Labels":
     from jaxlt.data.labelling import Labels
     from jaxlt.data.objectives.build import build_objective
 
-    found = build_objective(run.data, vocabulary, opening.inventory_of(run))
-    assert isinstance(found, Labels)
-    return found
+    objective = build_objective(run.data, vocabulary, opening.inventory_of(run))
+    assert isinstance(objective, Labels)
+    return objective
 
 
 def label_examples(
@@ -174,7 +174,7 @@ def label_examples(
         kind = kind_of(kinds[head])
         route = [source.languages.index(text.source)] * len(asked)
         unlabelled = [one for _, one in asked]
-        found = label(
+        answers = label(
             predictor,
             objective,
             head,
@@ -183,16 +183,16 @@ def label_examples(
             batch_size=source.batch_size,
         )
         task = text.task.rpartition(".")[0]
-        left += sum(not answer.labels for answer in found)
-        for (inputs, one), answer in zip(asked, found, strict=True):
+        left += sum(not answer.labels for answer in answers)
+        for (inputs, one), answer in zip(asked, answers, strict=True):
             gold = kind.answer(one, one.labels or (one.label,), one.heads)
             # Of an example that was left out there is no answer.
-            said = kind.answer(one, answer.labels, answer.heads) if answer.labels else ""
+            predicted = kind.answer(one, answer.labels, answer.heads) if answer.labels else ""
             tags = ("", "")
             if one.shape == "entities":
-                given = answer.labels or ("O",) * len(one.words)
-                tags = (" ".join(one.labels), " ".join(given))
-            out.append(Example(task, text.language, inputs, gold, said, text.language, tags))
+                tags_of_head = answer.labels or ("O",) * len(one.words)
+                tags = (" ".join(one.labels), " ".join(tags_of_head))
+            out.append(Example(task, text.language, inputs, gold, predicted, text.language, tags))
     if left:
         trained.say(
             f"{left} of {len(out)} examples are longer than a row and were left out "
@@ -263,8 +263,8 @@ def read(path: epath.Path) -> tuple[dict[str, Any], list[Example]]:
             if number == 1 and list(record) == [_HEADER]:
                 asked = dict(record[_HEADER])
                 continue
-            right, given = record.pop("tags", ("", ""))
-            examples.append(Example(**record, tags=(right, given)))
+            gold, predicted = record.pop("tags", ("", ""))
+            examples.append(Example(**record, tags=(gold, predicted)))
         except (ValueError, TypeError) as error:
             names = ", ".join(field.name for field in dataclasses.fields(Example))
             raise UserError(

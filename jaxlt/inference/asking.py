@@ -162,7 +162,7 @@ class Asker:
             rows.append(ids)
             if cut:
                 how.notes.cut.add(how.name(i))
-        found = self.predictor.decode_best(
+        decoded = self.predictor.decode_best(
             rows,
             length,
             batch_size=how.batch_size,
@@ -178,7 +178,7 @@ class Asker:
                 tuple(constraint.named(self.codec.decode(ids[start:])) for ids in best),
                 len(best[0]) == length,
             )
-            for best in found
+            for best in decoded
         ]
 
     def _encoded(self, text: str, limit: int, how: Settings, i: int) -> tuple[np.ndarray, bool]:

@@ -62,7 +62,7 @@ def _learnt(
         return {}
     from jaxlt.data.mixtures import training_forms
 
-    found: dict[tuple[str, str], Learner] = {}
+    learners: dict[tuple[str, str], Learner] = {}
     for text, forms in training_forms(config, inventory, MOST):
         label = text.task.partition(".")[0] or config.objective
         if label not in labels:
@@ -70,9 +70,9 @@ def _learnt(
         keys = [key for key in ((label, text.target), (label, "")) if not key[1] or key in asked]
         for _, form in forms:
             for key in keys:
-                if key not in found:
-                    found[key] = labels[label].learner(config.objective == "heads")
-                found[key].add(*form)
-    if not found:
+                if key not in learners:
+                    learners[key] = labels[label].learner(config.objective == "heads")
+                learners[key].add(*form)
+    if not learners:
         raise UserError(f"there are no examples of {', '.join(sorted(labels))} in what trains.")
-    return found
+    return learners

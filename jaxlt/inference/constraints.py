@@ -70,14 +70,14 @@ class Constraint:
                     "one between words."
                 )
         most = 1 << (max(words, default=1) - 1).bit_length()  # so that compilations are shared
-        made = repeated(list(tokens.values()), most, self._between(tokens))
-        return out | {"trie": made, "label_sets": [count - 1 for count in words]}
+        labels = repeated(list(tokens.values()), most, self._between(tokens))
+        return out | {"trie": labels, "label_sets": [count - 1 for count in words]}
 
-    def length(self, given: dict[str, Any], length: int) -> int:
+    def length(self, constrained: dict[str, Any], length: int) -> int:
         """Returns the tokens of an answer at most: `length`, or what labels of words take."""
-        if "label_sets" not in given:
+        if "label_sets" not in constrained:
             return length
-        needed = len(given["forced"]) + given["trie"].depth
+        needed = len(constrained["forced"]) + constrained["trie"].depth
         return max(length, 1 << (needed - 1).bit_length())
 
     def named(self, answer: str) -> str:
@@ -127,8 +127,8 @@ def language_tokens(
     from jaxlt.engine.decode.tokens import among
 
     names = sorted(set(languages))
-    found = sources.discover((folder,), sources.TEXT, names)
-    sets = [_tokens_of(found[name], vocabulary) for name in names]
+    paths = sources.discover((folder,), sources.TEXT, names)
+    sets = [_tokens_of(paths[name], vocabulary) for name in names]
     return {"trie": among(sets), "label_sets": [names.index(name) for name in languages]}
 
 

@@ -110,16 +110,16 @@ def losses(
     with progress.doing("Evaluating", source.num_batches):
         progress.detail("compiling")
         totals = LossEvaluator(source).totals(predictor.program, predictor.params)
-    found = loss_results(totals, source.languages)
+    results = loss_results(totals, source.languages)
     for metric in METRICS:
-        each = by_language(found, metric)
+        each = by_language(results, metric)
         values = {name: one.value for name, one in each.items() if one.value is not None}
         for name, mean in (groups or Groups()).means(values).items():
             of = [each[member] for member in mean.members if member in each]  # no family is
             interval = mean_interval(mean.value, of) if of else None
             like = next(iter(each.values()))
-            found.append(dataclasses.replace(mean.result(name, like), interval=interval))
-    return found
+            results.append(dataclasses.replace(mean.result(name, like), interval=interval))
+    return results
 
 
 def answers(
@@ -214,9 +214,9 @@ def _trivial(
         return {}
 
 
-def _remark(what: str, found: Iterable[str], most: int = 8) -> None:
+def _remark(what: str, lines: Iterable[str], most: int = 8) -> None:
     """Says what is to be known of some scores, those beyond the first few by their number."""
-    each = list(found)
+    each = list(lines)
     more = f"; and {len(each) - most} more" if len(each) > most else ""
     if each:
         trained.say(f"{what}: {'; '.join(each[:most])}{more}.")
@@ -231,21 +231,21 @@ def _wrong_language(
     if asked == "none" or not wanted:
         return []
     try:
-        found = wrong_language.open_identifier(wanted, named, run.data.tag)
+        identifier = wrong_language.open_identifier(wanted, named, run.data.tag)
     except UserError as error:
         if named:
             raise
         trained.say(f"The wrong-language rate is not measured: {error}")
         return []
-    doubt = sum(found.doubt.values()) / max(1, len(found.doubt))
+    doubt = sum(identifier.doubt.values()) / max(1, len(identifier.doubt))
     trained.say(
-        f"wrong_language is by an identifier of {len(found.model.languages)} languages "
-        f"({found.origin}), which takes {doubt:.1%} of the references for another language."
+        f"wrong_language is by an identifier of {len(identifier.model.languages)} languages "
+        f"({identifier.origin}), which takes {doubt:.1%} of the references for another language."
         + ("" if named else " --lid=FOLDER names a better one.")
     )
-    if unknown := wrong_language.unknown(wanted, found):
+    if unknown := wrong_language.unknown(wanted, identifier):
         trained.say(f"It does not know {', '.join(unknown)}: not measured there.")
-    return list(wrong_language.wrong_language(wanted, found))
+    return list(wrong_language.wrong_language(wanted, identifier))
 
 
 def judge_saved(

@@ -129,10 +129,11 @@ def fill_in(
                     names=[window[i].place for i in which],
                     numbers=[first + i for i in which],
                 )
-                found = _answers(model, task, [window[i] for i in which], their, language, target)
+                asked = [window[i] for i in which]
+                answered = _answers(model, task, asked, their, language, target)
                 for known in answers:
                     known[task] = nothing(kind, how.decoding.returns)
-                for i, one in zip(which, found, strict=True):
+                for i, one in zip(which, answered, strict=True):
                     answers[i][task] = one
             filled = (
                 form.render(record, own) if record.filled else record.raw

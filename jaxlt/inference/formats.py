@@ -110,15 +110,15 @@ class Running(Text):
         self.unparted: set[str] = set()  # scripts whose every character was taken for a word
 
     def _asked(self, text: str) -> dict[str, Any]:
-        found = tuple(word.form for word in words.split(text))
+        forms = tuple(word.form for word in words.split(text))
         self.unparted.update(words.unparted(text))
-        return dict.fromkeys(self.kinds, found) if found else {}
+        return dict.fromkeys(self.kinds, forms) if forms else {}
 
     def render(self, record: Record, answers: Mapping[str, Any]) -> bytes:
         """Returns the sentence's words with their answers, and how they came to be."""
         text = record.raw.decode().rstrip("\n")
-        found = words.split(text)
-        forms, count = tuple(word.form for word in found), len(found)
+        tokens = words.split(text)
+        forms, count = tuple(word.form for word in tokens), len(tokens)
         how = f"# words = {words.rule(text)}"
         columns: dict[int, Sequence[str]] = {}
         for task, answer in answers.items():
@@ -139,7 +139,7 @@ class Running(Text):
             heads=tuple(map(int, words_of.get(6, ()))) or (conllu.NO_HEAD,) * count,
             deprels=words_of.get(7, empty),
             deps=empty,
-            misc=tuple("_" if word.spaced else "SpaceAfter=No" for word in found),
+            misc=tuple("_" if word.spaced else "SpaceAfter=No" for word in tokens),
             comments=(how, "# text = " + " ".join(text.split())),
         )
         return conllu.render(sentence).encode()
@@ -162,10 +162,10 @@ class Blocks(Format):
             place = f"'{path}', line {plain[0][0]}"
             if len(plain) > _MOST_LINES:
                 raise UserError(f"{place}: a sentence of more than {_MOST_LINES:,} lines.")
-            found = list(self._read(plain, path))
-            if len(found) != 1:
+            sentences = list(self._read(plain, path))
+            if len(sentences) != 1:
                 raise UserError(f"{place}: a line of nothing but spaces is inside the sentence.")
-            words, language = found[0]
+            words, language = sentences[0]
             yield Record(raw, place, dict.fromkeys(self.kinds, words), language, lines=len(block))
 
     def _read(self, block: Lines, path: str) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -253,14 +253,14 @@ class Table(Format):
         """The columns that a task reads; one that is not there is a UserError."""
         known, out = list(row), []
         for names in self.kinds[task].columns:
-            found = next((name for name in names if name in known), None)
-            if found is None:
+            column = next((name for name in names if name in known), None)
+            if column is None:
                 raise UserError(
                     f"{place}: no column '{names[0]}', which --task={task} reads"
                     f"{f' (or {names[1]})' if len(names) > 1 else ''}.{nearest(names[0], known)} "
                     f"There are {', '.join(known) or 'none'}."
                 )
-            out.append(found)
+            out.append(column)
         return out
 
     def _check_new(self, row: Iterable[str], place: str) -> None:
@@ -418,9 +418,9 @@ def _words(value: Any, place: str) -> tuple[str, ...]:
     return tuple(words)
 
 
-def _one_word(said: str) -> bytes:
-    """What a model said, as a field that no space or control character breaks up."""
-    return _SPACES.sub("_", said).encode()
+def _one_word(label: str) -> bytes:
+    """What a model answers, as a field that no space or control character breaks up."""
+    return _SPACES.sub("_", label).encode()
 
 
 def _cell(value: Any) -> str:

@@ -69,11 +69,11 @@ class Groups:
         if not known:
             return []
         sources = [name for name in known if name in self.sources]
-        found = members(known, source=sources, seen=self.seen, families=self.families)
+        groups = members(known, source=sources, seen=self.seen, families=self.families)
         blocks = [("", sources)] if sources else []
         grouped = [
             (key, list(names))
-            for key, names in found.items()
+            for key, names in groups.items()
             if key in ("seen", "unseen") or key.startswith("family/")
         ]
         rest = [name for name in known if name not in sources]
@@ -89,15 +89,15 @@ class Groups:
         sources = [name for name in values if name in self.sources]
         settings: dict[str, Any] = {"seen": self.seen, "families": self.families}
         groups = members(values, source=sources, **settings)
-        found = averages(values, source=sources, **settings)
+        means = averages(values, source=sources, **settings)
         sizes = {name: len(of) for name, of in groups.items()}
         names = tuple(name for name in groups if name.startswith("family/"))
         sizes["families"], groups["families"] = len(names), names
         if not sources:
-            found.pop("without_source", None)
+            means.pop("without_source", None)
         return {
             name: Mean(value, sizes[name], tuple(sorted(groups.get(name, ()))))
-            for name, value in found.items()
+            for name, value in means.items()
         }
 
 
@@ -146,15 +146,15 @@ def sources_of(config: "DataConfig") -> tuple[str, ...]:
     if config.transfer:
         in_language = config.transfer.setting == "in_language"
         return () if in_language else config.transfer.sources
-    found = []
+    languages = []
     kinds = {task.label for task in config.tasks}
     running = {task.label for task in config.tasks if task.kind == "denoise"}
     for name, _ in config.rates:
         if name in kinds or name.partition(".")[0] in running:
             continue  # of all languages, or of text that is no task's
         last = name.rpartition(".")[2].rpartition(":")[2]
-        found.append(last.rpartition("-")[2] if config.objective == "translation" else last)
-    return tuple(dict.fromkeys(found))
+        languages.append(last.rpartition("-")[2] if config.objective == "translation" else last)
+    return tuple(dict.fromkeys(languages))
 
 
 def _families(config: "DataConfig", languages: Iterable[str]) -> dict[str, str]:
@@ -163,15 +163,15 @@ def _families(config: "DataConfig", languages: Iterable[str]) -> dict[str, str]:
     from jaxlt.data.synth.families import languages as made
 
     table = LanguageTable()
-    found = {}
+    families = {}
     for name in languages:
         known = table.find(name)
         if known and known.family:
-            found[name] = known.family
+            families[name] = known.family
     for task in config.tasks:
         if task.factory:
-            found |= {s.code: f"made family {s.family + 1}" for s in made(task.factory)}
-    return found
+            families |= {s.code: f"made family {s.family + 1}" for s in made(task.factory)}
+    return families
 
 
 def _seen(run: "RunConfig", languages: Iterable[str], backbone: str | None) -> frozenset[str]:
@@ -185,8 +185,8 @@ def _seen(run: "RunConfig", languages: Iterable[str], backbone: str | None) -> f
                 f"{nearest(backbone, BACKBONES)}"
             )
         table = LanguageTable()
-        found = {language: table.find(language) for language in languages}
-        return frozenset(code for code, known in found.items() if known and name in known.seen)
+        rows = {language: table.find(language) for language in languages}
+        return frozenset(code for code, known in rows.items() if known and name in known.seen)
     from jaxlt.inference import opening
 
     base = opening.base_of(run)

@@ -76,7 +76,7 @@ def _benchmarks(
     questions_like: str | None, kinds: Mapping[str, str], tasks: Collection[tuple[str, str]]
 ) -> dict[str, str]:
     """The benchmark of each named task of questions; "" is that of all others."""
-    found = {}
+    benchmarks = {}
     asked = [
         name
         for name, kind in kinds.items()
@@ -90,9 +90,9 @@ def _benchmarks(
                 f"({', '.join(asked) or 'it has none'}).{nearest(name, asked)}"
             )
         questions.check(benchmark, "eng")
-        found[name] = benchmark
+        benchmarks[name] = benchmark
     for task, language in sorted(tasks):
         label = task.partition(".")[0]
         if label in asked:
-            questions.check(found.get(label, found.get("")), language)
-    return found
+            questions.check(benchmarks.get(label, benchmarks.get("")), language)
+    return benchmarks

@@ -351,36 +351,36 @@ def _checked(kind: Kind, asked: Iterable[Any]) -> list[Any]:
     return _texts(asked)
 
 
-def _sentences(given: Iterable[Words]) -> list[Words]:
-    """Sentences as they were given, each checked to be a list of words."""
-    if isinstance(given, str):
-        check_words(given, "What is asked")
-    sentences = list(given)
+def _sentences(asked: Iterable[Words]) -> list[Words]:
+    """Sentences, each checked to be a list of words."""
+    if isinstance(asked, str):
+        check_words(asked, "What is asked")
+    sentences = list(asked)
     for i, sentence in enumerate(sentences):
         check_words(sentence, f"Sentence {i}")
     return sentences
 
 
-def _texts(given: Iterable[str]) -> list[str]:
-    """Texts as they were given, each checked to be one."""
-    if isinstance(given, str):
-        raise UserError(f"Texts are a list, also of one: give [{given[:60]!r}].")
-    texts = list(given)
+def _texts(asked: Iterable[str]) -> list[str]:
+    """Texts, each checked to be one."""
+    if isinstance(asked, str):
+        raise UserError(f"Texts are a list, also of one: give [{asked[:60]!r}].")
+    texts = list(asked)
     for i, text in enumerate(texts):
         if not isinstance(text, str):
             raise UserError(f"Text {i} is no text but {text!r:.60}.")
     return texts
 
 
-def _twos(given: Iterable[tuple[str, str]], what: str) -> list[tuple[str, str]]:
-    """Pairs of texts as they were given, each checked to be one."""
-    pairs = [] if isinstance(given, str) else list(given)
+def _twos(asked: Iterable[tuple[str, str]], what: str) -> list[tuple[str, str]]:
+    """Pairs of texts, each checked to be one."""
+    pairs = [] if isinstance(asked, str) else list(asked)
     for i, pair in enumerate(pairs):
         two = not isinstance(pair, str) and [type(text) for text in pair] == [str, str]
         if not two:
             raise UserError(f"Pair {i} is of two texts, {what}, not {pair!r:.60}.")
-    if isinstance(given, str):
-        raise UserError(f"What is asked is a list of pairs, {what}, not the text {given[:60]!r}.")
+    if isinstance(asked, str):
+        raise UserError(f"What is asked is a list of pairs, {what}, not the text {asked[:60]!r}.")
     return pairs
 
 
@@ -425,11 +425,11 @@ def as_tree(
     scores = np.zeros((1, count + 1, count + 1), np.float32)
     scores[0, list(heads), np.arange(1, count + 1)] = 1.0
     tree = best_trees(scores, np.array([count]))[0].tolist()
-    said = (
+    labels = (
         "root" if not head else "dep" if relation == "root" else relation
         for head, relation in zip(tree, relations, strict=True)
     )
-    return tuple(tree), tuple(said)
+    return tuple(tree), tuple(labels)
 
 
 def _code_of(name: str) -> str:

@@ -76,14 +76,14 @@ def vocabulary_of(run: "RunConfig", base: "BaseSource | None") -> "Vocabulary":
         if theirs and theirs != vocabulary.fingerprint:
             raise _other_vocabulary(run, base, "another one (by its fingerprint)")
         return vocabulary
-    found = detect.vocabulary_of(base.origin["path"], base)  # type: ignore[arg-type]
+    own = detect.vocabulary_of(base.origin["path"], base)  # type: ignore[arg-type]
     kind = run.data.vocabulary_config.kind
-    if found == "byte" and kind != "bytes":
+    if own == "byte" and kind != "bytes":
         raise _other_vocabulary(run, base, "bytes: DataConfig.vocabulary = 'bytes'")
-    if found and found != "byte":
-        config = VocabularyConfig("sentencepiece", found, run.data.sentinels)
+    if own and own != "byte":
+        config = VocabularyConfig("sentencepiece", own, run.data.sentinels)
         if open_vocabulary(config).fingerprint != vocabulary.fingerprint:
-            raise _other_vocabulary(run, base, f"its own: DataConfig.vocabulary = '{found}'")
+            raise _other_vocabulary(run, base, f"its own: DataConfig.vocabulary = '{own}'")
     return vocabulary
 
 
@@ -137,14 +137,14 @@ def inventory_of(run: "RunConfig", anew: bool = False) -> "Inventory":
     return inventory.take(training_examples(run.data), rooms, *rows)
 
 
-def keep_inventory(run: "RunConfig", found: "Inventory") -> None:
+def keep_inventory(run: "RunConfig", names: "Inventory") -> None:
     """Writes the names of a run's labels to its folder, at its first start."""
     from jaxlt.data import inventory
     from jaxlt.engine.hosts import distributed
 
     path = Path(run.workdir).expanduser() / inventory.NAME
     if run.data.objective == "heads" and not path.exists() and distributed.is_primary():
-        found.write(path)
+        names.write(path)
 
 
 class Opened(NamedTuple):

@@ -170,8 +170,8 @@ def transfer_of(run: "RunConfig") -> dict[str, Any]:
     if transfer is None:
         return {"sources": sources} if sources else {}
     stopped_on = transfer.stopped_on if run.eval_data else None
-    said: dict[str, Any] = {"setting": transfer.setting, "stopped_on": stopped_on}
-    said["sources"] = sources
+    setting: dict[str, Any] = {"setting": transfer.setting, "stopped_on": stopped_on}
+    setting["sources"] = sources
     if transfer.setting == "few_shot":
-        said |= {"k": transfer.k, "draw": transfer.draw}
-    return said
+        setting |= {"k": transfer.k, "draw": transfer.draw}
+    return setting

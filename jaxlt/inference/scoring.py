@@ -76,12 +76,12 @@ def score_examples(
         predictions, references = kind.judged([(e.inputs, e.answer, e.target) for e in group])
         for metric in kind.metrics:
             own = rules.settings(metric, task, language) if kind.by_language else {}
-            found = score(rules.metric(metric), predictions, references, seed=seed, **own)
-            yield Judged(task, language, rules.metric(metric), found, source)
+            scored = score(rules.metric(metric), predictions, references, seed=seed, **own)
+            yield Judged(task, language, rules.metric(metric), scored, source)
         if all(example.tags[0] for example in group):  # then they have places, as conlleval wants
-            right, given = zip(*([tags.split() for tags in e.tags] for e in group), strict=True)
-            found = score("span_f1", given, right, seed=seed)
-            yield Judged(task, language, "span_f1", found, source)
+            gold, predicted = zip(*([tags.split() for tags in e.tags] for e in group), strict=True)
+            scored = score("span_f1", predicted, gold, seed=seed)
+            yield Judged(task, language, "span_f1", scored, source)
 
 
 def with_baselines(
@@ -126,16 +126,16 @@ def remarks(judged: Sequence[Judged]) -> Iterator[str]:
 
 def one_answer(examples: Sequence[Example], kinds: Mapping[str, str]) -> Iterator[str]:
     """Yields what is to be said of tasks whose answers are one label everywhere."""
-    said: dict[tuple[str, str], set[str]] = {}
+    labels_of: dict[tuple[str, str], set[str]] = {}
     for example in examples:
         shape = kind_of(kinds[example.task.partition(".")[0]]).shape
         if shape in ("tags", "entities"):
-            given = set((example.tags[1] or example.answer).split()) or {"(nothing)"}
+            labels = set((example.tags[1] or example.answer).split()) or {"(nothing)"}
         elif shape in ("class", "pair"):
-            given = {example.answer}
+            labels = {example.answer}
         else:
             continue
-        said.setdefault((example.task, example.language), set()).update(given)
-    for (task, language), labels in said.items():
+        labels_of.setdefault((example.task, example.language), set()).update(labels)
+    for (task, language), labels in labels_of.items():
         if len(labels) == 1:
             yield f"{task} {language}: every answer is '{labels.pop()}'"

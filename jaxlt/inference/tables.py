@@ -40,20 +40,20 @@ _NO_MODEL = {"modules": (), "parameters": None, "decoding": None, "step": None, 
 
 
 def _result(one: Judged, common: Mapping[str, Any], references: Mapping[Direction, str]) -> Result:
-    found, known = one.score, METRICS[one.metric]
+    score, known = one.score, METRICS[one.metric]
     source = one.source or one.language
     own: dict[str, Any] = {
         "task": one.task,
         "source": source,
         "target": one.language,
         "metric": one.metric,
-        "value": found.value,
-        "n": found.n,
-        "interval": None if found.low is None or found.high is None else (found.low, found.high),
+        "value": score.value,
+        "n": score.n,
+        "interval": None if score.low is None or score.high is None else (score.low, score.high),
         "higher_is_better": known.higher_is_better,
         "scale": known.scale,
         "references": references.get((one.task, source, one.language), ""),
-        "details": dict(found.details),
+        "details": dict(score.details),
         "method": one.method,
         "chance": one.chance,
     }
@@ -76,12 +76,12 @@ def _by_metric(judged: list[Judged], method: str = "") -> Scores:
 
 def _averages(scores: Mapping[str, Judged], groups: Groups) -> dict[str, Mean]:
     """Means over target languages; of one, over its sources (and over a source's corpora) first."""
-    found: dict[str, dict[str, list[float]]] = {}
+    values: dict[str, dict[str, list[float]]] = {}
     for one in scores.values():
-        by_source = found.setdefault(one.language, {})
+        by_source = values.setdefault(one.language, {})
         by_source.setdefault(one.source, []).append(one.score.value)
-    each = {name: _mean(map(_mean, of.values())) for name, of in found.items()}
-    return groups.means(each) | _by_end(found)
+    each = {name: _mean(map(_mean, of.values())) for name, of in values.items()}
+    return groups.means(each) | _by_end(values)
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -89,10 +89,10 @@ def _mean(values: Iterable[float]) -> float:
     return sum(each) / len(each)
 
 
-def _by_end(found: dict[str, dict[str, list[float]]]) -> dict[str, Mean]:
+def _by_end(by_target: dict[str, dict[str, list[float]]]) -> dict[str, Mean]:
     """The means into each target of several sources, and from each source of several targets."""
     ends: dict[str, dict[str, float]] = {}
-    for target, by_source in found.items():
+    for target, by_source in by_target.items():
         for source, values in by_source.items():
             if source not in ("", target):
                 ends.setdefault(f"into {target}", {})[source] = _mean(values)
@@ -116,7 +116,7 @@ def show(judged: list[Judged], groups: Groups) -> None:
     by_method = {method: _by_metric(judged, method) for method in methods}
     for kind in dict.fromkeys(kind for kind, _ in by_method.get("", {})):
         scores = {
-            method: {metric: found for (k, metric), found in of.items() if k == kind}
+            method: {metric: lines for (k, metric), lines in of.items() if k == kind}
             for method, of in by_method.items()
         }
         table = _table(scores, groups)
@@ -155,8 +155,8 @@ def _table(by_method: Mapping[str, Lines], groups: Groups, intervals: bool = Tru
         for method, of in by_method.items()
     }
     lines: dict[str, Judged] = {}
-    for found in scores.values():  # not every metric is measured in every language
-        lines = {**found, **lines}
+    for scored in scores.values():  # not every metric is measured in every language
+        lines = {**scored, **lines}
     named = sorted({one.language for one in lines.values()})
     sections = groups.sections(named)
     for key, languages in sections:
@@ -226,14 +226,14 @@ def percent(metric: str, value: float) -> str:
 def _shown(one: Judged | None, interval: bool) -> str:
     if one is None:
         return "-"
-    found = one.score
-    if found.low is None or found.high is None or not interval:
-        return percent(one.metric, found.value)
-    bounds = f"[{percent(one.metric, found.low)}, {percent(one.metric, found.high)}]"
-    return f"{percent(one.metric, found.value)} {bounds}"
+    score = one.score
+    if score.low is None or score.high is None or not interval:
+        return percent(one.metric, score.value)
+    bounds = f"[{percent(one.metric, score.low)}, {percent(one.metric, score.high)}]"
+    return f"{percent(one.metric, score.value)} {bounds}"
 
 
-def show_losses(heading: str, found: list[Result], groups: Groups) -> None:
+def show_losses(heading: str, results: list[Result], groups: Groups) -> None:
     """Prints the losses of an evaluation: languages as rows, in groups."""
     from rich.console import Console
     from rich.table import Table
@@ -246,7 +246,7 @@ def show_losses(heading: str, found: list[Result], groups: Groups) -> None:
     for name in ("rows", "tokens", "bytes", "nll", "accuracy", "bits/byte"):
         table.add_column(name, justify="right")
     lines: dict[tuple[str, str], dict[str, Result]] = {}
-    for one in found:
+    for one in results:
         lines.setdefault((one.aggregate, one.language), {})[one.metric] = one
 
     def line(name: str, scores: dict[str, Result], bold: bool = False) -> None:

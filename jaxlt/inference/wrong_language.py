@@ -65,8 +65,8 @@ def open_identifier(examples: Sequence[Example], folder: str | None, tag: str) -
     doubt = {}
     for name, lines in unseen.items():
         if name in model.languages and lines:
-            said = model.predict(lines)
-            doubt[name] = sum(language != name for language, _ in said) / len(lines)
+            predicted = model.predict(lines)
+            doubt[name] = sum(language != name for language, _ in predicted) / len(lines)
     return Identifier(model, origin, doubt)
 
 
@@ -75,7 +75,7 @@ def wrong_language(examples: Sequence[Example], identifier: Identifier) -> Itera
     known = [e for e in examples if e.language in identifier.model.languages]
     for (task, source, language), group in by_direction(known).items():
         answers = [example.answer for example in group]
-        found = score(
+        rate = score(
             "wrong_language", answers, [language] * len(group), identify=identifier.model.predict
         )
         more = {"identifier": identifier.origin, "of_references": identifier.doubt.get(language)}
@@ -83,7 +83,7 @@ def wrong_language(examples: Sequence[Example], identifier: Identifier) -> Itera
             task,
             language,
             "wrong_language",
-            dataclasses.replace(found, details={**found.details, **more}),
+            dataclasses.replace(rate, details={**rate.details, **more}),
             source,
         )
 
@@ -95,11 +95,11 @@ def unknown(examples: Sequence[Example], identifier: Identifier) -> list[str]:
 
 def _by_language(lines: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
     """Returns the different lines of each language, in their order."""
-    found: dict[str, dict[str, None]] = {}
+    texts: dict[str, dict[str, None]] = {}
     for language, line in lines:
         if line.strip():
-            found.setdefault(language, {})[line] = None
-    return {language: list(of) for language, of in found.items()}
+            texts.setdefault(language, {})[line] = None
+    return {language: list(of) for language, of in texts.items()}
 
 
 def _untagged(example: Example, tag: str) -> str:
