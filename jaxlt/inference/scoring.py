@@ -94,15 +94,12 @@ def with_baselines(
 
     answered: the examples as each baseline answers them, by its name.
     """
-    lines: dict[str, list[Judged]] = {}
+    every, chance = list(judged), {}
     for name, examples in answered.items():
-        scores = score_examples(examples, kinds, judging=judging)
-        lines[name] = [dataclasses.replace(one, method=f"baseline/{name}") for one in scores]
-    chance: dict[tuple[str, ...], float] = {}
-    blind = {kind_of(kind).blind for kind in kinds.values()}
-    for name in [name for name in lines if name in blind]:
-        chance |= {one.what: one.score.value for one in lines[name]}
-    every = [*judged, *(one for of in lines.values() for one in of)]
+        for one in score_examples(examples, kinds, judging=judging):
+            every.append(dataclasses.replace(one, method=f"baseline/{name}"))
+            if kind_of(kinds[one.task.partition(".")[0]]).blind == name:
+                chance[one.what] = one.score.value
     return [dataclasses.replace(one, chance=chance.get(one.what)) for one in every]
 
 
