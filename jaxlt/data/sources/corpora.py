@@ -282,8 +282,8 @@ def kind_of(path: str) -> str:
     """Returns what a table holds, 'wide' where its columns are languages; else a UserError."""
     if not path.endswith(tuple(e for e in TABLES if e.startswith(".tsv"))):
         return tables.read(path)[0]
-    names = [name for name in tables.header(path) if name != "id"]
-    codes = Codes()
+    columns, codes = tables.header(path), Codes()
+    names = [name for name in columns if name != "id"]
     if len(names) > 1 and all(_WHOLE.fullmatch(name) and codes.of(name) for name in names):
         return "wide"
-    return tables.layout_of(tables.header(path), path).kind
+    return tables.layout_of(columns, path).kind

@@ -102,6 +102,7 @@ def test_a_table_of_a_task_is_read_once_for_all_its_languages(
     # Its header, for its kind and at the reading; and the reading of all of it, once.
     assert max(reads["topics.tsv"], reads["words.tsv"]) <= 3
     # Of parallel text its first line, for its kind, and its size: not once for 8 directions twice.
-    assert reads["verses.tsv"] <= 10
+    assert reads["verses.tsv"] <= 6
     before = reads.copy()
-    assert open_mixture(config).fingerprint == train.fingerprint and reads == before
+    assert open_mixture(config).fingerprint == train.fingerprint
+    assert (reads - before) == Counter({"verses.tsv": 2})  # its first line, for its kind
