@@ -54,18 +54,17 @@ class Stopwatch(Recorder):
         self.feed: Feed | None = None
         self.times: list[tuple[float, float, float]] = []  # processor, wall, waited for data
 
-    def over(self, feed: Feed) -> Any:
+    def start(self, feed: Feed) -> None:
         """Keeps the feed, to ask it how long the loop waited."""
         self.feed = feed
-        return super().over(feed)
+        super().start(feed)
 
-    def step(self, train: Any, step: int, state: Any, *given: Any) -> Any:
-        """One step as ever."""
+    def before(self, step: int, made: Any) -> None:
+        """Looks at the clocks when all that was dispatched is done."""
         if step in (WARM, self.steps - 1):
-            jax.block_until_ready(state)
+            jax.block_until_ready(made)
             assert self.feed is not None
             self.times.append((time.process_time(), time.perf_counter(), self.feed.waited_s))
-        return train(state, *given)
 
 
 def texts() -> ArrayBatches:

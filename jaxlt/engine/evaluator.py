@@ -16,10 +16,14 @@ from jaxlt import progress
 from jaxlt.data.rows.batches import BatchSource
 from jaxlt.engine.batch_checks import slots_of
 from jaxlt.engine.checkpoint.fingerprint import modules_of
+from jaxlt.engine.config import CheckpointConfig
 from jaxlt.engine.feed import Feed
+from jaxlt.engine.log.reporter import Reporter
 from jaxlt.engine.loss.results import loss_results, means
 from jaxlt.engine.resume import Position
+from jaxlt.engine.state import TrainState
 from jaxlt.engine.step import Program
+from jaxlt.errors import UserError, nearest
 from jaxlt.metrics.result import Result
 
 
@@ -103,6 +107,35 @@ class LossEvaluator:
 
     def _take(self, out: Mapping[str, Any]) -> None:
         """Looks at what the program says of a batch, beside its sums."""
+
+
+def evaluate(
+    evaluators: Sequence[Evaluator],
+    program: Program,
+    state: TrainState,
+    position: Position,
+    config: CheckpointConfig,
+    say: Reporter,
+) -> Position:
+    """Runs the evaluators; returns the position with best and patience brought up to date."""
+    params = {**state.frozen, **state.trainable}
+    metrics: dict[str, float] = {}
+    with say.busy("evaluating"):
+        for evaluator in evaluators:
+            metrics |= {f"{evaluator.name}/{k}": v for k, v in evaluator(program, params).items()}
+    say.evaluation(position.step, metrics)
+    say.results(results_of(evaluators, program, position))
+    if config.best_metric is None:
+        return position.after_evaluation(metrics, None, config.best_mode)
+    for field in ("best_metric", "ties"):
+        name = getattr(config, field)
+        if name is not None and name not in metrics:
+            raise UserError(
+                f"CheckpointConfig.{field} '{name}' is not among the metrics of this "
+                f"run: {', '.join(sorted(metrics))}.{nearest(name, metrics)}"
+            )
+    tie = metrics[config.ties] if config.ties else None
+    return position.after_evaluation(metrics, metrics[config.best_metric], config.best_mode, tie)
 
 
 def results_of(

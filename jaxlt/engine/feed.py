@@ -20,6 +20,7 @@ from jaxlt.engine.batch_checks import check_fields
 from jaxlt.engine.partitioning import local_rows, place_rows
 from jaxlt.modules.routing import CYCLE
 
+Batch = dict[str, jax.Array]
 Cycle = Callable[[int, np.ndarray], np.ndarray]  # (step, rows [n]) -> slots [n], as `cycled` does
 
 
@@ -29,7 +30,7 @@ def read_batch(
     mesh: Mesh,
     slots: Mapping[str, int] | None = None,
     cycle: Cycle | None = None,
-) -> tuple[dict[str, jax.Array], Any]:
+) -> tuple[Batch, Any]:
     """Returns the global batch of a step as sharded arrays, and this host's `language` ids.
 
     slots: those behind each field that routes; a number beyond them is a UserError.
@@ -101,7 +102,7 @@ class Feed:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __iter__(self) -> Iterator[tuple[int, dict[str, jax.Array], np.ndarray]]:
+    def __iter__(self) -> Iterator[tuple[int, Batch, np.ndarray]]:
         while True:
             began = time.perf_counter()
             item = self._queue.get()

@@ -9,13 +9,10 @@ evaluators are made by the caller, so the loop runs on plain arrays as well as o
 import contextlib
 import dataclasses
 import functools
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from jax.sharding import Mesh
 
 from jaxlt.data.near import nearest_language
@@ -32,25 +29,22 @@ from jaxlt.engine.config import (
     ScheduleConfig,
     TrainConfig,
 )
-from jaxlt.engine.evaluator import Evaluator, results_of
+from jaxlt.engine.evaluator import Evaluator, evaluate
 from jaxlt.engine.feed import Feed
 from jaxlt.engine.hosts import distributed
 from jaxlt.engine.hosts.signals import Preemption
-from jaxlt.engine.log.clocks import pace, spare
-from jaxlt.engine.log.counters import TokenCounter
-from jaxlt.engine.log.flops import step_flops, tokens_of
+from jaxlt.engine.log.flops import model_flops, tokens_of
+from jaxlt.engine.log.journal import Journal
 from jaxlt.engine.log.profiling import UNTRACED, Recorder
 from jaxlt.engine.log.reporter import Reporter
-from jaxlt.engine.optim.schedules import learning_rate
+from jaxlt.engine.optim.pace import Pace, spare
 from jaxlt.engine.partitioning import check_batch, make_mesh
 from jaxlt.engine.resume import Position, restore, rows_at_once, save, start
 from jaxlt.engine.state import BaseSource, ModuleValues, TrainState
-from jaxlt.engine.step import Hyper, Program, StepSpec, build
-from jaxlt.errors import UserError, nearest
+from jaxlt.engine.step import Program, StepSpec, build
+from jaxlt.errors import UserError
 from jaxlt.models.config import ModelConfig
 from jaxlt.modules.routing import cycled
-
-GIVE_UP = 100  # steps skipped in a row after which skipping is no help
 
 
 class Job(Protocol):
@@ -150,37 +144,37 @@ def train(
         preemption = opened.enter_context(Preemption())  # SIGTERM: save after the step in hand
         state, position = _begin(job, program, data, checkpoints, base, say, vocabulary, modules)
 
-        # --- the loop -----------------------------------------------------------------------------
+        # --- what stands around the steps ---------------------------------------------------------
         ended = _over(position, job)  # a run that ended may be started again: it ends again
         stop = job.train.steps if ended is None else 0
         feed = opened.enter_context(_feed(job, program, data, position.step, stop))
-        seen = TokenCounter(data.languages, position.language_tokens)
-        bank_pace = pace(job, program, data.languages)
-        watch = Watch(job, checkpoints, say, position.skipped_steps)
+        pace = Pace(job, program, data.languages)
         opened.enter_context(_last_save(checkpoints))
-        opened.enter_context(recorder.over(feed))
-        for step, batch, languages in feed:
-            rate = learning_rate(job.schedule, step)
-            hyper = Hyper(jnp.float32(rate), jnp.uint32(job.train.seed), **bank_pace)
-            seen.add(batch)
-            state, metrics = recorder.step(program.train, step, state, batch, hyper)
-            say.tick(step + 1)
-            watch.later(step, metrics, languages, [data.languages, rate])
+        around = Journal(job, data.languages, position, checkpoints, say, recorder)
+        journal = opened.enter_context(around)
+
+        for step, batch, languages in journal.over(feed):
+            # --- a step ---------------------------------------------------------------------------
+            state, metrics = program.train(state, batch, pace.at(step))
+            journal.after(step, batch, languages, metrics)
             position = dataclasses.replace(position, step=step + 1)
-            if (last := position.step == job.train.steps) or _due(step + 1, job.train.log_every):
-                say.log(position.step, watch.settle() | seen.metrics())
+
+            # --- evaluation -----------------------------------------------------------------------
+            last = position.step == job.train.steps
             if evaluators and (last or _due(position.step, job.train.eval_every)):
-                watch.settle()
-                position = evaluate(program, state, evaluators, position, job, say)
+                journal.settle()
+                position = evaluate(evaluators, program, state, position, job.checkpoint, say)
+
+            # --- checkpoint -----------------------------------------------------------------------
             ended = _over(position, job) or ("preempted" if preemption.asked(step + 1) else None)
             if ended or _best(position, job) or _due(position.step, job.checkpoint.every):
-                position = save(checkpoints, state, position, watch.skips(), seen.totals())
+                position = save(checkpoints, state, position, journal.counts())
             if ended:
                 break
 
     # --- the end ----------------------------------------------------------------------------------
     distributed.barrier("jaxlt-end")
-    return Outcome(state, program, ended or "done", watch.metrics, position, checkpoints)
+    return Outcome(state, program, ended or "done", journal.metrics, position, checkpoints)
 
 
 def _begin(
@@ -197,8 +191,11 @@ def _begin(
     begin = functools.partial(start, modules=modules) if checkpoints.latest() is None else restore
     with say.busy("preparing the parameters"):
         state, position = begin(job, program, data, checkpoints, base, say, vocabulary)
-    flops, used = flops_of(job, program, data), list(program.spec.mesh.devices.flat)
-    say.start(position.step, flops, tokens_a_step(data), used)
+    inputs, targets = tokens_of(data.spec())
+    filled = getattr(data, "filled", 1.0)  # less where batches are cut to their width
+    flops = filled * model_flops(job.model, program.layout, data.batch_size, inputs, targets)
+    tokens = round(filled * data.batch_size * (inputs + targets))
+    say.start(position.step, flops, tokens, list(program.spec.mesh.devices.flat))
     return state, position
 
 
@@ -244,106 +241,6 @@ def _due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-class Watch:
-    """Looks at the numbers of each step one step late, so that the devices never wait for it."""
-
-    def __init__(self, job: Job, checkpoints: Checkpoints, say: Reporter, skipped: int = 0):
-        self._job, self._checkpoints, self._say = job, checkpoints, say
-        self._pending: tuple[int, Any, np.ndarray, list[Any]] | None = None
-        self.metrics: dict[str, float] = {}
-        self.skipped = skipped
-        self._in_a_row = 0
-
-    def later(self, step: int, metrics: Any, languages: np.ndarray, extra: list[Any]) -> None:
-        """Takes a step's metrics (still being computed) and settles those of the step before."""
-        self.settle()
-        self._pending = (step, metrics, languages, extra)
-
-    def settle(self) -> dict[str, float]:
-        """Waits for the step in hand, checks it, and returns its numbers."""
-        if self._pending is None:
-            return self.metrics
-        step, pending, languages, (names, rate) = self._pending
-        self._pending = None
-        values = {k: float(v) for k, v in jax.device_get(pending).items()}
-        ok = bool(values.pop("ok"))
-        limit = self._job.train.max_loss
-        scaled = "loss_scale" in values  # float16 skips overflows by itself, and recovers
-        why = "" if ok else "is not finite"
-        if limit is not None and values["loss"] > limit:
-            why = f"is above TrainConfig.max_loss = {limit:g}"
-        self._in_a_row = self._in_a_row + 1 if why else 0
-        if not why:
-            pass
-        elif self._job.train.on_nan == "skip" and self._in_a_row < GIVE_UP:
-            self.skipped += 1
-            self._say.note(f"Skipped step {step + 1}: {_story(values, languages, names, why)}")
-        elif scaled and not ok and values["loss_scale"] > 1.0:
-            self.skipped += 1
-        else:
-            if scaled and not ok:
-                why = "cannot be scaled into float16's range"
-            self._stop(step, _story(values, languages, names, why))
-        self.metrics = {"learning_rate": rate, **values, "skipped_steps": float(self.skipped)}
-        return self.metrics
-
-    def skips(self) -> int:
-        """Settles the step in hand (a bad one stops the run), and returns the steps skipped."""
-        self.settle()
-        return self.skipped
-
-    def _stop(self, step: int, story: str) -> None:
-        self._checkpoints.abandon()  # the one that is being written is good
-        good = self._checkpoints.latest()
-        saved = "there is none yet" if good is None else f"'{self._checkpoints.path(good)}'"
-        raise UserError(
-            f"Stopped at step {step + 1}: {story} The last good checkpoint is kept: {saved}. Lower "
-            "ScheduleConfig.learning_rate, set OptimizerConfig.clip_norm, or TrainConfig.on_nan = "
-            "'skip'."
-        )
-
-
-def _story(
-    values: Mapping[str, float], languages: np.ndarray, names: Sequence[str], why: str
-) -> str:
-    """What was wrong with a step, and the languages of its batch."""
-    present = sorted({names[i] for i in languages if i < len(names)})
-    return (
-        f"the loss ({values['loss']:.4g}, gradient norm {values['grad_norm']:.4g}) {why}. "
-        f"Languages in the batch: {', '.join(present)}."
-    )
-
-
-def evaluate(
-    program: Program,
-    state: TrainState,
-    evaluators: Sequence[Evaluator],
-    position: Position,
-    job: Job,
-    say: Reporter,
-) -> Position:
-    """Runs the evaluators; returns the position with best and patience brought up to date."""
-    params = {**state.frozen, **state.trainable}
-    metrics: dict[str, float] = {}
-    with say.busy("evaluating"):
-        for evaluator in evaluators:
-            metrics |= {f"{evaluator.name}/{k}": v for k, v in evaluator(program, params).items()}
-    say.evaluation(position.step, metrics)
-    say.results(results_of(evaluators, program, position))
-    config = job.checkpoint
-    if config.best_metric is None:
-        return position.after_evaluation(metrics, None, config.best_mode)
-    for field in ("best_metric", "ties"):
-        name = getattr(config, field)
-        if name is not None and name not in metrics:
-            raise UserError(
-                f"CheckpointConfig.{field} '{name}' is not among the metrics of this "
-                f"run: {', '.join(sorted(metrics))}.{nearest(name, metrics)}"
-            )
-    tie = metrics[config.ties] if config.ties else None
-    return position.after_evaluation(metrics, metrics[config.best_metric], config.best_mode, tie)
-
-
 def check_job(job: Job, data: BatchSource, checkpoints: Checkpoints, mesh: Mesh) -> None:
     """Raises UserError for settings that would be without effect or do harm, before any step."""
     check_batch(data.batch_size, job.train.accumulate, mesh)
@@ -371,19 +268,3 @@ def check_languages(model: ModelConfig, data: BatchSource) -> None:
                 f"languages ({', '.join(data.languages)}): a row's language would have no slot. "
                 f"Set its routes to {len(data.languages)} or more."
             )
-
-
-def tokens_a_step(data: BatchSource) -> int:
-    """Input and target positions of a global batch."""
-    whole = data.batch_size * sum(tokens_of(data.spec()))
-    return round(whole * getattr(data, "filled", 1.0))  # less where batches are cut to their width
-
-
-def flops_of(job: Job, program: Program, data: BatchSource) -> float:
-    """Model FLOPs of a step; the weight-gradient part counts for the trained share only."""
-    leaves = program.layout.leaves
-    size = lambda names: sum(math.prod(leaves[n].shape) for n in names)  # noqa: E731
-    share = size(program.layout.trainable) / max(1, size(leaves))
-    inputs, targets = tokens_of(data.spec())
-    flops = step_flops(job.model, data.batch_size, inputs, targets, share)
-    return flops * getattr(data, "filled", 1.0)

@@ -190,19 +190,13 @@ def _brief(names: list[str]) -> str:
 
 
 def save(
-    checkpoints: Checkpoints,
-    state: TrainState,
-    position: Position,
-    skipped_steps: int,
-    language_tokens: dict[str, int],
+    checkpoints: Checkpoints, state: TrainState, position: Position, counts: Mapping[str, Any]
 ) -> Position:
     """Hands a checkpoint to the background writer, with the metrics found at this step.
 
-    Returns the position as it was saved: with the counts brought up to date.
+    counts: fields of the position to bring up to date. Returns the position as it was saved.
     """
-    position = dataclasses.replace(
-        position, skipped_steps=skipped_steps, language_tokens=language_tokens
-    )
+    position = dataclasses.replace(position, **counts)
     metrics = position.evaluation if position.evaluated_step == position.step else None
     checkpoints.save(position.step, arrays_of(state), dataclasses.asdict(position), metrics=metrics)
     return position

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from jaxlt.data.rows.batches import BatchSource
 from jaxlt.engine.batch_checks import slots_of
 from jaxlt.engine.feed import Feed
+from jaxlt.engine.objective import Batch
 from jaxlt.engine.state import Flat
-from jaxlt.engine.step import Batch, Program, StepSpec, gradients, layout_of, mesh_context
+from jaxlt.engine.step import Program, StepSpec, layout_of, mesh_context, objective_of
 from jaxlt.modules.child_tuning import add_squares
 
 
@@ -26,8 +27,10 @@ def _adder(spec: StepSpec, names: tuple[str, ...]) -> Any:
     They are a training step's own, normalised and taken in parts as there, without dropout.
     """
 
+    objective = objective_of(spec)
+
     def add(total: Flat, part: Flat, rest: Flat, batch: Batch) -> Flat:
-        grads, _ = gradients(spec, part, rest, batch, (), None, jnp.float32(1.0))
+        grads, _ = objective.gradients(part, rest, batch, (), None, jnp.float32(1.0))
         return add_squares(total, grads)
 
     places = {n: layout_of(spec).shardings[n] for n in names}

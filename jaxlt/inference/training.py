@@ -23,9 +23,9 @@ from jaxlt.engine.checkpoint.workdir import Workdir
 from jaxlt.engine.evaluator import LossEvaluator
 from jaxlt.engine.head_evaluator import HeadEvaluator
 from jaxlt.engine.hosts import distributed
-from jaxlt.engine.log.clocks import spare
 from jaxlt.engine.log.profiling import Profile, Recorder, Steps
 from jaxlt.engine.log.reporter import Reporter
+from jaxlt.engine.optim.pace import spare
 from jaxlt.engine.resume import check_position, position_of, rows_at_once
 from jaxlt.engine.state import load_base
 from jaxlt.errors import UserError

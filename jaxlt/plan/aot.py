@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import NamedSharding
 
 from jaxlt.data.rows.batches import Spec
-from jaxlt.engine.log.flops import step_flops
+from jaxlt.engine.log.flops import model_flops
 from jaxlt.engine.loop import Job, program_of
 from jaxlt.engine.partitioning import batch_sharding, check_batch, replicated
 from jaxlt.engine.state import LossScale, TrainState, optimizer_abstract
@@ -194,18 +194,10 @@ def plan_run(
         groups=groups,
         mesh=dict(mesh.shape),
         memory=_memory(program, rows, executable),
-        flops=model_flops(program, rows, inputs, targets),
+        flops=model_flops(job.model, layout, rows, inputs, targets),
         tokens=rows * (inputs + targets),
         executable=executable,
     )
-
-
-def model_flops(program: Program, rows: int, inputs: int, targets: int) -> float:
-    """FLOPs of a step over all devices, by hand."""
-    layout = program.layout
-    sizes = {n: math.prod(leaf.shape) for n, leaf in layout.leaves.items()}
-    share = sum(sizes[n] for n in layout.trainable) / sum(sizes.values())
-    return step_flops(program.spec.model, rows, inputs, targets, share)
 
 
 def _memory(program: Program, rows: int, executable: Any) -> dict[str, int]:

@@ -21,9 +21,10 @@ from jaxlt.plan.search import Candidate
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """request: all that `compile_for` sends."""
     from jaxlt.config import load
+    from jaxlt.engine.log.flops import model_flops
     from jaxlt.engine.loop import program_of
     from jaxlt.engine.partitioning import check_batch
-    from jaxlt.plan.aot import abstract_batch, compile_train, model_flops
+    from jaxlt.plan.aot import abstract_batch, compile_train
     from jaxlt.plan.estimate import Machine, Work, estimate
     from jaxlt.plan.estimate_early import early_estimate
     from jaxlt.plan.topologies import Topology, parse_target
@@ -41,7 +42,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     work = Work(
         rows=rows,
         tokens=rows * (inputs + targets),
-        flops=model_flops(program, rows, inputs, targets),
+        flops=model_flops(run.model, program.layout, rows, inputs, targets),
         steps=run.train.steps,
     )
     machine = Machine(topology.chip, topology if isinstance(topology, Topology) else None)

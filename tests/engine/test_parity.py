@@ -14,7 +14,7 @@ from jaxlt.engine.loss.losses import LossConfig
 from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig, make_mesh
 from jaxlt.engine.state import make_state
-from jaxlt.engine.step import Hyper, StepSpec, batch_loss, build
+from jaxlt.engine.step import Hyper, StepSpec, build, objective_of
 from jaxlt.models.config import T5Config
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import describe, unflatten
@@ -139,7 +139,7 @@ def test_logits(spec, state, batch, expected):
 
 
 def test_loss_and_gradients(spec, state, batch, expected):
-    loss = lambda params: batch_loss(spec, params, batch, None)[0]  # noqa: E731
+    loss = lambda params: objective_of(spec)(params, batch)[0]  # noqa: E731
     value, grads = jax.jit(jax.value_and_grad(loss))(state.trainable)
     assert relative(value, expected["loss"]) < 1e-5
     found = unstack(grads)

@@ -10,7 +10,7 @@ import pytest
 from jaxlt.engine.loss.losses import LossConfig
 from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig
-from jaxlt.engine.step import batch_loss, build, mesh_context
+from jaxlt.engine.step import build, mesh_context, objective_of
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
 from jaxlt.modules.bottleneck import Bottleneck
@@ -285,7 +285,7 @@ def test_the_training_loss_is_differentiated_forward():
     spec = make_spec(model, loss=LossConfig(chunk_bytes=4000))
     flat, batch = random_params(model), make_mlm_batch()
     along = {n: np.cos(np.arange(v.size)).reshape(v.shape).astype(v.dtype) for n, v in flat.items()}
-    loss = lambda params: batch_loss(spec, params, batch, None)[0]  # noqa: E731
+    loss = lambda params: objective_of(spec)(params, batch)[0]  # noqa: E731
 
     @jax.jit
     def every_way(params, changes):

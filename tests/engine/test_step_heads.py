@@ -13,7 +13,7 @@ from jaxlt.engine.loss.losses import LossConfig
 from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.state import base_fingerprint
-from jaxlt.engine.step import batch_loss, build
+from jaxlt.engine.step import build, objective_of
 from jaxlt.models.encoder import loss_weights
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.layout import unstack
@@ -63,7 +63,7 @@ def values(metrics, name):
 def graded(heads):
     """(loss, sums), gradient of the summed loss of a model with these heads."""
     spec = spec_of(encoder(heads))
-    return jax.jit(jax.value_and_grad(lambda p, b: batch_loss(spec, p, b, None), has_aux=True))
+    return jax.jit(jax.value_and_grad(lambda p, b: objective_of(spec)(p, b), has_aux=True))
 
 
 @pytest.mark.slow
@@ -228,7 +228,7 @@ def test_heads_drop_out_where_the_backbone_does_not():
     lost = {}
     for name, head in (("dropped", PARSER), ("quiet", quiet)):
         spec = spec_of(encoder((head,), dropout=0.0))
-        run = jax.jit(lambda p, b, k, spec=spec: batch_loss(spec, p, b, k)[0])
+        run = jax.jit(lambda p, b, k, spec=spec: objective_of(spec)(p, b, k)[0])
         key = jax.random.key(3)
         lost[name] = [float(run(params_of(spec.model), batch, k)) for k in (None, key)]
     assert lost["quiet"][0] == lost["quiet"][1] == lost["dropped"][0] != lost["dropped"][1]

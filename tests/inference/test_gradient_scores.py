@@ -7,7 +7,7 @@ import pytest
 
 from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.engine.loss.losses import LossConfig, normalizer
-from jaxlt.engine.step import batch_loss, build
+from jaxlt.engine.step import build, objective_of
 from jaxlt.inference import gradient_scores
 from jaxlt.inference.gradient_scores import mean_squared_gradients
 from tests.conftest import (
@@ -38,7 +38,7 @@ def test_scores_are_the_mean_of_squared_gradients():
     def gradient(part, rest, batch):
         def loss(chosen):
             weights = batch["decoder_loss_weights"]
-            summed, _ = batch_loss(spec, {**rest, **chosen}, batch, None)
+            summed, _ = objective_of(spec)({**rest, **chosen}, batch)
             return summed / normalizer(spec.loss, weights, weights.shape[0])
 
         return jax.grad(loss)(part)
@@ -66,7 +66,7 @@ def test_each_language_by_its_own_weights_in_parts_and_compiled_once():
     np.testing.assert_array_equal(first[WO], second[WO])
     assert gradient_scores._adder(spec, (WO,))._cache_size() == 1
 
-    gradient = jax.jit(jax.grad(lambda p, batch: batch_loss(spec, p, batch, None)[0]))
+    gradient = jax.jit(jax.grad(lambda p, batch: objective_of(spec)(p, batch)[0]))
     wanted = np.zeros(params[WO].shape)
     for step in range(2):
         rows = source.rows(step, 0, 4) | {"row": np.arange(4)}

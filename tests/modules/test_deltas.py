@@ -13,7 +13,7 @@ from jaxlt import config as configs
 from jaxlt.engine.checkpoint.fingerprint import fingerprint_of
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.partitioning import MeshConfig, make_mesh
-from jaxlt.engine.step import batch_loss, build
+from jaxlt.engine.step import build, objective_of
 from jaxlt.errors import UserError
 from jaxlt.inference.predictor import open_predictor
 from jaxlt.models.init import describe, draw
@@ -135,7 +135,7 @@ def test_an_unrolled_model_takes_the_same_file_and_gives_the_same(tmp_path):
         batch = place_batch(program, make_batch())
         values = {n: flat[n] for n in program.layout.trainable}
         rest = {n: v for n, v in flat.items() if n not in values}
-        loss = lambda v: batch_loss(spec, {**rest, **v}, batch, None)[0]  # noqa: B023, E731
+        loss = lambda v: objective_of(spec)({**rest, **v}, batch)[0]  # noqa: B023, E731
         grads.append(jax.jit(jax.grad(loss))(values))
     for name, value in outputs[0].items():
         np.testing.assert_array_equal(value, outputs[1][name], err_msg=name)

@@ -6,6 +6,7 @@ Recomputation under remat is not counted (it is not model work), nor are norms a
 import math
 from collections.abc import Mapping
 
+from jaxlt.engine.state import Layout
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
 from jaxlt.models.head_parts import read_field
 
@@ -37,6 +38,13 @@ def step_flops(
 ) -> float:
     """FLOPs of a training step: forward, backward to activations, backward to trained weights."""
     return forward_flops(config, rows, inputs, targets) * (2.0 + min(1.0, trainable_share))
+
+
+def model_flops(config: ModelConfig, layout: Layout, rows: int, inputs: int, targets: int) -> float:
+    """FLOPs of a step over all devices; the weight-gradient part counts for what trains only."""
+    sizes = {n: math.prod(leaf.shape) for n, leaf in layout.leaves.items()}
+    share = sum(sizes[n] for n in layout.trainable) / max(1, sum(sizes.values()))
+    return step_flops(config, rows, inputs, targets, share)
 
 
 def tokens_of(spec: Mapping[str, tuple[tuple[int, ...], object]]) -> tuple[int, int]:

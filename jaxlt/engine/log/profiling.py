@@ -1,9 +1,12 @@
 """A trace of some steps of a run: `jaxlt train --profile=20:25`.
 
     recorder = Recorder(parse_steps("20:25"), workdir / "profile", profile_table.lines_of, reporter)
-    with recorder.over(feed):
-        for step, batch in feed:
-            state, metrics = recorder.step(program.train, step, state, batch, hyper)
+    recorder.start(feed)
+    for step, batch in feed:
+        recorder.before(step, state)
+        state, metrics = program.train(state, batch, hyper)
+        recorder.after(step, metrics)
+    recorder.close()
 
 The trace is for XProf (`xprof --logdir=WORKDIR/profile`) and Perfetto (its *.trace.json.gz). Before
 the first of those steps and after the last the run waits for the devices; otherwise it goes on as
@@ -16,7 +19,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +105,7 @@ class Profile:
 
 
 class Recorder:
-    """Runs a program's steps, and traces some of them. Without steps it just runs them."""
+    """Traces some of a run's steps; none where none are asked for."""
 
     def __init__(
         self,
@@ -117,42 +120,43 @@ class Recorder:
         self._paused = say.paused if say else contextlib.nullcontext
         self._steps = range(0)
         self._feed: Feed | None = None
+        self._step: Any = None
         self._open: tuple[str, float, float] | None = None  # folder, time, waited until then
 
-    @contextlib.contextmanager
-    def over(self, feed: Feed) -> Iterator[None]:
-        """Around the steps of a feed; ends a trace that they leave open."""
+    def start(self, feed: Feed) -> None:
+        """To be called before the steps of a feed."""
         if self._asked is not None:
             self._steps, self._feed = self._asked.among(feed.steps), feed
             if not self._steps:
                 self._note("--profile: of the steps that are left, none is to be traced.")
-        try:
-            yield
-        finally:
-            if self._open is not None:  # the run ended early, well or badly
-                (local, *_), self._open = self._open, None
-                jax.profiler.stop_trace()
-                self._keep(local)
 
-    def step(
-        self, train: Callable[..., tuple[Any, Any]], step: int, state: Any, *given: Any
-    ) -> Any:
-        """Returns train(state, *given). step: its number, from 0."""
-        if step not in self._steps:
-            return train(state, *given)
-        if self._open is None:
-            self._begin(state)
-        with jax.profiler.StepTraceAnnotation("train", step_num=step + 1):
-            out = train(state, *given)
-        if step == self._steps[-1]:
-            jax.block_until_ready(out)
-            with self._paused():
-                self._end()
-        return out
+    def before(self, step: int, made: Any) -> None:
+        """Before a step, counted from 0. made: what comes of the one before, to be waited for."""
+        if step in self._steps:
+            if self._open is None:
+                self._begin(made)
+            self._step = jax.profiler.StepTraceAnnotation("train", step_num=step + 1)
+            self._step.__enter__()
 
-    def _begin(self, state: Any) -> None:
+    def after(self, step: int, made: Any) -> None:
+        """After a step was dispatched, which is to make `made`."""
+        if step in self._steps:
+            self._step.__exit__(None, None, None)
+            if step == self._steps[-1]:
+                jax.block_until_ready(made)
+                with self._paused():
+                    self._end()
+
+    def close(self) -> None:
+        """Ends a trace that is open still: of a run that ended early, well or badly."""
+        if self._open is not None:
+            (local, *_), self._open = self._open, None
+            jax.profiler.stop_trace()
+            self._keep(local)
+
+    def _begin(self, made: Any) -> None:
         assert self._feed is not None
-        jax.block_until_ready(state)  # what comes before is not to be in the trace
+        jax.block_until_ready(made)  # what comes before is not to be in the trace
         local = str(self._folder) if is_local(self._folder) else tempfile.mkdtemp(prefix="jaxlt_")
         options = jax.profiler.ProfileOptions()
         options.python_tracer_level = 0  # every call of every function: slow, and seldom wanted

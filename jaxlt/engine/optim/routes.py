@@ -14,7 +14,7 @@ axis in front, or behind 'layers', as the bank itself has it.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -23,8 +23,10 @@ from jax.sharding import NamedSharding
 
 from jaxlt.engine.optim.adafactor import UNUSED, Axes
 from jaxlt.engine.optim.optimizers import Optimizer, OptimizerConfig, decayed_names, make_optimizer
+from jaxlt.engine.optim.schedules import learning_rate
 from jaxlt.models.config import ModelConfig
-from jaxlt.modules.routing import FIELDS, Ids, Slice
+from jaxlt.models.head_parts import read_field
+from jaxlt.modules.routing import FIELDS, Ids, Slice, routes_of
 from jaxlt.modules.site import owner
 
 Array = jax.Array
@@ -115,31 +117,6 @@ class Cut(NamedTuple):
     slots: Array
 
 
-def slots_of_batch(
-    banks: tuple[Bank, ...], ids: Ids, tokens: Array, languages: int | None
-) -> tuple[dict[str, Slots], tuple[Cut, ...]]:
-    """Finds the slots that a batch goes through: ({bank name: Slots}, the banks to be cut down).
-
-    tokens [B, S]: where they are 0, a route by token counts for nothing. languages: more slots than
-    these no batch has.
-    """
-    found: dict[str, Slots] = {}
-    cuts: list[Cut] = []
-    for bank in banks:
-        index = ids[bank.key].index
-        counts = tokens > 0 if index.shape == tokens.shape else True
-        hit = jnp.zeros(bank.size, bool).at[index].max(jnp.broadcast_to(counts, index.shape))
-        bound = None if bank.key == "task" else languages
-        most = min(index.size, bank.size if bound is None else bound)
-        if bank.spread or index.ndim > 1 or most >= bank.size:
-            found[bank.name] = Slots(None, hit)
-            continue
-        active = jnp.nonzero(hit, size=most, fill_value=bank.size)[0].astype(jnp.int32)
-        found[bank.name] = Slots(active, hit)
-        cuts.append(Cut(bank, active))
-    return found, tuple(cuts)
-
-
 def cut_down(params: Flat, ids: Ids, cuts: tuple[Cut, ...]) -> tuple[dict[str, Any], Ids]:
     """Tells leaves and routes of the slots that their banks have been cut down to.
 
@@ -172,8 +149,8 @@ def _put(old: Array, new: Array, place: int, slots: Slots) -> Array:
 class RoutedOptimizer:
     """An optimizer of shared leaves and of banks; `init` and `state_axes` as `Optimizer` has them.
 
-    In a step: `take` what the batch needs of parameters and state, differentiate, `update`, and
-    `put` it back.
+    In a step: find the batch's `slots`, `take` what they need of parameters and state,
+    differentiate, `update`, and `put` it back.
     """
 
     def __init__(self, config: OptimizerConfig, axes: Mapping[str, Axes], banks: tuple[Bank, ...]):
@@ -216,6 +193,65 @@ class RoutedOptimizer:
             )
             routes[bank.name] = {"steps": ("routes",), "state": axes}
         return {"shared": shared, "routes": routes}
+
+    def slots(
+        self, batch: Mapping[str, Array], languages: int | None
+    ) -> tuple[dict[str, Slots], tuple[Cut, ...]]:
+        """Finds the slots that a batch goes through: ({bank name: Slots}, banks to be cut down).
+
+        Where a row has no token, a route by token counts for nothing. languages: more slots than
+        these no batch has.
+        """
+        found: dict[str, Slots] = {}
+        cuts: list[Cut] = []
+        ids, tokens = routes_of(batch), batch[read_field(batch)]
+        for bank in self.banks:
+            index = ids[bank.key].index
+            counts = tokens > 0 if index.shape == tokens.shape else True
+            hit = jnp.zeros(bank.size, bool).at[index].max(jnp.broadcast_to(counts, index.shape))
+            bound = None if bank.key == "task" else languages
+            most = min(index.size, bank.size if bound is None else bound)
+            if bank.spread or index.ndim > 1 or most >= bank.size:
+                found[bank.name] = Slots(None, hit)
+                continue
+            active = jnp.nonzero(hit, size=most, fill_value=bank.size)[0].astype(jnp.int32)
+            found[bank.name] = Slots(active, hit)
+            cuts.append(Cut(bank, active))
+        return found, tuple(cuts)
+
+    def rates(self, memory: Any, slots: Mapping[str, Slots], hyper: Any) -> dict[str, Array]:
+        """The learning rate of each slot that the batch goes through: {bank: float32 [A]}.
+
+        memory: the state as `take` gave it; hyper: the step's.
+        """
+        rates: dict[str, Array] = {}
+        for bank in self.banks:
+            steps = memory["routes"][bank.name]["steps"]
+            rate = jnp.broadcast_to(jnp.asarray(hyper.learning_rate, jnp.float32), steps.shape)
+            if hyper.schedule is not None:
+                rate = learning_rate(hyper.schedule, steps)
+            if hyper.route_rates is not None:
+                factors, chosen = hyper.route_rates[bank.name], slots[bank.name].chosen
+                rate *= factors if chosen is None else jnp.take(factors, chosen, mode="clip")
+            rates[bank.name] = rate
+        return rates
+
+    def rates_used(
+        self, names: Iterable[str], slots: Mapping[str, Slots], rates: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """The learning rates of banks, each the mean over the slots that the batch goes through.
+
+        names: of what trains; where that is banks alone, their mean is the step's learning rate.
+        """
+        out: dict[str, Array] = {}
+        for bank in self.banks:
+            chosen, present = slots[bank.name]
+            there = present if chosen is None else chosen < bank.size
+            total = jnp.sum(jnp.where(there, rates[bank.name], 0.0))
+            out[f"learning_rate/{bank.name}"] = total / jnp.maximum(jnp.sum(there), 1)
+        if self._banked.keys() == set(names):
+            out["learning_rate"] = sum(out.values(), jnp.float32(0.0)) / len(out)
+        return out
 
     def take(self, params: Flat, state: Any, slots: Mapping[str, Slots]) -> tuple[Flat, Any]:
         """Parameters and state with banks cut down to the slots of a batch."""

@@ -10,10 +10,10 @@ import pytest
 
 from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.engine.config import DEFAULT_RULES, MeshConfig
-from jaxlt.engine.log.clocks import pace, spare
 from jaxlt.engine.loop import TrainConfig, program_of
 from jaxlt.engine.loss.losses import LossConfig
 from jaxlt.engine.optim.optimizers import OptimizerConfig
+from jaxlt.engine.optim.pace import pace_of_banks, spare
 from jaxlt.engine.optim.routes import slots_of_batch
 from jaxlt.engine.optim.schedules import ScheduleConfig, learning_rate, numbers_of
 from jaxlt.engine.step import Hyper, build
@@ -360,11 +360,11 @@ def test_a_language_whose_rate_is_zero_stays(straight, tmp_path):
 
 def test_clocks_by_what_trains():
     alone, joined = program_of(bank_job()), program_of(bank_job(trainable=(".*",)))
-    assert pace(bank_job(), alone, NAMES)["schedule"] is not None
-    assert "schedule" not in pace(bank_job(), joined, NAMES)
-    assert "schedule" not in pace(bank_job(route_clock="run"), alone, NAMES)
-    assert "schedule" in pace(bank_job(route_clock="own"), joined, NAMES)
-    assert pace(job(), program_of(job()), NAMES) == {}
+    assert pace_of_banks(bank_job(), alone, NAMES)["schedule"] is not None
+    assert "schedule" not in pace_of_banks(bank_job(), joined, NAMES)
+    assert "schedule" not in pace_of_banks(bank_job(route_clock="run"), alone, NAMES)
+    assert "schedule" in pace_of_banks(bank_job(route_clock="own"), joined, NAMES)
+    assert pace_of_banks(job(), program_of(job()), NAMES) == {}
 
 
 def test_spare_languages():
@@ -394,4 +394,4 @@ def test_wrong_settings(settings, text):
 )
 def test_rates_of_nothing(given, text):
     with pytest.raises(UserError, match=text):
-        pace(given, program_of(given), NAMES)
+        pace_of_banks(given, program_of(given), NAMES)

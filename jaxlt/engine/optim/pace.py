@@ -1,7 +1,7 @@
-"""How fast the slots of banks learn: whose steps their learning rate follows, and its factors.
+"""How fast a step learns: the schedule's rate, and what the slots of banks make of it.
 
-In: TrainConfig.route_clock and route_rates, the schedule, the program's banks and the languages of
-the data. Out: the fields of `Hyper` that say so to the compiled step, the same for all steps.
+In: the schedule, TrainConfig.route_clock and route_rates, the program's banks and the languages of
+the data. Out: the `Hyper` of each step.
 """
 
 from collections.abc import Sequence
@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlt.data.near import nearest_language
-from jaxlt.engine.optim.schedules import numbers_of
+from jaxlt.engine.optim.schedules import learning_rate, numbers_of
 from jaxlt.engine.partitioning import replicated
-from jaxlt.engine.step import Program
+from jaxlt.engine.step import Hyper, Program
 from jaxlt.errors import UserError
 from jaxlt.models.config import ModelConfig
 
@@ -31,11 +31,21 @@ def spare(model: ModelConfig, languages: Sequence[str]) -> int | None:
     return most if 0 < most < max(sizes, default=0) else None
 
 
-def pace(job: Any, program: Program, languages: Sequence[str]) -> dict[str, Any]:
-    """Returns what a run's `Hyper` says of its banks: {} without any.
+class Pace:
+    """A run's Hyper by step."""
 
-    job: has `schedule` and `train`; languages: those of the data, by id.
-    """
+    def __init__(self, job: Any, program: Program, languages: Sequence[str]):
+        """job: has `schedule` and `train`; languages: those of the data, by id."""
+        self._schedule, self._seed = job.schedule, jnp.uint32(job.train.seed)
+        self._banks = pace_of_banks(job, program, languages)
+
+    def at(self, step: int) -> Hyper:
+        """Of the step that leads from `step` to `step` + 1."""
+        return Hyper(jnp.float32(learning_rate(self._schedule, step)), self._seed, **self._banks)
+
+
+def pace_of_banks(job: Any, program: Program, languages: Sequence[str]) -> dict[str, Any]:
+    """Returns what a run's Hyper says of its banks, the same at all steps: {} without any."""
     clock, rates = job.train.route_clock, job.train.route_rates
     banks, whole = program.optimizer.banks, replicated(program.spec.mesh)
     factors = {b.name: np.ones(b.size, np.float32) for b in banks if b.key in ("source", "target")}

@@ -1,0 +1,198 @@
+"""What a step descends: the loss of a batch, its sums by name, and its gradients.
+
+    objective = Objective(model, loss, mesh, rules)
+    total, sums = objective(params, batch, key)       # summed over the batch, not yet normalised
+    grads, sums = objective.gradients(trainable, frozen, batch, (), key, scale)
+    rows = objective.rows(params, batch)              # held-out: sums a row, and heads' predictions
+
+params are flat. All that an objective holds is fixed while tracing.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from jaxlt.engine.config import LossConfig, Rules
+from jaxlt.engine.loss.losses import by_language, cross_entropy, language_sums, normalizer
+from jaxlt.engine.loss.shared import cross_entropy_shared
+from jaxlt.engine.optim.routes import Cut, cut_down
+from jaxlt.engine.partitioning import batch_parts, batch_shards, spec_for
+from jaxlt.models.config import BiLSTMConfig, ModelConfig
+from jaxlt.models.encoder import loss_weights, model_of, target_fields
+from jaxlt.models.heads import heads_loss, heads_predictions
+from jaxlt.models.init import unflatten
+from jaxlt.models.layers import constrain, make_context
+from jaxlt.models.manual import Manual, by_hand, manual_now
+from jaxlt.modules.deltas import applied
+
+# Batch field [B, T]: the loss's weights where they are not the data's; under heads a row's, [B].
+LOSS_WEIGHTS = "loss_weights"
+Batch = Mapping[str, jax.Array]
+Flat = dict[str, Any]
+Metrics = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """Language modelling, or the losses of the model's heads.
+
+    manual: how a training step runs the layers by hand, where it does. accumulate,
+    rows_per_device: in how many parts `gradients` takes a batch.
+    """
+
+    model: ModelConfig
+    loss: LossConfig
+    mesh: Mesh
+    rules: Rules
+    manual: Manual | None = None
+    accumulate: int = 1
+    rows_per_device: int | None = None
+
+    @functools.cached_property
+    def network(self) -> Any:
+        """What the model's config describes, as a module of flax."""
+        return model_of(self.model)
+
+    def __call__(
+        self,
+        params: Flat,
+        batch: Batch,
+        key: jax.Array | None = None,
+        cuts: tuple[Cut, ...] = (),
+    ) -> tuple[jax.Array, Metrics]:
+        """Summed, not yet normalised loss of a batch, and its sums for reporting.
+
+        key: of dropout, where there is to be any. cuts: the banks among `params` that have been
+        cut down to some of their slots.
+        """
+        if self.model.heads:
+            outputs = self._forward(params, batch, key, cuts, "outputs")
+            return heads_loss(self.model.heads, outputs, batch, batch.get(LOSS_WEIGHTS))
+        hidden = self._forward(params, batch, key, cuts, "hidden")
+        targets, weights = target_fields(self.model)
+        given = (batch[targets], batch.get(LOSS_WEIGHTS, batch[weights]), batch[weights])
+        manual = manual_now()
+        divided = manual and hidden.kernel.shape[0] % self.mesh.shape[manual.axis] == 0
+        if manual and divided and not hidden.transposed:
+            return cross_entropy_shared(
+                self.loss, manual, self.mesh, hidden.states, hidden.kernel, *given
+            )
+        return cross_entropy(
+            self.loss,
+            hidden.states,
+            hidden.kernel,
+            *given[:2],
+            counted=given[2],
+            transposed=hidden.transposed,
+            batch_shards=batch_shards(self.mesh),
+            vocab_shards=self._vocab_shards(),
+        )
+
+    def gradients(
+        self,
+        trainable: Flat,
+        frozen: Flat,
+        batch: Batch,
+        cuts: tuple[Cut, ...],
+        key: jax.Array | None,
+        scale: jax.Array,
+    ) -> tuple[Flat, Metrics]:
+        """Gradients of scale * summed loss / normaliser, and the sums; accumulated where asked."""
+        weights = loss_weights(self.model, batch)
+        divisor = reported = normalizer(self.loss, weights, len(weights))
+        if self.loss.normalize == "languages":
+            batch, languages = self._by_language(batch, weights)
+            reported = jnp.maximum(languages, 1).astype(jnp.float32)
+
+        def loss(params: Flat, part: Batch) -> tuple[jax.Array, Metrics]:
+            with by_hand(self.manual):
+                total, sums = self({**frozen, **params}, part, key, cuts)
+            report = {"loss_sum": total}
+            report |= {k: sums[k] for k in ("nll_sum", "z_sum", "correct_sum", "weight_sum")}
+            return total * (scale / divisor), report
+
+        grad = jax.grad(loss, has_aux=True)
+        count = batch_parts(len(weights), self.mesh, self.accumulate, self.rows_per_device)
+        if count == 1:
+            grads, sums = grad(trainable, batch)
+            return grads, sums | {"divisor": reported}
+
+        def add(total: Any, part: Batch) -> tuple[Any, None]:
+            return jax.tree.map(jnp.add, total, grad(trainable, part)), None
+
+        parts = _microbatches(batch, count)
+        zeros = jax.tree.map(
+            lambda a: jnp.zeros(a.shape, a.dtype),
+            jax.eval_shape(grad, trainable, {k: v[0] for k, v in parts.items()}),
+        )
+        (grads, sums), _ = jax.lax.scan(add, zeros, parts)
+        return grads, sums | {"divisor": reported}
+
+    def rows(self, params: Flat, batch: Batch) -> Metrics:
+        """Per-row sums without dropout, the fields that tell whose they are, and heads' predictions."""
+        predictions: Metrics = {}
+        if self.model.heads:
+            outputs = self._forward(params, batch, None, (), "outputs")
+            _, sums = heads_loss(self.model.heads, outputs, batch)
+            predictions = heads_predictions(self.model.heads, outputs, batch)
+        else:
+            _, sums = self(params, batch)
+        weight = jnp.sum(loss_weights(self.model, batch), axis=-1)
+        out = {"row_nll": sums["row_nll"], "row_correct": sums["row_correct"], "row_weight": weight}
+        out["language"] = batch.get("language", jnp.zeros(weight.shape, jnp.int32))
+        if "target_bytes" in batch:
+            out["target_bytes"] = batch["target_bytes"]
+        return out | predictions
+
+    def _forward(
+        self,
+        params: Flat,
+        batch: Batch,
+        key: jax.Array | None,
+        cuts: tuple[Cut, ...],
+        method: str,
+    ) -> Any:
+        """What a method of the model makes of a batch."""
+        drops = self.model.dropout or any(head.dropout for head in self.model.heads)
+        ctx = make_context(batch, key if drops else None)
+        if self.model.deltas:
+            params = applied(params, self.model.deltas, key)
+        if cuts:
+            params, ids = cut_down(params, ctx.ids, cuts)
+            ctx = ctx.replace(ids=ids)
+        return self.network.apply(unflatten(params), batch, ctx, method=method)
+
+    def _vocab_shards(self) -> int:
+        """How many ways the logits are split over the vocabulary."""
+        assert not isinstance(self.model, BiLSTMConfig)  # it has no logits over a vocabulary
+        axes = spec_for((self.model.vocab_rows,), ("vocab",), self.rules, self.mesh)[0] or ()
+        return math.prod(self.mesh.shape[a] for a in ((axes,) if isinstance(axes, str) else axes))
+
+    def _by_language(self, batch: Batch, weights: jax.Array) -> tuple[Batch, jax.Array]:
+        """The batch with LOSS_WEIGHTS by which each language's loss is its mean; how many."""
+        if not self.model.heads:
+            weights, count = by_language(weights, batch["language"])
+        else:  # all labels of a row are of one language, so rows are what is weighed
+            of_rows = jnp.sum(weights, axis=-1, keepdims=True)
+            own, count = language_sums(of_rows, batch["language"])
+            weights = 1.0 / own
+        return {**batch, LOSS_WEIGHTS: weights}, count
+
+
+def _microbatches(batch: Batch, count: int) -> Batch:
+    """[B, ...] -> [count, B / count, ...]; microbatch a takes rows a, a + count, ...
+
+    Strided, so that each device's rows stay on it; which rows meet does not matter to the sum.
+    """
+
+    def split(x: jax.Array) -> jax.Array:
+        x = jnp.swapaxes(x.reshape(x.shape[0] // count, count, *x.shape[1:]), 0, 1)
+        return constrain(x, None, "batch", *(None,) * (x.ndim - 2))
+
+    return {name: split(x) for name, x in batch.items()}
