@@ -135,7 +135,7 @@ class Objective:
         return grads, sums | {"divisor": reported}
 
     def rows(self, params: Flat, batch: Batch) -> Metrics:
-        """Per-row sums without dropout, the fields that tell whose they are, and heads' predictions."""
+        """Per-row sums without dropout, the fields that tell whose they are, heads' predictions."""
         predictions: Metrics = {}
         if self.model.heads:
             outputs = self._forward(params, batch, None, (), "outputs")

@@ -14,13 +14,11 @@ from jaxlt.engine.loop import TrainConfig, program_of
 from jaxlt.engine.loss.losses import LossConfig
 from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.optim.pace import pace_of_banks, spare
-from jaxlt.engine.optim.routes import slots_of_batch
 from jaxlt.engine.optim.schedules import ScheduleConfig, learning_rate, numbers_of
 from jaxlt.engine.step import Hyper, build
 from jaxlt.errors import UserError
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.layout import stack, unstack
-from jaxlt.modules.routing import Ids, Route
 from jaxlt.modules.site import owner, plug
 from jaxlt.plan.aot import abstract_batch, compile_train
 from tests.conftest import (
@@ -264,9 +262,11 @@ def test_a_step_needs_no_more_memory_for_a_larger_bank():
 
 def test_pads_of_a_route_by_token_are_absent():
     program = build(spec(languages=None))
-    tokens = jnp.int32([[4, 5, 0], [6, 0, 0]])
-    ids = Ids({"source": Route(jnp.int32([[3, 3, 1], [8, 2, 2]]))})
-    slots, cut = slots_of_batch(program.optimizer.banks, ids, tokens, 2)
+    batch = {
+        "encoder_input_tokens": jnp.int32([[4, 5, 0], [6, 0, 0]]),
+        "language": jnp.int32([[3, 3, 1], [8, 2, 2]]),
+    }
+    slots, cut = program.optimizer.slots(batch, 2)
     assert not cut and slots["source"].chosen is None  # tokens are not cut down to
     assert np.flatnonzero(slots["source"].present).tolist() == [3, 8]
 
@@ -288,8 +288,8 @@ def test_banks_by_key_and_size():
         program.optimizer.init, program.layout.abstract(program.layout.trainable)
     )
     assert {owner(n) for n in state["shared"]["param_states"]} == {"d", "e"}
-    ids = Ids({k: Route(jnp.int32([0, 2, 2, 3, 1])) for k in ("source", "target")})
-    slots, cut = slots_of_batch(program.optimizer.banks, ids, jnp.ones((5, 3)), None)
+    batch = {k: jnp.int32([0, 2, 2, 3, 1]) for k in ("language", "target_language")}
+    slots, cut = program.optimizer.slots(batch | {"encoder_input_tokens": jnp.ones((5, 3))}, None)
     assert slots["source_4"].chosen is None and slots["source_4"].present.all()
     assert slots["source_8"].chosen.tolist() == [0, 1, 2, 3, 8]
     assert {bank.name: found.tolist() for bank, found in cut} == {
