@@ -7,7 +7,7 @@ that what is wrong in a gin file is said at once.
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from jaxlt.errors import UserError, nearest
 from jaxlt.identity import DRAWN, HARMLESS
@@ -72,6 +72,22 @@ KNOWN = (
 )
 
 
+def _check(config: Any, field: str, holds: bool, what: str) -> None:
+    """Raises UserError, which says what a field has to be, unless it holds."""
+    if not holds:
+        value = getattr(config, field)
+        raise UserError(f"{type(config).__name__}.{field} is {value}; {what}.")
+
+
+def _one_of(config: Any, field: str, known: Sequence[str], more: str = "") -> None:
+    value = str(getattr(config, field))
+    if value not in known:
+        raise UserError(
+            f"{type(config).__name__}.{field} is '{value}'; it must be one of {', '.join(known)}"
+            f"{more}.{nearest(value, known)}"
+        )
+
+
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
     """Which optimizer, and its settings; each optimizer reads those that it has.
@@ -108,37 +124,19 @@ class OptimizerConfig:
     state_dtype: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.name not in OPTIMIZERS:
-            raise UserError(
-                f"OptimizerConfig.name is '{self.name}'; it must be one of {', '.join(OPTIMIZERS)}."
-                f"{nearest(str(self.name), OPTIMIZERS)}"
-            )
+        _one_of(self, "name", OPTIMIZERS)
         for field in ("b1", "b2", "momentum"):
-            if not 0.0 <= getattr(self, field) < 1.0:
-                raise UserError(
-                    f"OptimizerConfig.{field} is {getattr(self, field)}; it must be at least 0 "
-                    "and below 1."
-                )
+            inside = 0.0 <= getattr(self, field) < 1.0
+            _check(self, field, inside, "it must be at least 0 and below 1")
         for field in ("clip_norm", "clip_threshold"):
             value = getattr(self, field)
-            if value is not None and not value > 0:
-                raise UserError(
-                    f"OptimizerConfig.{field} is {value}; it must be positive, or None."
-                )
-        if not (math.isfinite(self.weight_decay) and self.weight_decay >= 0):
-            raise UserError(
-                f"OptimizerConfig.weight_decay is {self.weight_decay}; it must be 0 or more."
-            )
-        if self.name == "adam" and self.weight_decay:
-            raise UserError(
-                f"OptimizerConfig.weight_decay is {self.weight_decay}, but OptimizerConfig.name is "
-                "'adam', which has none. Use 'adamw'."
-            )
-        if self.state_dtype not in STATE_DTYPES:
-            raise UserError(
-                f"OptimizerConfig.state_dtype is '{self.state_dtype}'; it must be one of "
-                f"{', '.join(STATE_DTYPES)}.{nearest(str(self.state_dtype), STATE_DTYPES)}"
-            )
+            _check(self, field, value is None or value > 0, "it must be positive, or None")
+        decay = self.weight_decay
+        _check(self, "weight_decay", math.isfinite(decay) and decay >= 0, "it must be 0 or more")
+        plain = "but OptimizerConfig.name is 'adam', which has none. Use 'adamw'"
+        if self.name == "adam" and decay:
+            raise UserError(f"OptimizerConfig.weight_decay is {decay}, {plain}.")
+        _one_of(self, "state_dtype", STATE_DTYPES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,34 +163,21 @@ class ScheduleConfig:
     warmup_share: float | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in SCHEDULES:
-            raise UserError(
-                f"ScheduleConfig.name is '{self.name}'; it must be one of {', '.join(SCHEDULES)}."
-                f"{nearest(str(self.name), SCHEDULES)}"
-            )
-        if not (math.isfinite(self.learning_rate) and self.learning_rate >= 0):
-            raise UserError(
-                f"ScheduleConfig.learning_rate is {self.learning_rate}; it must be finite and 0 or "
-                "more."
-            )
-        if self.warmup_steps < 0:
-            raise UserError(
-                f"ScheduleConfig.warmup_steps is {self.warmup_steps}; it must be 0 or more."
-            )
-        if self.warmup_share is not None and not 0 <= self.warmup_share <= 1:
-            raise UserError(
-                f"ScheduleConfig.warmup_share is {self.warmup_share}; it is a share of the run's "
-                "steps, from 0 to 1, or None."
-            )
-        if not 0 <= self.final_scale <= 1:
-            raise UserError(
-                f"ScheduleConfig.final_scale is {self.final_scale}; it is a part of learning_rate "
-                "and must lie between 0 and 1."
-            )
+        _one_of(self, "name", SCHEDULES)
+        rate, final = self.learning_rate, self.final_scale
+        finite = math.isfinite(rate) and rate >= 0
+        _check(self, "learning_rate", finite, "it must be finite and 0 or more")
+        _check(self, "warmup_steps", self.warmup_steps >= 0, "it must be 0 or more")
+        share = self.warmup_share
+        shared = share is None or 0 <= share <= 1
+        what = "it is a share of the run's steps, from 0 to 1, or None"
+        _check(self, "warmup_share", shared, what)
+        part = "it is a part of learning_rate and must lie between 0 and 1"
+        _check(self, "final_scale", 0 <= final <= 1, part)
         for field in ("total_steps", "decay_steps"):
             value = getattr(self, field)
-            if value is not None and value != "run" and value <= 0:
-                raise UserError(f"ScheduleConfig.{field} is {value}; it must be positive, or None.")
+            known = value is None or value == "run" or value > 0
+            _check(self, field, known, "it must be positive, or None")
         if self.name in ("linear", "cosine", "wsd"):
             self._check_decay()
 
@@ -244,27 +229,15 @@ class LossConfig:
     chunk_bytes: int = dataclasses.field(default=2**28, metadata=HARMLESS)
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.label_smoothing < 1.0:
-            raise UserError(
-                f"LossConfig.label_smoothing is {self.label_smoothing}; it must be at least 0 and "
-                "below 1."
-            )
-        if not self.z_loss >= 0.0:
-            raise UserError(f"LossConfig.z_loss is {self.z_loss}; it must be 0 or more.")
-        if self.chunk_bytes <= 0:
-            raise UserError(
-                f"LossConfig.chunk_bytes is {self.chunk_bytes}; it must be a positive number."
-            )
+        inside = 0.0 <= self.label_smoothing < 1.0
+        _check(self, "label_smoothing", inside, "it must be at least 0 and below 1")
+        _check(self, "z_loss", self.z_loss >= 0.0, "it must be 0 or more")
+        _check(self, "chunk_bytes", self.chunk_bytes > 0, "it must be a positive number")
         if isinstance(self.normalize, str):
-            if self.normalize not in NORMALIZERS:
-                raise UserError(
-                    f"LossConfig.normalize is '{self.normalize}'; it must be one of "
-                    f"{', '.join(NORMALIZERS)}, or a number.{nearest(self.normalize, NORMALIZERS)}"
-                )
-        elif not (math.isfinite(self.normalize) and self.normalize > 0):
-            raise UserError(
-                f"LossConfig.normalize is {self.normalize}; a constant must be positive."
-            )
+            _one_of(self, "normalize", NORMALIZERS, ", or a number")
+        else:
+            positive = math.isfinite(self.normalize) and self.normalize > 0
+            _check(self, "normalize", positive, "a constant must be positive")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,11 +258,7 @@ class MeshConfig:
     collectives: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.collectives not in COLLECTIVES:
-            raise UserError(
-                f"MeshConfig.collectives is '{self.collectives}'; it must be one of "
-                f"{', '.join(COLLECTIVES)}.{nearest(self.collectives, COLLECTIVES)}"
-            )
+        _one_of(self, "collectives", COLLECTIVES)
         sizes = self.sizes()
         if sum(s == -1 for s in sizes) > 1 or any(s < 1 and s != -1 for s in sizes):
             raise UserError(
@@ -416,32 +385,22 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.on_nan not in ("stop", "skip"):
             raise UserError(f"TrainConfig.on_nan is 'stop' or 'skip', not '{self.on_nan}'.")
-        _check_clock(self.route_clock, self.route_rates)
-        for field in ("steps", "accumulate", "log_every"):
-            if getattr(self, field) < 1:
-                raise UserError(f"TrainConfig.{field} is at least 1, not {getattr(self, field)}.")
+        _one_of(self, "route_clock", CLOCKS)
+        _check_rates(self.route_rates)
+        for field in ("steps", "accumulate", "log_every", "rows_per_device"):
+            value = getattr(self, field)
+            if (field != "rows_per_device" or value is not None) and value < 1:
+                raise UserError(f"TrainConfig.{field} is at least 1, not {value}.")
         for field in ("epochs", "eval_epochs"):
             value = getattr(self, field)
             if value is not None and not value > 0:
                 raise UserError(f"TrainConfig.{field} is above 0, not {value}.")
-        if self.rows_per_device is not None and self.rows_per_device < 1:
-            raise UserError(
-                f"TrainConfig.rows_per_device is at least 1, not {self.rows_per_device}."
-            )
-        keep = self.child_tuning
-        if keep is not None and not 0.0 < keep <= 1.0:
-            raise UserError(
-                f"TrainConfig.child_tuning is {keep}; it must be above 0 and at most 1, or None."
-            )
+        keep, inside = self.child_tuning, "it must be above 0 and at most 1, or None"
+        _check(self, "child_tuning", keep is None or 0.0 < keep <= 1.0, inside)
 
 
-def _check_clock(clock: str, rates: Sequence[tuple[str, float]]) -> None:
-    """Raises UserError for a TrainConfig.route_clock or route_rates that mean nothing."""
-    if clock not in CLOCKS:
-        raise UserError(
-            f"TrainConfig.route_clock is '{clock}'; it must be one of {', '.join(CLOCKS)}."
-            f"{nearest(clock, CLOCKS)}"
-        )
+def _check_rates(rates: Sequence[tuple[str, float]]) -> None:
+    """Raises UserError for a TrainConfig.route_rates that means nothing."""
     for language, factor in rates:
         if not (math.isfinite(factor) and factor >= 0):
             raise UserError(

@@ -294,7 +294,7 @@ def test_a_write_that_fails_for_another_limit_is_told_too(tmp_path):
 
 HOSTS = """
 import sys
-from jaxlt.engine import distributed
+from jaxlt.engine.hosts import distributed
 distributed.initialize(sys.argv[2], 2, int(sys.argv[3]), timeout_s=60)
 import jax, numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
