@@ -219,7 +219,7 @@ def _last_save(checkpoints: Checkpoints) -> Iterator[None]:
     """Ends well or badly: the last save is complete, or given up, before all else is closed."""
     try:
         yield
-        checkpoints.close()
+        checkpoints.wait()
     except BaseException:
         checkpoints.abandon()
         raise

@@ -124,7 +124,7 @@ def language_tokens(
 
     folder: text by language (swh_Latn.txt, ...), a text a line, of each of them.
     """
-    from jaxlt.engine.decode.tokens import among
+    from jaxlt.engine.decode.trie import among
 
     names = sorted(set(languages))
     paths = sources.discover((folder,), sources.TEXT, names)

@@ -296,7 +296,7 @@ def open_predictor(
         return _at_start(job, program, base)
     layout = program.layout
     wanted = {"trainable": layout.abstract(layout.trainable)}
-    arrays, meta = checkpoints.restore_part(chosen, wanted)
+    arrays, meta = checkpoints.restore(chosen, wanted, part=True)
     position = position_of(meta)
     frozen = frozen_part(job, program, checkpoints, base, position)
     return Predictor(

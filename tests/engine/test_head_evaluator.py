@@ -67,7 +67,7 @@ def test_the_best_of_equal_checkpoints_has_the_least_of_ties(tmp_path):
     checkpoints = Checkpoints(tmp_path, config)
     for step, f1, nll in ((1, 0.5, 3.0), (2, 0.5, 1.0), (3, 0.5, 2.0), (4, 0.4, 0.1)):
         checkpoints.save(step, {"x": np.zeros(1, np.float32)}, {}, {"f1": f1, "nll": nll})
-    checkpoints.close()
+    checkpoints.wait()
     assert checkpoints.best() == 2
     assert Checkpoints(tmp_path, dataclasses.replace(config, ties=None)).best() == 1
 

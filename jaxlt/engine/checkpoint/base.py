@@ -117,8 +117,7 @@ class Overlay:
 
 def _find(path: epath.Path, step: int | None) -> tuple[epath.Path | None, epath.Path]:
     """(checkpoint folder or None, workdir) for a workdir, a checkpoint, or a workdir's base."""
-    if store.is_local(path):
-        path = epath.Path(path.expanduser().resolve())
+    path = store.absolute(path)
     if store.is_complete(path):
         if path.name == "base":
             return None, path.parent

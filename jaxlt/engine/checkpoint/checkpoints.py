@@ -19,7 +19,7 @@ from jaxlt.engine.checkpoint import tree as ct
 from jaxlt.engine.checkpoint.fit import explain
 from jaxlt.engine.config import CheckpointConfig
 from jaxlt.engine.hosts import distributed
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError
 
 __all__ = ["CheckpointConfig", "Checkpoints", "explain"]
 
@@ -32,7 +32,7 @@ class Checkpoints:
 
     def __init__(self, workdir: epath.PathLike, config: CheckpointConfig | None = None) -> None:
         self.config = config or CheckpointConfig()
-        self.workdir = _absolute(workdir)
+        self.workdir = store.absolute(workdir)
         self.folder = self.workdir / "checkpoints"
         self._store = store.Store()
         self._pending: epath.Path | None = None
@@ -55,7 +55,6 @@ class Checkpoints:
         has a checkpoint already. `metrics` (of an evaluation at this step) decide which is best.
         """
         self.wait()
-        self._check_metrics(metrics)
         if step in self.steps():
             return False
         record = {"step": int(step), "meta": dict(meta), "metrics": _finite(metrics or {})}
@@ -73,10 +72,6 @@ class Checkpoints:
         except Exception as caught:
             error = self._failed(folder, caught)
         distributed.agree(error, f"Saving '{folder}'")
-
-    def close(self) -> None:
-        """Waits for the last save."""
-        self.wait()
 
     def abandon(self) -> None:
         """Lets the save under way end, silent about its errors: for a run that dies of another.
@@ -106,24 +101,18 @@ class Checkpoints:
         """The `meta` that was saved with a step."""
         return self._record(self.path(step))["meta"]
 
-    def restore(self, step: int, abstract: Any) -> tuple[Any, dict[str, Any]]:
+    def restore(self, step: int, abstract: Any, part: bool = False) -> tuple[Any, dict[str, Any]]:
         """Reads a checkpoint into the structure, shapes and shardings of `abstract`.
 
         `abstract` is a tree of `jax.ShapeDtypeStruct` with shardings, of any mesh; layers may be
         scanned in one and unrolled in the other. Returns (arrays, meta). Raises UserError where the
         checkpoint does not fit or is damaged.
+
+        part: read the top-level parts that `abstract` has alone; the files of the others are
+        neither read nor checked ({'trainable': {...}} does without the optimizer's).
         """
         self._check_step(step)
-        return self._restore(self.path(step), abstract)
-
-    def restore_part(self, step: int, abstract: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-        """As `restore`, of the top-level parts that `abstract` has.
-
-        The files of the others are neither read nor checked: {'trainable': {...}} does without the
-        optimizer's.
-        """
-        self._check_step(step)
-        return self._restore(self.path(step), abstract, tuple(abstract))
+        return self._restore(self.path(step), abstract, tuple(abstract) if part else None)
 
     def has_base(self) -> bool:
         """True if the frozen parameters are saved in this workdir."""
@@ -237,14 +226,6 @@ class Checkpoints:
         failed.__cause__ = error
         return failed
 
-    def _check_metrics(self, metrics: Mapping[str, float] | None) -> None:
-        wanted = self.config.best_metric
-        if metrics and wanted and wanted not in metrics:
-            raise UserError(
-                f"CheckpointConfig.best_metric = '{wanted}' is not among the evaluation's metrics: "
-                f"{', '.join(sorted(metrics))}.{nearest(wanted, metrics)}"
-            )
-
     def _ranked(self, steps: list[int]) -> list[int]:
         """Steps that have a finite best metric, best first."""
         name = self.config.best_metric
@@ -275,11 +256,6 @@ class Checkpoints:
             if step not in keep:
                 store.remove(self.path(step))
                 self._metrics.pop(step, None)
-
-
-def _absolute(path: epath.PathLike) -> epath.Path:
-    path = epath.Path(path)
-    return epath.Path(path.expanduser().resolve()) if store.is_local(path) else path
 
 
 def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:

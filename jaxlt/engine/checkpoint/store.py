@@ -45,6 +45,12 @@ def is_local(path: epath.PathLike) -> bool:
     return "://" not in str(path)
 
 
+def absolute(path: epath.PathLike) -> epath.Path:
+    """The path as it is from everywhere; one that is not of this machine stays as it is."""
+    path = epath.Path(path)
+    return epath.Path(path.expanduser().resolve()) if is_local(path) else path
+
+
 def is_complete(folder: epath.Path) -> bool:
     """True if the folder holds a checkpoint whose save ran to its end."""
     return (folder / RECORD).exists()

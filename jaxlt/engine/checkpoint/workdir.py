@@ -21,7 +21,7 @@ from typing import IO
 
 from etils import epath
 
-from jaxlt.engine.checkpoint.store import is_local
+from jaxlt.engine.checkpoint.store import absolute, is_local
 from jaxlt.engine.hosts import distributed
 from jaxlt.errors import UserError
 
@@ -57,7 +57,7 @@ class Workdir:
         was to it, if that is known; `renamed` gives gin text of before the names of now. All
         processes call this; the primary one does the work.
         """
-        folder = _absolute(epath.Path(path))
+        folder = absolute(path)
         opened: list[Workdir] = []
 
         def work() -> None:
@@ -88,7 +88,7 @@ class Workdir:
         renamed: Callable[[str], str] = str,
     ) -> None:
         """Raises UserError where `open` would refuse this config; makes and writes nothing."""
-        folder = _absolute(epath.Path(path))
+        folder = absolute(path)
         _compare(folder, config_text, config_hash, True, tuple(harmless), younger, renamed)
 
     def close(self) -> None:
@@ -196,13 +196,9 @@ def _compare(
 def _going_on(folder: epath.Path, stored: dict[str, str]) -> str:
     """The command that goes on with the run in a folder, which may have moved since."""
     words = ["jaxlt", "train", f"--gin_file={folder / 'config.gin'}"]
-    if _absolute(epath.Path(stored.get("run.workdir", "").strip("'\""))) != folder:
+    if absolute(epath.Path(stored.get("run.workdir", "").strip("'\""))) != folder:
         words.append(f"--gin.run.workdir={folder}")
     return shlex.join(words)
-
-
-def _absolute(path: epath.Path) -> epath.Path:
-    return epath.Path(path.expanduser().resolve()) if is_local(path) else path
 
 
 def _short(value: str) -> str:

@@ -3,6 +3,7 @@
 constraint = trie([[codec.encode("NOUN"), codec.encode("VERB")]])     # one set of labels
 constraint = trie([labels_of_task_0, labels_of_task_1])               # batch["label_set"] picks
 constraint = repeated(labels, 40, codec.encode(" "))        # n labels for a row whose set is n - 1
+constraint = among([tokens_of_swahili, tokens_of_turkish])            # any tokens of a language
 """
 
 from collections.abc import Sequence
@@ -89,6 +90,31 @@ def repeated(
             children[at] = {**following, **children[at]}
     longest = max(map(len, sequences))
     return _as_arrays(children, most, most * longest + (most - 1) * len(inner) + 1)
+
+
+def among(sets: Sequence[Sequence[int] | np.ndarray], end: int = 1) -> Trie:
+    """Makes the Trie by which a row has tokens of its set alone, any number of them, or ends.
+
+    It has a node a set, and all its tokens lead back to it. Sets are rounded up in size to powers
+    of two, so that those of about one size share a compilation.
+    """
+    kept = []
+    for s, ids in enumerate(sets):
+        tokens = np.unique(np.asarray(ids, np.int64))
+        if not len(tokens) or tokens[0] <= PAD:
+            raise UserError(
+                f"Set {s} of the tokens to decode among has {len(tokens)} tokens, the first "
+                f"{tokens[0] if len(tokens) else 'none'}: it needs one or more, and no padding."
+            )
+        kept.append(np.union1d(tokens, [end]))
+    if not kept:
+        raise UserError("Decoding among some tokens needs at least one set of them; got none.")
+    width = _rounded(max(map(len, kept)))
+    table = np.full((len(kept), width), -1, np.int32)
+    for row, tokens in zip(table, kept, strict=True):
+        row[: len(tokens)] = tokens
+    nodes = np.broadcast_to(np.arange(len(kept), dtype=np.int32)[:, None], table.shape)
+    return Trie(jnp.asarray(table), jnp.asarray(nodes), len(kept), 1)
 
 
 Children = list[dict[int, int]]  # of each node: token -> node

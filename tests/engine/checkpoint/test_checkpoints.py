@@ -77,8 +77,6 @@ def test_keeps_the_newest_and_the_best(tmp_path):
     assert Checkpoints(tmp_path, CheckpointConfig(best_metric="loss", best_mode="max")).best() == 2
     assert Checkpoints(tmp_path).best() is None
     assert not checkpoints.save(7, tree, {})
-    with pytest.raises(UserError, match=r"best_metric = 'loss'.*los2.*Did you mean 'los2'"):
-        checkpoints.save(8, tree, {}, {"los2": 1.0})
 
 
 def test_a_folder_without_record_does_not_count_and_goes_at_the_next_save(tmp_path):
@@ -137,7 +135,7 @@ def test_parts_that_are_not_asked_for_are_neither_read_nor_checked(tmp_path, dam
     else:
         victim.write_bytes(bytes(victim.stat().st_size))
     wanted = abstract({"trainable": tree["trainable"]})
-    got, _ = Checkpoints(tmp_path).restore_part(10, wanted)
+    got, _ = Checkpoints(tmp_path).restore(10, wanted, part=True)
     assert_same(got, {"trainable": tree["trainable"]})
     name = "token_embedder/embedding"
     embedding = CheckpointBase(tmp_path).read(name)
@@ -149,7 +147,7 @@ def test_parts_that_are_not_asked_for_are_neither_read_nor_checked(tmp_path, dam
     victim = data_file(folder / "trainable")
     victim.write_bytes(bytes(victim.stat().st_size))
     for read in (
-        lambda: Checkpoints(tmp_path).restore_part(10, wanted),
+        lambda: Checkpoints(tmp_path).restore(10, wanted, part=True),
         lambda: CheckpointBase(tmp_path),
     ):
         with pytest.raises(UserError, match=f"file '{victim.relative_to(folder)}' differs"):
@@ -168,7 +166,7 @@ def test_format_1_whose_parts_share_their_files(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     assert_same(checkpoints.restore(10, abstract(tree))[0], tree)
     part = {"trainable": tree["trainable"]}
-    assert_same(checkpoints.restore_part(10, abstract(part))[0], part)
+    assert_same(checkpoints.restore(10, abstract(part), part=True)[0], part)
     base = CheckpointBase(tmp_path)
     for name in base.shapes:
         wanted = np.asarray(tree["trainable"][f"params/{name}"])
@@ -176,7 +174,7 @@ def test_format_1_whose_parts_share_their_files(tmp_path):
     data_file(folder).write_bytes(b"")
     for read in (
         lambda: checkpoints.restore(10, abstract(tree)),
-        lambda: checkpoints.restore_part(10, abstract(part)),
+        lambda: checkpoints.restore(10, abstract(part), part=True),
         lambda: CheckpointBase(tmp_path),
     ):
         with pytest.raises(UserError, match="has 0 bytes where"):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from jaxlt.engine.decode.decoding import DecodingConfig, decode
-from jaxlt.engine.decode.trie import repeated, trie
+from jaxlt.engine.decode.decoding import DecodingConfig, decode, greedy
+from jaxlt.engine.decode.trie import among, repeated, trie
 from jaxlt.errors import UserError
 from tests.conftest import make_batch, make_config, random_params
 from tests.engine.plain_decoding import log_p_of, plain_beam, plain_greedy, rows_of
@@ -166,3 +166,35 @@ def test_what_cannot_be_repeated():
     ):
         with pytest.raises(UserError, match=message):
             repeated(labels, most)
+
+
+# --- any tokens of a set -------------------------------------------------------------------------
+
+OWN, SHORT = [[5, 9, 11, 30, 31], list(range(20, 29))], 6
+
+
+def test_rows_have_tokens_of_their_sets_alone(params, inputs):
+    which = np.array([0, 1, 1, 0, 1, 0], np.int32)
+    fields = inputs | {"label_set": which}
+    found = decode(CONFIG, params, fields, DecodingConfig(SHORT), among(OWN)).tokens[:, 0]
+    for s in (0, 1):
+        allowed = lambda tokens, s=s: sorted([1, *OWN[s]])  # noqa: E731
+        wanted = plain_greedy(CONFIG, params, inputs, SHORT, allowed=allowed)
+        np.testing.assert_array_equal(found[which == s], wanted[which == s])
+    decoding = DecodingConfig(SHORT, method="beam", beams=3, returns=3)
+    beams = decode(CONFIG, params, fields, decoding, among(OWN)).tokens
+    for s in (0, 1):
+        assert set(np.unique(beams[which == s])) <= {0, 1, *OWN[s]}
+
+
+def test_all_tokens_are_no_constraint(params, inputs):
+    every = among([np.arange(1, CONFIG.vocab_rows)])
+    found = decode(CONFIG, params, inputs, DecodingConfig(SHORT), every).tokens[:, 0]
+    free = greedy(CONFIG, params, inputs, SHORT)
+    np.testing.assert_array_equal(found, free)
+
+
+def test_what_cannot_be_a_set():
+    for sets, told in (([], "at least one"), ([[]], "has 0 tokens"), ([[0, 4]], "no padding")):
+        with pytest.raises(UserError, match=told):
+            among(sets)
