@@ -151,6 +151,14 @@ def said(capsys):
     return " ".join(capsys.readouterr().out.split())
 
 
+@pytest.fixture(scope="module")
+def saved_run(tmp_path_factory):
+    """A run of two steps, with which none of those below goes on."""
+    folder = tmp_path_factory.mktemp("saved") / "run"
+    jobs.run(jobs.job(steps=2), folder)
+    return folder
+
+
 @pytest.mark.parametrize(
     ("changes", "parts"),
     [
@@ -161,25 +169,17 @@ def said(capsys):
     ],
     ids=["width", "vocabulary", "layers", "head"],
 )
-def test_a_config_that_does_not_fit_is_explained(tmp_path, changes, parts):
-    path = saved_run(tmp_path)
+def test_a_config_that_does_not_fit_is_explained(saved_run, changes, parts):
     with pytest.raises(UserError) as told:
-        jobs.run(jobs.job(steps=4, model=changes), path)
+        jobs.run(jobs.job(steps=4, model=changes), saved_run)
     text = str(told.value)
     assert "trainable/params/" in text and all(p in text for p in parts), text
-    assert Checkpoints(path).steps() == [2]
+    assert Checkpoints(saved_run).steps() == [2]
 
 
-def test_another_optimizer_is_explained(tmp_path):
-    path = saved_run(tmp_path)
+def test_another_optimizer_is_explained(saved_run):
     with pytest.raises(UserError, match=r"'optimizer/.*OptimizerConfig\.name"):
-        jobs.run(jobs.job(steps=4, optimizer={"name": "adamw"}), path)
-
-
-def saved_run(folder):
-    """A run of two steps."""
-    jobs.run(jobs.job(steps=2), folder / "run")
-    return folder / "run"
+        jobs.run(jobs.job(steps=4, optimizer={"name": "adamw"}), saved_run)
 
 
 def test_other_data_another_seed_or_vocabulary_are_refused(tmp_path):
