@@ -45,16 +45,12 @@ def compiled(**variables: str) -> list[str]:
     return out.stdout.split()
 
 
-def test_a_second_process_finds_what_the_first_compiled(tmp_path):
-    assert compiled(JAXLT_CACHE=str(tmp_path)) == ["miss", str(tmp_path / "compiled")]
+def test_a_second_process_finds_what_the_first_compiled_and_jax_own_variable_wins(tmp_path):
+    folder, other = str(tmp_path / "compiled"), str(tmp_path / "other")
+    assert compiled(JAXLT_CACHE=str(tmp_path)) == ["miss", folder]
     assert any((tmp_path / "compiled").iterdir())
-    assert compiled(JAXLT_CACHE=str(tmp_path))[0] == "hit"
-
-
-def test_jax_own_variable_wins(tmp_path):
-    own = str(tmp_path / "own")
-    found = compiled(JAXLT_CACHE=str(tmp_path / "ours"), JAX_COMPILATION_CACHE_DIR=own)
-    assert found[1] == own and not (tmp_path / "ours").exists()
+    assert compiled(JAXLT_CACHE=other, JAX_COMPILATION_CACHE_DIR=folder) == ["hit", folder]
+    assert not (tmp_path / "other").exists()
 
 
 def test_the_folder_follows_the_environment(monkeypatch, tmp_path):

@@ -88,27 +88,6 @@ def test_evaluators_run_at_their_steps_and_at_the_end(tmp_path):
     assert "eval/bpb by language: " in stream.getvalue() and "eval/bytes" not in stream.getvalue()
 
 
-def test_bits_per_byte_by_language_are_the_plain_sums(tmp_path):
-    result = jobs.run(jobs.job(steps=1), tmp_path)
-    params = {**result.state.frozen, **result.state.trainable}
-    found = LossEvaluator(Holdout())(result.program, params)
-    nll, size = np.zeros(3), np.zeros(3)
-    for step in range(Holdout.num_batches):
-        batch = Holdout().rows(step, 0, 4)
-        for row in range(4):
-            alone = {k: np.repeat(v[row : row + 1], 4, 0) for k, v in batch.items()}
-            alone["row"] = np.zeros(4, np.int32)
-            out = result.program.evaluate(params, alone)
-            nll[batch["language"][row]] += float(out["row_nll"][0])
-            size[batch["language"][row]] += batch["target_bytes"][row]
-    bits = nll / math.log(2)
-    assert found["bpb"] == pytest.approx(bits.sum() / size.sum(), rel=1e-5)
-    seen = [i for i in range(3) if size[i]]
-    for i in seen:
-        assert found[f"bpb/{jobs.LANGUAGES[i]}"] == pytest.approx(bits[i] / size[i], rel=1e-5)
-    assert found["bpb_mean"] == pytest.approx(np.mean([bits[i] / size[i] for i in seen]), rel=1e-5)
-
-
 def test_patience_stops_is_saved_and_stays_stopped(tmp_path):
     given = jobs.job(
         steps=50, every=50, eval_every=1, patience=2, checkpoint={"best_metric": "dev/score"}
@@ -312,6 +291,7 @@ print(result.ended, result.position.step)
 """
 
 
+@pytest.mark.slow
 def test_it_trains_without_tensorflow_seqio_and_gin(tmp_path):
     code = [sys.executable, "-c", ALONE, str(tmp_path)]
     out = subprocess.run(code, capture_output=True, text=True, timeout=120)
