@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxlt.data.rows.batches import BatchSource
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.checkpoint.fingerprint import fingerprint
-from jaxlt.engine.partitioning import batch_parts, batch_shards, replicated
+from jaxlt.engine.partitioning import batch_parts, batch_shards
 from jaxlt.engine.state import (
     BaseSource,
     Layout,
@@ -29,9 +28,8 @@ from jaxlt.engine.state import (
     draw_params,
     load_base,
     make_state,
-    optimizer_abstract,
 )
-from jaxlt.engine.step import Program
+from jaxlt.engine.step import Program, abstract_state
 from jaxlt.errors import UserError
 from jaxlt.modules.delta_files import INDICES, VALUES, Stored
 from jaxlt.modules.deltas import check_start
@@ -210,25 +208,11 @@ def position_of(meta: Mapping[str, Any]) -> Position:
 
 
 def arrays_of(state: TrainState) -> dict[str, Any]:
-    """The arrays of a checkpoint."""
+    """The arrays of a checkpoint; of an abstract state their shapes and shardings."""
     extra: dict[str, Any] = {"step": state.step}
     if state.loss_scale is not None:
         extra |= {"loss_scale": state.loss_scale.scale, "good_steps": state.loss_scale.good_steps}
     return {"trainable": state.trainable, "optimizer": state.optimizer, "extra": extra}
-
-
-def abstract_arrays(program: Program) -> dict[str, Any]:
-    """Shapes and shardings of `arrays_of`, before there is a state."""
-    layout = program.layout
-    scalar = lambda dtype: jax.ShapeDtypeStruct((), dtype, sharding=replicated(layout.mesh))  # noqa: E731
-    extra: dict[str, Any] = {"step": scalar(jnp.int32)}
-    if program.loss_scaling:
-        extra |= {"loss_scale": scalar(jnp.float32), "good_steps": scalar(jnp.int32)}
-    return {
-        "trainable": layout.abstract(layout.trainable),
-        "optimizer": optimizer_abstract(layout, program.optimizer),
-        "extra": extra,
-    }
 
 
 def restore(
@@ -243,7 +227,7 @@ def restore(
     """Reads the newest complete checkpoint onto this mesh, and the frozen part beside it."""
     step = checkpoints.latest()
     assert step is not None
-    arrays, meta = checkpoints.restore(step, abstract_arrays(program))
+    arrays, meta = checkpoints.restore(step, arrays_of(abstract_state(program)))
     position = position_of(meta)
     check_position(job, data, checkpoints, position, vocabulary)
     frozen = frozen_part(job, program, checkpoints, base, position)

@@ -230,13 +230,24 @@ def build(spec: StepSpec) -> Program:
     return Program(spec, layout, optimizer, objective, jitted, evaluated)
 
 
+def abstract_state(program: Program) -> TrainState:
+    """The state as shapes with shardings, its frozen part included."""
+    return _abstract(program.layout, program.optimizer, program.loss_scaling)
+
+
+def _abstract(layout: Layout, optimizer: RoutedOptimizer, loss_scaling: bool) -> TrainState:
+    whole = replicated(layout.mesh)
+    scalar = lambda dtype: jax.ShapeDtypeStruct((), dtype, sharding=whole)  # noqa: E731
+    return TrainState(
+        step=scalar(jnp.int32),
+        trainable=layout.abstract(layout.trainable),
+        frozen=layout.abstract(layout.frozen),
+        optimizer=optimizer_abstract(layout, optimizer),
+        loss_scale=LossScale(scalar(jnp.float32), scalar(jnp.int32)) if loss_scaling else None,
+    )
+
+
 def state_shardings(layout: Layout, optimizer: RoutedOptimizer, loss_scaling: bool) -> TrainState:
     """Shardings of everything a step returns, as a TrainState without its frozen part."""
-    whole = replicated(layout.mesh)
-    return TrainState(
-        step=whole,
-        trainable={n: layout.shardings[n] for n in layout.trainable},
-        frozen={},
-        optimizer=jax.tree.map(lambda a: a.sharding, optimizer_abstract(layout, optimizer)),
-        loss_scale=LossScale(whole, whole) if loss_scaling else None,
-    )
+    state = _abstract(layout, optimizer, loss_scaling)
+    return jax.tree.map(lambda a: a.sharding, state.replace(frozen={}))

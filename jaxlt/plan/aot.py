@@ -20,8 +20,8 @@ from jaxlt.data.rows.batches import Spec
 from jaxlt.engine.log.flops import model_flops
 from jaxlt.engine.loop import Job, program_of
 from jaxlt.engine.partitioning import batch_sharding, check_batch, replicated
-from jaxlt.engine.state import LossScale, TrainState, optimizer_abstract
-from jaxlt.engine.step import Hyper, Program, mesh_context
+from jaxlt.engine.state import optimizer_abstract
+from jaxlt.engine.step import Hyper, Program, abstract_state, mesh_context
 from jaxlt.errors import UserError
 from jaxlt.models.config import ModelConfig
 
@@ -118,20 +118,6 @@ def _backbone_fields(
         batch["decoder_input_tokens"] = batch["decoder_target_tokens"] = field((targets,))
         batch["decoder_loss_weights"] = field((targets,), np.float32)
     return batch
-
-
-def abstract_state(program: Program) -> TrainState:
-    """The state as shapes with shardings, its frozen part included."""
-    layout, whole = program.layout, replicated(program.spec.mesh)
-    scalar = lambda d: jax.ShapeDtypeStruct((), d, sharding=whole)  # noqa: E731
-    scaled = program.loss_scaling
-    return TrainState(
-        step=scalar(jnp.int32),
-        trainable=layout.abstract(layout.trainable),
-        frozen=layout.abstract(layout.frozen),
-        optimizer=optimizer_abstract(layout, program.optimizer),
-        loss_scale=LossScale(scalar(jnp.float32), scalar(jnp.int32)) if scaled else None,
-    )
 
 
 def compile_train(program: Program, batch: Mapping[str, jax.ShapeDtypeStruct]) -> Any:

@@ -110,18 +110,7 @@ def failed(topology: str, why: str) -> "Estimate":
     """The estimate of what did not compile."""
     from jaxlt.plan.estimate import Estimate
 
-    return Estimate(
-        machine=topology,
-        devices=0,
-        mesh={},
-        rows=0,
-        tokens=0,
-        fits=False,
-        limit=0,
-        needed=0,
-        memory={},
-        failure=why,
-    )
+    return Estimate(machine=topology, failure=why)
 
 
 def advice(run: "RunConfig", mesh: Mapping[str, int]) -> list[str]:

@@ -19,9 +19,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxlt.engine.partitioning import BATCH_AXES, batch_shards
-from jaxlt.engine.step import Program
+from jaxlt.engine.step import Program, abstract_state
 from jaxlt.plan import collectives
-from jaxlt.plan.aot import abstract_state
 from jaxlt.plan.hlo_costs import Costs, Rates, step_costs
 from jaxlt.plan.hlo_text import parse
 from jaxlt.plan.topologies import GIB, GPU_SHARE, Chip, Topology
@@ -68,14 +67,14 @@ class Estimate:
     """Bytes and seconds of one device, unless said otherwise; brackets are (best, worst)."""
 
     machine: str
-    devices: int
-    mesh: Mapping[str, int]
-    rows: int
-    tokens: int
-    fits: bool
-    limit: int  # bytes that a program may have; 0 where nobody tells
-    needed: int  # bytes, as the compiler counts them
-    memory: Mapping[str, int]  # of the step that was compiled; empty where it did not fit
+    devices: int = 0
+    mesh: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    rows: int = 0
+    tokens: int = 0
+    fits: bool = False
+    limit: int = 0  # bytes that a program may have; 0 where nobody tells
+    needed: int = 0  # bytes, as the compiler counts them
+    memory: Mapping[str, int] = dataclasses.field(default_factory=dict)  # empty: it did not fit
     failure: str = ""  # why it did not compile, where that was not memory
     model_flops: float = 0.0  # a step, all devices, by hand
     program_flops: float = 0.0  # those of the compiled program: recomputation and padding included
@@ -159,7 +158,6 @@ def known_of(program: Program, work: Work, machine: Machine) -> dict[str, Any]:
         "checkpoint": checkpoint_bytes(program),
         "reduced_ideal": gradient_bytes(program),
         "limit": machine.chip.hbm,
-        "memory": {},
         "notes": notes(machine, dict(mesh.shape)),
     }
 
@@ -211,10 +209,10 @@ def failed_estimate(known: dict[str, Any], message: str) -> Estimate:
     """Of a step that did not compile: too large, or something else, which is then told."""
     found = out_of_memory(message)
     if found is None:
-        return Estimate(**known, fits=False, needed=0, failure=message.strip())
+        return Estimate(**known, failure=message.strip())
     needed, limit = found
     known["limit"] = limit or known["limit"]
-    return Estimate(**known, fits=False, needed=needed)
+    return Estimate(**known, needed=needed)
 
 
 def _text(compiled: Any, dumped: str) -> str:

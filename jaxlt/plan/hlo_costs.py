@@ -18,41 +18,17 @@ from jaxlt.plan.hlo_text import Computation, Instruction, Module
 
 # These name values and move none.
 FREE = {
-    "parameter",
-    "constant",
-    "tuple",
-    "get-tuple-element",
-    "bitcast",
-    "after-all",
-    "add-dependency",
-    "partition-id",
-    "replica-id",
-    "opt-barrier",
-    "optimization-barrier",
-    "domain",
-    "token",
-    "iota",
+    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all"),
+    *("add-dependency", "partition-id", "replica-id", "opt-barrier"),
+    *("optimization-barrier", "domain", "token", "iota"),
 }
 SLICES = ("dynamic-slice", "slice", "gather")
 UPDATES = ("dynamic-update-slice", "scatter")
 # What hands values on as they are.
 _PASSING = {
-    "parameter",
-    "constant",
-    "bitcast",
-    "convert",
-    "copy",
-    "dynamic-slice",
-    "reduce-precision",
-    "reshape",
-    "slice",
-    "transpose",
-    "tuple",
-    "get-tuple-element",
-    "copy-done",
-    "slice-done",
-    "all-gather",
-    "fusion",
+    *("parameter", "constant", "bitcast", "convert", "copy", "dynamic-slice"),
+    *("reduce-precision", "reshape", "slice", "transpose", "tuple", "get-tuple-element"),
+    *("copy-done", "slice-done", "all-gather", "fusion"),
 }
 COPIES = ("copy", "slice", "dynamic-slice", "dynamic-update-slice")
 

@@ -10,12 +10,11 @@ import pytest
 from jaxlt.engine.loss.losses import LossConfig
 from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig
-from jaxlt.engine.step import build, mesh_context, objective_of
+from jaxlt.engine.step import abstract_state, build, mesh_context, objective_of
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.site import plug
-from jaxlt.plan.aot import abstract_state
 from tests.conftest import (
     hyper,
     make_batch,

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxlt.engine.step import Hyper, build, mesh_context
+from jaxlt.engine.step import Hyper, abstract_state, build, mesh_context
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.site import plug
-from jaxlt.plan.aot import abstract_batch, abstract_state
+from jaxlt.plan.aot import abstract_batch
 from tests.conftest import make_config, make_spec
 
 
