@@ -65,7 +65,9 @@ def batch(expected):
     return {name: expected[name] for name in FIELDS} | {"decoder_loss_weights": weights}
 
 
-@pytest.fixture(scope="module", params=["scanned", "unrolled"])
+@pytest.fixture(
+    scope="module", params=["scanned", pytest.param("unrolled", marks=pytest.mark.slow)]
+)
 def spec(request, config) -> StepSpec:
     mesh_config = MeshConfig()
     return StepSpec(

@@ -162,7 +162,8 @@ def memory_of(frozen_dtype, remat):
     return held, analysis.argument_size_in_bytes, analysis.temp_size_in_bytes
 
 
-@pytest.mark.parametrize("remat", ["none", pytest.param("full", marks=SLOW)])
+@SLOW
+@pytest.mark.parametrize("remat", ["none", "full"])
 def test_it_takes_a_quarter_and_no_layers_floats_are_kept(remat):
     held, arguments, temporaries = memory_of("int8", remat)
     floats_held, floats_arguments, floats_temporaries = memory_of(None, remat)

@@ -11,7 +11,7 @@ from tests.engine.plain_decoding import log_p_of, plain_beam, plain_greedy, rows
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-CONFIG = make_config()
+CONFIG = make_config(encoder_layers=1, decoder_layers=1)
 SETS = (((5, 6), (5, 6, 7), (5, 9), (12,)), ((20, 21), (5, 30, 31)))
 FORCED = (33, 34)
 LENGTH = 8
