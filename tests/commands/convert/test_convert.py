@@ -38,6 +38,12 @@ def write(folder, form, values):
     return folder
 
 
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A T5X checkpoint that nobody changes."""
+    return write(tmp_path_factory.mktemp("convert") / "source", "t5x", params())
+
+
 @pytest.mark.parametrize("dtype", ["float32", ml_dtypes.bfloat16])
 def test_round_trips_between_all_formats_keep_every_bit(tmp_path, capsys, dtype):
     values = params(dtype)
@@ -133,17 +139,16 @@ def test_overwriting_is_asked_for_and_happens_last(tmp_path, capsys, monkeypatch
         (["SOURC", "new", "--to=hf"], "Did you mean 'source'"),
     ],
 )
-def test_errors(tmp_path, capsys, arguments, message):
-    write(tmp_path / "source", "t5x", params())
+def test_errors(source, capsys, arguments, message):
     replaced = [
-        a.replace("SOURC", f"{tmp_path}/sourc").replace("sourcE", "source") for a in arguments
+        a.replace("SOURC", f"{source.parent}/sourc").replace("sourcE", "source") for a in arguments
     ]
     assert cli.main(["convert", *replaced]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
 
 
-def test_what_a_format_cannot_hold_is_said(tmp_path):
-    backbone = open_backbone(str(write(tmp_path / "source", "t5x", params())))
+def test_what_a_format_cannot_hold_is_said(source, tmp_path):
+    backbone = open_backbone(str(source))
     layered = dataclasses.replace(backbone, settings={**backbone.settings, "norm": "layer"})
     for to in ("hf", "t5x"):
         with pytest.raises(UserError, match=r"T5Config.norm = 'layer'.*--to jaxlt"):
@@ -153,8 +158,7 @@ def test_what_a_format_cannot_hold_is_said(tmp_path):
     assert any("T5Config.relpos_max_distance = 256" in note for note in notes)
 
 
-def test_it_needs_no_tensorflow(tmp_path):
-    source = write(tmp_path / "source", "t5x", params())
+def test_it_needs_no_tensorflow(source, tmp_path):
     code = (
         "import sys; from jaxlt.commands.main import main;"
         f"assert main(['convert', {str(source)!r}, {str(tmp_path / 'x')!r}, '--to=jaxlt']) == 0;"
