@@ -10,6 +10,9 @@ core each, taking turns:
   (tokenise, join, split, span corruption), from the text;
 - the training step of `tiny`, fed by jaxlt: how many tokens it takes, and how long it waits.
 
+`--opening 100` instead times the opening of tables of 100 languages, of text and of a task, without
+caches and with them (goal: under a second with them).
+
 Prints the ratios of medians: jaxlt to seqio (goal 1.5), jaxlt to the step (goal 5), and the share
 of the step that is spent waiting for data (goal: under 2%).
 """
@@ -188,6 +191,36 @@ def train_side(folder: Path) -> None:
     feed.close()
 
 
+def opening(languages: int, rows: int = 300) -> None:
+    """Prints how long tables of many languages take to open, first and again."""
+    from jaxlt.data.config import DataConfig
+    from jaxlt.data.languages.codes import common_codes
+    from jaxlt.data.mixtures import open_evaluation, open_mixture
+    from jaxlt.data.task_config import TaskConfig
+
+    codes = sorted({c for c in common_codes() if len(c) == 8 and c.endswith("_Latn")})[:languages]
+    lines = [(code, i, f"text {i} of many words, in {code}") for i in range(rows) for code in codes]
+    with tempfile.TemporaryDirectory(prefix="jaxlt-opening-") as name:
+        folder = Path(name)
+        text = "".join(f'{{"language": "{c}", "text": "{said}"}}\n' for c, _, said in lines)
+        (folder / "corpus.jsonl").write_text(text)
+        table = "".join(f"{c}\t{i}\tc{i % 3}\t{said}\n" for c, i, said in lines)
+        (folder / "topics.tsv").write_text("lang\tid\tcategory\ttext\n" + table)
+        common = {"inputs_length": 64, "held_out": 0.05, "cache_dir": str(folder / "cache")}
+        task = TaskConfig("topics", str(folder / "topics.tsv"))
+        configs = {
+            "text": DataConfig(sources=str(folder / "corpus.jsonl"), **common),
+            "task": DataConfig(tasks=task, objective="text_to_text", **common),
+        }
+        for which in ("without caches", "with caches"):
+            for label, config in configs.items():
+                start = time.perf_counter()
+                open_mixture(config).rows(0, 0, 8)
+                open_evaluation(config).rows(0, 0, 8)
+                taken = time.perf_counter() - start
+                print(f"{label} of {languages} languages, {which}: {taken:.2f} s")
+
+
 SIDES = {"jaxlt": jaxlt_side, "seqio": seqio_side, "train": train_side}
 
 
@@ -197,10 +230,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--languages", type=int, default=20)
     parser.add_argument("--words", type=int, default=60_000, help="of the largest language")
+    parser.add_argument("--opening", type=int, metavar="LANGUAGES", help="time this instead")
     parser.add_argument("--side", nargs=2, metavar=("NAME", "FOLDER"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
         SIDES[args.side[0]](Path(args.side[1]))
+        return
+    if args.opening:
+        opening(args.opening)
         return
     core = [min(os.sched_getaffinity(0))]
     with tempfile.TemporaryDirectory(prefix="jaxlt-pipeline-") as name:
