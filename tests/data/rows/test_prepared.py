@@ -178,8 +178,9 @@ def written(folder, ending, rows=ROWS, column="language"):
     return path
 
 
-@pytest.mark.parametrize("ending", ["jsonl", "parquet", "tsv"])
-@pytest.mark.parametrize("whole", [True, False])
+@pytest.mark.parametrize(
+    ("ending", "whole"), [("jsonl", True), ("parquet", False), ("tsv", True), ("tsv", False)]
+)
 def test_rows_say_their_language(tmp_path, caplog, ending, whole):
     path = written(tmp_path / "rows", ending, [r for r in ROWS if r["language"] != "sw"])
     (tmp_path / "rows" / "other.tsv").write_text("a\tb\n1\t2\n")  # no text: left alone
