@@ -24,6 +24,7 @@ from jaxlt.data.tasks.kind import Kind, Wording
 from jaxlt.data.text.words import check_words
 from jaxlt.errors import UserError, nearest
 from jaxlt.identity import first_name
+from jaxlt.inference import trained
 from jaxlt.inference.asking import BY_WORD, Asker, Routes, Settings, codec_of, kinds_for
 
 if TYPE_CHECKING:
@@ -286,7 +287,9 @@ class Model:
         """The routes of `count` inputs, and how they are answered."""
         known = [field.name for field in dataclasses.fields(Settings)]
         renamed = {first_name(field): field.name for field in dataclasses.fields(Settings)}
-        settings = {renamed.get(name, name): value for name, value in settings.items()}
+        for name in [name for name in settings if renamed.get(name, name) != name]:
+            trained.say(f"The setting `{name}` is called `{renamed[name]}` now.")
+            settings[renamed[name]] = settings.pop(name)
         for name in settings:
             if name not in known:
                 raise UserError(

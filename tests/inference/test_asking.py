@@ -141,6 +141,11 @@ def test_settings_that_are_wrong(start_model, settings, message):
         start_model.tag([["a"]], **settings)
 
 
+def test_a_setting_is_read_by_its_first_name(start_model, capsys):
+    assert start_model.tag([LONG], long="truncate")[0]
+    assert "`long` is called `overlength` now" in capsys.readouterr().err
+
+
 def test_labels_longer_than_an_answer_may_be(start_model):
     with pytest.raises(UserError, match=r"length = 3 is too short .* 7 tokens with its end"):
         start_model.classify(["a"], labels=["sports"], length=3)
