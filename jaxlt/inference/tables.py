@@ -13,6 +13,7 @@ from jaxlt.inference.groups import Groups, Mean, section_heading, title
 from jaxlt.inference.scoring import Direction, Judged
 from jaxlt.metrics.result import ALL, Result
 from jaxlt.metrics.scores import METRICS
+from jaxlt.screen import plain_table
 
 
 def results(
@@ -236,15 +237,12 @@ def _shown(one: Judged | None, interval: bool) -> str:
 def show_losses(heading: str, results: list[Result], groups: Groups) -> None:
     """Prints the losses of an evaluation: languages as rows, in groups."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
     console.print(Text(heading, style="bold"), soft_wrap=True)
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    table.add_column("language")
-    for name in ("rows", "tokens", "bytes", "nll", "accuracy", "bits/byte"):
-        table.add_column(name, justify="right")
+    counted = (">rows", ">tokens", ">bytes", ">nll", ">accuracy", ">bits/byte")
+    table = plain_table("language", *counted, padding=(0, 3, 0, 0))
     lines: dict[tuple[str, str], dict[str, Result]] = {}
     for one in results:
         lines.setdefault((one.aggregate, one.language), {})[one.metric] = one
