@@ -10,7 +10,7 @@ steps.doubled.n = 500
 
 import dataclasses
 import importlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from jaxlt.config.build import METHODS, load_object, table
@@ -86,14 +86,10 @@ def _find(selector: str, symbols: dict[str, Any], s: Statement) -> Any:
         if not hasattr(found, name):
             raise UserError(
                 f"{s.where}: '{selector}' is not there: '{name}' is nothing in {found.__name__}."
-                f"{nearest(name, _names(found))}"
+                f"{nearest(name, [known for known in vars(found) if known[0] != '_'])}"
             )
         found = getattr(found, name)
     return found
-
-
-def _names(module: Any) -> Iterable[str]:
-    return [name for name in vars(module) if not name.startswith("_")]
 
 
 def _method(found: Any) -> str | None:
@@ -116,7 +112,5 @@ def _register(found: Any, registered: dict[str, None]) -> str:
     registered[f"from {found.__module__} import {found.__qualname__}"] = None
     if known := config._inverse_lookup(found):
         return str(known.selector)
-    import gin
-
-    gin.external_configurable(found, name=found.__name__, module=found.__module__)
+    config.external_configurable(found, name=found.__name__, module=found.__module__)
     return f"{found.__module__}.{found.__name__}"
