@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jaxlt.data.tasks.kind import kind_of
 from jaxlt.errors import UserError, nearest
 from jaxlt.metrics.groups import averages, members
 from jaxlt.metrics.result import Aggregate, Result
@@ -148,7 +149,7 @@ def sources_of(config: "DataConfig") -> tuple[str, ...]:
         return () if in_language else config.transfer.sources
     languages = []
     kinds = {task.label for task in config.tasks}
-    running = {task.label for task in config.tasks if task.kind == "denoise"}
+    running = {task.label for task in config.tasks if kind_of(task.kind).denoised}
     for name, _ in config.rates:
         if name in kinds or name.partition(".")[0] in running:
             continue  # of all languages, or of text that is no task's
