@@ -6,8 +6,9 @@ import json
 import jax
 import pytest
 
+from jaxlt.engine.log.flops import model_flops
 from jaxlt.engine.loop import program_of
-from jaxlt.plan.aot import abstract_batch, compile_train, model_flops
+from jaxlt.plan.aot import abstract_batch, compile_train
 from jaxlt.plan.estimate import (
     Machine,
     Work,
@@ -33,7 +34,8 @@ def compiled_step(model):
     """(program, compiled step, work) of a small job on eight devices."""
     program = program_of(jobs.job(model=model))
     compiled = compile_train(program, abstract_batch(program.spec.model, 8, 32, 16, program))
-    return program, compiled, Work(8, 8 * 48, model_flops(program, 8, 32, 16), 100)
+    flops = model_flops(program.spec.model, program.layout, 8, 32, 16)
+    return program, compiled, Work(8, 8 * 48, flops, 100)
 
 
 @pytest.fixture(scope="module")
