@@ -209,12 +209,15 @@ class Iob2(Blocks):
         ((task, answer),) = answers.items()
         tags = self.kinds[task].cell(answer, record.asked[task])
         out, word = [], 0
-        for line in record.raw.splitlines(keepends=True):
-            body = line.rstrip(b"\r\n")
-            text = body.removeprefix(MARK).decode()
-            if not text.strip() or (not word and iob2.is_comment(text, untagged=True)):
+        lines = record.raw.splitlines(keepends=True)
+        texts = [line.rstrip(b"\r\n").removeprefix(MARK).decode() for line in lines]
+        comments = iob2.comments_of([text for text in texts if text.strip()], untagged=True)
+        for line, text in zip(lines, texts, strict=True):
+            if not text.strip() or comments:
+                comments -= bool(text.strip())
                 out.append(line)
                 continue
+            body = line.rstrip(b"\r\n")
             token, gap, _ = iob2.columns(text)
             tag = (gap or "\t").encode() + _one_word(tags[word])
             word += 1

@@ -5,11 +5,13 @@
 
 A space may stand for the tab, as in MasakhaNER, and a token begin with its language, as in WikiANN
 (`en:Paris`, in the folder `en`), which is taken off. A line that begins with '#' and is no token
-with its tag is a comment (a token may be '#'). An I- that continues nothing is repaired to B-
+with its tag is a comment (a token may be '#'); '# O' is a token where spaces part the sentence's
+fields, a comment where tabs do. An I- that continues nothing is repaired to B-
 (`orphans='repair'`), refused ('refuse'), or left as it is ('keep').
 """
 
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple, get_args
@@ -74,7 +76,7 @@ def holds_tags(path: str) -> bool:
     """Says whether a file is of tokens with their tags, by its first lines."""
     skipped, seen = Problems("skip"), 0
     for _, line in text_lines(raw_lines(path, skipped), path, skipped):
-        if line.strip() and not is_comment(line):
+        if line.strip() and not _is_comment(line):
             if _fault(*columns(line), "O", "keep"):
                 return False
             seen += 1
@@ -102,25 +104,31 @@ def parse(
             f"An I- without a B- is met with {', '.join(known)}, not '{orphans}'."
             f"{nearest(str(orphans), known)}"
         )
+    first = True
+    for block in _blocks(lines, path, problems):
+        begin = comments_of([line for _, line in block], untagged)
+        if first and begin < len(block):
+            mark = mark if block[begin][1].startswith(mark) else ""
+            first = False
+        yield from _sentence(block, begin, path, problems, orphans, mark, untagged)
+
+
+def _blocks(lines: Raw, path: str, problems: Problems) -> Iterator[list[tuple[int, str]]]:
+    """Yields the numbered lines between blank ones; not those of which a line was no text."""
     block: list[tuple[int, str]] = []
     broken = problems.count
-    first = True
-    for number, line in text_lines(lines, path, problems):
+    for number, line in itertools.chain(text_lines(lines, path, problems), [(0, "")]):
         if line and not line.isspace():
-            if first and not is_comment(line, untagged):
-                mark = mark if line.startswith(mark) else ""
-                first = False
             block.append((number, line))
             continue
-        if problems.count == broken:  # no line of it was no text
-            yield from _sentence(block, path, problems, orphans, mark, untagged)
+        if problems.count == broken:
+            yield block
         block, broken = [], problems.count
-    if problems.count == broken:
-        yield from _sentence(block, path, problems, orphans, mark, untagged)
 
 
 def _sentence(
     block: list[tuple[int, str]],
+    begin: int,
     path: str,
     problems: Problems,
     orphans: Orphans,
@@ -129,12 +137,8 @@ def _sentence(
 ) -> Iterator[Tagged]:
     tokens: list[str] = []
     tags: list[str] = []
-    comments: list[str] = []
     bare = False  # of tokens alone
-    for number, line in block:
-        if not tokens and is_comment(line, untagged):
-            comments.append(line)
-            continue
+    for number, line in block[begin:]:
         token, gap, tag = columns(line)
         blank = tag.strip() in ("", "_") and " " not in token
         bare = blank and untagged if not tokens else bare
@@ -153,16 +157,26 @@ def _sentence(
         tokens.append(token.removeprefix(mark))
         tags.append(tag)
     if tokens:
-        yield Tagged(tuple(tokens), tuple(tags), tuple(comments))
-    elif comments:
+        yield Tagged(tuple(tokens), tuple(tags), tuple(line for _, line in block[:begin]))
+    elif block:
         problems.at(path, block[0][0], "comments without a sentence.")
 
 
-def is_comment(line: str, untagged: bool = False) -> bool:
-    """Says whether a line before the first token is a comment; `untagged` is that of `parse`."""
+def comments_of(lines: Sequence[str], untagged: bool = False) -> int:
+    """Returns how many of a sentence's lines, the first ones, are comments."""
+    tabs = any("\t" in line for line in lines)
+    comments = itertools.takewhile(lambda line: _is_comment(line, untagged, tabs), lines)
+    return sum(1 for _ in comments)
+
+
+def _is_comment(line: str, untagged: bool = False, tabs: bool = False) -> bool:
+    """Says whether a line before the first token is a comment.
+
+    untagged: that of `parse`. tabs: they part the sentence's fields, and a space parts none.
+    """
     if not line.startswith("#") or "\t" in line or (untagged and " " not in line):
         return False
-    return bool(_fault(*columns(line), "O", "keep"))
+    return tabs or bool(_fault(*columns(line), "O", "keep"))
 
 
 def columns(line: str) -> tuple[str, str, str]:

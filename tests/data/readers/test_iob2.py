@@ -3,7 +3,7 @@
 import gzip
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jaxlt.data.readers import iob2
@@ -23,6 +23,7 @@ def parse(data: bytes, orphans: str = "repair", problems: Problems | None = None
     return list(iob2.parse(lines, "x.iob2", problems or Problems(), orphans))
 
 
+@example([([("0", "O")], ["O"])])
 @given(st.lists(st.tuples(ROWS, st.lists(TOKEN, max_size=2)), max_size=3))
 @settings(max_examples=100, deadline=None)
 def test_what_is_written_is_read_back(items):
@@ -83,6 +84,15 @@ def test_what_is_broken_is_named_and_can_be_left_out(data, message):
     problems = Problems("skip")
     assert len(parse(b"good\tO\n\n" + data + b"\ngood\tO", "repair", problems)) == 2
     assert problems.count == 1
+
+
+def test_what_parts_a_sentences_fields_says_whether_a_hash_is_a_token():
+    """`# O` is a comment beside tabs, also in a file whose tokens bear a language."""
+    assert parse(b"# O\n0\tO\n") == [Tagged(("0",), ("O",), ("# O",))]
+    assert parse(b"# O\n0 O\n") == [Tagged(("#", "0"), ("O", "O"))]
+    assert parse(b"# c\n# O\n") == [Tagged(("#",), ("O",), ("# c",))]
+    lines = enumerate([b"# O\n", b"en:a\tO\n"], start=1)
+    assert next(iob2.parse(lines, "x", Problems(), "keep", "en:")).tokens == ("a",)
 
 
 def test_a_token_may_be_a_hash(tmp_path):
