@@ -8,6 +8,7 @@ compiled or allocated for it.
 """
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -88,6 +89,7 @@ def _values(name: str, leaf: Leaf, p: Plug) -> int:
     return math.prod(shape)
 
 
+@functools.cache  # a plain backbone is asked for again and again
 def forward_cost(config: T5Config, inputs: int, targets: int) -> float:
     """FLOPs of one row's forward pass, by the compiler's count of the layers spelt out."""
     config = dataclasses.replace(config, scan_layers=False, remat="none", dtype="float32")

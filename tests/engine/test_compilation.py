@@ -27,7 +27,7 @@ hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append(event))
 
 def deep(x):
-    for _ in range(400):
+    for _ in range(40):
         x = jnp.tanh(x @ x) + jnp.sin(x).sum(0)
     return x
 

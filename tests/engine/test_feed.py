@@ -122,7 +122,7 @@ def test_a_run_whose_languages_take_turns(tmp_path):
     for rate in (0.0, 0.01):
         job = jobs.job(
             steps=1,
-            model={"plugs": (lang,), "dropout": 0.0},
+            model={"plugs": (lang,)},
             schedule={"learning_rate": rate},
             trainable=("modules/.*",),
             cycle=("bb",),

@@ -116,7 +116,7 @@ def test_heads_are_scored_by_their_tasks_own_metrics():
     tasks = [Task(name, shape) for name, shape in SHAPES.items()]
     reader = PieceUnits(open_vocabulary(VocabularyConfig()))
     objective = Labels(tasks, reader, Inventory(NAMES), 64, 8)
-    model = {"vocab_rows": 384, "decoder_layers": 0, "heads": HEADS, "dropout": 0.0}
+    model = {"vocab_rows": 384, "decoder_layers": 0, "heads": HEADS}
     predictor = predictor_of(jobs.job(model=model).model)
     asked = list(examples())
     pieces = [piece for head, one in asked for piece in objective.pieces(head, one)]

@@ -41,7 +41,11 @@ class Walk:
 def steps(tmp_path_factory):
     """The files that the batches of a small run come through, and that of the last, the end."""
     walk, path = Walk(), tmp_path_factory.mktemp("walk")
-    alone = {"dropout": 0.0625}  # a program that no other test has, so that its step is traced
+    alone = {
+        "mlp_dim": 20,
+        "encoder_layers": 1,
+        "decoder_layers": 1,
+    }  # a program that no other test has, so that its step is traced
     given = jobs.job(steps=STEPS, every=100, log_every=2, model=alone)
     sys.setprofile(walk)
     try:

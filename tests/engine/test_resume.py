@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.engine.checkpoint.base import CheckpointBase
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.resume import Position
@@ -14,7 +15,7 @@ from jaxlt.errors import UserError
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.layout import unstack
 from jaxlt.modules.site import plug
-from tests.conftest import make_config, random_params
+from tests.conftest import make_config, make_mlm_batch, random_params
 from tests.engine import jobs
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -33,6 +34,8 @@ class ArrayBase:
         return self._flat[name][index]
 
 
+# Where the random bits are to be the same again: most of what there is to compile.
+DROPPING = {"dropout": 0.1}
 PLUGGED = {"plugs": (plug(Bottleneck, "lang", reduction_factor=4),)}
 
 
@@ -41,17 +44,19 @@ def until(job, step):
 
 
 def test_a_run_in_parts_has_the_bits_and_the_lines_of_a_whole_one(tmp_path):
-    given = jobs.job(steps=6, every=2)
-    whole = jobs.run(given, tmp_path / "whole")
+    given = jobs.job(steps=6, every=2, model=DROPPING | {"decoder_layers": 0})
+    texts = ArrayBatches(make_mlm_batch(22), 4, languages=jobs.LANGUAGES)
+    whole = jobs.run(given, tmp_path / "whole", texts)
     for step in (1, 3, 6):
-        parts = jobs.run(until(given, step), tmp_path / "parts")
+        parts = jobs.run(until(given, step), tmp_path / "parts", texts)
     jobs.assert_identical(jobs.content(parts), jobs.content(whole))
     assert jobs.told(tmp_path / "parts") == jobs.told(tmp_path / "whole")
-    again = jobs.run(given, tmp_path / "again")
+    again = jobs.run(given, tmp_path / "again", texts)
     jobs.assert_identical(jobs.content(again), jobs.content(whole))
     other = jobs.run(
         dataclasses.replace(given, train=dataclasses.replace(given.train, seed=1)),
         tmp_path / "other",
+        texts,
     )
     assert jobs.told(tmp_path / "other") != jobs.told(tmp_path / "whole")
     assert other.position.base_fingerprint != whole.position.base_fingerprint
@@ -90,7 +95,7 @@ def test_a_crash_after_the_checkpoint_repeats_steps_without_a_trace(tmp_path):
     ids=lambda m: "-".join(f"{k}{v}" for k, v in m.items()),
 )
 def test_saved_on_eight_devices_restored_on_fewer(tmp_path, mesh):
-    given = jobs.job(steps=3, every=2, mesh=mesh)
+    given = jobs.job(steps=3, every=2, mesh=mesh, model=DROPPING)
     whole = jobs.run(given, tmp_path / "whole", jobs.data(8), devices=8)
     expected = whole.metrics["loss"]
     jobs.run(until(given, 2), tmp_path / "saved", jobs.data(8), devices=8)
@@ -99,7 +104,7 @@ def test_saved_on_eight_devices_restored_on_fewer(tmp_path, mesh):
         copy = tmp_path / str(devices)
         copy.mkdir()
         (tmp_path / "saved" / "checkpoints").rename(copy / "checkpoints")
-        now = jobs.job(steps=3, every=9, mesh=smaller)
+        now = jobs.job(steps=3, every=9, mesh=smaller, model=DROPPING)
         found = jobs.run(now, copy, jobs.data(8), devices=devices)
         assert found.position.step == 3
         assert found.metrics["loss"] == pytest.approx(expected, rel=1e-5), devices
@@ -112,7 +117,7 @@ def test_a_run_goes_on_with_fewer_devices_and_with_more(tmp_path, capsys):
     def losses(folder):
         return np.array([row["loss"] for row in jobs.told(tmp_path / folder) if "loss" in row])
 
-    given = jobs.job(steps=6, every=2)
+    given = jobs.job(steps=6, every=2, model=DROPPING)
     jobs.run(given, tmp_path / "whole", jobs.data(8), devices=4)
     jobs.run(until(given, 2), tmp_path / "parts", jobs.data(8), devices=4)
     capsys.readouterr()

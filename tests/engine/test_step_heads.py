@@ -117,7 +117,7 @@ def test_rows_that_fill_a_batch_weigh_nothing():
 )
 def test_a_head_learns(head):
     batch = make_rows(16, (head,))
-    spec = spec_of(encoder((head,), dropout=0.1), optimizer=ADAM)
+    spec = spec_of(encoder((head,)), optimizer=ADAM)
     _, metrics = train(spec, batch, 40, 1e-2)
     assert values(metrics, "loss")[-1] < 0.5 * values(metrics, "loss")[0]
     assert head == PARSER or values(metrics, "accuracy")[-1] > 0.7
@@ -201,8 +201,8 @@ PLUGS = (
 
 
 def test_modules_train_beneath_heads_and_a_frozen_backbone_and_absent_languages_stay():
-    model = encoder(plugs=PLUGS)
-    batch = make_rows(8) | {"language": np.array([0, 2] * 4, np.int32)}
+    model = encoder((TAGGER,), plugs=PLUGS)
+    batch = make_rows(8, (TAGGER,)) | {"language": np.array([0, 2] * 4, np.int32)}
     flat = params_of(model)
     spec = spec_of(model, trainable=("heads/.*", "modules/.*"), optimizer=ADAM)
     state, metrics = train(spec, batch, 3)

@@ -81,7 +81,7 @@ def predictor_of(model, devices=1, **mesh):
 
 
 def encoder(**more):
-    given = {"vocab_rows": 384, "decoder_layers": 0, "heads": HEADS, "dropout": 0.0}
+    given = {"vocab_rows": 384, "decoder_layers": 0, "heads": HEADS}
     return jobs.job(model=given | more).model
 
 

@@ -195,7 +195,7 @@ def test_an_encoder_alone_decodes_nothing(tmp_path):
 @pytest.mark.slow
 def test_modules_on_a_frozen_base(tmp_path):
     routed = plug(Bottleneck, "lang", key="source", routes=3, reduction_factor=4)
-    given = jobs.job(model={"plugs": (routed,), "dropout": 0.0}, trainable=("modules/.*",))
+    given = jobs.job(model={"plugs": (routed,)}, trainable=("modules/.*",))
     base = ArrayBase(random_params(make_config(scan_layers=True)))
     result = jobs.run(given, tmp_path, base=base)
     predictor = opened(given, tmp_path, base=base, devices=2)
@@ -230,7 +230,7 @@ def test_modules_on_a_frozen_base(tmp_path):
 @pytest.mark.parametrize("key", ["target", pytest.param("task", marks=pytest.mark.slow)])
 def test_modules_by_the_language_of_the_output_or_the_task(tmp_path, key):
     routed = plug(Bottleneck, "lang", key=key, routes=3, reduction_factor=4)
-    given = jobs.job(model={"plugs": (routed,), "dropout": 0.0})
+    given = jobs.job(model={"plugs": (routed,)})
     predictor = opened(given, tmp_path, step=0)
     rng = np.random.default_rng(0)
     moved = {  # up-projections start at zero: all slots would be equal

@@ -10,6 +10,7 @@ from tests.conftest import make_config
 from tests.engine import jobs
 
 D, M, LAYERS = 16, 4, 2  # width, bottleneck, layers a stack of the test model
+WHOLE = plug(Bottleneck, "lang", reduction_factor=D // M)
 
 
 def costs(*plugs, **changes):
@@ -26,31 +27,29 @@ def test_a_bottleneck_is_2mD_a_place():
 
 
 def test_a_bank_costs_a_row_one_slot():
-    one = plug(Bottleneck, "lang", reduction_factor=4)
     bank = plug(Bottleneck, "lang", reduction_factor=4, key="source", routes=8)
     adamw = {"name": "adamw"}
-    (single,), (cost,) = costs(one, optimizer=adamw), costs(bank, optimizer=adamw)
+    (single,), (cost,) = costs(WHOLE, optimizer=adamw), costs(bank, optimizer=adamw)
     assert cost.slots == 8
     assert (cost.parameters, cost.flops) == (single.parameters, single.flops)
     assert cost.optimizer_bytes == 8 * single.optimizer_bytes > 0
 
 
 def test_layers_left_out_cost_nothing():
-    whole = plug(Bottleneck, "lang", reduction_factor=4)
     half = plug(Bottleneck, "lang", reduction_factor=4, leave_out=(-1,))
-    (all_layers,), (fewer,) = costs(whole), costs(half)
+    (all_layers,), (fewer,) = costs(WHOLE), costs(half)
     assert 2 * fewer.parameters == all_layers.parameters
     assert 2 * fewer.places == all_layers.places
     assert fewer.flops < 0.6 * all_layers.flops
 
 
 def test_adamw_keeps_two_values_a_parameter():
-    (cost,) = costs(plug(Bottleneck, "lang", reduction_factor=4), optimizer={"name": "adamw"})
+    (cost,) = costs(WHOLE, optimizer={"name": "adamw"})
     assert cost.optimizer_bytes == 2 * 4 * cost.parameters
 
 
 def test_a_frozen_plug_has_no_optimizer_state():
-    plugs = (plug(Bottleneck, "lang"), plug(Bottleneck, "task"))
+    plugs = (WHOLE, plug(Bottleneck, "task", reduction_factor=4))
     job = jobs.job(model={"plugs": plugs}, trainable=("modules/.*task.*",))
     frozen, trained = module_costs(job, inputs=8, targets=4)
     assert frozen.optimizer_bytes == 0 < trained.optimizer_bytes

@@ -35,7 +35,7 @@ PLUGS = (
     plug(Nice, "nice", **ROUTED),
     plug(LoRA, "lora", sites=("key", "value", "out", "kernel")[:3], layers=(-1,), **ROUTED),
 )
-CONFIG = make_config(plugs=PLUGS)
+CONFIG = make_config(plugs=PLUGS, encoder_layers=1, decoder_layers=1)
 LENGTH = 8
 
 
@@ -90,7 +90,7 @@ def test_rows_do_not_meet(params, inputs, found):
     ids=["relative", "absolute", "per_layer", "tied", "post_norm"],
 )
 def test_steps_equal_teacher_forcing(changes):
-    config, batch = make_config(**changes), make_batch()
+    config, batch = make_config(**changes), make_batch(targets=4)
     del batch["decoder_target_tokens"]
     params = random_params(config)
     apply = jax.jit(model_of(config).apply)

@@ -312,7 +312,7 @@ def source(languages=NAMES[:3], rows=32, batch_size=8):
 
 def bank_job(**changes):
     given = {
-        "model": {"plugs": BANK.plugs, "dropout": 0.0, "decoder_layers": 0},
+        "model": {"plugs": BANK.plugs, "decoder_layers": 0},
         "schedule": dataclasses.asdict(SCHEDULE) | {"total_steps": 20},
         "trainable": ("modules/.*",),
     }
