@@ -54,8 +54,8 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 class Row:
     """A method as the contract sees it.
 
-    starts_as_identity: a new plug changes nothing. slow: a variant that need not run every time;
-    the others have a mechanism of their own. on_devices: also on eight devices every time.
+    starts_as_identity: a new plug changes nothing. slow: a variant; the others have a mechanism of
+    their own. on_devices: on meshes of every shape among the slow tests. routed: where its case is.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Row:
     starts_as_identity: bool = True
     slow: bool = False
     on_devices: bool = False
+    routed: bool = True
 
 
 INNER = plug(Bottleneck, "inner", reduction_factor=4)
@@ -84,7 +85,7 @@ METHODS = [
     Row("language_difference", LanguageLayer, {"start": "shared"}, slow=True),
     Row("prefix", Prefix, {"length": 3}, starts_as_identity=False),
     Row("soft_prompt", SoftPrompt, {"length": 3}, starts_as_identity=False),
-    Row("fusion", Fusion, {"inner": INNER, "count": 3}),
+    Row("fusion", Fusion, {"inner": INNER, "count": 3, "sites": ("mlp_out",)}),
     Row("project", Project, {"rank": 8}, starts_as_identity=False),
     Row("prefix_network", Prefix, {"length": 3, "hidden": 4}, False, slow=True),
     Row("ensemble", Ensemble, {"inner": INNER, "count": 3}, slow=True),
@@ -105,13 +106,19 @@ MESHES = {
 
 
 class Case:
-    """A row of the table with or without routing, and what several checks share."""
+    """Rows of the table in one model, with or without routing, and what several checks share."""
 
-    def __init__(self, row: Row, routed: bool):
-        self.row, self.routed = row, routed
+    def __init__(self, *rows: Row, routed: bool, **sizes: int):
+        self.routed = routed
+        self.slow = any(row.slow for row in rows)
+        self.on_devices = all(row.on_devices for row in rows)
+        self.starts_as_identity = all(row.starts_as_identity for row in rows)
         routing = {"key": "source", "routes": SLOTS} if routed else {}
-        self.plugs = (plug(row.method, "mine", **row.settings, **routing),)
-        self.config = make_config(plugs=self.plugs)
+        self.plugs = tuple(
+            plug(row.method, row.name, **row.settings, **(routing if row.routed else {}))
+            for row in rows
+        )
+        self.config = make_config(plugs=self.plugs, **sizes)
         # Unlike the seed's draw, no value is zero, so that every path carries a gradient.
         self.flat = random_params(self.config)
         self.modules = {n for n in self.flat if n.startswith("modules/")}
@@ -125,23 +132,32 @@ class Case:
         return make_spec(self.config, **(given | changes))
 
 
-def marks_of(row, routed):
-    """Every mechanism runs routed every time, and the first unrouted as well."""
-    return [] if (routed and not row.slow) or row is METHODS[0] else [pytest.mark.slow]
+# What runs every time: methods with a mechanism of their own share two models, by how they start.
+MECHANISMS = {
+    start: [row for row in METHODS if not row.slow and row.starts_as_identity == (start == "same")]
+    for start in ("same", "other")
+}
+ALONE = Row("alone", Bottleneck, {"reduction_factor": 4, "sites": ("mlp_out",)}, routed=False)
+MECHANISMS["same"].append(ALONE)  # as one module among banks
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param((row, routed), id=f"{row.name}-{kind}", marks=marks_of(row, routed))
-        for row in METHODS
-        for kind, routed in (("routed", True), ("unrouted", False))
-        if routed or not row.slow  # a variant differs from its method in either case alike
+        *(pytest.param((rows, True), id=f"all-{start}") for start, rows in MECHANISMS.items()),
+        *(
+            pytest.param(([row], routed), id=f"{row.name}-{kind}", marks=pytest.mark.slow)
+            for row in METHODS
+            for kind, routed in (("routed", True), ("unrouted", False))
+            # A variant differs from its method in either case alike.
+            if routed or not row.slow
+        ),
     ],
 )
 def case(request):
-    """A method as one module, or as a bank of which every row of the batch has its own slot."""
-    return Case(*request.param)
+    """Methods as one module each, or as banks of which every row of a batch has its own slot."""
+    rows, routed = request.param
+    return Case(*rows, routed=routed)
 
 
 EMBEDDING = "params/token_embedder/embedding"  # what reaches it has come through everything
@@ -209,8 +225,8 @@ def test_base_is_the_same_with_and_without(case):
 
 
 def test_starts_as_identity(case, run, plain_logits):
-    if not case.row.starts_as_identity:
-        pytest.skip("this method does not claim to start as the identity")
+    if not case.starts_as_identity:
+        pytest.skip("this does not claim to start as the identity")
     key = jax.random.key(0)
     fresh = case.flat | {n: draw(case.leaves[n], n, key) for n in case.modules}
     close(run(fresh, BATCH, WEIGHT)[0], plain_logits, tolerance=1e-6)
@@ -260,13 +276,13 @@ def test_an_absent_language_has_no_gradient(case, whole):
 
 def test_save_and_load(case, run, whole, tmp_path):
     """Each slot goes into a library, and all come back from it."""
-    (p,), axes = case.plugs, {n: leaf.axes for n, leaf in describe(case.config).items()}
-    names = [f"mine/{slot}" for slot in range(SLOTS)] if case.routed else ["mine/alone"]
-    for slot, name in enumerate(names):
-        flat = {n: case.flat[n] for n in case.modules}
-        save(tmp_path, name, p, flat, slot if case.routed else None, axes=axes, base=BASE)
-    saved = tuple(open_module(tmp_path, name) for name in names)
-    again = case.flat | Composed(case.config, {"mine": saved}).values(BASE)
+    axes, saved = {n: leaf.axes for n, leaf in describe(case.config).items()}, {}
+    flat = {n: case.flat[n] for n in case.modules}
+    for p in case.plugs:
+        for slot in range(SLOTS) if p.routes else [None]:
+            save(tmp_path, f"{p.name}/{slot}", p, flat, slot, axes=axes, base=BASE)
+            saved.setdefault(p.name, []).append(open_module(tmp_path, f"{p.name}/{slot}"))
+    again = case.flat | Composed(case.config, saved).values(BASE)
     np.testing.assert_array_equal(run(again, BATCH, WEIGHT)[0], whole[0])
 
 
@@ -277,7 +293,7 @@ def same_otherwise(case, whole, kind):
     """Logits and gradients by another way to compute them are those of the plain one."""
     plugs = case.plugs
     if kind != "remat":
-        plugs = (dataclasses.replace(plugs[0], routing=kind),)
+        plugs = tuple(dataclasses.replace(p, routing=kind) for p in plugs)
     config = dataclasses.replace(case.config, plugs=plugs, **EXTRA[kind])
     logits, grads = outcome_of(config)(case.flat, BATCH, WEIGHT)
     close(logits, whole[0])
@@ -288,7 +304,7 @@ def same_otherwise(case, whole, kind):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", EXTRA)
 def test_remat_and_routing_implementations_agree(case, whole, kind):
-    if case.row.slow or (kind != "remat" and not case.routed):
+    if case.slow or (kind != "remat" and not case.routed):
         pytest.skip("a variant has its method's mechanisms; unrouted, there is no bank")
     same_otherwise(case, whole, kind)
 
@@ -300,15 +316,15 @@ def test_one_language_for_the_whole_batch_equals_rows_of_it(case, run):
     model, variables = model_of(case.config), unflatten(case.flat)
     uniform = {n: v for n, v in BATCH.items() if n != "language"}
     ctx = make_context(uniform).replace(ids=Ids({"source": Route(jnp.int32(3))}))
-    close(np.asarray(model.apply(variables, uniform, ctx)), rows[0])
+    close(np.asarray(jax.jit(model.apply)(variables, uniform, ctx)), rows[0])
 
 
-def steps(program, flat, languages):
+def steps(program, flat, languages, batch=BATCH):
     """Trains a step for each list of languages; returns the last state and the losses."""
     state, losses = place_state(program, flat), []
     for rows in languages:
-        batch = place_batch(program, BATCH | {"language": np.asarray(rows, np.int32)})
-        state, metrics = program.train(state, batch, hyper(0.01))
+        placed = place_batch(program, batch | {"language": np.asarray(rows, np.int32)})
+        state, metrics = program.train(state, placed, hyper(0.01))
         losses.append(float(metrics["loss"]))
     return state, np.array(losses)
 
@@ -364,7 +380,7 @@ def test_an_absent_language_is_bit_unchanged(case, trained):
 
 @pytest.mark.slow
 def test_a_bank_that_is_cut_down_equals_a_whole_one(case, trained):
-    if case.row.slow or not case.routed:
+    if case.slow or not case.routed:
         pytest.skip("a variant has its method's mechanisms; unrouted, there is no bank")
     state, losses = steps(build(case.spec()), case.flat, LANGUAGES)
     np.testing.assert_allclose(losses, trained[3], rtol=1e-6)
@@ -376,24 +392,36 @@ def test_a_bank_that_is_cut_down_equals_a_whole_one(case, trained):
         np.testing.assert_allclose(kept, wanted, rtol=1e-4, atol=1e-12)
 
 
-def test_eight_devices_equal_one_every_time(case, trained):
-    if not (case.row.on_devices and case.routed):
-        pytest.skip("runs on eight devices among the slow tests")
-    check_devices(case, trained, "mixed")
+def test_eight_devices_equal_one_every_time():
+    case = Case(*(row for row in METHODS if row.on_devices), routed=True, decoder_layers=0)
+    program, batch = build(case.spec(languages=len(PRESENT))), make_mlm_batch(8)
+    trained = (program, 0, *steps(program, case.flat, LANGUAGES, batch))
+    check_devices(case, trained, "mixed", batch)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mesh", MESHES)
 def test_eight_devices_equal_one(case, trained, mesh):
-    if not case.routed or (mesh != "mixed" and not case.row.on_devices):
+    if not case.routed or (mesh != "mixed" and not case.on_devices):
         pytest.skip("one mesh of all axes for every method, each axis alone for some")
     check_devices(case, trained, mesh)
 
 
-def by_hand(row, batch, **changes):
+def by_night(row):
+    """A variant has its method's banks; the methods themselves are by hand among the slow tests."""
+    mark = pytest.mark.nightly(
+        "tests/models/test_manual.py::"
+        "test_gradients_leave_in_parts_and_a_device_gathers_the_slots_of_its_rows_alone"
+    )
+    return pytest.param(row, id=row.name, marks=[mark] * row.slow)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", map(by_night, METHODS))
+def test_by_hand_equals_the_compiler(row):
     """Each device gathers the slots of its own rows: two of the three that the step has cut out."""
     case = Case(row, routed=True)
-    config = dataclasses.replace(case.config, scan_layers=True, remat="full", **changes)
+    config = dataclasses.replace(case.config, scan_layers=True, remat="full")
     flat, mesh, found = random_params(config), MeshConfig(data=2, fsdp=2), []
     for collectives in ("compiler", "hand"):
         given = {"trainable": ("modules/.*",), "optimizer": OptimizerConfig("sgd")}
@@ -402,7 +430,7 @@ def by_hand(row, batch, **changes):
         assert (manual_of(program.spec) is None) == (collectives == "compiler")
         state = place_state(program, flat)
         # A rate at which a step is large beside the rounding of what it is taken from.
-        state, metrics = program.train(state, place_batch(program, batch), hyper(10.0))
+        state, metrics = program.train(state, place_batch(program, BATCH), hyper(10.0))
         moved = {n: np.asarray(v) - flat[n] for n, v in state.trainable.items()}
         found.append((float(metrics["loss"]), moved))
     (loss, wanted), (other, moved) = found
@@ -411,31 +439,10 @@ def by_hand(row, batch, **changes):
         close(moved[name], value, name, 1e-4)
 
 
-QUICK = "ia3"  # its vectors are banks that are not shared out, and come whole
-
-
-def test_a_bank_by_hand_every_time():
-    (row,) = (row for row in METHODS if row.name == QUICK)
-    batch = make_mlm_batch(8) | {"language": BATCH["language"]}
-    by_hand(row, batch, decoder_layers=0, encoder_layers=1)
-
-
-def by_night(row):
-    """A variant has its method's banks; the methods themselves are by hand among the slow tests."""
-    mark = pytest.mark.nightly("tests/modules/test_contract.py::test_a_bank_by_hand_every_time")
-    return pytest.param(row, id=row.name, marks=[mark] * row.slow)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("row", map(by_night, METHODS))
-def test_by_hand_equals_the_compiler(row):
-    by_hand(row, BATCH)
-
-
-def check_devices(case, trained, mesh):
+def check_devices(case, trained, mesh, batch=BATCH):
     """Three steps on a mesh of eight devices end where those on one ended."""
     program = build(case.spec(mesh=MESHES[mesh], languages=len(PRESENT)))
-    state, losses = steps(program, case.flat, LANGUAGES)
+    state, losses = steps(program, case.flat, LANGUAGES, batch)
     np.testing.assert_allclose(losses, trained[3], rtol=1e-5)
     for name, value in state.trainable.items():
         assert len(value.sharding.device_set) == 8

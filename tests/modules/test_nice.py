@@ -61,14 +61,18 @@ def test_one_set_of_weights(changes, sites):
 
 
 def test_sites_say_where_it_goes_and_where_its_inverse_goes():
-    batch = make_batch()
+    """Three in one model, each of the same weights while the others' are zeros: the identity."""
+    sites = ("encoder/embed", "decoder/embed", "decoder/unembed")
+    plugs = tuple(plug(Nice, f"at_{n}", sites=sites[:n]) for n in (1, 2, 3))
+    config = make_config(plugs=plugs)
+    flat, batch = random_params(config), make_batch()
+    modules = [n for n in flat if n.startswith("modules/")]
 
-    def logits(*sites):
-        config = make_config(plugs=(plug(Nice, "mine", sites=sites),))
-        return forward(config, random_params(config), batch)
+    def logits(name):
+        values = {n: flat[n.replace(n.split("/")[-2], "at_1")] for n in modules}
+        return forward(config, flat | {n: v * (f"/{name}/" in n) for n, v in values.items()}, batch)
 
-    both = ("encoder/embed", "decoder/embed")
-    outcomes = [logits(*both[:1]), logits(*both), logits(*both, "decoder/unembed")]
+    outcomes = [logits(p.name) for p in plugs]
     for i, one in enumerate(outcomes):
         for other in outcomes[:i]:
             assert np.abs(one - other).max() > 1e-3
