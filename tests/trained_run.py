@@ -13,7 +13,7 @@ from jaxlt.inference import trained
 from jaxlt.inference.model import Model
 
 SIZES = {"emb_dim": 16, "mlp_dim": 32, "num_heads": 2, "head_dim": 8}
-SIZES |= {"encoder_layers": 1, "decoder_layers": 1}
+SIZES |= {"encoder_layers": 1, "decoder_layers": 1, "scan_layers": False}
 
 
 def write_texts(folder: Path) -> None:

@@ -71,8 +71,9 @@ def tiny_batch(config: ModelConfig) -> dict[str, np.ndarray]:
     return batch
 
 
-def describe(config: ModelConfig) -> dict[str, Leaf]:
-    """Lists every parameter, flat, without making any: {'params/...': Leaf, ...}."""
+@functools.lru_cache(maxsize=64)
+def _network(config: ModelConfig) -> dict[str, Leaf]:
+    """The parameters that a network declares by itself: traced, so once for equal configs."""
     model, batch = model_of(config), tiny_batch(config)
 
     def init() -> Any:
@@ -82,7 +83,12 @@ def describe(config: ModelConfig) -> dict[str, Leaf]:
     for name, box in boxes.items():
         if not isinstance(box, Boxed):
             raise TypeError(f"Parameter {name} was declared without axis names.")
-    leaves = {n: Leaf(tuple(b.value.shape), b.names, b.init) for n, b in boxes.items()}
+    return {n: Leaf(tuple(b.value.shape), b.names, b.init) for n, b in boxes.items()}
+
+
+def describe(config: ModelConfig) -> dict[str, Leaf]:
+    """Lists every parameter, flat, without making any: {'params/...': Leaf, ...}."""
+    leaves = dict(_network(config))
     unplugged(config.plugs, [n for n in leaves if n.startswith("modules/")])
     return leaves | {n: Leaf(*declared) for n, declared in declare(config.deltas, leaves).items()}
 

@@ -14,6 +14,7 @@ from jaxlt.engine.decode.decoding import greedy
 from jaxlt.inference import asking as infer_asking
 from jaxlt.inference import filling, trained
 from jaxlt.inference.formats import Record
+from tests.trained_run import SIZES
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -180,6 +181,7 @@ def test_sentencepiece(texts, tmp_path, capsys):
     flags = ["--gin_file=models/tiny.gin", "--gin_file=runs/pretrain.gin", "--gin_file=tiny.gin"]
     flags += [f"--gin.TEXT={texts}", f"--gin.WORKDIR={tmp_path / 'pieces'}", "--step=0"]
     flags += [f"--gin.DataConfig.vocabulary={tmp_path / 'spiece.model'}", "--max_length=8"]
+    flags += [f"--gin.T5Config.{name}={value}" for name, value in SIZES.items()]
     out = tmp_path / "out.txt"
     assert cli.main(["infer", *flags, str(path), f"--output={out}"]) == 0, capsys.readouterr().err
     lines = out.read_text().split("\n")

@@ -7,15 +7,13 @@ import pytest
 
 from jaxlt.errors import UserError
 from jaxlt.inference.compose import compose, parse_choices, stacked_modules
-from jaxlt.models.encoder import model_of
-from jaxlt.models.init import unflatten
-from jaxlt.models.layers import make_context
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.fusion import Fusion
+from jaxlt.modules.layout import unstack
 from jaxlt.modules.library import save
 from jaxlt.modules.site import plug
-from tests.conftest import make_batch, make_config, random_params
+from tests.conftest import forward, make_batch, make_config, random_params
 
 BASE = Fingerprint("b")
 LANGUAGES = ("aa", "bb", "cc")
@@ -24,20 +22,24 @@ TASK = plug(Bottleneck, "task", reduction_factor=8, source="residual")
 BATCH = make_batch(6)
 
 
-@pytest.fixture
-def library(tmp_path):
-    """Two languages' modules and a task's, of one random model."""
-    config = make_config(plugs=(LANG, TASK))
+def small(**changes):
+    return make_config(decoder_layers=1, **changes)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    """Three languages' modules and a task's, of one random model."""
+    folder, config = tmp_path_factory.mktemp("library"), small(plugs=(LANG, TASK))
     flat = random_params(config)
     stacked, axes = stacked_modules(config, flat)
     for slot, language in enumerate(LANGUAGES):
-        save(tmp_path, f"lang/{language}", LANG, stacked, slot, axes=axes, base=BASE)
-    save(tmp_path, "task/pos", TASK, stacked, axes=axes, base=BASE)
-    return tmp_path, config, flat
+        save(folder, f"lang/{language}", LANG, stacked, slot, axes=axes, base=BASE)
+    save(folder, "task/pos", TASK, stacked, axes=axes, base=BASE)
+    return folder, config, flat
 
 
 def logits(config, flat, batch=BATCH):
-    return np.asarray(model_of(config).apply(unflatten(flat), batch, make_context(batch)))
+    return forward(config, flat, batch)
 
 
 def composed_logits(choices, library, start, flat, batch=BATCH):
@@ -53,10 +55,8 @@ def close(a, b):
 @pytest.mark.parametrize("scan", [True, False])
 def test_a_bank_for_all_languages(library, scan):
     folder, config, flat = library
-    start = make_config(scan_layers=scan)
+    start = small(scan_layers=scan)
     if not scan:
-        from jaxlt.modules.layout import unstack
-
         flat = unstack(flat)
         config = dataclasses.replace(config, scan_layers=False)
     made, found = composed_logits("lang=*,task=pos", folder, start, flat)
@@ -92,7 +92,7 @@ def test_one_language_for_all_rows_in_the_place_of_a_bank(library):
 
 def test_the_average_of_two(library):
     folder, _, flat = library
-    start = make_config()
+    start = small()
     made, found = composed_logits("lang=aa+cc", folder, start, flat)
     assert (made.model.plugs[0].routes, made.model.plugs[0].key) == (2, "all")
     plain = logits(start, {n: v for n, v in flat.items() if n.startswith("params/")})
@@ -107,7 +107,7 @@ def test_leaving_a_plug_out(library):
     folder, config, flat = library
     made, found = composed_logits("lang=none,task=pos", folder, config, flat)
     assert [p.name for p in made.model.plugs] == ["task"]
-    close(found, logits(make_config(plugs=(TASK,)), flat))
+    close(found, logits(small(plugs=(TASK,)), flat))
 
 
 @pytest.mark.parametrize("text", ["lang", "lang=", "=sw", "lang=a+", ""])
@@ -147,7 +147,7 @@ def test_what_a_fusion_joins(library):
     folder, _, flat = library
     member = plug(Bottleneck, "member", reduction_factor=4)
     fused = plug(Fusion, "fused", inner=member, count=2, sites=LANG.sites)
-    start = make_config(plugs=(fused,))
+    start = small(plugs=(fused,))
     fresh = random_params(start)
     made = compose(start, parse_choices("fused=lang/aa+lang/cc"), str(folder))
     values = made.values(BASE)
@@ -159,7 +159,7 @@ def test_what_a_fusion_joins(library):
     assert np.isfinite(logits(start, fresh | values)).all()
     stacked, axes = stacked_modules(start, fresh | values)
     save(folder, "fused", fused, stacked, axes=axes, base=BASE)
-    _, found = composed_logits("fused=fused", folder, make_config(), fresh)
+    _, found = composed_logits("fused=fused", folder, small(), fresh)
     close(found, logits(start, fresh | values))
     with pytest.raises(UserError, match="joins 2 modules"):
         compose(start, parse_choices("fused=lang/aa"), str(folder))

@@ -1,5 +1,6 @@
 """What heads say of examples: what a plain pass over one says, however they are batched."""
 
+import functools
 import itertools
 
 import jax
@@ -81,7 +82,8 @@ def predictor_of(model, devices=1, **mesh):
 
 
 def encoder(**more):
-    given = {"vocab_rows": 384, "decoder_layers": 0, "heads": HEADS}
+    given = {"vocab_rows": 384, "encoder_layers": 1, "decoder_layers": 0, "heads": HEADS}
+    given |= {"scan_layers": False}
     return jobs.job(model=given | more).model
 
 
@@ -90,15 +92,24 @@ def predictor():
     return predictor_of(encoder())
 
 
+@functools.cache
+def outputs_of(config, head):
+    """The compiled (params, batch) -> outputs of a head."""
+
+    @jax.jit
+    def run(params, batch):
+        context = make_context(batch)
+        model, nested = model_of(config), unflatten(params)
+        return model.apply(nested, batch, context, only=head, method="outputs")[head]
+
+    return run
+
+
 def plain(predictor, objective, head, marked):
     """The outputs of a head on one example alone, at its full width."""
     (piece,) = objective.pieces(head, marked)
-    batch = {n: jnp.asarray(v) for n, v in objective.batch([piece]).items()}
-    model = model_of(predictor.config)
-    outputs = model.apply(
-        unflatten(predictor.params), batch, make_context(batch), only=head, method="outputs"
-    )
-    return outputs[head]
+    batch = objective.batch([piece])
+    return jax.device_get(outputs_of(predictor.config, head)(predictor.params, batch))
 
 
 def test_tags_are_those_of_each_sentence_alone(predictor):
@@ -211,12 +222,8 @@ def test_on_eight_devices_and_routed_by_language():
 
 def _routed(predictor, marked, language):
     objective = labels()
-    batch = objective.batch(objective.pieces("pos", marked))
-    batch = {n: jnp.asarray(v) for n, v in batch.items()} | {"language": jnp.array([language])}
-    model = model_of(predictor.config)
-    return model.apply(
-        unflatten(predictor.params), batch, make_context(batch), only="pos", method="outputs"
-    )["pos"]
+    batch = objective.batch(objective.pieces("pos", marked)) | {"language": np.array([language])}
+    return outputs_of(predictor.config, "pos")(predictor.params, batch)
 
 
 def test_a_bilstm_labels_words():

@@ -20,7 +20,7 @@ from jaxlt.inference.backbone import content_hash, gin_lines, open_backbone, shi
 from jaxlt.inference.converting import convert
 from tests.convert.conftest import same, t5_shapes
 
-SHAPES = t5_shapes(layers=(2, 2))
+SHAPES = t5_shapes(layers=(2, 1))
 
 
 def params(dtype="float32"):

@@ -116,7 +116,9 @@ def test_a_model_computes_for_packed_rows_what_it_computes_for_single_ones(confi
     from tests.conftest import make_config, random_variables
 
     config = replace(config, batch_size=4)
-    model_config = make_config(vocab_rows=384)
+    model_config = make_config(
+        vocab_rows=384, encoder_layers=1, decoder_layers=1, scan_layers=False
+    )
     model, variables = T5(model_config), random_variables(model_config)
     packed = open_mixture(config).rows(0, 0, 4)
     names = ("encoder_input_tokens", "decoder_input_tokens", "decoder_target_tokens")

@@ -23,6 +23,7 @@ from tests.models.head_batches import params_of
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 SIZES = {"encoder_layers": 1, "emb_dim": 16, "mlp_dim": 16, "num_heads": 2, "head_dim": 8}
+SIZES |= {"scan_layers": False}
 CLAIMS = ("aab\tfor", "aba\tfor", "abb\tfor", "bba\tfor", "xxy\tagainst", "xyx\tagainst")
 
 

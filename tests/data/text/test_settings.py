@@ -194,8 +194,6 @@ def test_what_is_done_to_text_is_what_the_functions_do(config, tmp_path):
     assert text.change("eng_Latn")(said) == expected
     assert TextConfig().change("eng_Latn") is None
     assert TextConfig(random_map=True, transliterated=("wol_Latn",)).change("eng_Latn") is None
-    pytest.importorskip("uroman")
-    assert TextConfig(transliterate="uroman").change("uig_Arab")("شىنجاڭ") == "shinjang"
     batch = open_mixture(paired(config, text=TextConfig(normalise="NFC"))).rows(0, 0, 8)
     inputs, targets = decoded(config, batch), decoded(config, batch, "decoder_target_tokens")
     assert all(unicodedata.is_normalized("NFC", t) for t in inputs)

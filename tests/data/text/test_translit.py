@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxlt.data.text.settings import TextConfig
 from jaxlt.data.text.translit import RandomMap, Table, Uroman, read_table
 from jaxlt.errors import UserError
 
@@ -57,6 +58,11 @@ def test_uroman_by_word_is_uroman_by_text(shared_data):
     by_word = Uroman()
     for line in lines:
         assert by_word(line) == _uroman().romanize_string(line)
+
+
+def test_a_setting_says_uroman():  # here, where its tables are read already
+    pytest.importorskip("uroman")
+    assert TextConfig(transliterate="uroman").change("uig_Arab")("شىنجاڭ") == "shinjang"
 
 
 def test_a_table_writes_uyghur(shared_data):

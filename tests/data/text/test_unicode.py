@@ -98,8 +98,9 @@ def test_every_shared_treebank_normalises_by_segments(shared_data):
     config = UnicodeConfig("NFKC", "by_script", "by_script")
     for path in sorted((shared_data / "ud").glob("*-test.conllu.gz")):
         with gzip.open(path, "rt", encoding="utf-8") as file:
-            found = [line[9:].rstrip("\n") for line in file if line.startswith("# text = ")]
-        for text in found[:60]:
+            found = (line[9:].rstrip("\n") for line in file if line.startswith("# text = "))
+            texts = list(itertools.islice(found, 60))
+        for text in texts:
             for form in ("NFC", "NFKC"):
                 assert normalise(text, UnicodeConfig(form)).text == unicodedata.normalize(
                     form, text
