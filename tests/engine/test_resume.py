@@ -36,7 +36,8 @@ class ArrayBase:
 
 # Where the random bits are to be the same again: most of what there is to compile.
 DROPPING = {"dropout": 0.1}
-PLUGGED = {"plugs": (plug(Bottleneck, "lang", reduction_factor=4),)}
+PLUGGED = {"plugs": (plug(Bottleneck, "lang", reduction_factor=4),), "decoder_layers": 0}
+TEXTS = ArrayBatches(make_mlm_batch(22), 4, languages=jobs.LANGUAGES)  # for an encoder alone
 
 
 def until(job, step):
@@ -45,18 +46,17 @@ def until(job, step):
 
 def test_a_run_in_parts_has_the_bits_and_the_lines_of_a_whole_one(tmp_path):
     given = jobs.job(steps=6, every=2, model=DROPPING | {"decoder_layers": 0})
-    texts = ArrayBatches(make_mlm_batch(22), 4, languages=jobs.LANGUAGES)
-    whole = jobs.run(given, tmp_path / "whole", texts)
+    whole = jobs.run(given, tmp_path / "whole", TEXTS)
     for step in (1, 3, 6):
-        parts = jobs.run(until(given, step), tmp_path / "parts", texts)
+        parts = jobs.run(until(given, step), tmp_path / "parts", TEXTS)
     jobs.assert_identical(jobs.content(parts), jobs.content(whole))
     assert jobs.told(tmp_path / "parts") == jobs.told(tmp_path / "whole")
-    again = jobs.run(given, tmp_path / "again", texts)
+    again = jobs.run(given, tmp_path / "again", TEXTS)
     jobs.assert_identical(jobs.content(again), jobs.content(whole))
     other = jobs.run(
         dataclasses.replace(given, train=dataclasses.replace(given.train, seed=1)),
         tmp_path / "other",
-        texts,
+        TEXTS,
     )
     assert jobs.told(tmp_path / "other") != jobs.told(tmp_path / "whole")
     assert other.position.base_fingerprint != whole.position.base_fingerprint
@@ -203,9 +203,9 @@ def adapt(steps):
 
 
 def test_a_frozen_backbone_is_untouched_and_not_saved_again(tmp_path):
-    params = random_params(make_config(scan_layers=True))
+    params = random_params(make_config(decoder_layers=0))
     base = ArrayBase(params)
-    whole = jobs.run(adapt(4), tmp_path / "whole", base=base)
+    whole = jobs.run(adapt(4), tmp_path / "whole", TEXTS, base=base)
     for name, value in params.items():
         assert np.asarray(whole.state.frozen[name]).tobytes() == value.tobytes(), name
     path = tmp_path / "whole" / "checkpoints" / "4" / "jaxlt.json"
@@ -214,10 +214,10 @@ def test_a_frozen_backbone_is_untouched_and_not_saved_again(tmp_path):
     assert not [n for n in arrays if "params/" in n.replace("trainable/", "")[:7]]
     assert not any("token_embedder" in n for n in arrays)
     assert not (tmp_path / "whole" / "base").exists()
-    jobs.run(adapt(1), tmp_path / "parts", base=base)
-    parts = jobs.run(adapt(4), tmp_path / "parts", base=base)
+    jobs.run(adapt(1), tmp_path / "parts", TEXTS, base=base)
+    parts = jobs.run(adapt(4), tmp_path / "parts", TEXTS, base=base)
     jobs.assert_identical(jobs.content(parts), jobs.content(whole))
-    first = jobs.content(jobs.run(adapt(1), tmp_path / "one", base=base))
+    first = jobs.content(jobs.run(adapt(1), tmp_path / "one", TEXTS, base=base))
     moved = [
         n
         for n in first
@@ -227,13 +227,13 @@ def test_a_frozen_backbone_is_untouched_and_not_saved_again(tmp_path):
 
     params["params/token_embedder/embedding"][3, 1] += 0.5
     with pytest.raises(UserError, match=r"content hash is \w+.*came from somewhere"):
-        jobs.run(adapt(6), tmp_path / "parts", base=ArrayBase(params))
+        jobs.run(adapt(6), tmp_path / "parts", TEXTS, base=ArrayBase(params))
 
 
 def test_a_frozen_backbone_that_was_drawn_is_saved_once(tmp_path):
-    whole = jobs.run(adapt(4), tmp_path / "whole")
-    jobs.run(adapt(1), tmp_path / "parts")
-    parts = jobs.run(adapt(4), tmp_path / "parts")
+    whole = jobs.run(adapt(4), tmp_path / "whole", TEXTS)
+    jobs.run(adapt(1), tmp_path / "parts", TEXTS)
+    parts = jobs.run(adapt(4), tmp_path / "parts", TEXTS)
     jobs.assert_identical(jobs.content(parts), jobs.content(whole))
     assert (tmp_path / "parts" / "base").is_dir()
     source = CheckpointBase(tmp_path / "parts")
@@ -244,11 +244,11 @@ def test_a_frozen_backbone_that_was_drawn_is_saved_once(tmp_path):
 def test_a_base_left_by_a_start_that_came_to_nothing_is_replaced(tmp_path):
     bad = dataclasses.replace(adapt(4), train=dataclasses.replace(adapt(4).train, max_loss=0.1))
     with pytest.raises(UserError, match="max_loss"):
-        jobs.run(bad, tmp_path)
+        jobs.run(bad, tmp_path, TEXTS)
     assert (tmp_path / "base").is_dir()
     other = dataclasses.replace(adapt(2), train=dataclasses.replace(adapt(2).train, seed=3))
-    jobs.run(other, tmp_path)
-    assert jobs.run(until(other, 4), tmp_path).position.step == 4
+    jobs.run(other, tmp_path, TEXTS)
+    assert jobs.run(until(other, 4), tmp_path, TEXTS).position.step == 4
 
 
 def test_a_base_that_does_not_fit_is_explained(tmp_path):

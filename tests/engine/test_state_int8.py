@@ -26,7 +26,15 @@ from jaxlt.modules.layout import unstack
 from jaxlt.modules.lora import LoRA
 from jaxlt.modules.site import plug
 from jaxlt.plan.aot import abstract_batch, compile_train, plan_run
-from tests.conftest import hyper, make_batch, make_config, make_spec, place_batch, random_params
+from tests.conftest import (
+    hyper,
+    make_batch,
+    make_config,
+    make_mlm_batch,
+    make_spec,
+    place_batch,
+    random_params,
+)
 from tests.engine.jobs import ArrayJob, assert_identical, content, job, run
 from tests.engine.test_state import Source
 
@@ -59,7 +67,8 @@ def floats(state):
 
 def step_of(program, state):
     """The loss and the modules after a step, on the host."""
-    new, metrics = program.train(state, place_batch(program, BATCH), hyper())
+    batch = BATCH if program.spec.model.decoder_layers else make_mlm_batch()
+    new, metrics = program.train(state, place_batch(program, batch), hyper())
     return float(metrics["loss"]), {n: np.asarray(v) for n, v in unstack(new.trainable).items()}
 
 
@@ -74,14 +83,23 @@ def close(found, wanted, tolerance=1e-5):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"scan_layers": True},
+        {"decoder_layers": 0},
+        slow({"scan_layers": True}),
         slow({"scan_layers": False}),
         slow({"remat": "full"}),
         slow({"remat": "dots", "tie_logits": True}),
         slow({"plugs": (plug(Bottleneck, "mine", reduction_factor=4, layers=(1,)),)}),
         slow({"plugs": (plug(LoRA, "mine", rank=2),), "positions": "absolute", "bias": True}),
     ],
-    ids=["scanned", "unrolled", "full", "dots, tied", "in two scans", "LoRA, absolute, biases"],
+    ids=[
+        "encoder",
+        "scanned",
+        "unrolled",
+        "full",
+        "dots, tied",
+        "in two scans",
+        "LoRA, absolute, biases",
+    ],
 )
 def test_a_step_is_that_of_the_floats_it_stands_for(changes):
     config = make_config(**({"plugs": PLUGS} | changes))

@@ -29,7 +29,7 @@ from tests.conftest import (
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-CONFIG = make_config()
+CONFIG, ENCODER = make_config(), make_config(decoder_layers=0)
 # Random bits are most of what there would be to compile: they drop out of an encoder alone.
 DROPPING = make_config(decoder_layers=0, dropout=0.1)
 FLAT, BATCH, MASKED = random_params(CONFIG), make_batch(8), make_mlm_batch(8)
@@ -131,8 +131,8 @@ def test_accumulation_changes_nothing(once):
 
 def test_so_many_rows_a_device_are_as_many_parts():
     def lowered(**changes):
-        program = build(make_spec(CONFIG, optimizer=SGD, **changes))
-        state, batch = abstract_state(program), place_batch(program, BATCH)
+        program = build(make_spec(ENCODER, optimizer=SGD, **changes))
+        state, batch = abstract_state(program), place_batch(program, MASKED)
         with mesh_context(program.spec.mesh, program.spec.rules):
             text = program.jitted.lower(state.replace(frozen={}), state.frozen, batch, hyper())
         return text.as_text()
@@ -247,38 +247,36 @@ def test_evaluation_by_row():
 
 
 def test_an_encoder_alone_trains():
-    _, metrics = train(make_spec(make_config(decoder_layers=0)))
+    _, metrics = alone(model=ENCODER)
     assert np.all(np.diff(values(metrics, "loss")) < 0)
 
 
-@pytest.fixture(scope="module")
-def half():
-    return build(make_spec(dataclasses.replace(CONFIG, dtype="float16")))
+HALF = make_spec(dataclasses.replace(ENCODER, dtype="float16"))
 
 
-def test_float16_halves_its_scale_on_overflow(half):
-    state, batch = place_state(half, FLAT), place_batch(half, BATCH)
+def test_float16_halves_its_scale_on_overflow():
+    half, state, batch = begun(HALF)
     huge = state.loss_scale.replace(scale=jax.device_put(jnp.float32(2.0**60), state.step.sharding))
     state, metrics = half.train(state.replace(loss_scale=huge), batch, hyper())
     assert not metrics["ok"]
     assert float(metrics["loss_scale"]) == 2.0**60
     assert float(state.loss_scale.scale) == 2.0**59 and int(state.loss_scale.good_steps) == 0
-    unchanged(state.trainable, FLAT)
+    unchanged(state.trainable, random_params(ENCODER))
 
 
-def test_float16_trains_as_float32_does(half):
-    state, batch = place_state(half, FLAT), place_batch(half, BATCH)
+def test_float16_trains_as_float32_does():
+    half, state, batch = begun(HALF)
     losses = []
     for _ in range(3):
         state, metrics = half.train(state, batch, hyper())
         losses.append(float(metrics["loss"]))
         assert metrics["ok"]
-    np.testing.assert_allclose(losses, values(alone()[1], "loss"), rtol=0.01)
+    np.testing.assert_allclose(losses, values(alone(model=ENCODER)[1], "loss"), rtol=0.01)
     assert int(state.loss_scale.good_steps) == 3
 
 
-def test_float16_doubles_its_scale_after_many_good_steps(half):
-    state, batch = place_state(half, FLAT), place_batch(half, BATCH)
+def test_float16_doubles_its_scale_after_many_good_steps():
+    half, state, batch = begun(HALF)
     put = lambda x: jax.device_put(x, state.step.sharding)  # noqa: E731
     nearly = state.loss_scale.replace(good_steps=put(jnp.int32(1999)), scale=put(jnp.float32(64)))
     state, _ = half.train(state.replace(loss_scale=nearly), batch, hyper())

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from jaxlt.commands.main import main
+from jaxlt.engine.loop import program_of
 from jaxlt.engine.resume import arrays_of
+from jaxlt.engine.state import make_state
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.site import plug
 from jaxlt.plan.aot import plan_run
@@ -66,13 +68,12 @@ def test_dry_run_prints_the_plan_and_leaves_no_trace(
     [pytest.param({"data": 8}, marks=pytest.mark.slow), {"data": 1, "fsdp": 4, "tensor": 2}],
     ids=str,
 )
-def test_memory_is_what_the_arrays_take(tmp_path, mesh, quick_compile):
+def test_memory_is_what_the_arrays_take(mesh, quick_compile):
     plugs = (plug(Bottleneck, "lang", reduction_factor=4),)
-    given = jobs.job(
-        steps=1, mesh=mesh, model={"plugs": plugs}, trainable=("modules/.*", "params/decoder/.*")
-    )
-    plan = plan_run(given, 8, 9, 7)
-    state = jobs.run(given, tmp_path, jobs.data(8), devices=8).state
+    trainable = ("modules/.*", "params/decoder/.*")
+    given = jobs.job(mesh=mesh, model={"plugs": plugs}, trainable=trainable)
+    plan, program = plan_run(given, 8, 9, 7), program_of(given)
+    state = make_state(program.layout, program.optimizer, 0)
     first = jax.devices()[0]
     held = lambda tree: sum(  # noqa: E731
         s.data.nbytes
