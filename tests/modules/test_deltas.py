@@ -66,11 +66,10 @@ def full_params(config, seed=0):
     flat = random_params(dataclasses.replace(scanned, deltas=()), seed)
     if not config.scan_layers:
         flat = {n: np.asarray(v) for n, v in unstack(flat).items()}
-    for name, leaf in describe(config).items():
-        if name.startswith("deltas/"):
-            dtype = leaf.dtype or jnp.float32
-            flat[name] = np.asarray(draw(leaf, name, jax.random.key(0), dtype))
-    return flat
+    leaves = {n: leaf for n, leaf in describe(config).items() if n.startswith("deltas/")}
+    start = lambda leaf, n: draw(leaf, n, jax.random.key(0), leaf.dtype or jnp.float32)  # noqa: E731
+    drawn = jax.jit(lambda: {n: start(leaf, n) for n, leaf in leaves.items()})()
+    return flat | jax.device_get(drawn)
 
 
 def by_hand(flat, path, scale=1.0):

@@ -1,6 +1,7 @@
 """Sites, plugs and routes: where a method meets the backbone, and what is said when it does not."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -119,7 +120,7 @@ def test_a_route_that_the_batch_does_not_carry():
     config = make_config(plugs=(plug(Bottleneck, "lang", key="target", routes=3),))
     batch = make_batch()
     with pytest.raises(UserError, match=r"'lang' routes by 'target'.*routes at hand: source"):
-        model_of(config).apply(random_variables(config), batch, make_context(batch))
+        jax.eval_shape(model_of(config).apply, random_variables(config), batch, make_context(batch))
 
 
 def test_routes_of_a_batch():
