@@ -1,5 +1,6 @@
 """A run's folder that an older version wrote is resumed and opened as the run that it was."""
 
+import operator
 import re
 
 import pytest
@@ -11,6 +12,7 @@ from jaxlt.config.resuming import may_change
 from jaxlt.engine.checkpoint.workdir import Workdir
 from jaxlt.errors import UserError
 from jaxlt.inference.backbone import _run_of
+from jaxlt.inference.trained import find_run
 
 FILES = ["models/tiny.gin", "runs/adapt.gin", "modules/bottleneck.gin", "tiny.gin"]
 GIVEN = ["TEXT=texts", "INIT_FROM=base"]
@@ -91,3 +93,50 @@ def test_a_run_under_way_selects_by_the_metric_that_it_began_with(tmp_path):
     assert again().checkpoint == old.checkpoint  # and once more
     asked = again("CheckpointConfig.best_metric=eval/nll", "CheckpointConfig.best_mode=min")
     assert asked.checkpoint.best_metric == "eval/nll"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "given", "overrides", "part", "value"),
+    [
+        ("finetune", "data/translation.gin", [], "data.objective", "translation"),
+        ("finetune", "data/tasks.gin", ["KIND=tagging", "CORPORA=bank"], "data.sources", ()),
+        (
+            "heads",
+            "data/transfer.gin",
+            ["SOURCES=eng_Latn"],
+            "data.transfer.sources",
+            ("eng_Latn",),
+        ),
+        ("adapt", "modules/interventions.gin", [], "PLUGS", ["lang", "change"]),
+        ("adapt", "mesh/fsdp.gin", [], "mesh.fsdp", -1),
+        ("adapt", "data/noise.gin", [], "data.text.noise", (0.1, 0.15)),
+        ("adapt", "data/ul2.gin", [], "data.objective", "ul2"),
+    ],
+)
+def test_what_is_given_changes_what_a_run_recorded(tmp_path, recipe, given, overrides, part, value):
+    """A file that comes with jaxlt, beside the run's folder and on either side of its config."""
+    files, said = {
+        "finetune": (["models/tiny.gin", "runs/finetune.gin"], ["PAIRS=texts", "INIT_FROM=base"]),
+        "heads": (["models/mlm_tiny.gin", "runs/heads.gin", "heads/tagging.gin"], ["CORPORA=x"]),
+        "adapt": (FILES[:3], GIVEN),
+    }[recipe]
+    began = config.load(files, [*said, f"WORKDIR={tmp_path}"])
+    (tmp_path / "config.gin").write_text(config.operative_config(began))
+    run, _ = find_run(str(tmp_path), None, [given], overrides)
+    assert run != began
+    if part == "PLUGS":
+        assert [plug.name for plug in run.model.plugs] == value
+    else:
+        assert operator.attrgetter(part)(run) == value
+    for asked in ([given, str(tmp_path / "config.gin")], [str(tmp_path / "config.gin"), given]):
+        assert config.load(asked, overrides) == run
+
+
+def test_of_two_recorded_configs_the_later_wins(tmp_path):
+    for name, steps in (("one", 1), ("two", 2)):
+        run = config.load(FILES, [*GIVEN, "WORKDIR=w", f"TrainConfig.steps={steps}"])
+        (tmp_path / f"{name}.gin").write_text(config.operative_config(run))
+    one, two = str(tmp_path / "one.gin"), str(tmp_path / "two.gin")
+    assert config.load([one, two]).train.steps == 2 and config.load([two, one]).train.steps == 1
+    (tmp_path / "mine.gin").write_text("TrainConfig.steps = 3\n")
+    assert config.load([str(tmp_path / "mine.gin"), one]).train.steps == 3

@@ -17,7 +17,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxlt.config import build, checks, files, imports, renamed, text
+from jaxlt.config import build, checks, files, imports, layers, renamed, text
 from jaxlt.config.files import shipped_configs
 from jaxlt.errors import UserError
 from jaxlt.identity import HARMLESS, PLACED
@@ -95,9 +95,10 @@ def load(
 ) -> RunConfig:
     """Returns the run that gin files and overrides describe; raises UserError with place and cure.
 
-    gin_files: names, looked for in the current folder, `search_paths`, then jaxlt's own files; the
-        later win. overrides: 'NAME=value' texts, without '--gin.'; they win over files. fallbacks:
-        values for bindings or macros that neither sets (a macro there need not be used).
+    gin_files: names, looked for in the current folder, `search_paths`, then jaxlt's own files; of
+        one layer (`jaxlt.config.layers`) the later win. overrides: 'NAME=value' texts, without
+        '--gin.'; they win over files. fallbacks: values for bindings or macros that neither sets
+        (a macro there need not be used).
     Nothing of an earlier call is left: gin's state is cleared first and last.
     """
     run, text_of = _load("run", gin_files, overrides, search_paths, fallbacks)
@@ -234,7 +235,7 @@ def operative_config(run: RunConfig | None = None) -> str:
         run = next(reversed(_TEXTS))
     head = "".join(f"# {name} {version}\n" for name, version in versions().items())
     body = _TEXTS[run]() if run in _TEXTS else text.render(run)
-    return f"# The configuration of a jaxlt run.\n{head}\n{body}"
+    return f"{layers.HEADER}\n{head}\n{body}"
 
 
 def config_hash(run: RunConfig, ignore: Iterable[str] = ("workdir",)) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from jaxlt.config.build import HEADS, MODELS, PARTS, Entry
 from jaxlt.config.files import Macro, Reference, Statement, references
-from jaxlt.config.layers import LAST
+from jaxlt.config.layers import DECLARED
 from jaxlt.errors import UserError, nearest
 
 
@@ -99,7 +99,7 @@ def _conflicts(statements: Iterable[Statement], entries: dict[str, Entry]) -> li
     found = []
     for same in _by_name(statements, entries).values():
         last = same[-1]
-        rivals = {s.given: s for s in same if s.layer == last.layer != LAST}
+        rivals = {s.given: s for s in same if s.layer == last.layer in DECLARED}
         other = next((s for s in rivals.values() if s.value != last.value), None)
         if other:
             found.append((other, last))

@@ -3,9 +3,11 @@
     jaxlt train --gin_file=modules/lora.gin --gin_file=runs/adapt.gin ...   # the module's wins
 
 A file that comes with jaxlt has the layer of its folder. Any file may declare one in its header,
-`# Layer: module`; `over run` and its like stand right over that layer, for what changes it. Files
-that declare none (your own, config.gin of a run) and tiny.gin are the last, the later of them
-winning. What a file includes is of its own layer, or, where it has none, of what is included.
+`# Layer: module`; `over run` and its like stand right over that layer, for what changes it. The
+config.gin of a run, known by the header that it is written with, is the first: whatever else is
+given changes what it recorded. Files that declare none (your own) and tiny.gin are the last, the
+later of them winning. What a file includes is of its own layer, or, where it has none, of what is
+included.
 """
 
 import re
@@ -13,11 +15,23 @@ from pathlib import Path
 
 from jaxlt.errors import UserError, nearest
 
-LAST = ""
+RECORDED, LAST = "recorded", ""
+HEADER = "# The configuration of a jaxlt run."  # the first line of a config.gin
 LAYERS = (
-    *("model", "run", "over run", "module", "over module", "data", "over data", "hardware"),
+    *(
+        RECORDED,
+        "model",
+        "run",
+        "over run",
+        "module",
+        "over module",
+        "data",
+        "over data",
+        "hardware",
+    ),
     LAST,
 )
+DECLARED = LAYERS[1:-1]
 _FOLDERS = {
     "models": "model",
     "runs": "run",
@@ -34,12 +48,14 @@ def layer_of(path: Path, text: str, shown: str, shipped: Path) -> str:
         if not line.startswith("#"):
             break
         declared = re.match(r"#\s*Layer:\s*(.*?)\s*$", line)
-        if declared and declared[1] not in LAYERS[:-1]:
+        if declared and declared[1] not in DECLARED:
             raise UserError(
                 f"{shown}, line {number}: there is no layer '{declared[1]}'."
-                f"{nearest(declared[1], LAYERS[:-1])} Layers are {', '.join(LAYERS[:-1])}."
+                f"{nearest(declared[1], DECLARED)} Layers are {', '.join(DECLARED)}."
             )
         if declared:
             return declared[1]
+    if text.startswith(HEADER):
+        return RECORDED
     inside = path.resolve().is_relative_to(shipped.resolve())
     return _FOLDERS.get(path.parent.name, LAST) if inside else LAST
