@@ -4,7 +4,8 @@
     parts.codes("corpus.jsonl")              # ('swh_Latn', 'wol_Latn'), after one reading
     parts.of("corpus.jsonl", "swh_Latn")     # what `entries` makes of those rows, from the part
 
-Parts are JSON lines in the cache folder, and belong to what the table holds, not to its name.
+Parts are JSON lines in the cache folder. They belong to what the table holds and to what it is
+called, as a file's name says a split and a language: a renamed table is read again.
 """
 
 import functools
@@ -14,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from jaxlt.data.readers.problems import Problems
@@ -65,7 +66,8 @@ class Parts:
 
     def _place(self, path: str) -> Path:
         content = files.content_digest(path, self._folder.parent / "digests")
-        return self._folder / digest([content, self._name])[:32]
+        called = PurePosixPath(files.absolute(path)).parts[-2:]  # no layout reads more of a path
+        return self._folder / digest([content, called, self._name])[:32]
 
     def _find(self, path: str) -> _Index:
         place = self._place(path)

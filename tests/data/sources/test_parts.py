@@ -106,3 +106,37 @@ def test_a_table_of_a_task_is_read_once_for_all_its_languages(
     before = reads.copy()
     assert open_mixture(config).fingerprint == train.fingerprint
     assert (reads - before) == Counter({"verses.tsv": 2})  # its first line, for its kind
+
+
+def test_a_renamed_table_has_the_split_and_the_language_of_its_new_name(tmp_path: Path) -> None:
+    def topics(name: str) -> str:
+        rows = "".join(f"{CODES[i % 2]}\t{name}{i}\tc{i % 3}\t{name} {i}\n" for i in range(200))
+        return "lang\tid\tcategory\ttext\n" + rows
+
+    def opened(name: str, kind: str) -> dict[str, tuple[int, ...]]:
+        config = DataConfig(
+            tasks=(TaskConfig(kind, str(tmp_path / name)),),
+            objective="text_to_text",
+            held_out_test=0.2,
+            batch_size=4,
+            cache_dir=str(tmp_path / "cache"),
+        )
+        splits = ("train", "test")
+        found = [{i.name: i.documents for i in open_mixture(config, s).info()} for s in splits]
+        return {name: tuple(one[name] for one in found) for name in found[0]}
+
+    (tmp_path / "sib").mkdir()
+    (tmp_path / "sib" / "sib.tsv").write_text(topics("old"))
+    assert all(0 < test < 50 for _, test in opened("sib", "topics").values())
+    (tmp_path / "sib" / "sib.tsv").rename(tmp_path / "sib" / "sib-test.tsv")
+    (tmp_path / "sib" / "sib-train.tsv").write_text(topics("new"))
+    assert set(opened("sib", "topics").values()) == {(100, 100)}
+
+    (tmp_path / "asked").mkdir()
+    asked = [{"id": str(i), "question": f"{i}?", "answers": [{"text": f"{i}"}]} for i in range(40)]
+    paragraphs = [{"context": " ".join(map(str, range(40))), "qas": asked}]
+    named = tmp_path / "asked" / "fra_Latn_fquad.json"
+    named.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    assert list(opened("asked", "questions")) == ["questions.fra_Latn"]
+    named.rename(tmp_path / "asked" / "deu_Latn_fquad.json")
+    assert list(opened("asked", "questions")) == ["questions.deu_Latn"]
