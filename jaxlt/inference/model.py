@@ -122,8 +122,6 @@ class Model:
         self, texts: Iterable[str], target: Names, language: Names = None, **settings: Any
     ) -> list[Any]:
         """Texts in, their translations into `target` out, by the tag that the run trained with."""
-        if target is None:
-            raise UserError("Translation is into a language: give its name as `target`.")
         return self.ask("translate", texts, language, target, **settings)
 
     def generate(
@@ -144,10 +142,17 @@ class Model:
 
         Of several answers to a text (DecodingConfig.returns) each is a tuple, best first.
         """
+        if task not in self.kinds:
+            raise UserError(
+                f"There is nothing to ask for by the name '{task}'.{nearest(task, self.kinds)} "
+                f"There are {', '.join(self.kinds)}."
+            )
         kind = self.kinds[task]
         each = _checked(kind, asked)
         routes, how = self._how(len(each), language, target, settings)
         if task == "translate":
+            if target is None:
+                raise UserError("Translation is into a language: give its name as `target`.")
             each = list(zip(each, self._targets(target, len(each), how), strict=True))
         answer = self._labelled if self.predictor.config.heads and kind.shape else self._written
         answers = answer(kind, each, routes, how)
@@ -158,7 +163,7 @@ class Model:
     def score(
         self, pairs: Iterable[tuple[str, str]], language: Names = None, target: Names = None
     ) -> list[float]:
-        """Log-probability (nats) of each target text each its input."""
+        """Log-probability (nats) of each target text, given its input."""
         each = _twos(pairs, "(input, target)")
         routes, _ = self._how(len(each), language, target, {})
         out: list[float] = []
@@ -230,12 +235,7 @@ class Model:
         if not heads:
             there = ", ".join(f"{task.name} ({_DOES[task.shape]})" for task in objective.tasks)
             raise UserError(f"No head of this model {_DOES[kind.shape]}: its heads are {there}.")
-        examples = [
-            HeadExample(kind.shape, tuple(one))
-            if kind.shape in BY_WORD
-            else kind.example(kind.inputs(one), "")
-            for one in asked
-        ]
+        examples = list(map(kind.asked, asked))
         answers = label(
             self.predictor,
             objective,
@@ -288,8 +288,11 @@ class Model:
         known = [field.name for field in dataclasses.fields(Settings)]
         renamed = {first_name(field): field.name for field in dataclasses.fields(Settings)}
         for name in [name for name in settings if renamed.get(name, name) != name]:
-            trained.say(f"The setting `{name}` is called `{renamed[name]}` now.")
-            settings[renamed[name]] = settings.pop(name)
+            now = renamed[name]
+            if now in settings:
+                raise UserError(f"`{name}` and `{now}` are one setting: give `{now}` alone.")
+            _say_renamed(name, now)
+            settings[now] = settings.pop(name)
         for name in settings:
             if name not in known:
                 raise UserError(
@@ -329,9 +332,8 @@ class Model:
             out.append(self.predictor.language_id(self._known(name)))
         return out
 
-    def _targets(self, target: Names, count: int, how: Settings) -> list[str]:
+    def _targets(self, target: str | Sequence[str], count: int, how: Settings) -> list[str]:
         """The languages that `count` texts are translated into, by the run's names for them."""
-        assert target is not None
         names = [self._known(name) for name in _each(target, count, "target")]
         for i, name in enumerate(names):
             if not name:
@@ -343,6 +345,12 @@ class Model:
         languages = self.predictor.languages
         code = name if name in languages else _code_of(name)
         return code if code in languages else name
+
+
+@functools.cache
+def _say_renamed(old: str, now: str) -> None:
+    """Says that a setting has another name now, once however often it is used."""
+    trained.say(f"The setting `{old}` is called `{now}` now.")
 
 
 def _checked(kind: Kind, asked: Iterable[Any]) -> list[Any]:

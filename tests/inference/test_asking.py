@@ -1,13 +1,18 @@
 """Asking a real tiny model: windows, labels, forced beginnings, and inputs that are too long."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 
+from jaxlt.data.head_example import HeadExample
 from jaxlt.engine.decode.config import DecodingConfig
 from jaxlt.errors import UserError
+from jaxlt.inference import answers, labelling
 from jaxlt.inference.asking import Routes, Settings
+from jaxlt.inference.labelling import Answer
 from jaxlt.inference.model import Model, as_tree
+from jaxlt.models.classifier import ClassifierConfig
 from tests.models.tree_checks import is_tree
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -142,8 +147,31 @@ def test_settings_that_are_wrong(start_model, settings, message):
 
 
 def test_a_setting_is_read_by_its_first_name(start_model, capsys):
-    assert start_model.tag([LONG], long="truncate")[0]
-    assert "`long` is called `overlength` now" in capsys.readouterr().err
+    for _ in range(2):  # and said once
+        assert start_model.tag([LONG], long="truncate")[0]
+    assert capsys.readouterr().err.count("`long` is called `overlength` now") == 1
+    with pytest.raises(UserError, match="one setting: give `overlength` alone"):
+        start_model.tag([LONG], long="truncate", overlength="window")
+
+
+def test_a_task_that_is_none(start_model):
+    with pytest.raises(UserError, match=r"'tags'\. Did you mean 'tag'\? There are tag, "):
+        start_model.ask("tags", [["a"]])
+
+
+def test_heads_read_pairs_as_they_are(start_model, monkeypatch):
+    """Whatever the texts hold: the text form's ' hypothesis: ' parts nothing."""
+    seen = []
+    label = lambda *args, **_: seen.extend(args[3]) or [Answer(("1",))]  # noqa: E731
+    heads = SimpleNamespace(tasks=[SimpleNamespace(name="nli", shape="pair")])
+    monkeypatch.setattr(answers, "objective_of", lambda *_: heads)
+    monkeypatch.setattr(labelling, "label", label)
+    config = SimpleNamespace(heads=(ClassifierConfig("nli", 3),))
+    predictor = SimpleNamespace(config=config, languages=(), routed_by=lambda key: False)
+    model = dataclasses.replace(start_model, predictor=predictor)
+    pair = ("The hypothesis: x", "y hypothesis: z")
+    assert model.pairs([pair]) == ["1"]
+    assert seen == [HeadExample("pair", texts=pair)]
 
 
 def test_labels_longer_than_an_answer_may_be(start_model):
@@ -151,6 +179,8 @@ def test_labels_longer_than_an_answer_may_be(start_model):
         start_model.classify(["a"], labels=["sports"], length=3)
     with pytest.raises(UserError, match="give its name as `target`"):
         start_model.translate(["a"], None)
+    with pytest.raises(UserError, match="give its name as `target`"):
+        start_model.ask("translate", ["a"])
     assert isinstance(start_model.translate(["a"], "swh_Latn")[0], str)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
 from jaxlt.data import text_forms
-from jaxlt.data.head_example import HeadExample
+from jaxlt.data.head_example import WORDS, HeadExample
 from jaxlt.data.read_config import ReadConfig
 from jaxlt.data.sources.splits import NAMES
 from jaxlt.data.task_config import TaskConfig
@@ -155,6 +155,12 @@ class Kind:
         return list(answer) if isinstance(answer, tuple) else answer
 
     # What a head sees, and says.
+
+    def asked(self, one: Any) -> HeadExample:
+        """Returns what a head is asked: the words or texts themselves, as `inputs` takes them."""
+        if self.shape in WORDS:
+            return HeadExample(self.shape, tuple(one))
+        return self.example(self.inputs(one), "")
 
     def example(self, inputs: str, targets: str) -> HeadExample:
         """Reads a form for heads; without targets what is unknown is empty."""

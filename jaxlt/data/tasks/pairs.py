@@ -28,6 +28,10 @@ class Pairs(Classes):
         """Returns the text that asks about (premise, hypothesis)."""
         return f"xnli: premise: {asked[0]} hypothesis: {asked[1]}"
 
+    def asked(self, one: tuple[str, str]) -> HeadExample:
+        """Returns the two texts as they are: either may have the form's ' hypothesis: ' in it."""
+        return HeadExample(self.shape, texts=tuple(one))
+
     def label(self, label: str) -> str:
         """Returns XNLI's names as their numbers; any other label is kept as a word."""
         return _XNLI.get(label, label)

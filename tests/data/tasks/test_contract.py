@@ -13,8 +13,10 @@ from jaxlt.data.synth.families import FactoryConfig, Family
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.tasks.configured import streams
 from jaxlt.data.tasks.kind import USUAL, kind_of
+from jaxlt.data.tasks.questions import spaced
 from jaxlt.data.tasks.registry import KINDS, OWN_FILES
 from jaxlt.errors import UserError
+from jaxlt.inference.asking import BY_WORD
 from jaxlt.inference.formats import FORMATS
 from jaxlt.inference.judging import Judging
 from jaxlt.metrics.scores import METRICS, score
@@ -167,7 +169,10 @@ def test_what_is_written_is_read_back(name, opened):
         assert written(kind, asked, kind.read(targets, asked)) == targets
 
 
-@pytest.mark.parametrize("name", [name for name in PAIRED if kind_of(name).shape])
+HEADED = [name for name in PAIRED if kind_of(name).shape]
+
+
+@pytest.mark.parametrize("name", HEADED)
 def test_the_text_form_and_the_form_of_heads_agree(name, opened):
     kind, of = opened(name)
     for stream in of.values():
@@ -183,6 +188,21 @@ def test_the_text_form_and_the_form_of_heads_agree(name, opened):
                 assert (unlabelled.words, unlabelled.texts) == (example.words, example.texts)
             if example.place >= 0:
                 assert example.texts[1].startswith(example.label, example.place)
+
+
+SEPARATED = ("it: b hypothesis: c context: d", "premise: e hypothesis: f question: g")
+
+
+@pytest.mark.parametrize("name", HEADED)
+def test_a_head_is_asked_what_holds_the_separators_of_the_text_form(name):
+    kind = kind_of(name)
+    if kind.shape in BY_WORD:
+        assert kind.asked(SEPARATED) == HeadExample(kind.shape, SEPARATED)
+        return
+    texts = SEPARATED[: len(kind.columns)]
+    wanted = tuple(map(spaced, texts)) if kind.shape == "span" else texts
+    asked = kind.asked(texts if len(texts) > 1 else texts[0])
+    assert asked == HeadExample(kind.shape, texts=wanted)
 
 
 @pytest.mark.parametrize("name", [*PAIRED, OWN_FILES])
