@@ -1,7 +1,7 @@
 """How often a model answers in another language than it was asked for."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,15 @@ def wrong_language_rate(
     references: Sequence[str],
     *,
     identify: Identify | None = None,
+    accept: Mapping[str, Collection[str]] | None = None,
 ) -> Statistics:
     """Returns the share of texts that are not in the language of their reference.
 
     `predictions` are texts and `identify` names their languages (`predict` of the project's
     identification does); without it they are languages already, None where there is nothing to
-    tell. A text with no letter at all, such as a year, is in no language and does not count; an
-    empty one is wrong. The count n is of those that count; `details["found"]` says which languages
-    came instead.
+    tell. `accept` names for a language others that are as good ({"nob": ["nno"]}). A text with no
+    letter at all, such as a year, is in no language and does not count; an empty one is wrong. The
+    count n is of those that count; `details["found"]` says which languages came instead.
     """
     check_pairs(predictions, references)
     if identify is None:
@@ -37,8 +38,9 @@ def wrong_language_rate(
     for row, language, wanted in zip(rows, found, references, strict=True):
         if language is None:
             continue
-        row[:] = language != wanted, 1
-        if language != wanted:
+        good = language == wanted or language in (accept or {}).get(wanted, ())
+        row[:] = not good, 1
+        if not good:
             instead[language] += 1
     details = {
         "found": dict(instead.most_common()),

@@ -23,6 +23,22 @@ def test_counts_are_drawn_with_replacement() -> None:
     assert abs(every.var() - 0.8) < 0.06
 
 
+def test_chunks_cover_all_resamples(monkeypatch) -> None:
+    monkeypatch.setattr(intervals, "_CHUNK", 12)
+    chunks = list(intervals.counts(5, 7, seed=0))
+    assert [(s.start, s.stop) for s, _ in chunks] == [(0, 2), (2, 4), (4, 6), (6, 7)]
+    for which, weights in chunks:
+        assert weights.shape == (which.stop - which.start, 5)
+        np.testing.assert_array_equal(weights.sum(1), 5)
+
+
+def test_draws_in_chunks_are_those_of_each(monkeypatch) -> None:
+    monkeypatch.setattr(intervals, "_CHUNK", 12)
+    some = means([1, 0, 1, 0.5, 0.25])
+    rows = np.concatenate([rows for _, rows in intervals.counts(5, 7, seed=4)])
+    np.testing.assert_allclose(intervals.draws(some, 7, seed=4), some.value(rows @ some.rows))
+
+
 def test_draws_equal_scoring_every_resample_anew() -> None:
     """The same examples, repeated as often as they were drawn, scored by sacrebleu itself."""
     made = text.bleu(SYSTEM, REFERENCES)

@@ -28,6 +28,12 @@ def test_languages_told_already() -> None:
     assert (made.total(), made.n) == (0.5, 2)
 
 
+def test_languages_as_good() -> None:
+    settings = {"accept": {"nob": ["nno", "dan"]}}
+    assert wrong_language_rate(["nno", "swe"], ["nob", "nob"], **settings).total() == 0.5
+    assert wrong_language_rate(["nob"], ["nno"], **settings).total() == 1
+
+
 def test_nothing_to_tell() -> None:
     made = wrong_language_rate(["1", "2"], ["eng", "eng"], identify=by_first_letter)
     assert (made.total(), made.n) == (0, 0)
