@@ -11,7 +11,7 @@ dictionaries, facts, templates, pairs of texts with a label, questions (their an
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -188,6 +188,12 @@ LAYOUTS = (
 )
 # Columns that may be empty.
 _OPTIONAL = frozenset({"split", "id", "index_id", "para"})
+
+
+def fields_of(kind: str) -> tuple[str, ...]:
+    """Returns the names of the fields of a kind's records, () of a kind that has none."""
+    record = next((layout.record for layout in LAYOUTS if layout.kind == kind), None)
+    return tuple(field.name for field in fields(record)) if record else ()
 
 
 def record_of(kind: str, values: Iterable[Any]) -> Record:

@@ -121,11 +121,11 @@ def open_or_build(
             return open_cache(folder, key)
         except Damaged as err:
             _log.warning("The token cache is damaged and is built again: %s.", err)
-            _remove(folder)
+            remove(folder)
     part = root / f".{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        _sweep(root)
+        sweep(root)
         part.mkdir()
         progress.detail(f"tokenising {name}")
         _write(part, {"name": name, "split": split, "key": key}, size, features, examples(), labels)
@@ -241,8 +241,8 @@ def _chunks(rows: Iterable[Example], size: int = 1024) -> Iterator[list[Example]
         yield chunk
 
 
-def _remove(folder: Path) -> None:
-    """Removes a cache: renamed first, so that nobody finds it half there."""
+def remove(folder: Path) -> None:
+    """Removes a folder: renamed first, so that nobody finds it half there."""
     aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         os.rename(folder, aside)
@@ -251,7 +251,7 @@ def _remove(folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _sweep(root: Path) -> None:
+def sweep(root: Path) -> None:
     """Removes what killed processes left half-written long ago."""
     for path in root.glob(".*.part"):
         try:

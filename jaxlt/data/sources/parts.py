@@ -12,17 +12,20 @@ import functools
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from jaxlt.data.readers.problems import Problems
+from jaxlt.data.rows import token_cache
 from jaxlt.data.rows.batches import digest
 from jaxlt.data.sources import files
+from jaxlt.errors import UserError
 
 Entries = Callable[[str, Problems], Iterable[tuple[str, Any]]]
+_VERSION = 2  # of parts, and of the readers that they come from: others are read again
 _INDEX, _HELD = "index.json", 1 << 25  # letters that are held in memory before they are written
 
 
@@ -33,12 +36,13 @@ class _Index:
     codes: tuple[str, ...]
     faults: tuple[str, ...] = ()  # the first malformed rows
     parts: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()  # in bytes
 
 
 class Parts:
     """What tables hold by language; `entries` yields (code, JSON) of a table's rows.
 
-    name: what the entries are; parts of another name are others.
+    name: what the entries are, and what their JSON has in it; parts of another name are others.
     """
 
     def __init__(self, folder: Path, name: str, entries: Entries):
@@ -67,61 +71,97 @@ class Parts:
     def _place(self, path: str) -> Path:
         content = files.content_digest(path, self._folder.parent / "digests")
         called = PurePosixPath(files.absolute(path)).parts[-2:]  # no layout reads more of a path
-        return self._folder / digest([content, called, self._name])[:32]
+        return self._folder / digest([_VERSION, content, called, self._name])[:32]
 
     def _find(self, path: str) -> _Index:
+        """Returns the index of a table's parts, which are made where they are not all there."""
         place = self._place(path)
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            told = json.loads((place / _INDEX).read_text(encoding="utf-8"))
-            return _Index(*(tuple(told[name]) for name in ("codes", "faults", "parts")))
-        draft = self._folder / f".{place.name}.{uuid.uuid4().hex}"
+        there = _index_in(place)
+        if there:
+            return there
+        token_cache.sweep(self._folder)
+        draft = self._folder / f".{place.name}.{uuid.uuid4().hex}.part"
         problems = Problems("skip")
         try:
-            codes = _write(draft, self._entries(path, problems))
-            parted = len(codes) > 1 and not problems.count
-            order = sorted(codes)
-            parts = [codes[code] for code in order] if parted else []
-            index = _Index(tuple(order), tuple(problems.first), tuple(parts))
-            for name in codes.values() if not parted else ():
-                (draft / name).unlink()
-            files.write_atomically(draft / _INDEX, json.dumps(vars(index)))
-            with suppress(OSError):  # somebody else's parts are as good as these
-                draft.rename(place)
-        except OSError:  # no room for parts: only a memory, and who tokenises tells of the disk
-            problems = Problems("skip")
-            found = {code for code, _ in self._entries(path, problems)}
-            return _Index(tuple(sorted(found)), tuple(problems.first))
+            names, written = _write(draft, self._entries(path, problems))
+            index = _Index(tuple(sorted(names)), tuple(problems.first))
+            if written:
+                parted = len(names) > 1 and not problems.count
+                with suppress(OSError):  # only a memory, as in `_write`
+                    return _keep(draft, place, index, names if parted else {})
+            return index
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-        return index
+
+
+def _index_in(place: Path) -> _Index | None:
+    """Returns the index in a folder, None where it or a part is not there as it was written."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        told = json.loads((place / _INDEX).read_text(encoding="utf-8"))
+        index = _Index(*(tuple(told[field.name]) for field in fields(_Index)))
+        sizes = tuple((place / name).stat().st_size for name in index.parts)
+        return index if sizes == index.sizes else None
+    return None
+
+
+def _keep(draft: Path, place: Path, index: _Index, names: Mapping[str, str]) -> _Index:
+    """Gives a draft its place, with the files `names` of its codes or none; returns its index.
+
+    Somebody else's parts that came there meanwhile are as good, where they are whole.
+    """
+    parts = tuple(names[code] for code in index.codes) if names else ()
+    for spare in set(draft.glob("*.jsonl")) - {draft / name for name in parts}:
+        spare.unlink()
+    sizes = tuple((draft / name).stat().st_size for name in parts)
+    index = replace(index, parts=parts, sizes=sizes)
+    files.write_atomically(draft / _INDEX, json.dumps(vars(index)))
+    try:
+        draft.rename(place)
+    except OSError:
+        if there := _index_in(place):
+            return there
+        token_cache.remove(place)
+        draft.rename(place)
+    return index
 
 
 def _lines(part: Path) -> Iterator[Any]:
     """Yields the entries of a part, which is open only meanwhile."""
-    with part.open(encoding="utf-8") as file:
-        yield from map(json.loads, file)
+    try:
+        with part.open(encoding="utf-8") as file:
+            yield from map(json.loads, file)
+    except (OSError, ValueError) as err:
+        raise UserError(
+            f"'{part}', which is made from a table, cannot be read: {err}. Remove the folder "
+            f"'{part.parent}': it is made anew at the next start."
+        ) from None
 
 
-def _write(folder: Path, entries: Iterable[tuple[str, Any]]) -> dict[str, str]:
-    """Writes entries to a file a code; returns the names of the files."""
-    folder.mkdir(parents=True)
+def _write(folder: Path, entries: Iterable[tuple[str, Any]]) -> tuple[dict[str, str], bool]:
+    """Writes entries to a file a code; returns the files' names, and whether there was room."""
     names: dict[str, str] = {}
     held: dict[str, list[str]] = {}
-    size = 0
+    size, room = 0, True
 
-    def flush() -> None:
-        for code, lines in held.items():
-            with (folder / names[code]).open("a", encoding="utf-8") as file:
-                file.writelines(lines)
-        held.clear()
+    def flush() -> bool:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for code, lines in held.items():
+                with (folder / names[code]).open("a", encoding="utf-8") as file:
+                    file.writelines(lines)
+        except OSError:  # parts are only a memory: who tokenises tells of the disk
+            return False
+        finally:
+            held.clear()
+        return True
 
     for code, entry in entries:
         names.setdefault(code, f"{len(names)}.jsonl")
+        if not room:
+            continue
         line = json.dumps(entry, ensure_ascii=False) + "\n"
         held.setdefault(code, []).append(line)
         size += len(line)
         if size > _HELD:
-            flush()
-            size = 0
-    flush()
-    return names
+            room, size = flush(), 0
+    return names, room and flush()

@@ -130,7 +130,8 @@ class Records:
 
     def __init__(self, kind: str, memory: Path):
         self.kind = kind
-        self._parts = Parts(memory, f"records {kind}", self._entries)
+        name = f"records {kind}: {', '.join(tables.fields_of(kind))}"
+        self._parts = Parts(memory, name, self._entries)
         self.languages, self.faults = self._parts.codes, self._parts.faults
 
     def of(

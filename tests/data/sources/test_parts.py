@@ -1,6 +1,7 @@
 """Tables of many languages are read once, and parts hold what the table holds."""
 
 import json
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,12 @@ import pytest
 
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import open_evaluation, open_mixture
-from jaxlt.data.sources import files
+from jaxlt.data.readers import tables
+from jaxlt.data.readers.problems import Problems
+from jaxlt.data.sources import files, parts
+from jaxlt.data.sources.parts import Parts
 from jaxlt.data.task_config import TaskConfig
+from jaxlt.data.tasks.examples import Records
 from jaxlt.errors import UserError
 
 NAMED = """afr bar cat ceb dan deu est fin fra fry gle glg hau hun ibo ind isl ita jav lat lav lin
@@ -140,3 +145,113 @@ def test_a_renamed_table_has_the_split_and_the_language_of_its_new_name(tmp_path
     assert list(opened("asked", "questions")) == ["questions.fra_Latn"]
     named.rename(tmp_path / "asked" / "deu_Latn_fquad.json")
     assert list(opened("asked", "questions")) == ["questions.deu_Latn"]
+
+
+TWO = [("a", 1), ("b", 2), ("a", 3)]
+
+
+def made(folder: Path, name: str = "n", entries=TWO) -> tuple[Parts, str, Counter[str]]:
+    """Parts of a table beside their folder, the table's path, and how often it has been read."""
+    path, read = folder / "table.tsv", Counter[str]()
+    path.write_text("what it is called and holds")
+
+    def reading(path: str, problems: Problems):
+        read["table"] += 1
+        yield from entries() if callable(entries) else entries
+
+    return Parts(folder / "tables", name, reading), str(path), read
+
+
+def rows_of(parts: Parts, path: str) -> dict[str, list[int]]:
+    return {code: list(parts.of(path, code) or ()) for code in parts.codes(path)}
+
+
+def cut(place: Path) -> None:
+    (place / "1.jsonl").write_text("")
+
+
+def lost(place: Path) -> None:
+    (place / "0.jsonl").unlink()
+
+
+def without_index(place: Path) -> None:
+    (place / "index.json").unlink()
+
+
+@pytest.mark.parametrize("damage", [cut, lost, without_index])
+def test_damaged_parts_are_made_anew_once(tmp_path: Path, damage) -> None:
+    expected = {"a": [1, 3], "b": [2]}
+    first, path, _ = made(tmp_path)
+    assert rows_of(first, path) == expected
+    (place,) = (tmp_path / "tables").iterdir()
+    damage(place)
+    for times in (1, 0):
+        again, path, read = made(tmp_path)
+        assert rows_of(again, path) == expected
+        assert read["table"] == times
+        assert list((tmp_path / "tables").iterdir()) == [place]
+
+
+def test_parts_of_another_version_or_other_fields_are_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(name: str) -> int:
+        opened, path, counted = made(tmp_path, name)
+        opened.codes(path)
+        return counted["table"]
+
+    assert [read("n"), read("n"), read("n and more")] == [1, 0, 1]
+    monkeypatch.setattr(parts, "_VERSION", parts._VERSION + 1)
+    assert read("n") == 1
+
+    (tmp_path / "topics.tsv").write_text("lang\tid\tcategory\ttext\na\t1\tc\tx\n")
+    folder = tmp_path / "records"
+    for _ in range(2):
+        Records("labelled", folder).languages(str(tmp_path / "topics.tsv"))
+        assert len(list(folder.iterdir())) == 1
+    monkeypatch.setattr(tables, "fields_of", lambda kind: ("language", "id", "label", "more"))
+    Records("labelled", folder).languages(str(tmp_path / "topics.tsv"))
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path) -> None:
+    left, young = (tmp_path / "tables" / f".{name}.part" for name in ("left", "young"))
+    for folder in (left, young):
+        folder.mkdir(parents=True)
+        (folder / "0.jsonl").write_text("1\n")
+    os.utime(left, (0, 0))
+    opened, path, _ = made(tmp_path)
+    opened.codes(path)
+    assert young.exists() and not left.exists()
+
+
+def test_an_error_of_reading_the_table_is_told_at_once(tmp_path: Path) -> None:
+    def breaks():
+        yield "a", 1
+        raise OSError("the mount is gone")
+
+    opened, path, read = made(tmp_path, entries=breaks)
+    with pytest.raises(OSError, match="the mount is gone"):
+        opened.codes(path)
+    assert read["table"] == 1
+
+
+def test_without_room_a_table_is_read_once_for_its_codes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "_HELD", 0)
+    opened, path, read = made(tmp_path)
+    (tmp_path / "tables").write_text("no folder")
+    assert opened.codes(path) == ("a", "b") and opened.of(path, "a") is None
+    assert read["table"] == 1
+
+
+def test_parts_that_are_lost_or_broken_later_are_named(tmp_path: Path) -> None:
+    opened, path, _ = made(tmp_path)
+    opened.codes(path)
+    (place,) = (tmp_path / "tables").iterdir()
+    (place / "0.jsonl").write_bytes(b"\0" * 4)
+    (place / "1.jsonl").unlink()
+    for code in ("a", "b"):
+        with pytest.raises(UserError, match=r"jsonl', which is made from .* Remove the folder"):
+            list(opened.of(path, code) or ())
