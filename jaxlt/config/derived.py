@@ -21,10 +21,12 @@ class Rows(Protocol):
     def info(self) -> "list[LanguageInfo]": ...
 
 
-def in_steps(run: RunConfig, data: Rows) -> RunConfig:
+def in_steps(run: RunConfig, data: Rows, warmup_steps: int | None = None) -> RunConfig:
     """Returns the run with its epochs counted in steps; an epoch is all rows of the data once.
 
     A schedule that ends with the run ends at its last step; it is warm after half of it at least.
+    warmup_steps: the warm-up that the run began with, where it is under way: one that is made
+    longer is not warmed up again.
 
     Evaluations by epochs save a checkpoint each, so that the best of them is kept.
     """
@@ -37,19 +39,23 @@ def in_steps(run: RunConfig, data: Rows) -> RunConfig:
         every = max(1, round(train.eval_epochs * epoch))
         train = dataclasses.replace(train, eval_every=every, eval_epochs=None)
         checkpoint = dataclasses.replace(checkpoint, every=every)
-    schedule = _warm_in_time(run.schedule, train.steps)
-    if schedule.total_steps == "run":
-        warm = min(schedule.warmup_steps, train.steps // 2)
-        schedule = dataclasses.replace(schedule, total_steps=train.steps, warmup_steps=warm)
+    schedule = _schedule_in(run.schedule, train.steps, warmup_steps)
     return dataclasses.replace(run, train=train, checkpoint=checkpoint, schedule=schedule)
 
 
-def _warm_in_time(schedule: ScheduleConfig, steps: int) -> ScheduleConfig:
-    """Returns the schedule with a warm-up of its share of the run's steps at most."""
-    if schedule.warmup_share is None or schedule.name == "rsqrt":
-        return schedule
-    warm = min(schedule.warmup_steps, round(schedule.warmup_share * steps))
-    return dataclasses.replace(schedule, warmup_steps=warm)
+def _schedule_in(schedule: ScheduleConfig, steps: int, begun: int | None) -> ScheduleConfig:
+    """Returns the schedule of a run of so many steps; `begun` is the warm-up that it began with."""
+    ends_with_run = schedule.total_steps == "run"
+    warm = schedule.warmup_steps
+    if begun is not None:
+        warm = min(begun, steps - 1) if ends_with_run else begun
+    else:
+        if schedule.warmup_share is not None and schedule.name != "rsqrt":
+            warm = min(warm, round(schedule.warmup_share * steps))
+        if ends_with_run:
+            warm = min(warm, steps // 2)
+    end = steps if ends_with_run else schedule.total_steps
+    return dataclasses.replace(schedule, warmup_steps=warm, warmup_share=None, total_steps=end)
 
 
 def hardly_learns(run: RunConfig) -> list[str]:

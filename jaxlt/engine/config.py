@@ -148,7 +148,8 @@ class ScheduleConfig:
         (`jaxlt.config.derived.in_steps`).
     warmup_share: the warm-up takes this share of the run's steps at most, so that a shortened run
         (TRAIN_STEPS=60) is warm early; None: warmup_steps, whatever the run's. rsqrt's flat
-        beginning stays as it is: it is no rise, and a shorter one would raise the rate.
+        beginning stays as it is: it is no rise, and a shorter one would raise the rate. A run that
+        is made longer later on keeps the warm-up that it began with.
     decay_steps: how long the way down takes. Needed by wsd (which ends it at total_steps); for
         linear and cosine it counts from the end of the warm-up, in place of total_steps.
     final_scale: the last learning rate as a part of learning_rate.

@@ -60,6 +60,7 @@ class Position:
     devices: int = 0  # that it was on
     rows_per_device: int = 0  # that a device had at once when the run began
     base_parts: dict[str, str] = dataclasses.field(default_factory=dict)  # fingerprints by stack
+    warmup_steps: int | None = None  # of the schedule, however long the run is made later on
 
     @property
     def backbone(self) -> Fingerprint:
@@ -93,8 +94,14 @@ def _frozen_fingerprint(state: TrainState) -> str:
 
 def rows_at_once(checkpoints: Checkpoints) -> int | None:
     """The rows that a device had at once when the run began; None for one that is to begin."""
+    position = saved_position(checkpoints)
+    return None if position is None else position.rows_per_device or None
+
+
+def saved_position(checkpoints: Checkpoints) -> Position | None:
+    """Where the newest checkpoint is; None for a run that is to begin."""
     latest = checkpoints.latest()
-    return None if latest is None else position_of(checkpoints.meta(latest)).rows_per_device or None
+    return None if latest is None else position_of(checkpoints.meta(latest))
 
 
 def _parts(program: Program, data: BatchSource) -> int:
@@ -154,6 +161,7 @@ def start(
         deltas_fingerprint=fingerprint({n: state.frozen[n] for n in files}) if files else "",
         devices=program.spec.mesh.size,
         rows_per_device=data.batch_size // batch_shards(program.spec.mesh) // _parts(program, data),
+        warmup_steps=job.schedule.warmup_steps,
     )
 
 
@@ -252,7 +260,8 @@ def restore(
             f"It was saved on {position.devices} device(s); {devices} now take its batches of "
             f"{data.batch_size} rows{f' in {parts} parts' if parts > 1 else ''}."
         )
-    return state, dataclasses.replace(position, devices=devices)
+    warm = job.schedule.warmup_steps
+    return state, dataclasses.replace(position, devices=devices, warmup_steps=warm)
 
 
 def check_position(

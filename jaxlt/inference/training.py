@@ -26,7 +26,7 @@ from jaxlt.engine.hosts import distributed
 from jaxlt.engine.log.profiling import Profile, Recorder, Steps
 from jaxlt.engine.log.reporter import Reporter
 from jaxlt.engine.optim.pace import spare
-from jaxlt.engine.resume import check_position, position_of, rows_at_once
+from jaxlt.engine.resume import check_position, rows_at_once, saved_position
 from jaxlt.engine.state import load_base
 from jaxlt.errors import UserError
 from jaxlt.inference import opening, provenance
@@ -46,13 +46,14 @@ def train(
 
     profiled: steps to trace; describe: words what was seen of them.
     """
-    begun = Checkpoints(run.workdir).latest() is not None
+    position = saved_position(Checkpoints(run.workdir))
+    begun = position is not None
     with Workdir.open(run.workdir, **_bound_to(run, begun)) as workdir:
         # A run under way needs its base again only for what is frozen.
         needed = not begun or loop.program_of(run).layout.frozen
         base, vocabulary, inventory, data = opening.open_all(run, bool(needed))
         opening.keep_inventory(run, inventory)
-        run = derived.in_steps(run, data)
+        run = derived.in_steps(run, data, position.warmup_steps if position else None)
         modules = None if begun else module_values(run, data.languages)
         reporter = Reporter(workdir.path, run.train.steps, about=provenance.about(run))
         reporter.note(data.describe())
@@ -101,11 +102,11 @@ def rehearse(run: "RunConfig") -> list[str]:
     values; so whether modules of a library were trained on this backbone is left to the run.
     """
     checkpoints = Checkpoints(run.workdir, run.checkpoint)
-    latest = checkpoints.latest()
-    Workdir.check(run.workdir, **_bound_to(run, latest is not None))
-    needed = latest is None or loop.program_of(run).layout.frozen
+    position = saved_position(checkpoints)
+    Workdir.check(run.workdir, **_bound_to(run, position is not None))
+    needed = position is None or loop.program_of(run).layout.frozen
     base, vocabulary, inventory, data = opening.open_all(run, bool(needed))
-    run = derived.in_steps(run, data)
+    run = derived.in_steps(run, data, position.warmup_steps if position else None)
     held_out = evaluators(run, data.languages, inventory)
     rows = rows_at_once(checkpoints)
     program = loop.program_of(run, None, spare(run.model, data.languages), rows)
@@ -114,10 +115,9 @@ def rehearse(run: "RunConfig") -> list[str]:
     if base is not None:
         load_base(program.layout, base, run.model.is_encoder, names=())
         lines.append(f"INIT_FROM has what the model asks for ({base.origin['path']}).")
-    if latest is not None:
-        position = position_of(checkpoints.meta(latest))
+    if position is not None:
         check_position(run, data, checkpoints, position, vocabulary.fingerprint)
-        lines.append(f"The run would go on from step {latest}.")
+        lines.append(f"The run would go on from step {position.step}.")
     elif module_values(run, data.languages) is not None:
         forced = opening.composed(dataclasses.replace(run, force_modules=True), data.languages)
         assert forced is not None

@@ -12,6 +12,7 @@ import pytest
 
 from jaxlt.commands.main import main
 from jaxlt.commands.train import farewell
+from jaxlt.config import derived
 from jaxlt.engine.checkpoint.checkpoints import CheckpointConfig, Checkpoints
 from jaxlt.engine.resume import Position
 from tests.data.head_files import write_treebanks
@@ -75,8 +76,14 @@ def test_steps_to_profile_are_refused_before_anything_is_opened(tmp_path, capsys
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_goes_on_by_its_own_configuration(tiny_run, run_flags, tmp_path, capsys):
-    """Where a recipe's defaults have changed, the error says the command that resumes the run."""
+def test_a_run_goes_on_by_its_own_configuration(tiny_run, run_flags, tmp_path, capsys, monkeypatch):
+    """Where a recipe's defaults have changed, the error says the command that resumes the run.
+
+    It is warm as it began, however long it is made.
+    """
+    kept, in_steps = [], derived.in_steps
+    keep = lambda run, data, warm: kept.append(warm) or in_steps(run, data, warm)  # noqa: E731
+    monkeypatch.setattr(derived, "in_steps", keep)
     moved = tmp_path / "moved here"
     shutil.copytree(tiny_run, moved)
     said = refused(capsys, ["train", *run_flags(moved), "--gin.ScheduleConfig.warmup_steps=7"])
@@ -85,6 +92,8 @@ def test_a_run_goes_on_by_its_own_configuration(tiny_run, run_flags, tmp_path, c
     assert main(shlex.split(command)) == 0
     out = capsys.readouterr().out
     assert "Done: 4 steps" in out and str(moved / "checkpoints" / "4") in out
+    assert main(["train", *run_flags(moved), "--gin.TRAIN_STEPS=8", "--dry_run"]) == 0
+    assert kept == [10_000, 10_000]  # runs/pretrain.gin's
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from jaxlt import config
 from jaxlt.config import derived
 from jaxlt.data.rows.views import LanguageInfo
 from jaxlt.engine.config import ScheduleConfig, TrainConfig
+from jaxlt.engine.optim.schedules import learning_rate
 from jaxlt.errors import UserError
 
 
@@ -55,6 +56,30 @@ def test_a_shortened_run_shortens_its_warm_up(recipe, steps, warm):
     assert there.schedule.warmup_steps == warm and derived.in_steps(there, Data()) == there
     with pytest.raises(UserError, match="warmup_share is 2"):
         ScheduleConfig(warmup_share=2)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "began", "warm", "longer", "steps"),
+    [
+        ("mlm", ["TRAIN_STEPS=100"], 10, ["TRAIN_STEPS=100000"], 100_000),
+        ("small_language", ["EPOCHS=3"], 4, ["EPOCHS=300"], 3750),
+        ("heads", ["EPOCHS=1"], 6, ["EPOCHS=50"], 625),
+        ("heads", ["EPOCHS=50"], 10, ["EPOCHS=0.5"], 7),  # made shorter: warm by its end
+    ],
+)
+def test_a_run_that_is_made_longer_is_not_warmed_up_again(recipe, began, warm, longer, steps):
+    model = "models/tiny.gin" if recipe == "small_language" else "models/mlm_tiny.gin"
+    files = [model, f"runs/{recipe}.gin", *(["heads/tagging.gin"] if recipe == "heads" else [])]
+    text = "CORPORA=x" if recipe == "heads" else "TEXT=x"
+    first = derived.in_steps(config.load(files, [text, "WORKDIR=w", *began]), Data())
+    assert first.schedule.warmup_steps == warm
+    run = config.load(files, [text, "WORKDIR=w", *longer])
+    later = derived.in_steps(run, Data(), first.schedule.warmup_steps)
+    assert later.train.steps == steps
+    assert later.schedule.warmup_steps == min(warm, steps - 1)
+    if recipe == "mlm":
+        rates = [learning_rate(of.schedule, 100) for of in (first, later)]
+        assert rates[0] == rates[1] == first.schedule.learning_rate
 
 
 def test_epochs_are_above_zero():

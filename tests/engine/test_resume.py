@@ -10,7 +10,7 @@ import pytest
 from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.engine.checkpoint.base import CheckpointBase
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
-from jaxlt.engine.resume import Position
+from jaxlt.engine.resume import Position, saved_position
 from jaxlt.errors import UserError
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.layout import unstack
@@ -45,11 +45,13 @@ def until(job, step):
 
 
 def test_a_run_in_parts_has_the_bits_and_the_lines_of_a_whole_one(tmp_path):
-    given = jobs.job(steps=6, every=2, model=DROPPING | {"decoder_layers": 0})
+    warm = {"warmup_steps": 2}
+    given = jobs.job(steps=6, every=2, model=DROPPING | {"decoder_layers": 0}, schedule=warm)
     whole = jobs.run(given, tmp_path / "whole", TEXTS)
     for step in (1, 3, 6):
         parts = jobs.run(until(given, step), tmp_path / "parts", TEXTS)
     jobs.assert_identical(jobs.content(parts), jobs.content(whole))
+    assert saved_position(parts.checkpoints).warmup_steps == 2
     assert jobs.told(tmp_path / "parts") == jobs.told(tmp_path / "whole")
     again = jobs.run(given, tmp_path / "again", TEXTS)
     jobs.assert_identical(jobs.content(again), jobs.content(whole))

@@ -49,11 +49,7 @@ class Numbers(NamedTuple):
 
 def numbers_of(config: ScheduleConfig) -> Numbers:
     """Returns the scalars of a schedule; those that do not come down have a `final` of 1."""
-    if config.total_steps == "run":
-        raise UserError(
-            "ScheduleConfig.total_steps = 'run' has to be made a number of steps first, as "
-            "`jaxlt train` does."
-        )
+    _check_in_steps(config)
     down = config.name in ("linear", "cosine", "wsd")
     start, length = _decay_span(config) if down else (0, 1)
     return Numbers(
@@ -65,6 +61,20 @@ def numbers_of(config: ScheduleConfig) -> Numbers:
         rsqrt=int(config.name == "rsqrt"),
         cosine=int(config.name == "cosine"),
     )
+
+
+def _check_in_steps(config: ScheduleConfig) -> None:
+    """Raises UserError at what depends on the length of the run, which is not known here."""
+    shares_warmup = config.warmup_share is not None and config.name != "rsqrt"
+    for field, left in (
+        ("total_steps", config.total_steps == "run"),
+        ("warmup_share", shares_warmup),
+    ):
+        if left:
+            raise UserError(
+                f"ScheduleConfig.{field} = {getattr(config, field)!r} has to be made a number of "
+                "steps first, as `jaxlt train` does."
+            )
 
 
 def learning_rate(schedule: ScheduleConfig | Numbers, step: Any) -> Any:

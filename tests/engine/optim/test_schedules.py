@@ -84,3 +84,10 @@ def test_one_compilation_for_all_schedules():
 def test_impossible_settings(settings, text):
     with pytest.raises(UserError, match=text):
         ScheduleConfig(**settings)
+
+
+@pytest.mark.parametrize("share", [{"warmup_share": 0.1}, {"total_steps": "run"}])
+def test_what_is_a_share_of_the_run_has_to_be_made_steps_first(share):
+    with pytest.raises(UserError, match=f"{next(iter(share))} = .* a number of steps first"):
+        learning_rate(ScheduleConfig(warmup_steps=10, **share), 0)
+    assert learning_rate(ScheduleConfig("rsqrt", 1.0, 4, warmup_share=0.1), 0) == 0.5
