@@ -9,7 +9,21 @@ model.classify(["Nimefurahi sana"], labels=["positive", "negative"])
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jaxlt.inference.model import Model
+    from jaxlt.inference.model import Model as Model
+    from jaxlt.inference.model import Names as Names
+    from jaxlt.inference.model import Words as Words
+    from jaxlt.inference.model import as_tree as as_tree
+
+_OF_MODEL = ("Model", "Names", "Words", "as_tree")
+
+
+def __getattr__(name: str) -> object:
+    """What `load` returns and takes, imported when it is asked for."""
+    if name in _OF_MODEL:
+        from jaxlt.inference import model
+
+        return getattr(model, name)
+    raise AttributeError(f"module 'jaxlt.api' has no attribute '{name}'")
 
 
 def load(

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from jaxlt import api
 from jaxlt.data.head_example import HeadExample
 from jaxlt.engine.decode.config import DecodingConfig
 from jaxlt.errors import UserError
@@ -201,6 +202,11 @@ def test_what_is_no_tree_becomes_one():
         tree, relations = as_tree(heads, ("a", "b", "root"))
         assert is_tree(tree) and relations.count("root") == 1
         assert sum(a != b for a, b in zip(heads, tree, strict=True)) <= 2
+
+
+def test_the_api_has_what_its_answers_are_made_of(start_model):
+    assert isinstance(start_model, api.Model) and api.as_tree is as_tree
+    assert api.Words and api.Names and not hasattr(api, "Modle")
 
 
 def test_models_are_frozen(start_model):

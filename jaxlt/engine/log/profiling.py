@@ -114,7 +114,10 @@ class Recorder:
         lines_of: Callable[[Profile], Sequence[str]] = lambda _: (),
         say: Reporter | None = None,
     ) -> None:
-        """folder: of the run's traces, local or not. lines_of: words what was found, for `say`."""
+        """folder: of the run's traces, local or not.
+
+        lines_of: words what was found, for `say`; a UserError where the trace cannot be read.
+        """
         self._asked, self._folder, self._lines_of = steps, epath.Path(folder), lines_of
         self._note = say.note if say else lambda _: None
         self._paused = say.paused if say else contextlib.nullcontext
@@ -171,11 +174,16 @@ class Recorder:
         written = sorted(Path(local).glob("plugins/profile/*/*.xplane.pb"))
         first, last = self._steps[0] + 1, self._steps[-1] + 1
         trace = str(written[-1]) if written else None
+        found = Profile(first, last, seconds, waited, str(self._folder), trace)
+        try:  # a run is not to end of a trace that is damaged, or cannot be moved
+            lines = self._lines_of(found)
+        except UserError as error:
+            self._note(f"The trace in {local} cannot be read: {error}")
+            return
         try:
-            lines = self._lines_of(Profile(first, last, seconds, waited, str(self._folder), trace))
             self._keep(local)
-        except (OSError, ValueError, LookupError) as error:  # a run is not to end of this
-            self._note(f"The trace in {local} cannot be read or moved: {error}")
+        except (OSError, ValueError, LookupError) as error:
+            self._note(f"The trace in {local} cannot be moved: {error}")
             return
         for line in lines:
             self._note(line)

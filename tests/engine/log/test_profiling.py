@@ -1,6 +1,7 @@
 """Traces of some steps: which, what is left behind, and that nothing else changes."""
 
 import io
+from types import SimpleNamespace
 
 import pytest
 
@@ -51,6 +52,32 @@ def test_the_first_step_of_a_start_is_never_among_them():
     assert list(Steps(3, 4).among(range(3, 10))) == [4, 5]
     assert list(Steps(3, 4).among(range(8, 10))) == []
     assert list(Steps(3, 4).among(range(3, 0))) == []  # a run that ended already
+
+
+def test_a_start_without_any_of_them_says_so():
+    say = Reporter(None, 20, stream=(stream := io.StringIO()))
+    Recorder(Steps(18, 3), say=say).start(SimpleNamespace(steps=range(20, 20)))
+    assert "--profile: of the steps that are left, none is to be traced" in stream.getvalue()
+
+
+def test_a_trace_that_cannot_be_read_is_told_and_an_error_of_ours_is_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("jax.profiler.start_trace", lambda *_, **__: None)
+    monkeypatch.setattr("jax.profiler.stop_trace", lambda: None)
+
+    def trace_one(lines_of):
+        say = Reporter(None, 6, stream=(stream := io.StringIO()))
+        recorder = Recorder(Steps(3, 1), tmp_path / "run/profile", lines_of, say)
+        recorder.start(SimpleNamespace(steps=range(6), waited_s=0.0))
+        recorder.before(2, ())
+        recorder.after(2, ())
+        return stream.getvalue()
+
+    folder = tmp_path / "run/profile/plugins/profile/today"
+    folder.mkdir(parents=True)
+    (folder / "host.xplane.pb").write_bytes(b"no trace at all")
+    assert "cannot be read: " in trace_one(profile_table.lines_of)
+    with pytest.raises(KeyError, match="ours"):
+        trace_one(lambda profile: {}["ours"])
 
 
 @pytest.mark.slow
