@@ -56,6 +56,7 @@ class Row:
 
     starts_as_identity: a new plug changes nothing. slow: a variant; the others have a mechanism of
     their own. on_devices: on meshes of every shape among the slow tests. routed: where its case is.
+    among: settings where it shares a model with others, which runs every time; alone it has all.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Row:
     slow: bool = False
     on_devices: bool = False
     routed: bool = True
+    among: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 INNER = plug(Bottleneck, "inner", reduction_factor=4)
@@ -85,7 +87,7 @@ METHODS = [
     Row("language_difference", LanguageLayer, {"start": "shared"}, slow=True),
     Row("prefix", Prefix, {"length": 3}, starts_as_identity=False),
     Row("soft_prompt", SoftPrompt, {"length": 3}, starts_as_identity=False),
-    Row("fusion", Fusion, {"inner": INNER, "count": 3, "sites": ("mlp_out",)}),
+    Row("fusion", Fusion, {"inner": INNER, "count": 3}, among={"sites": ("mlp_out",)}),
     Row("project", Project, {"rank": 8}, starts_as_identity=False),
     Row("prefix_network", Prefix, {"length": 3, "hidden": 4}, False, slow=True),
     Row("ensemble", Ensemble, {"inner": INNER, "count": 3}, slow=True),
@@ -134,7 +136,11 @@ class Case:
 
 # What runs every time: methods with a mechanism of their own share two models, by how they start.
 MECHANISMS = {
-    start: [row for row in METHODS if not row.slow and row.starts_as_identity == (start == "same")]
+    start: [
+        dataclasses.replace(row, settings=row.settings | row.among)
+        for row in METHODS
+        if not row.slow and row.starts_as_identity == (start == "same")
+    ]
     for start in ("same", "other")
 }
 ALONE = Row("alone", Bottleneck, {"reduction_factor": 4, "sites": ("mlp_out",)}, routed=False)

@@ -123,8 +123,9 @@ def test_it_cannot_stand_in_parallel():
         plug(Prefix, "p", parallel="both")
 
 
-def test_a_layer_that_leaves_it_out_is_as_without(layers=(1,)):
+def test_a_layer_that_leaves_it_out_is_as_without():
     """Exactly, at every position (padding too): scanned, unrolled and without any prefix there."""
+    layers = (1,)
     config = make_config(plugs=(plug(Prefix, "p", length=2, layers=layers, **ENCODER),))
     flat = random_params(config)
     scanned = states(config, flat)
