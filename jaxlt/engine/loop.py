@@ -150,8 +150,8 @@ def train(
         feed = opened.enter_context(_feed(job, program, data, position.step, stop))
         pace = Pace(job, program, data.languages)
         opened.enter_context(_last_save(checkpoints))
-        around = Journal(job, data.languages, position, checkpoints, say, recorder)
-        journal = opened.enter_context(around)
+        journal = Journal(job, data.languages, position, checkpoints, say, recorder)
+        opened.enter_context(journal)
 
         for step, batch, languages in journal.over(feed):
             # --- a step ---------------------------------------------------------------------------

@@ -6,12 +6,14 @@ them. Whoever has the rows can weigh examples anew without reading a text twice.
 
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy import sparse
 
 from jaxlt.errors import UserError
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Statistics:
     `n` is how many of the examples count; `details` says what else is worth knowing, fit for JSON.
     """
 
-    rows: np.ndarray | sparse.csr_array
+    rows: "np.ndarray | sparse.csr_array"
     value: Callable[[np.ndarray], np.ndarray]
     n: int
     details: Mapping[str, Any] = field(default_factory=dict)

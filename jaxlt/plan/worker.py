@@ -1,4 +1,4 @@
-"""Compiles one step for one topology, in a process of its own: `plan_compile` starts it.
+"""Compiles one step for one topology, in a process of its own: jaxlt.plan.compile starts it.
 
 The platform is chosen before JAX starts, the compiler writes its programs to a folder, and where
 the compiler dies it takes nothing else along.

@@ -56,6 +56,15 @@ def test_help_is_quick_and_imports_nothing_heavy():
     assert out.stdout.splitlines()[-1] == "[]"
 
 
+def test_the_help_of_a_verb_needs_none_of_what_its_work_needs():
+    code = (
+        "import sys; from jaxlt.commands.main import main; main(['infer', '--help']);"
+        "print([m for m in ('jax', 'scipy', 'sacrebleu', 'tensorflow') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.splitlines()[-1] == "[]"
+
+
 def test_python_m_jaxlt_gives_the_exit_status():
     out = subprocess.run([sys.executable, "-m", "jaxlt", "trian"], capture_output=True, text=True)
     assert out.returncode == 2 and out.stdout == ""

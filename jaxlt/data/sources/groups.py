@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 from jaxlt.data.sources.splits import Parting, Split
 
@@ -21,6 +20,8 @@ class Groups:
     """The connected parts of pairs of texts; a text is bytes that say its language, too."""
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]]):
+        from scipy import sparse  # a third of a second, and only a split of bitext needs it
+
         # As they come: a list of Python's numbers is several times as large.
         words = np.fromiter((_word(text) for pair in pairs for text in pair), np.uint64)
         self._texts, ends = np.unique(words, return_inverse=True)
