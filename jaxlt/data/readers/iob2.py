@@ -85,6 +85,20 @@ def holds_tags(path: str) -> bool:
     return bool(seen)
 
 
+def has_hash_comments(path: str) -> bool:
+    """Says whether a file has a comment such as '# O' beside tabs, which once was read as a token.
+
+    Caches of such a file that were made by that reading are others.
+    """
+    skipped = Problems("skip")
+    for block in _blocks(raw_lines(path, skipped), path, skipped):
+        if block and block[0][1].startswith("#"):
+            lines = [line for _, line in block]
+            if not all(map(_is_comment, lines[: comments_of(lines)])):
+                return True
+    return False
+
+
 def parse(
     lines: Raw,
     path: str,

@@ -5,14 +5,17 @@
 Heads learn the IOB2 tags, which say where each entity stands.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, ClassVar
 
 from jaxlt.data import text_forms
 from jaxlt.data.head_example import HeadExample, labelled_words
 from jaxlt.data.readers import iob2
 from jaxlt.data.readers.iob2 import Span, Tagged, tags_of
-from jaxlt.data.sources import corpora
+from jaxlt.data.sources import corpora, files
 from jaxlt.data.tasks.baselines import Answered
 from jaxlt.data.tasks.examples import corpus_streams
 from jaxlt.data.tasks.kind import USUAL, Kind, Reading, Stream, Wording
@@ -56,6 +59,17 @@ def _match(tokens: Sequence[str], start: int, words: list[str]) -> int:
     return end if place == len(words) else 0
 
 
+def _has_hash_comments(path: str, memory: Path) -> bool:
+    """Returns `iob2.has_hash_comments` of a file; remembered in the folder `memory`."""
+    note = memory / f"{files.content_digest(path, memory)[:32]}.hash_comments.json"
+    with suppress(OSError, ValueError):
+        return bool(json.loads(note.read_text()))
+    found = iob2.has_hash_comments(path)
+    with suppress(OSError):  # only a memory, as that of digests
+        files.write_atomically(note, json.dumps(found))
+    return found
+
+
 class Entities(Kind):
     """Entities of IOB2 files."""
 
@@ -73,7 +87,11 @@ class Entities(Kind):
         def records(path: str, problems: Any) -> Iterator[Tagged]:
             return iob2.read(path, problems, orphans)
 
-        return corpus_streams(self, reading, corpora.IOB2, "entities", records, [orphans])
+        def newer(paths: Sequence[str]) -> list[str]:
+            memory = reading.config.cache_root / "digests"
+            return ["# O"] if any(_has_hash_comments(path, memory) for path in paths) else []
+
+        return corpus_streams(self, reading, corpora.IOB2, "entities", records, [orphans], newer)
 
     def form(self, record: Tagged, wording: Wording) -> Form:
         """Returns the tokens, and the entities in order with their types."""

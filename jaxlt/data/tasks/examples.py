@@ -40,10 +40,17 @@ def read_content(reading: Reading, paths: Sequence[str]) -> list[str]:
 
 
 def content_of(
-    reading: Reading, paths: Sequence[str], name: str, recipe: Sequence[Any]
+    reading: Reading,
+    paths: Sequence[str],
+    name: str,
+    recipe: Sequence[Any],
+    newer: Callable[[Sequence[str]], Sequence[Any]] = lambda paths: (),
 ) -> Callable[[], list[Any]]:
-    """Returns what says the identity of a stream: its files' content, its name, and all else."""
-    return lambda: [read_content(reading, paths), name, list(recipe)]
+    """Returns what says the identity of a stream: its files' content, its name, and all else.
+
+    newer: JSON of what is read of these files otherwise than before, nothing of most.
+    """
+    return lambda: [read_content(reading, paths), name, [*recipe, *newer(paths)]]
 
 
 def corpus_streams(
@@ -53,11 +60,12 @@ def corpus_streams(
     holds: str,
     read: Read,
     more: Sequence[Any] = (),
+    newer: Callable[[Sequence[str]], Sequence[Any]] = lambda paths: (),
 ) -> list[Stream]:
     """Returns a stream '<corpus>.<language>' a corpus, whose files are its splits.
 
     holds: what the files are, as jaxlt.data.sources.layouts says it. more: JSON of what decides
-    the examples beside what is read, and what a run says of all tasks.
+    the examples beside what is read, and what a run says of all tasks. newer: as in `content_of`.
     """
     space = reading.wording.space
     recipe = [kind.name, *more, reading.config.on_malformed]
@@ -80,7 +88,7 @@ def corpus_streams(
         splits = tuple(name for name in NAMES if name in corpus.paths)
         paths = tuple(p for split in sorted(splits) for p in corpus.paths[split])
         name = f"{corpus.name}.{corpus.language or corpus.name}"
-        own = content_of(reading, paths, name, recipe)
+        own = content_of(reading, paths, name, recipe, newer)
         streams.append(kind.stream(reading, name, functools.partial(records, corpus), own, splits))
     return streams
 

@@ -1,6 +1,7 @@
 """Entities as mT5 writes them: read back at their places, and as heads learn them."""
 
 import itertools
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
@@ -57,6 +58,33 @@ def test_those_of_any_script_are_read_back(rows):
     tokens = tuple(f"{token}{place}" for place, (token, _) in enumerate(rows))
     tagged = Tagged(tokens, tuple(tag for _, tag in rows))
     assert KIND.read(KIND.form(tagged, USUAL)[1], tokens) == tagged.spans()
+
+
+def test_caches_of_a_file_with_a_comment_that_was_a_token_are_others(tmp_path, monkeypatch):
+    def contents(name, text):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / "en_x-train.iob2").write_text(text)
+        task = TaskConfig("entities", str(tmp_path / name))
+        config = DataConfig(objective="text_to_text", cache_dir=str(tmp_path / "cache"))
+        (stream,) = KIND.streams(Reading("t", task, config))
+        return stream.identity()[2]
+
+    read = Counter()
+    plain = iob2.has_hash_comments
+    monkeypatch.setattr(iob2, "has_hash_comments", lambda path: read.update([path]) or plain(path))
+    before = ["entities", "repair", "strict"]
+    for name, text in {
+        "plain": "# c\n# sent_id = O\na\tO\n\n#\tO\n",
+        "spaces": "# c\n# O\na O\n",
+        "within": "a\tO\n# O\n",
+    }.items():
+        assert contents(name, text)[:3] == before and "# O" not in contents(name, text)
+    for name, text in {
+        "hash": "a\tO\n\n# c\n# O\na\tO\n",
+        "marked": "# B-PER\nen:a\tO\n",
+    }.items():
+        assert contents(name, text)[:3] == before and contents(name, text)[-1] == "# O"
+    assert set(read.values()) == {1} and len(read) == 5
 
 
 @pytest.mark.slow
