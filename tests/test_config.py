@@ -8,6 +8,7 @@ import textwrap
 import pytest
 
 from jaxlt import config
+from jaxlt.config import renamed
 from jaxlt.errors import UserError
 
 MODEL = """
@@ -119,11 +120,11 @@ def test_later_files_win_and_overrides_win_over_files(folder):
 
 def test_files_are_found_here_then_in_search_paths_then_shipped(folder):
     other = folder / "other"
-    (other / "models").mkdir(parents=True)
+    other.mkdir()
     (other / "run.gin").write_text("syntax error here")
-    (other / "models" / "tiny.gin").write_text("T5Config.emb_dim = 7\n")
+    (other / "tiny.gin").write_text("T5Config.emb_dim = 7\n")
     assert load(search_paths=["other"]).model.emb_dim == 64
-    mine = load(files=(*FILES, "models/tiny.gin"), search_paths=["other"])
+    mine = load(files=(*FILES, "tiny.gin"), search_paths=["other"])
     assert mine.model.emb_dim == 7
     assert load(files=("run.gin", "models/tiny.gin"), search_paths=["."]).model.emb_dim == 256
 
@@ -341,6 +342,39 @@ def test_a_later_layer_wins_in_whatever_order_files_are_given(folder):
     orders = [shipped, shipped[::-1], [shipped[1], shipped[0], shipped[2]]]
     (run,) = {config.load(files, given) for files in orders}
     assert run.schedule.learning_rate == 3e-2  # the module's, not the recipe's
+
+
+def test_a_copy_has_the_layer_of_its_original(tmp_path, caplog):
+    """By the header that it was copied with, or by the folder that it lies in."""
+    given = ["TEXT=texts", "INIT_FROM=base", "WORKDIR=w"]
+    files = ["models/byt5_small.gin", "runs/adapt.gin", "modules/bottleneck.gin"]
+    shipped = config.load(files, given)
+    for i, name in enumerate(files):
+        text = (config.shipped_configs() / name).read_text()
+        copy = tmp_path / (name if i else "mysize.gin")
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(text)
+        assert config.load([*files[:i], str(copy), *files[i + 1 :]], given) == shipped
+    assert shipped.loss.normalize == "tokens" and not caplog.records
+
+
+def test_a_file_without_a_layer_that_wins_over_later_ones_is_said(tmp_path, caplog):
+    mine, other = tmp_path / "mine.gin", tmp_path / "other.gin"
+    mine.write_text("include 'runs/adapt.gin'\nLEARNING_RATE = 5e-4\nTRAIN_STEPS = 7\n")
+    given = ["TEXT=texts", "INIT_FROM=base", "WORKDIR=w"]
+    files = ["models/tiny.gin", str(mine), "modules/prefix.gin"]
+    assert config.load(files, given).schedule.learning_rate == 5e-4
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(f"{mine} has no layer and so stands over ")
+    assert "modules/prefix.gin, given after it, in LEARNING_RATE. " in line and "# Layer: " in line
+    caplog.clear()
+    renamed.tell.cache_clear()
+    config.load(files, [*given, "LEARNING_RATE=1"])  # neither's
+    config.load([files[0], files[2], str(mine)], given)  # as the order says
+    other.write_text("LEARNING_RATE = 6e-4\n")
+    config.load([*files, str(other)], given)
+    config.load(["tiny.gin", *files[:1], "runs/adapt.gin"], given)  # the last by what it is for
+    assert not caplog.records
 
 
 def test_two_files_of_one_layer_that_say_different_things(folder):

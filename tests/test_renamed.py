@@ -21,7 +21,7 @@ OLD = {"length_buckets": "like_lengths", "overlength": "long", "on_malformed": "
 @pytest.fixture
 def told(caplog):
     """The lines that were said."""
-    renamed._tell.cache_clear()
+    renamed.tell.cache_clear()
     caplog.set_level(logging.WARNING)
     return lambda: [record.getMessage() for record in caplog.records]
 

@@ -135,6 +135,8 @@ def _load(
     entries = build.entries(_selectors(statements))
     with _clear():
         checks.check(statements, entries, root)
+        for line in checks.overruled(statements, entries):
+            renamed.tell(line)
         built = build.build_root(_bind(statements, entries), root)
     return built, functools.partial(_operative, statements, entries, root, lines)
 

@@ -5,10 +5,11 @@ misspelt, so they are errors here.
 """
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from jaxlt.config.build import HEADS, MODELS, PARTS, Entry
-from jaxlt.config.files import Macro, Reference, Statement, references
-from jaxlt.config.layers import DECLARED
+from jaxlt.config.files import Macro, Reference, Statement, references, shipped_configs
+from jaxlt.config.layers import DECLARED, LAST
 from jaxlt.errors import UserError, nearest
 
 
@@ -113,6 +114,28 @@ def _conflicts(statements: Iterable[Statement], entries: dict[str, Entry]) -> li
         f"(--gin.{last.name}=VALUE), or declare in the header of one that is your own that it "
         f"stands over the other: `# Layer: over {layer.removeprefix('over ')}`."
     ]
+
+
+def overruled(statements: Iterable[Statement], entries: dict[str, Entry]) -> list[str]:
+    """Returns a line for each file that has no layer and wins over files given after it."""
+    lost: dict[str, dict[str, set[str]]] = {}
+    for same in _by_name(statements, entries).values():
+        last = same[-1]
+        if last.layer != LAST or not last.file or _is_shipped(last.file):
+            continue
+        for s in same:
+            if s.layer in DECLARED and s.order > last.order and s.value != last.value:
+                lost.setdefault(last.file, {}).setdefault(s.given, set()).add(s.name)
+    return [
+        f"{file} has no layer and so stands over {' and '.join(over)}, given after it, in "
+        f"{', '.join(sorted(set.union(*over.values())))}. Where that is not meant, declare in its "
+        "header what it is: `# Layer: model`, run, module, data or hardware."
+        for file, over in lost.items()
+    ]
+
+
+def _is_shipped(file: str) -> bool:
+    return Path(file).resolve().is_relative_to(shipped_configs().resolve())
 
 
 def _uses(statements: Iterable[Statement]) -> dict[str, Statement]:

@@ -65,6 +65,7 @@ class Statement:
     fallback: bool = False
     layer: str = LAST
     given: str = ""  # the file that was asked for, whose include led to this
+    order: int = 0  # of the files that were asked for, which
 
     @property
     def name(self) -> str:
@@ -167,8 +168,9 @@ def read_files(names: Iterable[str], search_paths: Sequence[str | Path] = ()) ->
     Includes are expanded where they stand.
     """
     statements: list[Statement] = []
-    for name in names:
-        statements += _read(find_file(name, search_paths), search_paths, ())
+    for order, name in enumerate(names):
+        read = _read(find_file(name, search_paths), search_paths, ())
+        statements += [dataclasses.replace(s, order=order) for s in read]
     return sorted(statements, key=lambda s: LAYERS.index(s.layer))
 
 
@@ -192,7 +194,7 @@ def _read(
         raise UserError(f"The gin file {shown} cannot be read as UTF-8 text: {error}.") from error
     outer = (*outer, path.resolve())
     if layer == LAST:
-        layer, given = layer_of(path, text, shown, shipped_configs()), shown
+        layer, given = layer_of(path, text, shown), shown
     statements: list[Statement] = []
     try:
         for s in _parsed(text):

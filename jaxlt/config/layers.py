@@ -2,12 +2,13 @@
 
     jaxlt train --gin_file=modules/lora.gin --gin_file=runs/adapt.gin ...   # the module's wins
 
-A file that comes with jaxlt has the layer of its folder. Any file may declare one in its header,
-`# Layer: module`; `over run` and its like stand right over that layer, for what changes it. The
-config.gin of a run, known by the header that it is written with, is the first: whatever else is
-given changes what it recorded. Files that declare none (your own) and tiny.gin are the last, the
-later of them winning. What a file includes is of its own layer, or, where it has none, of what is
-included.
+A file has the layer of the folder it lies in (models, runs, modules, heads, data, hardware, mesh,
+topologies, platforms), one that comes with jaxlt and one of your own alike. Any file may declare
+one in its header, `# Layer: module`; `over run` and its like stand right over that layer, for what
+changes it. The config.gin of a run, known by the header that it is written with, is the first:
+whatever else is given changes what it recorded. Files of none of these (tiny.gin, too) are the
+last, the later of them winning. What a file includes is of its own layer, or, where it has none,
+of what is included.
 """
 
 import re
@@ -42,8 +43,8 @@ _FOLDERS = {
 }
 
 
-def layer_of(path: Path, text: str, shown: str, shipped: Path) -> str:
-    """Returns the layer of a gin file: what its text declares, or its folder among `shipped`."""
+def layer_of(path: Path, text: str, shown: str) -> str:
+    """Returns the layer of a gin file: what its text declares, or that of its folder."""
     for number, line in enumerate(text.splitlines(), 1):
         if not line.startswith("#"):
             break
@@ -57,5 +58,4 @@ def layer_of(path: Path, text: str, shown: str, shipped: Path) -> str:
             return declared[1]
     if text.startswith(HEADER):
         return RECORDED
-    inside = path.resolve().is_relative_to(shipped.resolve())
-    return _FOLDERS.get(path.parent.name, LAST) if inside else LAST
+    return _FOLDERS.get(path.absolute().parent.name, LAST)

@@ -68,7 +68,7 @@ def first_names() -> Names:
 
 
 @functools.cache
-def _tell(text: str) -> None:
+def tell(text: str) -> None:
     """Says a line, once however often the files are read."""
     _log.warning(text)
 
@@ -89,7 +89,7 @@ def _statement(s: Statement) -> Statement:
         selector, _, arg = new.partition(".")
         changed = dataclasses.replace(changed, selector=f"{module}{dot}{selector}", arg=arg)
     if changed.name != s.name:
-        _tell(f"{s.where}: {s.name} is called {changed.name} now; the old name is still read.")
+        tell(f"{s.where}: {s.name} is called {changed.name} now; the old name is still read.")
     return changed
 
 
@@ -97,7 +97,7 @@ def _reference(ref: Reference | Macro, s: Statement, known: Names) -> Reference 
     if isinstance(ref, Macro) or known.binding(ref.name) == ref.name:
         return ref
     new = dataclasses.replace(ref, name=known.binding(ref.name))
-    _tell(f"{s.where}: @{ref.name} is called @{new.name} now; the old name is still read.")
+    tell(f"{s.where}: @{ref.name} is called @{new.name} now; the old name is still read.")
     return new
 
 
@@ -112,7 +112,7 @@ def _macros(statements: list[Statement]) -> list[Statement]:
             continue
         for i, s in enumerate(statements):
             if s.name == old and not (isinstance(s.value, Macro) and s.value.required):
-                _tell(f"{s.where}: {old} is called {new} here; the old name is still read.")
+                tell(f"{s.where}: {old} is called {new} here; the old name is still read.")
                 statements[i] = dataclasses.replace(s, selector=new)
     return statements
 
