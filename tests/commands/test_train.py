@@ -76,6 +76,12 @@ def test_steps_to_profile_are_refused_before_anything_is_opened(tmp_path, capsys
     assert not (tmp_path / "run").exists()
 
 
+def test_steps_to_profile_that_the_run_has_not_are_refused(tiny_run, run_flags, tmp_path, capsys):
+    shutil.copytree(tiny_run, tmp_path / "run")
+    said = refused(capsys, ["train", *run_flags(tmp_path / "run"), "--profile=18:22"])
+    assert "--profile=18:22 asks for 5 steps, up to step 22, and the run has 4" in said
+
+
 def test_a_run_goes_on_by_its_own_configuration(tiny_run, run_flags, tmp_path, capsys, monkeypatch):
     """Where a recipe's defaults have changed, the error says the command that resumes the run.
 
