@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 _MARK, _FIRST, _NAME = "jaxlt.identity", "jaxlt.introduced", "jaxlt.first_name"
-NAMED_FIRST = "NAMED_FIRST"  # a ClassVar of configs whose class had another name first
 HARMLESS = {_MARK: "harmless"}  # cannot change a result: how long, where and how loudly it runs
 DRAWN = {_MARK: "drawn"}  # a seed: runs that differ in it are several of one kind
 PLACED = {_MARK: "placed"}  # a path of what is read, which has fingerprints: its last part counts
@@ -52,8 +51,7 @@ def config_hash(config: Any) -> str:
 def identity(value: Any) -> Any:
     """Returns what counts of a config as plain JSON; raises TypeError at what JSON cannot say."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        kind = type(value)
-        return {"": vars(kind).get(NAMED_FIRST, kind.__name__), **_fields(value)}
+        return {"": type(value).__name__, **_fields(value)}
     if isinstance(value, type):
         return f"{value.__module__.rpartition('.')[2]}:{value.__qualname__}"
     if isinstance(value, float) and value.is_integer():

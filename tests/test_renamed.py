@@ -1,15 +1,12 @@
 """What was renamed goes on being read by its old name: files, flags, recorded configs, hashes."""
 
-import dataclasses
 import logging
-from typing import ClassVar
 
 import pytest
 
 from jaxlt import config, identity
 from jaxlt.commands.main import main
 from jaxlt.config import recorded, renamed
-from jaxlt.config.renamed import Names
 from jaxlt.engine.checkpoint.workdir import Workdir
 from jaxlt.errors import UserError
 
@@ -74,31 +71,13 @@ def test_hashes_are_of_the_first_names():
     assert renamed.text(text) == config.text.render(run)
 
 
-@dataclasses.dataclass(frozen=True)
-class First:
-    rate: float = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Second:
-    NAMED_FIRST: ClassVar[str] = "First"
-    pace: float = dataclasses.field(default=1.0, metadata=identity.renamed("rate"))
-
-
-def test_a_class_may_have_another_name(monkeypatch, told):
-    assert identity.config_hash(Second(2.0)) == identity.config_hash(First(2.0))
-    names = Names({"PaceConfig": "ScheduleConfig"}, {"ScheduleConfig.pace": "learning_rate"})
-    monkeypatch.setattr(renamed, "names", lambda: names)
-    overrides = ["run.schedule=@x/PaceConfig()", "x/PaceConfig.pace=0.25"]
-    run = config.load(FILES, [*GIVEN, *overrides])
-    assert run.schedule.learning_rate == 0.25
-    assert [line.partition("line: ")[2].partition(" now")[0] for line in told()] == [
-        "@x/PaceConfig is called @x/ScheduleConfig",
-        "x/PaceConfig.pace is called x/ScheduleConfig.learning_rate",
-    ]
-    old = "run.schedule = @x/PaceConfig()\nx/PaceConfig.pace = 0.25\n"
-    new = "run.schedule = @x/ScheduleConfig()\nx/ScheduleConfig.learning_rate = 0.25\n"
-    assert renamed.text(old) == new
+def test_names_may_have_their_scope_and_module():
+    for before in ("DataConfig", "a/b/DataConfig", "jaxlt.data.config.DataConfig"):
+        assert renamed.text(f"{before}.long = 'window'\n") == f"{before}.overlength = 'window'\n"
+        assert renamed.names().binding(f"{before}.long") == f"{before}.overlength"
+    assert (
+        renamed.text("TextConfig.long = %long\nlong = 1\n") == "TextConfig.long = %long\nlong = 1\n"
+    )
 
 
 def test_a_macro_may_have_another_name(tmp_path, monkeypatch, told):
@@ -126,6 +105,23 @@ def test_text_may_name_what_is_no_text(told):
         "PAIRS here; ",
     ]
     assert "TEXT = " not in config.operative_config(run).replace("PAIRS", "")
+
+
+def test_text_reaches_what_uses_it_and_all_that_wait_for_it(tmp_path, told):
+    mine, files = tmp_path / "mine.gin", ["models/tiny.gin", "runs/finetune.gin"]
+    given = ["TEXT=a", "WORKDIR=w", "INIT_FROM=x"]
+    both = "run.eval_data = @eval/DataConfig()\neval/DataConfig.sources = %"
+    mine.write_text(f"{both}TEXT\n")
+    run = config.load([*files, str(mine)], given)
+    assert run.data.sources == run.eval_data.sources == ("a",)
+    mine.write_text(f"{both}CORPORA\nCORPORA = %gin.REQUIRED\n")
+    run = config.load([*files, str(mine)], given)
+    assert run.data.sources == run.eval_data.sources == ("a",)
+    run = config.load([*files, str(mine)], [*given, "CORPORA=b"])  # what has a value keeps it
+    assert (run.data.sources, run.eval_data.sources) == (("a",), ("b",))
+    mine.write_text("TEXT = %gin.REQUIRED\n")
+    with pytest.raises(UserError, match="PAIRS"):
+        config.load([*files, str(mine)], given[1:])
 
 
 def test_flags_may_be_said_as_before(capsys):

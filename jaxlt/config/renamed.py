@@ -1,11 +1,10 @@
 """Names of settings that were others once: what says the old ones goes on being read.
 
-    length_buckets: int = field(default=0, metadata=renamed("length_buckets"))    # jaxlt.identity
+    length_buckets: int = field(default=0, metadata=renamed("like_lengths"))    # jaxlt.identity
 
-`--gin.DataConfig.length_buckets=5`, the same in a gin file and in the config.gin of an old run all
-set `length_buckets`, and a line says so once. A config class says its first name by `NAMED_FIRST`,
-which is what its gin name was; macros are in the table below. Hashes are of the first names, so
-that no rename changes the identity of a run.
+`--gin.DataConfig.like_lengths=5`, the same in a gin file and in the config.gin of an old run all
+set `length_buckets`, and a line says so once. Macros that had another name are in the table below.
+Hashes are of the first names, so that no rename changes the identity of a run.
 """
 
 import dataclasses
@@ -16,55 +15,45 @@ import typing
 from collections.abc import Sequence
 
 from jaxlt.config.build import TABLE, load_object
-from jaxlt.config.files import Macro, Reference, Statement, mapped, references
-from jaxlt.identity import NAMED_FIRST, first_name
+from jaxlt.config.files import Macro, Statement, references
+from jaxlt.identity import first_name
 
 _log = logging.getLogger(__name__)
 
-# macro -> what it is called now: the first of these that is asked for
+# macro -> what it is called now, by what it names
 MACROS: dict[str, tuple[str, ...]] = {"TEXT": ("CORPORA", "PAIRS")}
 
 
 class Names(typing.NamedTuple):
-    """The gin names of classes, and of fields ('DataConfig.length_buckets'): from old to new."""
+    """The gin names of fields, from old to new: 'DataConfig.like_lengths' -> 'length_buckets'."""
 
-    classes: dict[str, str]
     fields: dict[str, str]
 
     def binding(self, name: str) -> str:
-        """Returns the name of a binding ('eval/DataConfig.seed'), with or without field, of now."""
-        scope, slash, rest = name.rpartition("/")
-        selector, dot, field = rest.partition(".")
-        selector = self.classes.get(selector, selector)
-        field = self.fields.get(f"{selector}.{field}", field)
-        return f"{scope}{slash}{selector}{dot}{field}"
+        """Returns the name of now of a binding: 'eval/DataConfig.seed', or with its module."""
+        thing, dot, field = name.rpartition(".")
+        selector = re.split(r"[/.]", thing)[-1]
+        return f"{thing}{dot}{self.fields.get(f'{selector}.{field}', field)}"
 
 
 @functools.cache
 def names() -> Names:
-    """Returns all names of classes and fields that were others."""
-    found = Names({}, {})
+    """Returns all names of fields that were others."""
+    found = {}
     for name, path in TABLE.items():
         target = load_object(path)
         built = target if isinstance(target, type) else typing.get_type_hints(target)["return"]
-        if NAMED_FIRST in vars(built):
-            found.classes[vars(built)[NAMED_FIRST]] = name
         for field in dataclasses.fields(built):
             if first_name(field) != field.name:
-                found.fields[f"{name}.{first_name(field)}"] = field.name
-    return found
+                found[f"{name}.{first_name(field)}"] = field.name
+    return Names(found)
 
 
 @functools.cache
 def first_names() -> Names:
     """Returns the same from new to old."""
-    known = names()
-    classes = {new: old for old, new in known.classes.items()}
-    fields = {}
-    for name, new in known.fields.items():
-        selector, _, old = name.partition(".")
-        fields[f"{classes.get(selector, selector)}.{new}"] = old
-    return Names(classes, fields)
+    olds = ((*name.split("."), new) for name, new in names().fields.items())
+    return Names({f"{selector}.{new}": old for selector, old, new in olds})
 
 
 @functools.cache
@@ -79,48 +68,52 @@ def now(statements: Sequence[Statement]) -> list[Statement]:
 
 
 def _statement(s: Statement) -> Statement:
-    """One statement with the names of now, in its value too."""
-    known = names()
-    value = mapped(s.value, lambda ref: _reference(ref, s, known))
-    changed = dataclasses.replace(s, value=value)
-    if s.kind in ("binding", "block"):
-        module, dot, selector = s.selector.rpartition(".")
-        new = known.binding(f"{selector}.{s.arg}" if s.arg else selector)
-        selector, _, arg = new.partition(".")
-        changed = dataclasses.replace(changed, selector=f"{module}{dot}{selector}", arg=arg)
-    if changed.name != s.name:
+    """One statement with the name of now."""
+    if s.kind != "binding":
+        return s
+    arg = names().binding(f"{s.selector}.{s.arg}").rpartition(".")[2]
+    changed = dataclasses.replace(s, arg=arg)
+    if arg != s.arg:
         tell(f"{s.where}: {s.name} is called {changed.name} now; the old name is still read.")
     return changed
 
 
-def _reference(ref: Reference | Macro, s: Statement, known: Names) -> Reference | Macro:
-    if isinstance(ref, Macro) or known.binding(ref.name) == ref.name:
-        return ref
-    new = dataclasses.replace(ref, name=known.binding(ref.name))
-    tell(f"{s.where}: @{ref.name} is called @{new.name} now; the old name is still read.")
-    return new
-
-
 def _macros(statements: list[Statement]) -> list[Statement]:
-    """A macro by its old name, that nothing uses, sets the new one that a value waits for."""
+    """Returns statements in which macros by old names set those that are asked for now.
+
+    That is each new one that waits for a value. Where none does, an old one that nothing uses
+    stands for the first that is used.
+    """
     last = {(s.scope, s.selector, s.arg): s for s in statements if s.kind in ("binding", "macro")}
     refs = [ref for s in last.values() for ref in references(s.value)]
     used = {ref.name for ref in refs if isinstance(ref, Macro)}
     for old, news in MACROS.items():
-        new = next((name for name in news if name in used), None)
-        if new is None or old in used:
+        asked = [new for new in news if new in used]
+        waiting = [new for new in asked if _waits(last.get(("", new, "")))]
+        targets = waiting if waiting or old in used else asked[:1]
+        if not targets or _waits(last.get(("", old, ""))):
             continue
-        for i, s in enumerate(statements):
-            if s.name == old and not (isinstance(s.value, Macro) and s.value.required):
-                tell(f"{s.where}: {old} is called {new} here; the old name is still read.")
-                statements[i] = dataclasses.replace(s, selector=new)
+        out = []
+        for s in statements:
+            if s.name == old and not _waits(s):
+                for new in targets:
+                    tell(f"{s.where}: {old} is called {new} here; the old name is still read.")
+                    out.append(dataclasses.replace(s, selector=new))
+            if not (s.name in waiting and _waits(s)) and (s.name != old or old in used):
+                out.append(s)
+        statements = out
     return statements
+
+
+def _waits(macro: Statement | None) -> bool:
+    """Says whether a macro has no value yet."""
+    return macro is None or (isinstance(macro.value, Macro) and macro.value.required)
 
 
 def text(recorded: str, known: Names | None = None) -> str:
     """Returns the gin text of a recorded config under the names of now, or others that are known.
 
-    A name stands at the start of a line, or behind an '@'.
+    A name stands at the start of a line.
     """
     of = (known or names()).binding
-    return re.sub(r"(?m)^[\w/.]+(?= =)|(?<=@)[\w/]+", lambda found: of(found[0]), recorded)
+    return re.sub(r"(?m)^[\w/.]+(?= =)", lambda found: of(found[0]), recorded)
