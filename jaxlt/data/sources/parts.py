@@ -63,10 +63,10 @@ class Parts:
         None where the table itself is to be read: it is of one language, or has malformed rows,
         which every reading tells of.
         """
-        index = self._index(path)
-        if not index.parts:
-            return None
-        return _lines(self._place(path) / index.parts[index.codes.index(code)])
+        place, index = self._place(path), self._index(path)
+        if index.parts and not _is_whole(place, index, code):
+            index = self._make(path, place)
+        return _lines(place / index.parts[index.codes.index(code)]) if index.parts else None
 
     def _place(self, path: str) -> Path:
         content = files.content_digest(path, self._folder.parent / "digests")
@@ -74,11 +74,11 @@ class Parts:
         return self._folder / digest([_VERSION, content, called, self._name])[:32]
 
     def _find(self, path: str) -> _Index:
-        """Returns the index of a table's parts, which are made where they are not all there."""
         place = self._place(path)
-        there = _index_in(place)
-        if there:
-            return there
+        return _index_in(place) or self._make(path, place)
+
+    def _make(self, path: str, place: Path) -> _Index:
+        """Reads a table into parts in the folder `place`; returns their index."""
         token_cache.sweep(self._folder)
         draft = self._folder / f".{place.name}.{uuid.uuid4().hex}.part"
         problems = Problems("skip")
@@ -95,13 +95,19 @@ class Parts:
 
 
 def _index_in(place: Path) -> _Index | None:
-    """Returns the index in a folder, None where it or a part is not there as it was written."""
+    """Returns the index in a folder, None where there is none that can be read."""
     with suppress(OSError, ValueError, KeyError, TypeError):
         told = json.loads((place / _INDEX).read_text(encoding="utf-8"))
-        index = _Index(*(tuple(told[field.name]) for field in fields(_Index)))
-        sizes = tuple((place / name).stat().st_size for name in index.parts)
-        return index if sizes == index.sizes else None
+        return _Index(*(tuple(told[field.name]) for field in fields(_Index)))
     return None
+
+
+def _is_whole(place: Path, index: _Index, code: str) -> bool:
+    """Says whether the part of a code has the size that it was written with."""
+    number = index.codes.index(code)
+    with suppress(OSError, IndexError):
+        return (place / index.parts[number]).stat().st_size == index.sizes[number]
+    return False
 
 
 def _keep(draft: Path, place: Path, index: _Index, names: Mapping[str, str]) -> _Index:
@@ -118,7 +124,8 @@ def _keep(draft: Path, place: Path, index: _Index, names: Mapping[str, str]) -> 
     try:
         draft.rename(place)
     except OSError:
-        if there := _index_in(place):
+        there = _index_in(place)
+        if there and all(_is_whole(place, there, c) for c in there.codes if there.parts):
             return there
         token_cache.remove(place)
         draft.rename(place)
