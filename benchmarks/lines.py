@@ -33,7 +33,7 @@ def statements(source: str) -> int:
 
 
 def room(path: str) -> str:
-    """`jaxlt/engine/optim/rates.py` -> `engine`; a file outside every room is in `(files)`."""
+    """`jaxlt/engine/optim/routes.py` -> `engine`; a file outside every room is in `(files)`."""
     parts = path.split("/")
     return parts[1] if len(parts) > 2 else "(files)"
 

@@ -43,7 +43,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Lets quick tests, and the processes that they start, compile quickly.
 
     Most of their time is compiling, so programs are optimised little, and kernels written by
-    XLA's older emitters (a third less time). Slow and parity runs (`-m slow`) compile as users do.
+    XLA's older emitters. Slow and parity runs (`-m slow`) compile as users do, but for the
+    programs of files that use `quick_compile`.
     """
     if "not slow" in config.getoption("markexpr") and _PLAIN_KERNELS not in os.environ["XLA_FLAGS"]:
         os.environ["XLA_FLAGS"] += f" {_PLAIN_KERNELS}"

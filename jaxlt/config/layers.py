@@ -18,21 +18,8 @@ from jaxlt.errors import UserError, nearest
 
 RECORDED, LAST = "recorded", ""
 HEADER = "# The configuration of a jaxlt run."  # the first line of a config.gin
-LAYERS = (
-    *(
-        RECORDED,
-        "model",
-        "run",
-        "over run",
-        "module",
-        "over module",
-        "data",
-        "over data",
-        "hardware",
-    ),
-    LAST,
-)
-DECLARED = LAYERS[1:-1]
+DECLARED = ("model", "run", "over run", "module", "over module", "data", "over data", "hardware")
+LAYERS = (RECORDED, *DECLARED, LAST)
 _FOLDERS = {
     "models": "model",
     "runs": "run",
