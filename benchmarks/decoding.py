@@ -2,6 +2,7 @@
 
     pip install -e '.[parity]'        # torch and transformers; without them that side is left out
     python benchmarks/decoding.py [--beams 4] [--turns 5] [--threads 1] [--json FILE]
+        [--beside FOLDER]             # another checkout of jaxlt, to take turns with this one
 
 mT5-small's shape with 32,128 rows, batch 8 x 128, float32, no end of sequence, so that both write
 64 tokens. Goals: at least 1.6 times as many tokens a second as HF on one core, 2.5 times on two
@@ -85,6 +86,13 @@ def jaxlt_side(beams: int, scanned: bool) -> None:
     serve(step, {"jax": jax.__version__})
 
 
+def command(name: str, args: argparse.Namespace) -> list[str]:
+    """What a side runs: of 'unrolled before', the other checkout's script."""
+    side, _, before = name.partition(" ")
+    script = args.beside / "benchmarks" / "decoding.py" if before else __file__
+    return [str(script), "--side", side, "--beams", str(args.beams)]
+
+
 def main() -> None:
     """Runs the sides in turns and prints the ratio."""
     parser = argparse.ArgumentParser(
@@ -94,6 +102,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--beside", type=Path, metavar="FOLDER")
     parser.add_argument("--side", choices=("hf", "unrolled", "scanned"), help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side == "hf":
@@ -101,10 +110,11 @@ def main() -> None:
     if args.side:
         return jaxlt_side(args.beams, args.side == "scanned")
     names = ["unrolled", "scanned"]
-    if importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
+    if args.beside:
+        names = [f"{n}{tree}" for n in names for tree in (" before", "")]
+    elif importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
         names.insert(0, "hf")
-    command = lambda n: [__file__, "--side", n, "--beams", str(args.beams)]  # noqa: E731
-    sides = {n: Side(n, command(n), range(args.threads)) for n in names}
+    sides = {n: Side(n, command(n, args), range(args.threads)) for n in names}
     for _ in range(args.turns):
         for side in sides.values():
             side.turn()
@@ -114,13 +124,15 @@ def main() -> None:
         result[name] = side.ready | {k: side.median(k) for k in side.turns[0]}
         side.close()
         took = side.median(clock)
-        print(f"{name:9} {took:7.3f} s   {ROWS * TOKENS / took:7.0f} tokens/s   {side.ready}")
+        print(f"{name:16} {took:7.3f} s   {ROWS * TOKENS / took:7.0f} tokens/s   {side.ready}")
     ratios = {}
-    for name in names[1:] if "hf" in sides else ():
-        pairs = zip(sides["hf"].turns, sides[name].turns, strict=True)
-        ratios[f"hf / {name}, time"] = statistics.median(a[clock] / b[clock] for a, b in pairs)
+    for name in ("unrolled", "scanned"):
+        for other in {"hf", f"{name} before"} & sides.keys():
+            pairs = zip(sides[other].turns, sides[name].turns, strict=True)
+            ratio = statistics.median(a[clock] / b[clock] for a, b in pairs)
+            ratios[f"{other} / {name}, time"] = ratio
     for name, value in ratios.items():
-        print(f"{name:22} {value:.2f}")
+        print(f"{name:32} {value:.3f}")
     if args.json:
         args.json.write_text(json.dumps(result | {"ratios": ratios}, indent=2) + "\n")
     return None

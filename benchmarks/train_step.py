@@ -2,6 +2,7 @@
 
     pip install torch 'adapters>=1.3'       # without them that side is left out
     python benchmarks/train_step.py [--rows full,own] [--turns 5] [--threads 1] [--json FILE]
+        [--beside FOLDER]               # another checkout of jaxlt, to take turns with this one
 
 mT5-small's shape, batch 8 x 128/64, float32, dropout 0.1, AdamW: forward, backward, update. Rows:
 
@@ -20,6 +21,7 @@ a shared machine only ever adds to it. Goals: HF / ours at least 1.5 (full; 1.3 
 import argparse
 import importlib.util
 import json
+import statistics
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -181,13 +183,20 @@ def plugs_of(row: Row) -> tuple[Any, ...]:
     return (plug(Bottleneck, "task", sites=sites, reduction_factor=16, **routing),)
 
 
-def compare(name: str, turns: int, threads: int) -> dict[str, Any]:
-    """Runs the two sides of a row in turns; prints and returns what they took."""
+def compare(name: str, turns: int, threads: int, beside: Path | None) -> dict[str, Any]:
+    """Runs the sides of a row in turns; prints and returns what they took."""
     row, kinds = ROWS[name], ["ours"]
     needed = ("torch", "adapters" if row.method else "transformers")
-    if row.goal and all(importlib.util.find_spec(package) for package in needed):
+    if beside:
+        kinds.insert(0, "before")
+    elif row.goal and all(importlib.util.find_spec(package) for package in needed):
         kinds.insert(0, "hf")
-    sides = {k: Side(k, [__file__, "--side", k, name], range(threads)) for k in kinds}
+    script = {"before": str((beside or Path()) / "benchmarks" / "train_step.py")}
+    asked = {"before": "ours"}
+    sides = {
+        k: Side(k, [script.get(k, __file__), "--side", asked.get(k, k), name], range(threads))
+        for k in kinds
+    }
     for _ in range(turns):
         for side in sides.values():
             side.turn()
@@ -199,9 +208,16 @@ def compare(name: str, turns: int, threads: int) -> dict[str, Any]:
         peak = side.median("peak_bytes")
         result[kind] = {"seconds": seconds, "turns": each, "peak_bytes": peak} | side.ready
         print(
-            f"{name:8} {kind:5} {seconds:7.3f} s a step   peak {peak / 2**30:5.2f} GiB   ", end=""
+            f"{name:8} {kind:6} {seconds:7.3f} s a step   peak {peak / 2**30:5.2f} GiB   ", end=""
         )
         print(", ".join(f"{k} {v}" for k, v in side.ready.items()), flush=True)
+    if "before" in sides:
+        ratio = statistics.median(
+            after["cpu_s"] / before["cpu_s"]
+            for before, after in zip(sides["before"].turns, sides["ours"].turns, strict=True)
+        )
+        result["ours / before"] = ratio
+        print(f"{name:8} ours / before {ratio:.3f}", flush=True)
     if "hf" in sides:
         hf, ours = result["hf"], result["ours"]
         result["hf / ours"] = hf["seconds"] / ours["seconds"]
@@ -226,6 +242,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--beside", type=Path, metavar="FOLDER")
     parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
@@ -237,7 +254,7 @@ def main() -> None:
     for name in args.rows.split(","):
         if name not in ROWS:
             parser.error(f"--rows has '{name}'; it names some of {', '.join(ROWS)}")
-        result[name] = compare(name, args.turns, args.threads)
+        result[name] = compare(name, args.turns, args.threads, args.beside)
     seconds = {n: r["ours"]["seconds"] for n, r in result.items() if isinstance(r, dict)}
     for name in ("frozen", "lora", "mixed", "scanned"):
         if "full" in seconds and name in seconds:
