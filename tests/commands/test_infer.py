@@ -16,8 +16,6 @@ from jaxlt.inference import filling, trained
 from jaxlt.inference.formats import Record
 from tests.trained_run import SIZES
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 LINES = ["stu <extra_id_0> vwx", "abc", "", "a b c d e f g h", "hé — ß", "zz"]
 
 

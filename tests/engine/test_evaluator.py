@@ -13,8 +13,6 @@ from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
 from tests.conftest import make_batch, make_config, make_spec, random_params
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 CONFIG = make_config()
 FLAT = random_params(CONFIG)
 LANGUAGES = ("eng", "swh", "never", "yor")

@@ -8,8 +8,6 @@ import pytest
 import jaxlt
 from tests.engine import jobs
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 ROOT = str(Path(jaxlt.__file__).parent) + "/"
 STEPS = 4
 

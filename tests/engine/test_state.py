@@ -18,8 +18,6 @@ from jaxlt.modules.layout import unstack
 from jaxlt.modules.site import plug
 from tests.conftest import make_config, make_spec, random_params
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 NAMES = ["params/encoder/a", "params/decoder/b", "modules/encoder/c"]
 PLUGGED = make_config(plugs=(plug(Bottleneck, "mine", reduction_factor=4),))
 

@@ -16,8 +16,6 @@ from jaxlt.inference.model import Model, as_tree
 from jaxlt.models.classifier import ClassifierConfig
 from tests.models.tree_checks import is_tree
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 LONG = [f"w{i}" for i in range(60)]  # 300 bytes, and the model reads 96
 LABELS = ("NOUN", "VERB", "X")
 

@@ -11,8 +11,6 @@ from jaxlt.models.head_parts import NEVER
 from jaxlt.models.trees import best_trees
 from tests.models.head_cases import STILL, names, variables_of
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 CONFIG = ParserConfig("deps", labels=3, arc_dim=12, label_dim=6)
 
 

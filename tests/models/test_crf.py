@@ -10,9 +10,6 @@ from scipy.special import logsumexp
 
 from jaxlt.models.crf import Chain, log_likelihood, log_partition, viterbi
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
-
 # Compiled once for all tests of the same shapes.
 partition, likelihood, best_path = (jax.jit(f) for f in (log_partition, log_likelihood, viterbi))
 

@@ -17,8 +17,6 @@ from tests.conftest import (
     random_variables,
 )
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 BATCH = make_mlm_batch()
 BERT = {
     "decoder_layers": 0,

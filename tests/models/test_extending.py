@@ -21,7 +21,6 @@ from jaxlt.modules.fingerprints import Fingerprint
 from tests.conftest import REPOSITORY, hyper, make_spec, place_batch, place_state
 from tests.models.head_batches import params_of
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
 TEXTS = ("aab", "aba", "abb", "bba", "xxy", "xyx", "yyx", "xyy")
 SIZES = {"encoder_layers": 1, "emb_dim": 16, "mlp_dim": 16, "num_heads": 2, "head_dim": 8}
 

@@ -17,8 +17,6 @@ from jaxlt.models.head_parts import (
 )
 from jaxlt.models.layers import Context
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 KEY = jax.random.key(3)
 
 

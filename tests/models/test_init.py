@@ -13,8 +13,6 @@ from jaxlt.modules.layout import unstack
 from jaxlt.modules.site import plug
 from tests.conftest import make_config
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 # D, F, heads, encoder and decoder layers, parameters
 SIZES = {
     "mt5_small": (512, 1024, 6, 8, 8, 300_176_768),

@@ -11,8 +11,6 @@ from jaxlt.models.init import describe
 from jaxlt.models.layers import Context, Dropout, Norm, constrain
 from tests.conftest import make_config
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 KEY = jax.random.key(7)
 
 

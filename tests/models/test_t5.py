@@ -8,8 +8,6 @@ import pytest
 from jaxlt.models.t5 import logits_of
 from tests.conftest import forward, make_batch, make_config, random_params
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 CONFIG = make_config()
 BATCH = make_batch()
 

@@ -18,8 +18,6 @@ from jaxlt.modules.routing import Ids, Route
 from jaxlt.modules.site import Site, plug
 from tests.conftest import forward, make_batch, make_config, random_params
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 LANG = plug(Bottleneck, "lang", reduction_factor=4, sites=["mlp_out"])
 BATCH = make_batch()
 X, Y = np.random.default_rng(0).normal(size=(2, 2, 5, 16)).astype(np.float32)

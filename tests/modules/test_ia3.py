@@ -1,7 +1,6 @@
 """(IA)^3, norm scales and BitFit: vectors; how many numbers, and where the inner activation is."""
 
 import numpy as np
-import pytest
 
 from jaxlt.models.init import count, describe
 from jaxlt.modules.bitfit import BitFit
@@ -9,8 +8,6 @@ from jaxlt.modules.ia3 import IA3
 from jaxlt.modules.norm_scale import NormScale
 from jaxlt.modules.site import plug
 from tests.conftest import forward, make_batch, make_config, random_params
-
-pytestmark = pytest.mark.usefixtures("quick_compile")
 
 
 def modules(method, **changes):

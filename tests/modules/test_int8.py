@@ -9,8 +9,6 @@ import pytest
 
 from jaxlt.modules.int8 import Int8, dense, is_rounded, lookup, matmul, parts_of, rounded
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 CONTENT = jnp.zeros(4, jnp.uint32)
 
 

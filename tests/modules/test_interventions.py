@@ -12,8 +12,6 @@ from jaxlt.modules.routing import Ids, Route
 from jaxlt.modules.site import Site, plug
 from tests.conftest import make_batch, make_config, random_params
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 RNG = np.random.default_rng(0)
 Y = RNG.normal(size=(3, 5, 16)).astype(np.float32)
 MEAN = RNG.normal(size=(2, 16)).astype(np.float32)

@@ -10,8 +10,6 @@ from jaxlt.modules.language_layer import LanguageLayer
 from jaxlt.modules.site import plug
 from tests.conftest import forward, make_batch, make_config, random_params
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 ATTENTION = ("query", "key", "value", "out")
 SOURCE = plug(LanguageLayer, "source", key="source", routes=3, stacks="encoder", layers=[-1])
 TARGET = plug(LanguageLayer, "target", key="target", routes=3, stacks="decoder")

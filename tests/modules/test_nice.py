@@ -12,8 +12,6 @@ from jaxlt.modules.routing import routes_of
 from jaxlt.modules.site import Home, Site, plug
 from tests.conftest import forward, make_batch, make_config, random_params, random_variables
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 NAMES = ("f_down", "f_up", "g_down", "g_up")
 
 

@@ -16,8 +16,6 @@ from jaxlt.modules.routing import Ids, Route
 from jaxlt.modules.site import Site, plug
 from tests.conftest import forward, make_batch, make_config, random_params
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 ENCODER = {"sites": ["encoder/attention/kv"]}
 BATCH = make_batch()
 

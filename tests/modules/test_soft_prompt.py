@@ -14,8 +14,6 @@ from jaxlt.modules.site import plug
 from jaxlt.modules.soft_prompt import SoftPrompt
 from tests.conftest import forward, make_batch, make_config, make_mlm_batch, random_params
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 TOKENS = np.array([7, 30, 12], np.int32)
 PLUG = plug(SoftPrompt, "task", length=3)
 PROMPT = "modules/encoder_embed/task/prompt"

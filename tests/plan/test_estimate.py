@@ -39,7 +39,7 @@ def compiled_step(model):
 
 
 @pytest.fixture(scope="module")
-def planned(quick_compile):
+def planned():
     """The smallest job, compiled once for all tests."""
     return compiled_step(MODEL)
 

@@ -109,7 +109,7 @@ def test_small_languages_are_repeated_by_their_rate(config):
     assert "aaa_Latn" in mixture.describe()
 
 
-def test_a_model_computes_for_packed_rows_what_it_computes_for_single_ones(config, quick_compile):
+def test_a_model_computes_for_packed_rows_what_it_computes_for_single_ones(config):
     import jax
 
     from jaxlt.models.t5 import T5

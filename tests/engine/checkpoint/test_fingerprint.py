@@ -17,8 +17,6 @@ from jaxlt.modules.layout import unstack
 from jaxlt.modules.site import plug
 from tests.conftest import make_config, random_params
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 NAME = "params/encoder/layers/mlp/wo/kernel"
 
 

@@ -54,7 +54,7 @@ class Terminating:
         return {"score": 1.0}
 
 
-def test_a_run_that_is_asked_to_go_saves_and_goes_on_later(tmp_path, heard, quick_compile):
+def test_a_run_that_is_asked_to_go_saves_and_goes_on_later(tmp_path, heard):
     given = jobs.job(steps=6, every=100, eval_every=2)
     result = jobs.run(given, tmp_path / "parts", evaluators=[Terminating()])
     assert result.ended == "preempted" and result.position.step == 2

@@ -119,7 +119,6 @@ def test_a_traced_run_ends_with_the_same_bits(tmp_path):
     assert sum(shares) == pytest.approx(100, abs=1)
 
 
-@pytest.mark.usefixtures("quick_compile")
 def test_a_run_that_fails_leaves_the_profiler_free(tmp_path):
     class Broken:
         name = "dev"
