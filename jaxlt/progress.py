@@ -11,6 +11,7 @@ another counts as a part of it.
 """
 
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -70,7 +71,7 @@ def _stderr(given: IO[str] | None) -> Iterator[IO[str]]:
 def advance(count: int) -> None:
     """Counts so many more as done, if anything is shown."""
     if _shown is not None:
-        _shown.done += count
+        _shown.done = min(_shown.done + count * _shown.worth, _shown.end)
         _shown.detail = ""
 
 
@@ -78,6 +79,27 @@ def reach(done: int) -> None:
     """Says that so many are done by now, if anything is shown."""
     if _shown is not None:
         _shown.done = done
+
+
+@contextlib.contextmanager
+def towards(end: int, parts: int) -> Iterator[None]:
+    """While it lasts, `advance` counts parts of another size: all `parts` of them are up to `end`.
+
+    with towards(9, 4): advance(1)    # of 9 lines that hold 4 texts one text is answered: 2 of 9
+    """
+    shown = _shown
+    if shown is not None:
+        shown.worth, shown.end = (end - shown.done) / max(1, parts), end
+    yield
+    if shown is not None:
+        shown.worth, shown.end, shown.done = 1.0, math.inf, end
+
+
+def say(text: str) -> None:
+    """Prints a line for people, beside the output proper; of several processes one does."""
+    jax = sys.modules.get("jax")
+    if jax is None or jax.process_index() == 0:
+        print(text, file=sys.stderr, flush=True)
 
 
 def detail(text: str) -> None:
@@ -120,7 +142,8 @@ class _Doing:
     """One thing that takes its time."""
 
     def __init__(self, what: str, total: int | None, stream: IO[str]) -> None:
-        self.what, self.total, self.done, self.detail = what, total, 0, ""
+        self.what, self.total, self.detail = what, total, ""
+        self.done, self.worth, self.end = 0.0, 1.0, math.inf
         self._stream, self._began, self._said = stream, time.monotonic(), False
 
     @contextlib.contextmanager
@@ -158,7 +181,7 @@ class _Doing:
         """How far it is, in a line; on a bar the time stands beside it."""
         parts = [self.what + (f" ({self.detail})" if self.detail else "")]
         if self.total:
-            parts.append(f"{min(self.done, self.total):,} of {self.total:,}")
+            parts.append(f"{min(int(self.done), self.total):,} of {self.total:,}")
         if not timed:
             parts.append(duration(self.seconds))
         if self.total and 0 < self.done < self.total:

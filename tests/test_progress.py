@@ -83,3 +83,16 @@ def test_nothing_is_said_unless_the_command_line_speaks():
 def test_durations():
     said = [progress.duration(s) for s in (9, 250, 3900, 180_000)]
     assert said == ["9s", "4m 10s", "1h 05m", "2d 02h"]
+
+
+def test_what_is_counted_inside_may_be_parts_of_another_size(speaking):
+    with progress.doing("Answering lines", 9, io.StringIO()):
+        with progress.towards(6, 4):  # 6 lines that hold 4 texts
+            progress.advance(1)
+            assert "1 of 9" in progress._shown.text()
+            progress.advance(5)  # one was asked again in halves
+            assert "6 of 9" in progress._shown.text()
+        with progress.towards(7, 0):  # a blank line
+            pass
+        progress.advance(1)
+        assert "8 of 9" in progress._shown.text()

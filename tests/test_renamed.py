@@ -1,5 +1,6 @@
 """What was renamed goes on being read by its old name: files, flags, recorded configs, hashes."""
 
+import dataclasses
 import logging
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from jaxlt import config, identity
 from jaxlt.commands.main import main
 from jaxlt.config import recorded, renamed
+from jaxlt.config.build import METHODS, load_object
 from jaxlt.engine.checkpoint.workdir import Workdir
 from jaxlt.errors import UserError
 
@@ -66,7 +68,7 @@ def test_hashes_are_of_the_first_names():
     data = identity.identity(run)["data"]
     assert (data["long"], data["like_lengths"], data["bad"]) == ("window", 20, "skip")
     assert not OLD.keys() & data.keys()
-    text = renamed.text(config.text.render(run), renamed.first_names())
+    text = renamed.text(config.text.render(run), first=True)
     assert "\nDataConfig.like_lengths = 20\n" in text and "length_buckets" not in text
     assert renamed.text(text) == config.text.render(run)
 
@@ -74,10 +76,30 @@ def test_hashes_are_of_the_first_names():
 def test_names_may_have_their_scope_and_module():
     for before in ("DataConfig", "a/b/DataConfig", "jaxlt.data.config.DataConfig"):
         assert renamed.text(f"{before}.long = 'window'\n") == f"{before}.overlength = 'window'\n"
-        assert renamed.names().binding(f"{before}.long") == f"{before}.overlength"
+        assert renamed.binding(f"{before}.long") == f"{before}.overlength"
     assert (
         renamed.text("TextConfig.long = %long\nlong = 1\n") == "TextConfig.long = %long\nlong = 1\n"
     )
+
+
+def test_heads_are_read_by_old_names_too(monkeypatch, told):
+    from jaxlt.models.tagger import TaggerConfig
+
+    field = TaggerConfig.__dataclass_fields__["name"]
+    monkeypatch.setattr(field, "metadata", identity.renamed("task"))
+    renamed._renamed.cache_clear()
+    assert renamed.binding("pos/TaggerConfig.task") == "pos/TaggerConfig.name"
+    assert renamed.binding("TaggerConfig.name", first=True) == "TaggerConfig.task"
+    run = config.load([*FILES, "models/mlm_tiny.gin"], [*GIVEN, "TaggerConfig.task='tagging'"])
+    assert run.model.heads[0].name == "tagging" and "TaggerConfig.name" in told()[0]
+    renamed._renamed.cache_clear()
+
+
+def test_no_setting_of_a_method_was_another_once():
+    """Its class brings jax: a mark at its field would be read after what is wrong was said."""
+    for path in METHODS.values():
+        for field in dataclasses.fields(load_object(path)):
+            assert identity.first_name(field) == field.name
 
 
 def test_a_macro_may_have_another_name(tmp_path, monkeypatch, told):

@@ -21,11 +21,11 @@ import dataclasses
 import os
 import sys
 
+from jaxlt import progress
 from jaxlt.commands import run_flags
 from jaxlt.data.config import DataConfig
 from jaxlt.data.sources.files import PACKED
 from jaxlt.errors import UserError
-from jaxlt.inference import trained
 from jaxlt.inference.asking import BY_WORD, OVERLENGTH, Settings, kinds_for
 from jaxlt.inference.filling import Lines, decided_by, fill_in, tasks_of
 from jaxlt.inference.formats import FORMATS, Format, asked_in, format_for, format_of
@@ -99,7 +99,7 @@ def main(args: argparse.Namespace) -> int:
             "give a name without that ending, and pack the file when it is whole."
         )
     if args.resume and not args.overwrite and os.path.exists(args.output):
-        trained.say(f"'{args.output}' is there already, and whole.")
+        progress.say(f"'{args.output}' is there already, and whole.")
         return 0
     run = run_flags.load_run(args)
     name = args.format or format_of(args.input)

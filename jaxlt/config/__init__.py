@@ -242,5 +242,5 @@ def operative_config(run: RunConfig | None = None) -> str:
 
 def config_hash(run: RunConfig, ignore: Iterable[str] = ("workdir",)) -> str:
     """Returns a hex digest of all settings but the fields in `ignore`; equal for equal runs."""
-    body = renamed.text(text.render(run, tuple(ignore)), renamed.first_names())
+    body = renamed.text(text.render(run, tuple(ignore)), first=True)
     return hashlib.sha256(body.encode()).hexdigest()[:16]

@@ -52,7 +52,7 @@ def kept(folder: str, overrides: Iterable[str]) -> dict[str, str]:
     from etils import epath
 
     path = (epath.Path if "://" in folder else Path)(folder).expanduser()
-    asked = {renamed.names().binding(item.partition("=")[0].strip()) for item in overrides}
+    asked = {renamed.binding(item.partition("=")[0].strip()) for item in overrides}
     saved = path / "checkpoints"
     begun = saved.is_dir() and any(one.name.isdigit() for one in saved.iterdir())
     if not begun or not (path / "config.gin").is_file():

@@ -14,7 +14,7 @@ import re
 import typing
 from collections.abc import Sequence
 
-from jaxlt.config.build import TABLE, load_object
+from jaxlt.config.build import HEADS, load_object, table
 from jaxlt.config.files import Macro, Statement, references
 from jaxlt.identity import first_name
 
@@ -24,36 +24,26 @@ _log = logging.getLogger(__name__)
 MACROS: dict[str, tuple[str, ...]] = {"TEXT": ("CORPORA", "PAIRS")}
 
 
-class Names(typing.NamedTuple):
-    """The gin names of fields, from old to new: 'DataConfig.like_lengths' -> 'length_buckets'."""
+def binding(name: str, first: bool = False) -> str:
+    """Returns the name of now (or the first) of a binding: 'eval/DataConfig.bad', or with module.
 
-    fields: dict[str, str]
-
-    def binding(self, name: str) -> str:
-        """Returns the name of now of a binding: 'eval/DataConfig.seed', or with its module."""
-        thing, dot, field = name.rpartition(".")
-        selector = re.split(r"[/.]", thing)[-1]
-        return f"{thing}{dot}{self.fields.get(f'{selector}.{field}', field)}"
-
-
-@functools.cache
-def names() -> Names:
-    """Returns all names of fields that were others."""
-    found = {}
-    for name, path in TABLE.items():
-        target = load_object(path)
-        built = target if isinstance(target, type) else typing.get_type_hints(target)["return"]
-        for field in dataclasses.fields(built):
-            if first_name(field) != field.name:
-                found[f"{name}.{first_name(field)}"] = field.name
-    return Names(found)
+    Heads are known once they are imported, those of jaxlt's own always.
+    """
+    thing, dot, field = name.rpartition(".")
+    path = (HEADS | table()).get(re.split(r"[/.]", thing)[-1])
+    names = _renamed(path) if path else {}
+    if first:
+        names = {new: old for old, new in names.items()}
+    return f"{thing}{dot}{names.get(field, field)}"
 
 
 @functools.cache
-def first_names() -> Names:
-    """Returns the same from new to old."""
-    olds = ((*name.split("."), new) for name, new in names().fields.items())
-    return Names({f"{selector}.{new}": old for selector, old, new in olds})
+def _renamed(path: str) -> dict[str, str]:
+    """Returns the fields of what is built by 'module:name', by the names that were others once."""
+    target = load_object(path)
+    built = target if isinstance(target, type) else typing.get_type_hints(target)["return"]
+    fields = {first_name(field): field.name for field in dataclasses.fields(built)}
+    return {old: new for old, new in fields.items() if old != new}
 
 
 @functools.cache
@@ -71,7 +61,7 @@ def _statement(s: Statement) -> Statement:
     """One statement with the name of now."""
     if s.kind != "binding":
         return s
-    arg = names().binding(f"{s.selector}.{s.arg}").rpartition(".")[2]
+    arg = binding(f"{s.selector}.{s.arg}").rpartition(".")[2]
     changed = dataclasses.replace(s, arg=arg)
     if arg != s.arg:
         tell(f"{s.where}: {s.name} is called {changed.name} now; the old name is still read.")
@@ -110,10 +100,9 @@ def _waits(macro: Statement | None) -> bool:
     return macro is None or (isinstance(macro.value, Macro) and macro.value.required)
 
 
-def text(recorded: str, known: Names | None = None) -> str:
-    """Returns the gin text of a recorded config under the names of now, or others that are known.
+def text(recorded: str, first: bool = False) -> str:
+    """Returns the gin text of a recorded config under the names of now, or their first ones.
 
     A name stands at the start of a line.
     """
-    of = (known or names()).binding
-    return re.sub(r"(?m)^[\w/.]+(?= =)", lambda found: of(found[0]), recorded)
+    return re.sub(r"(?m)^[\w/.]+(?= =)", lambda name: binding(name[0], first), recorded)

@@ -19,6 +19,10 @@ from jaxlt.errors import UserError, nearest
 from jaxlt.models.manual import Groups, Manual, halves
 
 
+class MeshError(UserError):
+    """The mesh of a run does not fit the devices at hand."""
+
+
 def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """Lays the devices out. More shards than devices, or devices left over, is an error."""
     devices = list(jax.devices() if devices is None else devices)
@@ -29,7 +33,7 @@ def make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -
         sizes[sizes.index(-1)] = len(devices) // fixed
     if -1 in sizes or math.prod(sizes) != len(devices):
         more = "more shards than devices" if fixed > len(devices) else "devices not divided evenly"
-        raise UserError(
+        raise MeshError(
             f"The mesh does not fit {len(devices)} {devices[0].platform} device(s): {more} "
             f"({asked}). The product of the four axes has to be {len(devices)}; set one to -1 to "
             "take what is left."

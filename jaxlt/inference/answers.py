@@ -28,7 +28,7 @@ from jaxlt.data.tasks.kind import kind_of
 from jaxlt.data.vocabulary.sentinels import PlainText
 from jaxlt.engine.decode.config import EOS
 from jaxlt.errors import UserError
-from jaxlt.inference import opening, trained
+from jaxlt.inference import opening
 from jaxlt.inference.constraints import Constraint, language_tokens
 from jaxlt.metrics.result import Result
 from jaxlt.metrics.result_file import to_json
@@ -119,7 +119,7 @@ def decode_examples(
             **constrained,
         )
     if cut:
-        trained.say(
+        progress.say(
             f"{cut} of {len(examples)} inputs were longer than DataConfig.inputs_length = "
             f"{inputs_length} and were cut; raise it to read them whole."
         )
@@ -194,7 +194,7 @@ def label_examples(
                 tags = (" ".join(one.labels), " ".join(tags_of_head))
             out.append(Example(task, text.language, inputs, gold, predicted, text.language, tags))
     if left:
-        trained.say(
+        progress.say(
             f"{left} of {len(out)} examples are longer than a row and were left out "
             "(DataConfig.overlength): they count as wrong. 'window' reads them in parts."
         )

@@ -166,7 +166,7 @@ def answers(
     if distributed.is_primary():
         saved.save(path, header, examples)
     out = judge(run, examples, kinds, groups, asked.lid, rules, common)
-    trained.say(f"The answers are in {path}")
+    progress.say(f"The answers are in {path}")
     return out
 
 
@@ -210,7 +210,7 @@ def _trivial(
         inventory = opening.inventory_of(run)
         return baselines(run.data, inventory, examples, kinds)
     except UserError as error:
-        trained.say(f"No trivial baseline is shown, for lack of the training data: {error}")
+        progress.say(f"No trivial baseline is shown, for lack of the training data: {error}")
         return {}
 
 
@@ -219,7 +219,7 @@ def _remark(what: str, lines: Iterable[str], most: int = 8) -> None:
     each = list(lines)
     more = f"; and {len(each) - most} more" if len(each) > most else ""
     if each:
-        trained.say(f"{what}: {'; '.join(each[:most])}{more}.")
+        progress.say(f"{what}: {'; '.join(each[:most])}{more}.")
 
 
 def _wrong_language(
@@ -235,16 +235,16 @@ def _wrong_language(
     except UserError as error:
         if named:
             raise
-        trained.say(f"The wrong-language rate is not measured: {error}")
+        progress.say(f"The wrong-language rate is not measured: {error}")
         return []
     doubt = sum(identifier.doubt.values()) / max(1, len(identifier.doubt))
-    trained.say(
+    progress.say(
         f"wrong_language is by an identifier of {len(identifier.model.languages)} languages "
         f"({identifier.origin}), which takes {doubt:.1%} of the references for another language."
         + ("" if named else " --lid=FOLDER names a better one.")
     )
     if unknown := wrong_language.unknown(wanted, identifier):
-        trained.say(f"It does not know {', '.join(unknown)}: not measured there.")
+        progress.say(f"It does not know {', '.join(unknown)}: not measured there.")
     return list(wrong_language.wrong_language(wanted, identifier))
 
 

@@ -120,27 +120,14 @@ def fill_in(
     with nullcontext() if lines.interactive else shown:
         left = output.skip(records)
         while window := list(islice(left, size)):
-            first = output.records + 1
-            answers: list[dict[str, Any]] = [{} for _ in window]
-            for task, kind in form.kinds.items():
-                which = [i for i, record in enumerate(window) if task in record.asked]
-                their = dataclasses.replace(
-                    how,
-                    names=[window[i].place for i in which],
-                    numbers=[first + i for i in which],
-                )
-                asked = [window[i] for i in which]
-                answered = _answers(model, task, asked, their, language, target)
-                for known in answers:
-                    known[task] = nothing(kind, how.decoding.returns)
-                for i, one in zip(which, answered, strict=True):
-                    answers[i][task] = one
+            # What is shown are lines of the file; where they are answered, texts are counted.
+            with progress.towards(lines.done, sum(len(record.asked) for record in window)):
+                answers = _answered(model, form, window, output.records + 1, how, language, target)
             filled = (
                 form.render(record, own) if record.filled else record.raw
                 for record, own in zip(window, answers, strict=True)
             )
             output.write(window, list(filled))
-            progress.reach(lines.done)
     if not output.records:
         raise UserError(f"'{lines.name}' is empty: there is nothing to decode.")
     if isinstance(form, Running):
@@ -148,36 +135,46 @@ def fill_in(
     _say_cut(model, how)
 
 
-def _say_words(form: Running) -> None:
-    """Says that running text was split into words, and where that was done without knowing them."""
-    trained.say("The text's lines were taken for sentences, and split at spaces and punctuation.")
-    if form.unparted:
-        trained.say(
-            f"It is partly in {', '.join(sorted(form.unparted))}, which parts no words: every "
-            "character was taken for one. Better give CoNLL-U or IOB2 of a tool for the language."
-        )
-
-
-def _answers(
+def _answered(
     model: "Model",
-    task: str,
-    records: Sequence[Record],
+    form: Format,
+    window: Sequence[Record],
+    first: int,
     how: Settings,
     language: str | None,
     target: str | None,
-) -> list[Any]:
-    """Returns the answers to what records ask for."""
-    if not records:
-        return []
-    languages: str | list[str] | None = language
-    targets: str | list[str] | None = target
-    if model.predictor.routed_by("source"):
-        languages = [record.language or language or "" for record in records]
-    if task == "translate" or model.predictor.routed_by("target"):
-        targets = [record.target or target or "" for record in records]
-    settings = {field.name: getattr(how, field.name) for field in dataclasses.fields(how)}
-    asked = [record.asked[task] for record in records]
-    return model.ask(task, asked, languages, targets, **settings)
+) -> list[dict[str, Any]]:
+    """Returns the answers to what each record asks for, by task; `first` is the first's number."""
+    returns, by_source = how.decoding.returns, model.predictor.routed_by("source")
+    answers = [{task: nothing(kind, returns) for task, kind in form.kinds.items()} for _ in window]
+    for task in form.kinds:
+        which = [i for i, record in enumerate(window) if task in record.asked]
+        if not which:
+            continue
+        records = [window[i] for i in which]
+        languages: str | list[str] | None = language
+        targets: str | list[str] | None = target
+        if by_source:
+            languages = [record.language or language or "" for record in records]
+        if task == "translate" or model.predictor.routed_by("target"):
+            targets = [record.target or target or "" for record in records]
+        settings = {field.name: getattr(how, field.name) for field in dataclasses.fields(how)}
+        settings |= {"names": [r.place for r in records], "numbers": [first + i for i in which]}
+        asked = [record.asked[task] for record in records]
+        answered = model.ask(task, asked, languages, targets, **settings)
+        for i, answer in zip(which, answered, strict=True):
+            answers[i][task] = answer
+    return answers
+
+
+def _say_words(form: Running) -> None:
+    """Says that running text was split into words, and where that was done without knowing them."""
+    progress.say("The text's lines were taken for sentences, and split at spaces and punctuation.")
+    if form.unparted:
+        progress.say(
+            f"It is partly in {', '.join(sorted(form.unparted))}, which parts no words: every "
+            "character was taken for one. Better give CoNLL-U or IOB2 of a tool for the language."
+        )
 
 
 def _say_cut(model: "Model", how: Settings) -> None:
@@ -185,9 +182,9 @@ def _say_cut(model: "Model", how: Settings) -> None:
     inputs, targets = derived.lengths(model.run)
     cut, unfinished = how.notes.cut, how.notes.unfinished
     if cut.count:
-        trained.say(f"Inputs cut to {inputs} tokens: {cut.count} ({cut.first} first).")
+        progress.say(f"Inputs cut to {inputs} tokens: {cut.count} ({cut.first} first).")
     if unfinished.count:
-        trained.say(
+        progress.say(
             f"Answers that did not end within {how.length or targets} tokens: {unfinished.count} "
             f"({unfinished.first} first). Words beyond have X, dep or O: raise --max_length, or "
             "give --overlength=window (tag, entities)."

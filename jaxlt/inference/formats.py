@@ -37,8 +37,8 @@ class Record(NamedTuple):
     """Bytes of the input, and what is asked of them.
 
     asked: by task, what Model.ask takes; a task that has nothing to read is left out.
-    language, target: what the record itself says of them, "" where it says nothing. lines: how many
-    lines of the file it is. filled: False where it is written as it stands: a blank line, a header.
+    language, target: what the record itself says of them, "" where it says nothing. filled:
+    False where it is written as it stands: a blank line, a header.
     """
 
     raw: bytes
@@ -46,7 +46,6 @@ class Record(NamedTuple):
     asked: Mapping[str, Any]
     language: str = ""
     target: str = ""
-    lines: int = 1
     filled: bool = True
 
 
@@ -157,7 +156,7 @@ class Blocks(Format):
             plain = [(n, line.removeprefix(MARK) if n == 1 else line) for n, line in block]
             plain = [(n, line) for n, line in plain if line.strip()]
             if not plain:
-                yield Record(raw, path, {}, lines=len(block), filled=False)
+                yield Record(raw, path, {}, filled=False)
                 continue
             place = f"'{path}', line {plain[0][0]}"
             if len(plain) > _MOST_LINES:
@@ -166,7 +165,7 @@ class Blocks(Format):
             if len(sentences) != 1:
                 raise UserError(f"{place}: a line of nothing but spaces is inside the sentence.")
             words, language = sentences[0]
-            yield Record(raw, place, dict.fromkeys(self.kinds, words), language, lines=len(block))
+            yield Record(raw, place, dict.fromkeys(self.kinds, words), language)
 
     def _read(self, block: Lines, path: str) -> Iterator[tuple[tuple[str, ...], str]]:
         """Yields the words of a block's sentence, and its language."""

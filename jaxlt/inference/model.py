@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxlt import progress
 from jaxlt.config import derived
 from jaxlt.data import text_forms
 from jaxlt.data.head_example import HeadExample
@@ -24,7 +25,6 @@ from jaxlt.data.tasks.kind import Kind, Wording
 from jaxlt.data.text.words import check_words
 from jaxlt.errors import UserError, nearest
 from jaxlt.identity import first_name
-from jaxlt.inference import trained
 from jaxlt.inference.asking import BY_WORD, Asker, Routes, Settings, codec_of, kinds_for
 
 if TYPE_CHECKING:
@@ -350,7 +350,7 @@ class Model:
 @functools.cache
 def _say_renamed(old: str, now: str) -> None:
     """Says that a setting has another name now, once however often it is used."""
-    trained.say(f"The setting `{old}` is called `{now}` now.")
+    progress.say(f"The setting `{old}` is called `{now}` now.")
 
 
 def _checked(kind: Kind, asked: Iterable[Any]) -> list[Any]:

@@ -7,7 +7,6 @@ predictor, vocabulary = open_model(run, step, modules="lang=swh_Latn", library="
 import contextlib
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -138,28 +137,20 @@ def _with_modules(predictor: "Predictor", run: "RunConfig") -> "Predictor":
     base = predictor.backbone()
     out = recomposed(predictor, run, composed, base)
     for line in composed.told(base):
-        say(line)
+        progress.say(line)
     return out
 
 
 def _program(run: "RunConfig", own_mesh: bool) -> "Program":
     """The run's program, on a mesh that fits: its own, or else all devices as fsdp."""
     from jaxlt.engine.loop import program_of
-    from jaxlt.engine.partitioning import MeshConfig
+    from jaxlt.engine.partitioning import MeshConfig, MeshError
 
     try:
         return program_of(run)
-    except UserError as error:
-        if own_mesh or not str(error).startswith("The mesh does not fit"):
+    except MeshError:
+        if own_mesh:
             raise
     mesh = MeshConfig(data=1, fsdp=-1, rules=run.mesh.rules)
-    say("The run's own mesh does not fit the devices at hand: all of them are fsdp here.")
+    progress.say("The run's own mesh does not fit the devices at hand: all of them are fsdp here.")
     return program_of(dataclasses.replace(run, mesh=mesh))
-
-
-def say(text: str) -> None:
-    """Prints a line for people, beside the output proper."""
-    from jaxlt.engine.hosts import distributed
-
-    if distributed.is_primary():
-        print(text, file=sys.stderr, flush=True)
