@@ -18,7 +18,7 @@ from jaxlt.engine.batch_checks import slots_of
 from jaxlt.engine.checkpoint.fingerprint import modules_of
 from jaxlt.engine.config import CheckpointConfig
 from jaxlt.engine.feed import Feed
-from jaxlt.engine.log.reporter import Reporter
+from jaxlt.engine.log.history import Listener
 from jaxlt.engine.loss.results import loss_results, means
 from jaxlt.engine.resume import Position
 from jaxlt.engine.state import TrainState
@@ -115,7 +115,7 @@ def evaluate(
     state: TrainState,
     position: Position,
     config: CheckpointConfig,
-    say: Reporter,
+    say: Listener,
 ) -> Position:
     """Runs the evaluators; returns the position with best and patience brought up to date."""
     params = {**state.frozen, **state.trainable}

@@ -1,4 +1,4 @@
-"""The whole training loop, in reading order.
+"""A run with a folder: begun or resumed, trained by `jaxlt.engine.fit`, saved on the way.
 
     result = train(job, data, workdir, evaluators=[...], base=...)
 
@@ -9,15 +9,13 @@ evaluators are made by the caller, so the loop runs on plain arrays as well as o
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import jax
 from jax.sharding import Mesh
 
-from jaxlt.data.near import nearest_language
 from jaxlt.data.rows.batches import BatchSource
-from jaxlt.engine.batch_checks import slots_of
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.checkpoint.workdir import Workdir
 from jaxlt.engine.compilation import options_of
@@ -29,8 +27,8 @@ from jaxlt.engine.config import (
     ScheduleConfig,
     TrainConfig,
 )
-from jaxlt.engine.evaluator import Evaluator, evaluate
-from jaxlt.engine.feed import Feed
+from jaxlt.engine.evaluator import Evaluator
+from jaxlt.engine.fit import feed_of, fit, over
 from jaxlt.engine.hosts import distributed
 from jaxlt.engine.hosts.signals import Preemption
 from jaxlt.engine.log.flops import model_flops, tokens_of
@@ -44,7 +42,6 @@ from jaxlt.engine.state import BaseSource, ModuleValues, TrainState
 from jaxlt.engine.step import Program, StepSpec, build
 from jaxlt.errors import UserError
 from jaxlt.models.config import ModelConfig
-from jaxlt.modules.routing import cycled
 
 
 class Job(Protocol):
@@ -144,37 +141,33 @@ def train(
         preemption = opened.enter_context(Preemption())  # SIGTERM: save after the step in hand
         state, position = _begin(job, program, data, checkpoints, base, say, vocabulary, modules)
 
-        # --- what stands around the steps ---------------------------------------------------------
-        ended = _over(position, job)  # a run that ended may be started again: it ends again
-        stop = job.train.steps if ended is None else 0
-        feed = opened.enter_context(_feed(job, program, data, position.step, stop))
+        # --- the steps ----------------------------------------------------------------------------
+        ended = over(position, job.train)
+        feed = opened.enter_context(feed_of(job.train, program, data, position.step, ended))
         pace = Pace(job, program, data.languages)
-        opened.enter_context(_last_save(checkpoints))
-        journal = Journal(job, data.languages, position, checkpoints, say, recorder)
-        opened.enter_context(journal)
-
-        for step, batch, languages in journal.over(feed):
-            # --- a step ---------------------------------------------------------------------------
-            state, metrics = program.train(state, batch, pace.at(step))
-            journal.after(step, batch, languages, metrics)
-            position = dataclasses.replace(position, step=step + 1)
-
-            # --- evaluation -----------------------------------------------------------------------
-            last = position.step == job.train.steps
-            if evaluators and (last or _due(position.step, job.train.eval_every)):
-                journal.settle()
-                position = evaluate(evaluators, program, state, position, job.checkpoint, say)
-
-            # --- checkpoint -----------------------------------------------------------------------
-            ended = _over(position, job) or ("preempted" if preemption.asked(step + 1) else None)
-            if ended or _best(position, job) or _due(position.step, job.checkpoint.every):
-                position = save(checkpoints, state, position, journal.counts())
-            if ended:
-                break
+        saves = opened.enter_context(Saves(checkpoints, job.checkpoint, preemption))
+        journal = Journal(
+            job.train, pace.rate, data.languages, position, say, recorder, saves.last_good
+        )
+        state, history = fit(
+            program,
+            state,
+            feed,
+            pace.at,
+            job.train.steps,
+            evaluators=evaluators,
+            settings=job.train,
+            best=job.checkpoint,
+            position=position,
+            journal=journal,
+            keeper=saves,
+            donate=True,
+        )
 
     # --- the end ----------------------------------------------------------------------------------
     distributed.barrier("jaxlt-end")
-    return Outcome(state, program, ended or "done", journal.metrics, position, checkpoints)
+    position = history.position or position
+    return Outcome(state, program, history.ended, journal.metrics, position, checkpoints)
 
 
 def _begin(
@@ -199,46 +192,51 @@ def _begin(
     return state, position
 
 
-def _feed(job: Job, program: Program, data: BatchSource, step: int, stop: int) -> Feed:
-    """The batches of steps [step, stop), checked for slots that no bank has."""
-    slots, cycle, config = slots_of(job.model, program.spec.languages), None, job.train
-    for name in config.cycle:
-        if name not in data.languages:
-            raise UserError(
-                f"TrainConfig.cycle names '{name}', which is no language of the data."
-                f"{nearest_language(name, data.languages)} It has {', '.join(data.languages)}."
-            )
-    if config.cycle:
-        turns = [data.languages.index(name) for name in config.cycle]
-        cycle = functools.partial(cycled, config.seed, slots=turns, by=config.cycle_by)
-    return Feed(data, program.spec.mesh, step, stop, slots=slots, cycle=cycle)
+class Saves:
+    """Keeps a run's states as checkpoints: each so many steps, the best, and the last.
 
+    A context manager. Ends well or badly: the last save is complete, or given up, before all that
+    was opened earlier is closed.
+    """
 
-@contextlib.contextmanager
-def _last_save(checkpoints: Checkpoints) -> Iterator[None]:
-    """Ends well or badly: the last save is complete, or given up, before all else is closed."""
-    try:
-        yield
-        checkpoints.wait()
-    except BaseException:
-        checkpoints.abandon()
-        raise
+    def __init__(self, checkpoints: Checkpoints, config: CheckpointConfig, preemption: Preemption):
+        self._checkpoints, self._config = checkpoints, config
+        self._preemption = preemption
 
+    def __enter__(self) -> "Saves":
+        return self
 
-def _over(position: Position, job: Job) -> str | None:
-    """Why a run at this position has nothing left to do, or None."""
-    if position.step >= job.train.steps:
-        return "done"
-    return "patience" if 0 < job.train.patience <= position.bad_evaluations else None
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        if failed is None:
+            try:
+                self._checkpoints.wait()
+                return
+            except BaseException:
+                self._checkpoints.abandon()
+                raise
+        self._checkpoints.abandon()
 
+    def keep(
+        self,
+        state: TrainState,
+        position: Position,
+        ended: str | None,
+        counts: Callable[[], Mapping[str, Any]],
+    ) -> tuple[Position, str | None]:
+        """Hands a state that is to be kept to the background writer; ends where a signal asks."""
+        if ended is None and self._preemption.asked(position.step):
+            ended = "preempted"
+        best = self._config.keep_best > 0 and position.best_step == position.step
+        if ended or best or position.step % self._config.every == 0:
+            position = save(self._checkpoints, state, position, counts())
+        return position, ended
 
-def _best(position: Position, job: Job) -> bool:
-    """Whether the state of this position is the best so far, and is to be kept for it."""
-    return job.checkpoint.keep_best > 0 and position.best_step == position.step
-
-
-def _due(step: int, every: int) -> bool:
-    return every > 0 and step % every == 0
+    def last_good(self) -> str:
+        """Says which checkpoint is left of a run that stops; the one being written is good."""
+        self._checkpoints.abandon()
+        good = self._checkpoints.latest()
+        saved = "there is none yet" if good is None else f"'{self._checkpoints.path(good)}'"
+        return f"The last good checkpoint is kept: {saved}. "
 
 
 def check_job(job: Job, data: BatchSource, checkpoints: Checkpoints, mesh: Mesh) -> None:

@@ -1,4 +1,4 @@
-"""A batch's way through the house: loop -> step -> objective -> model, and few comings back."""
+"""A batch's way through the house: fit -> step -> objective -> model, and few comings back."""
 
 import sys
 from pathlib import Path
@@ -65,7 +65,7 @@ def back(files, to):
 def test_a_batch_goes_straight_to_the_model(steps):
     """Traced, as the first step is: before the network's own file, loop, step and objective ask
     others (the banks' optimizer, the loss's weights) ten times."""
-    way = ["engine/loop.py", "engine/step.py", "engine/objective.py", "models/t5.py"]
+    way = ["engine/fit.py", "engine/step.py", "engine/objective.py", "models/t5.py"]
     files = steps[0][steps[0].index(way[0]) :]
     files = files[: files.index(way[-1]) + 1]
     assert sorted(way, key=files.index) == way
@@ -74,7 +74,7 @@ def test_a_batch_goes_straight_to_the_model(steps):
 
 
 def test_the_loop_asks_few_objects_for_what_stands_around_a_step(steps):
-    """Feed, pace, step, journal and the signals; the checkpoints where a step saves."""
-    returns = [back(["engine/loop.py", *files], {"engine/loop.py"}) for files in steps]
+    """Feed, pace, step, journal, and what keeps states and hears signals."""
+    returns = [back(["engine/fit.py", *files], {"engine/fit.py"}) for files in steps]
     print(f"comings back to the loop, by step: {returns}")
-    assert returns == [5, 5, 5, 6]
+    assert returns == [5, 5, 5, 5]

@@ -1,6 +1,6 @@
 """All that is seen of the steps of a run, on the host: traced, counted, checked, logged.
 
-    with Journal(job, data.languages, position, checkpoints, reporter, recorder) as journal:
+    with Journal(config, pace.rate, data.languages, position, reporter) as journal:
         for step, batch, languages in journal.over(feed):
             state, metrics = program.train(state, batch, pace.at(step))
             journal.after(step, batch, languages, metrics)
@@ -8,18 +8,17 @@
 The numbers of a step are looked at one step late, so that the devices never wait for the host.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxlt.engine.checkpoint.checkpoints import Checkpoints
+from jaxlt.engine.config import TrainConfig
 from jaxlt.engine.feed import Batch, Feed
 from jaxlt.engine.log.counters import TokenCounter
-from jaxlt.engine.log.profiling import Recorder
-from jaxlt.engine.log.reporter import Reporter
-from jaxlt.engine.optim.schedules import learning_rate
+from jaxlt.engine.log.history import Listener
+from jaxlt.engine.log.profiling import UNTRACED, Recorder
 from jaxlt.engine.resume import Position
 from jaxlt.errors import UserError
 
@@ -31,16 +30,20 @@ class Journal:
 
     def __init__(
         self,
-        job: Any,
+        config: TrainConfig,
+        rate: Callable[[int], float],
         languages: Sequence[str],
         position: Position,
-        checkpoints: Checkpoints,
-        say: Reporter,
-        recorder: Recorder,
+        say: Listener,
+        recorder: Recorder = UNTRACED,
+        last_good: Callable[[], str] = str,
     ):
-        """job: has `train` and `schedule`; languages: those of the data, by id."""
-        self._job, self._languages = job, languages
-        self._checkpoints, self._say, self._recorder = checkpoints, say, recorder
+        """rate: the learning rate of a step; languages: those of the data, by id.
+
+        last_good: says what is left of a run that stops at a bad step.
+        """
+        self._config, self._rate, self._languages = config, rate, languages
+        self._last_good, self.say, self._recorder = last_good, say, recorder
         self._counter = TokenCounter(languages, position.language_tokens)
         self._pending: tuple[int, Any, np.ndarray] | None = None
         self._seen: tuple[int, dict[str, float]] | None = None  # of the last step looked at
@@ -66,13 +69,12 @@ class Journal:
         """
         self._recorder.after(step, metrics)
         self._counter.add(batch)
-        self._say.tick(step + 1)
+        self.say.tick(step + 1)
         self.settle()
         self._pending = (step, metrics, languages)
-        config = self._job.train
-        if step + 1 == config.steps or (step + 1) % config.log_every == 0:
+        if step + 1 == self._config.steps or (step + 1) % self._config.log_every == 0:
             self.settle()
-            self._say.log(step + 1, self.metrics | self._counter.metrics())
+            self.say.log(step + 1, self.metrics | self._counter.metrics())
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -80,7 +82,7 @@ class Journal:
         if self._seen is None:
             return {}
         step, values = self._seen
-        rate = learning_rate(self._job.schedule, step)
+        rate = self._rate(step)
         return {"learning_rate": rate, **values, "skipped_steps": float(self._skipped)}
 
     def counts(self) -> dict[str, Any]:
@@ -95,15 +97,15 @@ class Journal:
         (step, pending, languages), self._pending = self._pending, None
         values = {k: float(v) for k, v in jax.device_get(pending).items()}
         ok = bool(values.pop("ok"))
-        limit = self._job.train.max_loss
+        limit = self._config.max_loss
         scaled = "loss_scale" in values  # float16 skips overflows by itself, and recovers
         why = "" if ok else "is not finite"
         if limit is not None and values["loss"] > limit:
             why = f"is above TrainConfig.max_loss = {limit:g}"
         self._in_a_row = self._in_a_row + 1 if why else 0
-        if why and self._job.train.on_nan == "skip" and self._in_a_row < GIVE_UP:
+        if why and self._config.on_nan == "skip" and self._in_a_row < GIVE_UP:
             self._skipped += 1
-            self._say.note(f"Skipped step {step + 1}: {self._story(values, languages, why)}")
+            self.say.note(f"Skipped step {step + 1}: {self._story(values, languages, why)}")
         elif why and scaled and not ok and values["loss_scale"] > 1.0:
             self._skipped += 1
         elif why:
@@ -111,13 +113,11 @@ class Journal:
                 why = "cannot be scaled into float16's range"
             self._stop(step, self._story(values, languages, why))
         self._seen = (step, values)
+        self.say.seen(step + 1, self.metrics)
 
     def _stop(self, step: int, story: str) -> None:
-        self._checkpoints.abandon()  # the one that is being written is good
-        good = self._checkpoints.latest()
-        saved = "there is none yet" if good is None else f"'{self._checkpoints.path(good)}'"
         raise UserError(
-            f"Stopped at step {step + 1}: {story} The last good checkpoint is kept: {saved}. Lower "
+            f"Stopped at step {step + 1}: {story} {self._last_good()}Lower "
             "ScheduleConfig.learning_rate, set OptimizerConfig.clip_norm, or TrainConfig.on_nan = "
             "'skip'."
         )

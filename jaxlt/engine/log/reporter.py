@@ -133,6 +133,9 @@ class Reporter:
             self._mark = (step, time.monotonic())
         self._show(step)
 
+    def seen(self, step: int, values: Mapping[str, float]) -> None:
+        """Each step's numbers are no news; `log` has those of some."""
+
     def log(self, step: int, values: Mapping[str, float]) -> dict[str, float]:
         """Records training values at `step`, with the rates since the last time; shows the main.
 

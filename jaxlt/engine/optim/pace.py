@@ -39,9 +39,13 @@ class Pace:
         self._schedule, self._seed = job.schedule, jnp.uint32(job.train.seed)
         self._banks = pace_of_banks(job, program, languages)
 
+    def rate(self, step: int) -> float:
+        """The schedule's learning rate of the step that leads from `step` to `step` + 1."""
+        return learning_rate(self._schedule, step)
+
     def at(self, step: int) -> Hyper:
-        """Of the step that leads from `step` to `step` + 1."""
-        return Hyper(jnp.float32(learning_rate(self._schedule, step)), self._seed, **self._banks)
+        """All that this step does not share with others."""
+        return Hyper(jnp.float32(self.rate(step)), self._seed, **self._banks)
 
 
 def pace_of_banks(job: Any, program: Program, languages: Sequence[str]) -> dict[str, Any]:
