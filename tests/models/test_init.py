@@ -1,4 +1,4 @@
-"""Golden names, shapes and counts of T5X's trees, and how parameters are drawn."""
+"""Golden names and shapes of T5X's trees, and how parameters are drawn."""
 
 import dataclasses
 
@@ -7,25 +7,11 @@ import numpy as np
 import pytest
 
 from jaxlt.models.config import T5Config
-from jaxlt.models.init import count, describe, draw
+from jaxlt.models.init import describe, draw
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.layout import unstack
 from jaxlt.modules.site import plug
 from tests.conftest import make_config
-
-# D, F, heads, encoder and decoder layers, parameters
-SIZES = {
-    "mt5_small": (512, 1024, 6, 8, 8, 300_176_768),
-    "mt5_base": (768, 2048, 12, 12, 12, 582_401_280),
-    "mt5_large": (1024, 2816, 16, 24, 24, 1_229_581_312),
-    "mt5_xl": (2048, 5120, 32, 24, 24, 3_742_619_648),
-    "mt5_xxl": (4096, 10240, 64, 24, 24, 12_921_057_280),
-    "byt5_small": (1472, 3584, 6, 12, 4, 299_637_760),
-    "byt5_base": (1536, 3968, 12, 18, 6, 581_653_248),
-    "byt5_large": (1536, 3840, 16, 36, 12, 1_228_183_552),
-    "byt5_xl": (2560, 6720, 32, 36, 12, 3_737_801_728),
-    "byt5_xxl": (4672, 12352, 64, 36, 12, 12_906_899_328),
-}
 
 
 def golden(cfg: T5Config) -> dict[str, tuple[int, ...]]:
@@ -79,13 +65,6 @@ def test_golden_names_and_shapes(cfg, umt5):
     assert {n: a.shape for n, a in unstack(scanned).items()} == wanted
     for leaf in [*unrolled.values(), *describe(cfg).values()]:
         assert len(leaf.axes) == len(leaf.shape)
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_parameter_counts(size):
-    d, f, heads, encoder, decoder, parameters = SIZES[size]
-    rows = 250_112 if size.startswith("mt5") else 384
-    assert count(describe(T5Config(rows, d, f, heads, encoder, decoder))) == parameters
 
 
 def drawn(seed=3, **changes):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlt.models.layers import make_context
 from jaxlt.models.t5 import logits_of
 from tests.conftest import forward, make_batch, make_config, random_params
 
@@ -55,7 +56,7 @@ def test_every_input_token_counts(flat, base):
 
 @pytest.mark.parametrize("positions", ["relative", "absolute"])
 def test_packed_rows_equal_rows_apart(positions):
-    config = make_config(positions=positions, max_positions=32)
+    config = CONFIG if positions == "relative" else make_config(positions=positions)
     flat = random_params(config, 1)
     apart = logits(flat, BATCH, config)
     packed = {}
@@ -75,11 +76,14 @@ def test_packed_rows_equal_rows_apart(positions):
 
 def test_a_row_drops_the_same_alone_and_in_a_batch(flat):
     config, key = make_config(dropout=0.3), jax.random.key(11)
-    together = logits(flat, BATCH, config, key)  # its rows are numbered by their places
-    alone = {n: v[3:] for n, v in BATCH.items()} | {"row": np.array([3], np.int32)}
-    near(logits(flat, alone, config, key)[0], together[3])
-    first = alone | {"row": np.array([0], np.int32)}
-    assert np.abs(logits(flat, first, config, key)[0] - together[3]).max() > 1e-2
+    numbers = np.arange(4, dtype=np.int32)
+    np.testing.assert_array_equal(make_context(BATCH).rows, numbers)  # where nobody numbers them
+    together = logits(flat, BATCH | {"row": numbers}, config, key)
+    # copies of one row: one program, and only by its number does a row drop as it did
+    copies = {n: np.repeat(v[3:], 4, axis=0) for n, v in BATCH.items()}
+    alone = logits(flat, copies | {"row": np.array([3, 0, 1, 3], np.int32)}, config, key)
+    near(alone[[0, 3]], together[[3, 3]])
+    assert (np.abs(alone[1:3] - together[3]).max((1, 2)) > 1e-2).all()
 
 
 @pytest.mark.parametrize("dtype, bound", [("bfloat16", 0.05), ("float16", 0.01)])

@@ -55,8 +55,8 @@ class Row:
     """A method as the contract sees it.
 
     starts_as_identity: a new plug changes nothing. slow: a variant; the others have a mechanism of
-    their own. on_devices: on meshes of every shape among the slow tests. routed: where its case is.
-    among: settings where it shares a model with others, which runs every time; alone it has all.
+    their own. on_devices: on meshes of every shape. routed: as a bank of which every row of a batch
+    has its own slot. among: settings where it shares a model with others; alone it has all.
     """
 
     name: str
@@ -99,6 +99,7 @@ BASE = Fingerprint("b")
 PRESENT = (0, 1, 3)  # slot 2 is in no batch
 BATCH = make_batch(8) | {"language": np.array([0, 3, 1, 0, 3, 3, 1, 0], np.int32)}
 WEIGHT = np.random.default_rng(3).normal(size=(8, 7, 40)).astype(np.float32)
+MASKED = make_mlm_batch(8, 7) | {"language": BATCH["language"]}  # for an encoder alone
 MESHES = {
     "mixed": MeshConfig(data=2, fsdp=2, tensor=2),
     "data": MeshConfig(data=8),
@@ -108,14 +109,12 @@ MESHES = {
 
 
 class Case:
-    """Rows of the table in one model, with or without routing, and what several checks share."""
+    """Rows of the table in one model, and what several checks share."""
 
-    def __init__(self, *rows: Row, routed: bool, **sizes: int):
-        self.routed = routed
-        self.slow = any(row.slow for row in rows)
-        self.on_devices = all(row.on_devices for row in rows)
+    def __init__(self, *rows: Row, optimizer: str = "adafactor", **sizes: int):
+        self.rows = rows
         self.starts_as_identity = all(row.starts_as_identity for row in rows)
-        routing = {"key": "source", "routes": SLOTS} if routed else {}
+        routing = {"key": "source", "routes": SLOTS}
         self.plugs = tuple(
             plug(row.method, row.name, **row.settings, **(routing if row.routed else {}))
             for row in rows
@@ -127,43 +126,65 @@ class Case:
         self.leaves = describe(self.config)
         axes = {n: self.leaves[n].axes for n in self.modules}
         self.slotted = {n: a.index("routes") for n, a in axes.items() if "routes" in a}
-        self.optimizer = OptimizerConfig("adafactor")
+        self.optimizer = OptimizerConfig(optimizer)
 
     def spec(self, **changes):
         given = {"trainable": ("modules/.*",), "optimizer": self.optimizer}
         return make_spec(self.config, **(given | changes))
 
 
-# What runs every time: methods with a mechanism of their own share two models, by how they start.
-MECHANISMS = {
-    start: [
-        dataclasses.replace(row, settings=row.settings | row.among)
-        for row in METHODS
-        if not row.slow and row.starts_as_identity == (start == "same")
-    ]
+def among(*rows: Row, **changes: Any) -> list[Row]:
+    """The rows as they are where they share a model with others."""
+    return [dataclasses.replace(row, settings=row.settings | row.among, **changes) for row in rows]
+
+
+# Methods share models by how they start: those with a mechanism of their own run every time, and
+# variants among the slow tests, beside the first as single modules without a bank.
+ALONE = Row("alone", Bottleneck, {"reduction_factor": 4, "sites": ("mlp_out",)}, routed=False)
+BY_START = {
+    start: [row for row in METHODS if row.starts_as_identity == (start == "same")]
     for start in ("same", "other")
 }
-ALONE = Row("alone", Bottleneck, {"reduction_factor": 4, "sites": ("mlp_out",)}, routed=False)
-MECHANISMS["same"].append(ALONE)  # as one module among banks
+MECHANISMS, VARIANTS = (
+    {start: [row for row in rows if row.slow == slow] for start, rows in BY_START.items()}
+    for slow in (False, True)
+)
+GROUPS = [
+    pytest.param([*among(*MECHANISMS["same"]), ALONE], id="all-same"),
+    pytest.param(among(*MECHANISMS["other"]), id="all-other"),
+    *(
+        pytest.param(
+            [*among(*rows), *among(*MECHANISMS[start], routed=False)],
+            id=f"variants-{start}",
+            marks=pytest.mark.slow,
+        )
+        for start, rows in VARIANTS.items()
+    ),
+]
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        *(pytest.param((rows, True), id=f"all-{start}") for start, rows in MECHANISMS.items()),
-        *(
-            pytest.param(([row], routed), id=f"{row.name}-{kind}", marks=pytest.mark.slow)
-            for row in METHODS
-            for kind, routed in (("routed", True), ("unrouted", False))
-            # A variant differs from its method in either case alike.
-            if routed or not row.slow
-        ),
+        *GROUPS,
+        *(pytest.param([row], id=row.name, marks=pytest.mark.slow) for row in METHODS),
     ],
 )
 def case(request):
-    """Methods as one module each, or as banks of which every row of a batch has its own slot."""
-    rows, routed = request.param
-    return Case(*rows, routed=routed)
+    """Methods in one model; for what a program forward and back shows, each alone too."""
+    return Case(*request.param)
+
+
+@pytest.fixture(scope="module")
+def half(case):
+    """The same in an encoder alone, for what takes programs of its own: half of the compiling."""
+    return Case(*case.rows, decoder_layers=0)
+
+
+# What takes a program of its own: of methods that share a model.
+grouped = pytest.mark.parametrize("case", GROUPS, indirect=True)
+# A variant has its method's mechanisms.
+of_mechanisms = pytest.mark.parametrize("case", GROUPS[:2], indirect=True)
 
 
 EMBEDDING = "params/token_embedder/embedding"  # what reaches it has come through everything
@@ -219,6 +240,21 @@ def whole(case, run):
     return run(case.flat, BATCH, WEIGHT)
 
 
+@pytest.fixture(scope="module")
+def plain(half):
+    """Logits and gradients by the encoder alone, its layers scanned, nothing computed again."""
+    return outcome_of(half.config)(half.flat, MASKED, WEIGHT)
+
+
+def same_otherwise(config, flat, wanted):
+    """Logits and gradients by another way to compute them are those of the plain one."""
+    logits, grads = outcome_of(config)(flat, MASKED, WEIGHT)
+    close(logits, wanted[0])
+    assert set(grads) == set(wanted[1])
+    for name, value in wanted[1].items():
+        close(grads[name], value, name)
+
+
 def close(found, wanted, name="", tolerance=1e-5):
     bound = tolerance * max(float(np.abs(wanted).max()), 1e-3)
     np.testing.assert_allclose(found, wanted, atol=bound, rtol=0, err_msg=name)
@@ -256,24 +292,19 @@ def test_a_batch_equals_one_example_at_a_time(case, run, whole):
 
 
 @pytest.mark.slow
-def test_scan_equals_unrolled(case, whole):
-    config = dataclasses.replace(case.config, scan_layers=False)
-    logits, grads = outcome_of(config)(unstack(case.flat), BATCH, WEIGHT)
-    close(logits, whole[0])
-    wanted = unstack(whole[1])
-    assert set(grads) == set(wanted)
-    for name, value in wanted.items():
-        close(grads[name], value, name)
+@grouped
+def test_scan_equals_unrolled(half, plain):
+    config = dataclasses.replace(half.config, scan_layers=False)
+    same_otherwise(config, unstack(half.flat), (plain[0], unstack(plain[1])))
 
 
+@grouped
 def test_cached_decoding_equals_teacher_forcing(case, whole):
     text = BATCH["decoder_target_tokens"] > 0
     close(np.asarray(stepped_logits(case.config, case.flat, BATCH))[text], whole[0][text])
 
 
 def test_an_absent_language_has_no_gradient(case, whole):
-    if not case.routed:
-        pytest.skip("unrouted")
     for name, axis in case.slotted.items():
         by_slot = np.moveaxis(whole[1][name], axis, 0)  # [L, R, ...] -> [R, L, ...]
         assert not np.any(by_slot[2]), name
@@ -295,29 +326,19 @@ def test_save_and_load(case, run, whole, tmp_path):
 EXTRA = {"remat": {"remat": "full"}, "blocks": {}, "ragged": {}}
 
 
-def same_otherwise(case, whole, kind):
-    """Logits and gradients by another way to compute them are those of the plain one."""
-    plugs = case.plugs
+@pytest.mark.slow
+@of_mechanisms
+@pytest.mark.parametrize("kind", EXTRA)
+def test_remat_and_routing_implementations_agree(half, plain, kind):
+    plugs = half.plugs
     if kind != "remat":
         plugs = tuple(dataclasses.replace(p, routing=kind) for p in plugs)
-    config = dataclasses.replace(case.config, plugs=plugs, **EXTRA[kind])
-    logits, grads = outcome_of(config)(case.flat, BATCH, WEIGHT)
-    close(logits, whole[0])
-    for name, value in grads.items():
-        close(value, whole[1][name], name)
+    config = dataclasses.replace(half.config, plugs=plugs, **EXTRA[kind])
+    same_otherwise(config, half.flat, plain)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", EXTRA)
-def test_remat_and_routing_implementations_agree(case, whole, kind):
-    if case.slow or (kind != "remat" and not case.routed):
-        pytest.skip("a variant has its method's mechanisms; unrouted, there is no bank")
-    same_otherwise(case, whole, kind)
-
-
+@grouped
 def test_one_language_for_the_whole_batch_equals_rows_of_it(case, run):
-    if not case.routed:
-        pytest.skip("unrouted")
     rows = run(case.flat, BATCH | {"language": np.full(8, 3, np.int32)}, WEIGHT)
     model, variables = model_of(case.config), unflatten(case.flat)
     uniform = {n: v for n, v in BATCH.items() if n != "language"}
@@ -325,12 +346,12 @@ def test_one_language_for_the_whole_batch_equals_rows_of_it(case, run):
     close(np.asarray(jax.jit(model.apply)(variables, uniform, ctx)), rows[0])
 
 
-def steps(program, flat, languages, batch=BATCH):
+def steps(program, flat, languages, batch=MASKED, rate=0.01):
     """Trains a step for each list of languages; returns the last state and the losses."""
     state, losses = place_state(program, flat), []
     for rows in languages:
         placed = place_batch(program, batch | {"language": np.asarray(rows, np.int32)})
-        state, metrics = program.train(state, placed, hyper(0.01))
+        state, metrics = program.train(state, placed, hyper(rate))
         losses.append(float(metrics["loss"]))
     return state, np.array(losses)
 
@@ -345,50 +366,51 @@ def remembered(state):
 
 
 LANGUAGES = [BATCH["language"], np.zeros(8), [3, 3, 3, 3, 1, 1, 1, 1]]
+RATE = 10.0  # of plain descent: a step is large beside the rounding of what it is taken from
 
 
 @pytest.fixture(scope="module")
-def trained(case):
+def trained(half):
     """Three steps with other languages each, the modules alone trainable.
 
     A bank is cut down to three slots: more than that no batch goes through.
     """
-    program = build(case.spec(languages=len(PRESENT)))
+    program = build(half.spec(languages=len(PRESENT)))
     compiled = program.jitted._cache_size()
-    return program, compiled, *steps(program, case.flat, LANGUAGES)
+    return program, compiled, *steps(program, half.flat, LANGUAGES)
 
 
-def test_only_its_own_subtree_trains(case, trained):
+@grouped
+def test_only_its_own_subtree_trains(half, trained):
     program, _, state, _ = trained
-    assert set(state.trainable) == set(program.layout.trainable) == case.modules
-    assert remembered(state) == case.modules
+    assert set(state.trainable) == set(program.layout.trainable) == half.modules
+    assert remembered(state) == half.modules
     for name, value in state.frozen.items():
-        np.testing.assert_array_equal(value, case.flat[name], err_msg=name)
+        np.testing.assert_array_equal(value, half.flat[name], err_msg=name)
     for name, value in state.trainable.items():
-        assert np.any(np.asarray(value) != case.flat[name]), name
+        assert np.any(np.asarray(value) != half.flat[name]), name
 
 
+@grouped
 def test_compiles_once(trained):
     program, before, *_ = trained
     assert program.jitted._cache_size() - before == 1
 
 
-def test_an_absent_language_is_bit_unchanged(case, trained):
-    if not case.routed:
-        pytest.skip("unrouted")
+@grouped
+def test_an_absent_language_is_bit_unchanged(half, trained):
     state = trained[2]
-    for name, axis in case.slotted.items():
-        now, before = np.asarray(state.trainable[name]), case.flat[name]
+    for name, axis in half.slotted.items():
+        now, before = np.asarray(state.trainable[name]), half.flat[name]
         now, before = np.moveaxis(now, axis, 0), np.moveaxis(before, axis, 0)
         np.testing.assert_array_equal(now[2], before[2], err_msg=name)
         assert all(np.any(now[slot] != before[slot]) for slot in PRESENT), name
 
 
 @pytest.mark.slow
-def test_a_bank_that_is_cut_down_equals_a_whole_one(case, trained):
-    if case.slow or not case.routed:
-        pytest.skip("a variant has its method's mechanisms; unrouted, there is no bank")
-    state, losses = steps(build(case.spec()), case.flat, LANGUAGES)
+@of_mechanisms
+def test_a_bank_that_is_cut_down_equals_a_whole_one(half, trained):
+    state, losses = steps(build(half.spec()), half.flat, LANGUAGES)
     np.testing.assert_allclose(losses, trained[3], rtol=1e-6)
     for name, value in trained[2].trainable.items():
         close(np.asarray(value), np.asarray(state.trainable[name]), name, 1e-6)
@@ -398,57 +420,62 @@ def test_a_bank_that_is_cut_down_equals_a_whole_one(case, trained):
         np.testing.assert_allclose(kept, wanted, rtol=1e-4, atol=1e-12)
 
 
-def test_eight_devices_equal_one_every_time():
-    case = Case(*(row for row in METHODS if row.on_devices), routed=True, decoder_layers=0)
-    program, batch = build(case.spec(languages=len(PRESENT))), make_mlm_batch(8)
-    trained = (program, 0, *steps(program, case.flat, LANGUAGES, batch))
-    check_devices(case, trained, "mixed", batch)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("mesh", MESHES)
-def test_eight_devices_equal_one(case, trained, mesh):
-    if not case.routed or (mesh != "mixed" and not case.on_devices):
-        pytest.skip("one mesh of all axes for every method, each axis alone for some")
-    check_devices(case, trained, mesh)
+@grouped
+def test_eight_devices_equal_one(half, trained):
+    check_devices(half, trained, "mixed")
 
 
-def by_night(row):
+@pytest.fixture(scope="module")
+def two():
+    """Two methods in an encoder, and where three steps of it on one device end."""
+    case = Case(*(row for row in METHODS if row.on_devices), optimizer="sgd", decoder_layers=0)
+    program = build(case.spec(languages=len(PRESENT)))
+    return case, (program, 0, *steps(program, case.flat, LANGUAGES, rate=RATE))
+
+
+@pytest.mark.parametrize(
+    "mesh",
+    ["mixed", *(pytest.param(m, marks=pytest.mark.slow) for m in ("data", "fsdp", "tensor"))],
+)
+def test_eight_devices_of_every_shape_equal_one(two, mesh):
+    check_devices(*two, mesh, RATE)
+
+
+def by_night(group):
     """A variant has its method's banks; the methods themselves are by hand among the slow tests."""
     mark = pytest.mark.nightly(
         "tests/models/test_manual.py::"
         "test_gradients_leave_in_parts_and_a_device_gathers_the_slots_of_its_rows_alone"
     )
-    return pytest.param(row, id=row.name, marks=[mark] * row.slow)
+    marks = [mark] if group.marks else [pytest.mark.slow]
+    return pytest.param(*group.values, id=group.id, marks=marks)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("row", map(by_night, METHODS))
-def test_by_hand_equals_the_compiler(row):
+@pytest.mark.parametrize("rows", map(by_night, GROUPS))
+def test_by_hand_equals_the_compiler(rows):
     """Each device gathers the slots of its own rows: two of the three that the step has cut out."""
-    case = Case(row, routed=True)
+    case = Case(*rows, optimizer="sgd", decoder_layers=0)
     config = dataclasses.replace(case.config, scan_layers=True, remat="full")
-    flat, mesh, found = random_params(config), MeshConfig(data=2, fsdp=2), []
+    mesh, found = MeshConfig(data=2, fsdp=2), []
     for collectives in ("compiler", "hand"):
-        given = {"trainable": ("modules/.*",), "optimizer": OptimizerConfig("sgd")}
+        given = {"trainable": ("modules/.*",), "optimizer": case.optimizer}
         given |= {"languages": len(PRESENT), "collectives": collectives}
         program = build(make_spec(config, mesh, **given))
         assert (manual_of(program.spec) is None) == (collectives == "compiler")
-        state = place_state(program, flat)
-        # A rate at which a step is large beside the rounding of what it is taken from.
-        state, metrics = program.train(state, place_batch(program, BATCH), hyper(10.0))
-        moved = {n: np.asarray(v) - flat[n] for n, v in state.trainable.items()}
-        found.append((float(metrics["loss"]), moved))
-    (loss, wanted), (other, moved) = found
-    np.testing.assert_allclose(other, loss, rtol=1e-6)
+        state, losses = steps(program, case.flat, LANGUAGES[:1], rate=RATE)
+        moved = {n: np.asarray(v) - case.flat[n] for n, v in state.trainable.items()}
+        found.append((losses, moved))
+    (losses, wanted), (others, moved) = found
+    np.testing.assert_allclose(others, losses, rtol=1e-6)
     for name, value in wanted.items():
         close(moved[name], value, name, 1e-4)
 
 
-def check_devices(case, trained, mesh, batch=BATCH):
+def check_devices(case, trained, mesh, rate=0.01):
     """Three steps on a mesh of eight devices end where those on one ended."""
     program = build(case.spec(mesh=MESHES[mesh], languages=len(PRESENT)))
-    state, losses = steps(program, case.flat, LANGUAGES, batch)
+    state, losses = steps(program, case.flat, LANGUAGES, rate=rate)
     np.testing.assert_allclose(losses, trained[3], rtol=1e-5)
     for name, value in state.trainable.items():
         assert len(value.sharding.device_set) == 8

@@ -17,8 +17,8 @@ def modules(method, **changes):
 
 
 def test_the_inner_activation_is_that_at_the_output_of_the_linear_gate():
-    inner = make_config(plugs=(plug(IA3, "mine", sites="mlp_inner"),))
-    gate = make_config(plugs=(plug(IA3, "mine", sites="wi_1"),))
+    inner = make_config(plugs=(plug(IA3, "mine", sites="mlp_inner"),), decoder_layers=0)
+    gate = make_config(plugs=(plug(IA3, "mine", sites="wi_1"),), decoder_layers=0)
     flat, batch = random_params(inner), make_batch()
     moved = {n.replace("mlp/mlp_inner", "mlp/wi_1/site"): v for n, v in flat.items()}
     found, wanted = forward(inner, flat, batch), forward(gate, moved, batch)

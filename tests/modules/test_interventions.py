@@ -59,14 +59,14 @@ def test_ablation_silences_neurons():
 
 
 def test_an_ablated_neuron_of_the_mlp_is_one_whose_weights_are_zero():
-    config = make_config(plugs=(plug(Ablate, "quiet", stacks=["encoder"], layers=[1]),))
+    config = make_config(plugs=(plug(Ablate, "quiet", layers=[1]),), decoder_layers=0)
     flat = random_params(config)
     keep = np.ones(24, np.float32)
     keep[5] = 0
     states = capture(config, flat | filled(flat, "quiet", {"keep": keep}), BATCH)
     silent = {n: v.copy() for n, v in flat.items() if n.startswith("params/")}
     silent["params/encoder/layers/mlp/wo/kernel"][1, 5] = 0
-    wanted = capture(make_config(), silent, BATCH)
+    wanted = capture(make_config(decoder_layers=0), silent, BATCH)
     for place, value in wanted.items():
         np.testing.assert_allclose(states[place], value, atol=1e-5)
 

@@ -14,9 +14,9 @@ from jaxlt.modules.lora import LoRA
 from jaxlt.modules.merge import merged
 from jaxlt.modules.norm_scale import NormScale
 from jaxlt.modules.site import plug
-from tests.conftest import forward, make_batch, make_config, random_params
+from tests.conftest import forward, make_batch, make_config, make_mlm_batch, random_params
 
-BATCH = make_batch(6)
+BATCH = make_batch(6) | make_mlm_batch(6)  # for both stacks, or an encoder alone
 EVERYWHERE = ("query", "key", "value", "out", "wi_0", "wi_1", "wo")
 STACKS = {
     "lora": (plug(LoRA, "a", rank=3),),
@@ -39,13 +39,14 @@ def close(found, wanted):
     np.testing.assert_allclose(found, wanted, atol=1e-5 * np.abs(wanted).max(), rtol=0)
 
 
-KINDS = ("lora_everywhere", "norms", "in_some_layers", "one_on_the_other", "average")
+KINDS = ("lora_everywhere", "norms", "in_some_layers", "average")
+ENCODER = {"decoder_layers": 0}
 BIASED = {"bias": True, "norm": "layer"}
 
 
 @pytest.mark.parametrize(
     "kind, changes",
-    [(kind, {}) for kind in KINDS]
+    [("one_on_the_other", {}), *((kind, ENCODER) for kind in KINDS)]
     + [pytest.param(kind, BIASED, marks=pytest.mark.slow) for kind in KINDS[:2]],
 )
 def test_merged_equals_unmerged(kind, changes):
@@ -79,7 +80,7 @@ def test_taking_out_what_was_merged(kind):
 
 
 def test_one_language_of_a_bank():
-    config = make_config(plugs=(plug(LoRA, "lang", key="source", routes=3),))
+    config = make_config(plugs=(plug(LoRA, "lang", key="source", routes=3),), **ENCODER)
     flat = random_params(config)
     plain = dataclasses.replace(config, plugs=())
     batch = BATCH | {"language": np.full(6, 2, np.int32)}
