@@ -49,7 +49,7 @@ def t5x_loss(hidden, kernel, targets, weights, z_loss, label_smoothing, scale=1.
 
 
 def at_once(form, *arrays, **kw):
-    """What a loss gives, compiled whole: operation by operation it would take five times as long."""
+    """What a loss gives, compiled whole: by operation it would take five times as long."""
     return jax.jit(functools.partial(form, **kw))(*arrays)
 
 
