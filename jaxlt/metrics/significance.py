@@ -1,5 +1,9 @@
-"""Are two systems different? Paired tests on the same examples, from sufficient statistics."""
+"""Are two systems different? Paired tests on the same examples, and Holm's correction of many.
 
+Two runs on the same examples say nothing of another seed: of those, see jaxlt.metrics.effects.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +81,24 @@ def approximate_randomization(
     return Comparison(
         first.total(), second.total(), observed, None, None, p, None, first.n, "randomization"
     )
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Returns the p values of tests made together, corrected by Holm's steps, in their order.
+
+    [.01, .04, .03, .005] -> [.03, .06, .06, .02]. None, a test not made yet, counts among them as
+    one that shows nothing, and stays None: once it is made, the others can but become clearer.
+    """
+    for p in p_values:
+        if p is not None and not 0 <= p <= 1:
+            raise UserError(f"A p value lies between 0 and 1, and {p} does not.")
+    filled = np.array([1.0 if p is None else p for p in p_values])
+    order = np.argsort(filled, kind="stable")
+    steps = filled[order] * np.arange(len(filled), 0, -1)
+    corrected = np.empty_like(filled)
+    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1)
+    pairs = zip(p_values, corrected.tolist(), strict=True)
+    return [None if p is None else value for p, value in pairs]
 
 
 def _difference(first: Statistics, second: Statistics) -> float:

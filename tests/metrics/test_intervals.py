@@ -81,3 +81,31 @@ def test_a_thousand_resamples_of_a_thousand_sentences_are_quick() -> None:
 def test_a_confidence_that_is_none() -> None:
     with pytest.raises(UserError, match="between 0 and 1"):
         intervals.percentiles(np.arange(5.0), 95)
+
+
+def test_t_is_that_of_the_printed_tables() -> None:
+    table = {  # df: t at 90%, 95%, 99% and 99.9% on both sides
+        1: (6.314, 12.706, 63.657, 636.619),
+        2: (2.920, 4.303, 9.925, 31.599),
+        4: (2.132, 2.776, 4.604, 8.610),
+        9: (1.833, 2.262, 3.250, 4.781),
+        30: (1.697, 2.042, 2.750, 3.646),
+        120: (1.658, 1.980, 2.617, 3.373),
+    }
+    for df, row in table.items():
+        for confidence, wanted in zip((0.9, 0.95, 0.99, 0.999), row, strict=True):
+            t = intervals.t_critical(df, confidence)
+            assert t == pytest.approx(wanted, abs=6e-4)
+            assert intervals.t_p_value(-t, df) == pytest.approx(1 - confidence)
+    assert intervals.t_p_value(1e5, 4) > 0  # far out, and still no 0
+    with pytest.raises(UserError, match="between 0 and 1"):
+        intervals.t_critical(4, 1.0)
+
+
+def test_a_mean_by_t_in_any_number_of_dimensions() -> None:
+    mean, error, half = intervals.t_mean(
+        np.array([[0.01, 0.03, 0.02, 0.05, 0.04], [1, 1, 1, 1, 1]])
+    )
+    np.testing.assert_allclose(mean, [0.03, 1])
+    np.testing.assert_allclose(error, [np.sqrt(0.001 / 4 / 5), 0])
+    np.testing.assert_allclose(half, error * 2.7764451)

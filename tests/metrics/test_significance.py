@@ -10,7 +10,7 @@ from sacrebleu.significance import PairedTest
 from jaxlt.errors import UserError
 from jaxlt.metrics import text
 from jaxlt.metrics.intervals import counts
-from jaxlt.metrics.significance import approximate_randomization, paired_bootstrap
+from jaxlt.metrics.significance import approximate_randomization, holm, paired_bootstrap
 from jaxlt.metrics.statistics import means
 from tests.metrics.texts import OTHER, REFERENCES, SYSTEM, noisy
 
@@ -91,3 +91,24 @@ def test_equal_systems_differ_as_rarely_as_the_level_says(test) -> None:
 def test_systems_over_other_examples_are_refused() -> None:
     with pytest.raises(UserError, match="the same examples"):
         paired_bootstrap(means([1, 0]), means([1, 0, 1]))
+
+
+def test_holm_steps_down() -> None:
+    by_r = pytest.approx([0.03, 0.06, 0.06, 0.02])  # p.adjust
+    assert holm([0.01, 0.04, 0.03, 0.005]) == by_r
+    assert holm([0.5, 0.9]) == [1, 1]
+    assert holm([]) == []
+    p_values = np.random.default_rng(0).random(12) ** 4
+    found = np.array(holm(p_values.tolist()))
+    below_1 = found[found < 1]
+    assert len(below_1) > 3
+    for level in (*(below_1 - 1e-9), *(below_1 + 1e-9)):
+        rejected = set()
+        for step, at in enumerate(np.argsort(p_values)):  # the smallest, as long as each is in
+            if p_values[at] > level / (12 - step):
+                break
+            rejected.add(at)
+        assert rejected == set(np.flatnonzero(found <= level))
+    assert holm([0.01, None, 0.02]) == [0.03, None, 0.04]
+    with pytest.raises(UserError, match=r"between 0 and 1, and 1\.5"):
+        holm([0.2, 1.5])
