@@ -5,14 +5,12 @@ without fault scores 1.0, in speech without noise and mixing; in pairs neither o
 tells the label.
 """
 
-import copy
 from collections.abc import Iterator, Sequence
 
 from jaxlt.data.readers.questions import Question
 from jaxlt.data.readers.tables import Inference
-from jaxlt.data.synth.concepts import TRADES
 from jaxlt.data.synth.draws import Draws
-from jaxlt.data.synth.facts import answer_words
+from jaxlt.data.synth.facts import answer_words, blanked
 from jaxlt.data.synth.families import FactoryConfig
 from jaxlt.data.synth.grammar import Sentence, Teller, fact_sentence
 from jaxlt.data.synth.languages import own_seed
@@ -47,21 +45,19 @@ def questions(spec: LanguageSpec, config: FactoryConfig) -> Iterator[Question]:
         for one in (fact, *others):
             told.insert(draws.below(len(told) + 1), fact_sentence(one))
         speech = voice(spec, seed, number)
-        said = [speaks.say(meant, speech) for meant in told]
+        spoken = [speaks.say(meant, speech) for meant in told]
         place = next(i for i, meant in enumerate(told) if meant.fact is fact)
-        words = said[place].words
+        words = spoken[place].words
         answer = answer_words(words, fact)
         before = joined(words[: words.index(answer[0])])
-        start = sum(len(one.text) + 1 for one in said[:place]) + (len(before) + 1 if before else 0)
+        start = sum(len(one.text) + 1 for one in spoken[:place])
+        start += len(before) + 1 if before else 0
         meant = fact_sentence(fact)
         meant.question = True
         asked = speaks.say(meant, speech, careful=True).words
-        blank = answer_words(asked, fact)
-        rest = [copy.copy(word) for word in asked if word not in blank[1:]]
-        rest[asked.index(blank[0])].form = which
-        text = " ".join(one.text for one in said)
-        own = (joined(answer),), (start,)
-        yield Question(spec.code, str(number + 1), joined(rest), text, *own)
+        rest = blanked(asked, [(answer_words(asked, fact), which)])
+        text = " ".join(one.text for one in spoken)
+        yield Question(spec.code, str(number + 1), joined(rest), text, (joined(answer),), (start,))
 
 
 def pairs(spec: LanguageSpec, config: FactoryConfig) -> Iterator[Inference]:
@@ -99,11 +95,10 @@ def _made_up(
     besides: Sequence[Entity | str] = (),
 ) -> Fact:
     """Returns a fact that need not be one, of `subject` or of anyone but `besides`."""
-    pools = {"PER": known.people, "LOC": known.places, "ORG": known.groups}
     kind, other = RELATIONS[relation]
-    who = subject or draws.pick([one for one in pools[kind] if one not in besides])
-    things: Sequence[Entity | str] = pools[other] if other else TRADES
-    free = [one for one in things if one not in (*besides, who)]
+    who = subject or draws.pick([one for one in known.pool(kind) if one not in besides])
+    assert isinstance(who, Entity)
+    free = [one for one in known.pool(other) if one not in (*besides, who)]
     return Fact(-1, who, relation, draws.pick(free))
 
 
@@ -120,14 +115,13 @@ def _of_its_subject(
 
 def _unsaid(draws: Draws, known: World, fact: Fact, besides: Sequence[Entity | str]) -> Fact:
     """Returns a fact of its subject or, half of the time, what it says, of another subject."""
-    found = _of_its_subject(draws, known, fact, besides) if draws.chance(0.5) else None
-    if found:
-        return found
+    if draws.chance(0.5) and (same := _of_its_subject(draws, known, fact, besides)):
+        return same
     other = _made_up(draws, known, fact.relation, besides=besides)
     return Fact(-1, other.subject, fact.relation, fact.object)
 
 
 def _claim(fact: Fact, denied: bool) -> Sentence:
-    said = fact_sentence(fact)
-    said.clause.negated = denied
-    return said
+    sentence = fact_sentence(fact)
+    sentence.clause.negated = denied
+    return sentence

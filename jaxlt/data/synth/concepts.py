@@ -47,30 +47,14 @@ TOPICS: dict[str, tuple[str, str, str]] = {
     ),
 }
 LIVING = 6
-ACTS = [
-    "sleep",
-    "walk",
-    "laugh",
-    "wait",
-    "come",
-    "fall",
-    "rest",
-    "dance",
-]  # deeds without an object
+# Deeds without an object.
+ACTS = ["sleep", "walk", "laugh", "wait", "come", "fall", "rest", "dance"]
 SAYINGS = ["say", "think", "hope", "see"]
 PLACES = ["town", "hill", "well", "garden", "tower", "shore", "valley", "camp", "lake", "mill"]
 TRADES = [
-    "smith",
-    "potter",
-    "weaver",
-    "miller",
-    "mason",
-    "healer",
-    "scribe",
-    "judge",
-    "tailor",
+    "smith", "potter", "weaver", "miller", "mason", "healer", "scribe", "judge", "tailor",
     "shepherd",
-]
+]  # fmt: skip
 LIKED = ["good", "lovely", "fine", "great", "splendid", "pleasant"]
 DISLIKED = ["bad", "awful", "poor", "ugly", "dreadful", "rotten"]
 LOVES, HATES = ["love", "enjoy", "admire"], ["hate", "despise", "resent"]
@@ -96,13 +80,8 @@ FUNCTION = {
 # Grammar that may be said by an affix, or by the same morph as a word of its own: its UPOS then.
 GRAMMAR = {
     "PL": "DET",
-    "ACC": "ADP",
-    "GEN": "ADP",
-    "LOC": "ADP",
-    "ABL": "ADP",
-    "COM": "ADP",
-    "PST": "AUX",
-    "FUT": "AUX",
+    **dict.fromkeys(("ACC", "GEN", "LOC", "ABL", "COM"), "ADP"),
+    **dict.fromkeys(("PST", "FUT"), "AUX"),
     "NEG": "PART",
 }
 AGREEMENT = ("1SG", "2SG", "3SG", "3PL", "LIV", "THG")
@@ -120,11 +99,11 @@ class Concept:
 @functools.cache
 def concepts() -> dict[str, Concept]:
     """Returns every meaning that needs a root, by name, in a fixed order."""
-    found: dict[str, Concept] = {}
+    named: dict[str, Concept] = {}
 
     def add(names: list[str], upos: str, living: int = 0) -> None:
         for i, name in enumerate(names):
-            found.setdefault(name, Concept(name, upos, i < living))
+            named.setdefault(name, Concept(name, upos, i < living))
 
     for things, deeds, qualities in TOPICS.values():
         add(things.split(), "NOUN", LIVING)
@@ -132,12 +111,12 @@ def concepts() -> dict[str, Concept]:
         add(qualities.split(), "ADJ")
     add(ACTS + SAYINGS + RELATION_VERBS + LOVES + HATES, "VERB")
     add(PLACES, "NOUN")
-    add(TRADES, "NOUN", living=len(TRADES))
+    add(TRADES, "NOUN", len(TRADES))
     add(LIKED + DISLIKED, "ADJ")
     add([*ADVERBS, "then"], "ADV")
     for name, upos in FUNCTION.items():
         add([name], upos)
-    return found
+    return named
 
 
 @functools.cache

@@ -4,7 +4,6 @@ draws = Draws(seed, "text", 7)      # the stream of a place; equal arguments dra
 draws.pick(("goat", "horse")), draws.chance(0.3), draws.skewed(words)
 """
 
-import hashlib
 from collections.abc import MutableSequence, Sequence
 from typing import TypeVar
 
@@ -53,9 +52,3 @@ class Draws:
         for i in range(len(items) - 1, 0, -1):
             j = self.below(i + 1)
             items[i], items[j] = items[j], items[i]
-
-
-def number_of(*parts: object) -> int:
-    """Returns a seed that a name stands for; equal on every machine."""
-    text = "\0".join(map(str, parts))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")

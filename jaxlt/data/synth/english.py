@@ -21,11 +21,8 @@ _OBJECTS = {"I": "me", "she": "her", "they": "them"}
 def english(sentence: Sentence) -> str:
     """Returns the sentence in English, capital and mark included."""
     clause = sentence.clause
-    if sentence.question and clause.subject:
-        words = [*([sentence.link] if sentence.link else []), *_question(clause)]
-    else:
-        words = [*([sentence.link] if sentence.link else []), *_clause(clause)]
-    text = " ".join(words)
+    words = _question(clause) if sentence.question and clause.subject else _clause(clause)
+    text = " ".join([sentence.link, *words] if sentence.link else words)
     return text[0].upper() + text[1:] + ("?" if sentence.question else ".")
 
 
@@ -76,7 +73,9 @@ def _verb(clause: Clause) -> list[str]:
         return ["will", *no, clause.verb]
     if clause.negated:
         return [_do(clause.tense, person), "not", clause.verb]
-    return [_past(clause.verb) if clause.tense == "PST" else _present(clause.verb, person)]
+    if clause.tense == "PST":
+        return [_past(clause.verb)]
+    return [_with_s(clause.verb) if person == "one" else clause.verb]
 
 
 def _question(clause: Clause) -> list[str]:
@@ -102,10 +101,6 @@ def _past(verb: str) -> str:
     return verb + ("d" if verb.endswith("e") else "ed")
 
 
-def _present(verb: str, person: str) -> str:
-    return _with_s(verb) if person == "one" else verb
-
-
 def _with_s(word: str) -> str:
     if word.endswith("y") and word[-2] not in "aeiou":
         return word[:-1] + "ies"
@@ -122,15 +117,13 @@ def _phrase(phrase: Phrase | None, object_: bool = False) -> list[str]:
         words = [_OBJECTS.get(phrase.head, phrase.head) if object_ else phrase.head]
     else:
         noun = _PLURALS.get(phrase.head, _with_s(phrase.head)) if phrase.plural else phrase.head
-        inner = [*([str(phrase.count)] if phrase.count else []), *filter(None, [phrase.quality])]
-        inner.append(noun)
+        words = [*filter(None, [str(phrase.count or ""), phrase.quality]), noun]
         if phrase.owner and phrase.owner.entity:
-            inner.insert(0, f"{phrase.owner.entity.label}'s")
+            words.insert(0, f"{phrase.owner.entity.label}'s")
         elif phrase.definite:
-            inner.insert(0, "the")
+            words.insert(0, "the")
         elif not phrase.plural:
-            inner.insert(0, "an" if inner[0][0] in "aeiou" else "a")
-        words = inner
+            words.insert(0, "an" if words[0][0] in "aeiou" else "a")
     if phrase.relative:
         words += _clause(phrase.relative)
     if phrase.other:

@@ -8,7 +8,8 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxlt.data.synth.draws import Draws, number_of
+from jaxlt.data.rows.batches import number_of
+from jaxlt.data.synth.draws import Draws
 from jaxlt.data.synth.grammar import fact_sentence
 from jaxlt.data.synth.realise import Speaker, Word, joined, voice
 from jaxlt.data.synth.spec import LanguageSpec
@@ -55,9 +56,9 @@ def told(
     facts: Sequence[Fact], holders: dict[int, tuple[str, ...]], spec: LanguageSpec
 ) -> tuple[Fact, ...]:
     """Returns the facts that a language's texts tell, in the order in which they do."""
-    own = [fact for fact in facts if spec.code in holders[fact.number]]
-    Draws(number_of(spec.seed, spec.code), "told").shuffle(own)
-    return tuple(own)
+    telling = [fact for fact in facts if spec.code in holders[fact.number]]
+    Draws(number_of(spec.seed, spec.code), "told").shuffle(telling)
+    return tuple(telling)
 
 
 def fact_of_text(facts: Sequence[Fact], number: int, share: float) -> Fact | None:
@@ -84,20 +85,24 @@ def answer_words(words: Sequence[Word], fact: Fact) -> list[Word]:
     return [word for word in words if word.entity is fact.object]
 
 
+def blanked(words: Sequence[Word], blanks: Sequence[tuple[Sequence[Word], str]]) -> list[Word]:
+    """Returns the words of a sentence, of which each of some stretches is one, of another form."""
+    forms = {id(stretch[0]): form for stretch, form in blanks}
+    dropped = {id(word) for stretch, _ in blanks for word in stretch[1:]}
+    kept = [word for word in words if id(word) not in dropped]
+    rest = [copy.copy(word) for word in kept]
+    for word, one in zip(kept, rest, strict=True):
+        one.form = forms.get(id(word), word.form)
+    return rest
+
+
 def question(speaker: Speaker, fact: Fact) -> Question:
     """Returns how a language states a fact, in careful speech, with the names taken out.
 
     Names are as the sentence has them: with the affixes that it asks for.
     """
-    said = speaker.say(fact_sentence(fact), voice(speaker.spec, 0, fact.number), careful=True)
-    subject = [word for word in said.words if word.entity is fact.subject]
-    answer = answer_words(said.words, fact)
-    blanks = {id(subject[0]): "[X]", id(answer[0]): "[Y]"}
-    dropped = {id(word) for word in (*subject[1:], *answer[1:])}
-    rest = []
-    for word in said.words:
-        if id(word) in dropped:
-            continue
-        rest.append(copy.copy(word))
-        rest[-1].form = blanks.get(id(word), word.form)
+    spoken = speaker.say(fact_sentence(fact), voice(speaker.spec, 0, fact.number), careful=True)
+    subject = [word for word in spoken.words if word.entity is fact.subject]
+    answer = answer_words(spoken.words, fact)
+    rest = blanked(spoken.words, ((subject, "[X]"), (answer, "[Y]")))
     return Question(fact, joined(rest), joined(subject), joined(answer))

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxlt.data import revisions
-from jaxlt.data.synth.draws import Draws, number_of
+from jaxlt.data.rows.batches import number_of
+from jaxlt.data.synth.draws import Draws
 from jaxlt.data.synth.script import known_script
 from jaxlt.data.synth.spec import ORDERS, SIDES, LanguageSpec
 from jaxlt.errors import UserError
@@ -112,8 +113,8 @@ class FactoryConfig:
 
 def identity_of(config: FactoryConfig) -> list[Any]:
     """Returns JSON of all that decides what a factory makes."""
-    *said, revision = dataclasses.astuple(config)
-    return said if revision == revisions.FIRST else [*said, revision]
+    *settings, revision = dataclasses.astuple(config)
+    return settings if revision == revisions.FIRST else [*settings, revision]
 
 
 def languages(config: FactoryConfig) -> tuple[LanguageSpec, ...]:
@@ -128,14 +129,14 @@ def languages(config: FactoryConfig) -> tuple[LanguageSpec, ...]:
     for number, shape in enumerate(shapes):
         members = [_member(config.seed, number, shape, i) for i in range(shape.languages)]
         groups.append([dataclasses.replace(one, revision=config.revision) for one in members])
-    found: list[LanguageSpec] = []
+    specs: list[LanguageSpec] = []
     for number, (shape, group) in enumerate(zip(shapes, groups, strict=True)):
         lender = groups[(number + 1) % len(groups)][0]
         for place, spec in enumerate(group):
-            found.append(_influenced(spec, shape, lender))
+            specs.append(_influenced(spec, shape, lender))
             if place < shape.dialects:
-                found.append(_dialect(found[-1], shape, place))
-    return tuple(found)
+                specs.append(_dialect(specs[-1], shape, place))
+    return tuple(specs)
 
 
 def _code(family: int, place: int, script: str) -> str:
@@ -164,18 +165,18 @@ def _member(seed: int, number: int, shape: Family, place: int) -> LanguageSpec:
     settings["fusion"], settings["harmony"] = ancestor.chance(0.3), ancestor.chance(0.3)
     settings["articles"] = ancestor.chance(0.5)
     settings["affixes"] = "suffix" if ancestor.chance(0.8) else "prefix"
-    own = Draws(number_of(seed, "family", number), "member", place)
-    if place and shape.order is None and own.chance(shape.drift):
-        settings["order"] = own.pick(ORDERS[:4])
+    member = Draws(number_of(seed, "family", number), "member", place)
+    if place and shape.order is None and member.chance(shape.drift):
+        settings["order"] = member.pick(ORDERS[:4])
     for side in SIDES:
-        if place and own.chance(shape.drift):
+        if place and member.chance(shape.drift):
             settings[side] = "before" if settings[side] == "after" else "after"
     if shape.synthesis is None:
-        base = min(1.0, max(0.0, base + 0.3 * (own.random() - 0.5)))
+        base = min(1.0, max(0.0, base + 0.3 * (member.random() - 0.5)))
     script = shape.other_script if place >= shape.languages - shape.others else shape.script
     return LanguageSpec(
         _code(number, place, script),
-        name=_name(own),
+        name=_name(member),
         family=number,
         seed=seed,
         cognates=shape.cognates,

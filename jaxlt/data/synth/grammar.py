@@ -5,6 +5,7 @@ teller.text(seed=0, number=7)     # four Sentences of one topic and one hero
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from jaxlt.data.synth import concepts as c
 from jaxlt.data.synth.draws import Draws
@@ -60,22 +61,40 @@ class Sentence:
 def fact_sentence(fact: Fact) -> Sentence:
     """Returns the sentence that states a fact; nothing else uses its words so."""
     subject = Phrase(entity=fact.subject)
-    thing = Phrase(entity=fact.object) if isinstance(fact.object, Entity) else None
     if isinstance(fact.object, str):
-        clause = Clause(subject=subject, predicate=fact.object)
-    elif fact.relation in ("leads", "married"):
-        verb = {"leads": "lead", "married": "marry"}[fact.relation]
-        tense = "PST" if fact.relation == "married" else ""
-        clause = Clause(verb, subject, thing, tense=tense)
+        return Sentence(Clause(subject=subject, predicate=fact.object), fact=fact)
+    thing, (verb, case, tense) = Phrase(entity=fact.object), _SAID[fact.relation]
+    clause = Clause(verb, subject, tense=tense)
+    if case:
+        clause.places = [(case, thing)]
     else:
-        verb, case = {
-            "lives_at": ("live", "LOC"),
-            "hails_from": ("hail", "ABL"),
-            "sits_at": ("sit", "LOC"),
-        }[fact.relation]
-        assert thing is not None
-        clause = Clause(verb, subject, places=[(case, thing)])
+        clause.object = thing
     return Sentence(clause, fact=fact)
+
+
+_SAID = {  # the verb of a relation, the case of the place that it is about, its tense
+    "lives_at": ("live", "LOC", ""),
+    "hails_from": ("hail", "ABL", ""),
+    "sits_at": ("sit", "LOC", ""),
+    "leads": ("lead", "", ""),
+    "married": ("marry", "", "PST"),
+}
+
+
+class _Scene(NamedTuple):
+    """What the sentences of a text have in common: draws, a topic's words, and a hero.
+
+    `plain` ones have nothing with a feeling, nor a clause within another.
+    """
+
+    draws: Draws
+    topic: str
+    hero: Entity
+    living: list[str]
+    things: list[str]
+    deeds: list[str]
+    qualities: list[str]
+    plain: bool = False
 
 
 class Teller:
@@ -97,64 +116,58 @@ class Teller:
         """Returns the sentences of one text."""
         draws = Draws(seed, "text", number)
         topic = draws.pick(tuple(c.TOPICS))
-        hero = draws.skewed(self.world.people)
-        return [self._sentence(draws, topic, hero, bool(i)) for i in range(count)]
+        scene = _Scene(draws, topic, draws.skewed(self.world.people), *self._topics[topic])
+        return [self._sentence(scene, bool(i)) for i in range(count)]
 
     def opinion(self, seed: int, number: int) -> Sentence:
         """Returns one sentence with a feeling or, in a third of cases, without."""
         draws = Draws(seed, "opinion", number)
         topic = draws.pick(tuple(c.TOPICS))
-        if draws.chance(1 / 3):
-            return self._sentence(draws, topic, draws.skewed(self.world.people), False, plain=True)
-        return self._feeling(draws, topic, draws.skewed(self.world.people))
+        plain = draws.chance(1 / 3)
+        hero = draws.skewed(self.world.people)
+        scene = _Scene(draws, topic, hero, *self._topics[topic], plain)
+        return self._sentence(scene, False) if plain else self._feeling(scene)
 
-    def _sentence(
-        self, draws: Draws, topic: str, hero: Entity, linked: bool, plain: bool = False
-    ) -> Sentence:
-        if not plain and draws.chance(0.15):
-            said = self._feeling(draws, topic, hero)
+    def _sentence(self, scene: _Scene, linked: bool) -> Sentence:
+        draws = scene.draws
+        if not scene.plain and draws.chance(0.15):
+            sentence = self._feeling(scene)
         else:
-            said = Sentence(self._clause(draws, topic, hero, depth=0, plain=plain), topic=topic)
+            sentence = Sentence(self._clause(scene, depth=0), topic=scene.topic)
         if linked and draws.chance(0.3):
-            said.link = draws.pick(("and", "then", "but"))
-        said.question = not said.link and draws.chance(0.06)
-        return said
+            sentence.link = draws.pick(("and", "then", "but"))
+        sentence.question = not sentence.link and draws.chance(0.06)
+        return sentence
 
-    def _feeling(self, draws: Draws, topic: str, hero: Entity) -> Sentence:
+    def _feeling(self, scene: _Scene) -> Sentence:
+        draws = scene.draws
         liked, negated = draws.chance(0.5), draws.chance(0.2)
-        feeling = (1 if liked else -1) * (-1 if negated else 1)
-        _, things, _, _ = self._topics[topic]
-        target = Phrase(draws.skewed(things), plural=draws.chance(0.25))
+        target = Phrase(draws.skewed(scene.things), plural=draws.chance(0.25))
         tense = "PST" if draws.chance(0.3) else ""
         if draws.chance(0.6):
-            word = draws.pick(c.LIKED if liked else c.DISLIKED)
-            return Sentence(
-                Clause(subject=target, predicate=word, tense=tense, negated=negated),
-                topic=topic,
-                feeling=feeling,
-            )
-        verb = draws.pick(c.LOVES if liked else c.HATES)
-        clause = Clause(verb, Phrase(entity=hero), target, tense=tense, negated=negated)
-        return Sentence(clause, topic=topic, feeling=feeling)
+            clause = Clause(subject=target, predicate=draws.pick(c.LIKED if liked else c.DISLIKED))
+        else:
+            verb = draws.pick(c.LOVES if liked else c.HATES)
+            clause = Clause(verb, Phrase(entity=scene.hero), target)
+        clause.tense, clause.negated = tense, negated
+        return Sentence(clause, topic=scene.topic, feeling=1 if liked != negated else -1)
 
-    def _clause(
-        self, draws: Draws, topic: str, hero: Entity, depth: int, gap: str = "", plain: bool = False
-    ) -> Clause:
+    def _clause(self, scene: _Scene, depth: int, gap: str = "") -> Clause:
         """Returns a clause; deeper ones are simpler, and one with a gap leaves its subject out."""
-        living, things, deeds, qualities = self._topics[topic]
+        draws, plain = scene.draws, scene.plain
         clause = Clause(gap=gap)
         kind = draws.random()
         if gap != "S":
-            clause.subject = self._agent(draws, living, qualities, hero, depth, topic, plain)
+            clause.subject = self._agent(scene, depth)
         if gap == "O" or kind < 0.62:
-            clause.verb = draws.skewed(deeds)
+            clause.verb = draws.skewed(scene.deeds)
             if gap != "O":
-                clause.object = self._phrase(draws, things, qualities, depth, topic, hero, plain)
+                clause.object = self._phrase(scene, scene.things, depth)
         elif kind < 0.74 and not depth and not plain:
             clause.verb = draws.pick(c.SAYINGS)
-            clause.content = self._clause(draws, topic, hero, depth=2)
+            clause.content = self._clause(scene, depth=2)
         elif kind < 0.84 and not plain and not gap:
-            clause.predicate = draws.skewed(qualities[:-4])
+            clause.predicate = draws.skewed(scene.qualities[:-4])
         else:
             clause.verb = draws.skewed(c.ACTS)
         tense = draws.random()
@@ -163,57 +176,38 @@ class Teller:
         if depth < 2 and draws.chance(0.15):
             clause.adverb = draws.pick(c.ADVERBS)
         if depth < 2 and not clause.predicate and draws.chance(0.3):
-            clause.places.append(self._place(draws, things))
+            clause.places.append(self._place(draws, scene.things))
         if not depth and not plain and not clause.content and draws.chance(0.08):
-            clause.reason = (draws.pick(c.REASONS), self._clause(draws, topic, hero, depth=2))
+            clause.reason = (draws.pick(c.REASONS), self._clause(scene, depth=2))
         return clause
 
-    def _agent(
-        self,
-        draws: Draws,
-        living: list[str],
-        qualities: list[str],
-        hero: Entity,
-        depth: int,
-        topic: str,
-        plain: bool,
-    ) -> Phrase:
+    def _agent(self, scene: _Scene, depth: int) -> Phrase:
+        draws = scene.draws
         kind = draws.random()
         if kind < 0.3:
-            return Phrase(entity=hero)
+            return Phrase(entity=scene.hero)
         if kind < 0.4:
             pool = self.world.people if draws.chance(0.7) else self.world.groups
             return Phrase(entity=draws.skewed(pool))
         if kind < 0.5:
             return Phrase(draws.pick(c.PRONOUNS))
-        return self._phrase(draws, living, qualities, depth, topic, hero, plain)
+        return self._phrase(scene, scene.living, depth)
 
-    def _phrase(
-        self,
-        draws: Draws,
-        heads: list[str],
-        qualities: list[str],
-        depth: int,
-        topic: str,
-        hero: Entity,
-        plain: bool,
-    ) -> Phrase:
-        pool = qualities[:-4] if plain else qualities
+    def _phrase(self, scene: _Scene, heads: list[str], depth: int) -> Phrase:
+        draws, plain = scene.draws, scene.plain
         phrase = Phrase(draws.skewed(heads), definite=draws.chance(0.6))
         more = draws.random()
-        if more < 0.15:
-            phrase.plural = True
-        elif more < 0.28:
-            phrase.plural = True
+        phrase.plural = more < 0.28
+        if 0.15 <= more < 0.28:
             phrase.count = 2 + int(draws.random() ** 2 * (8 if draws.chance(0.7) else 60))
         if draws.chance(0.3):
-            phrase.quality = draws.skewed(pool)
+            phrase.quality = draws.skewed(scene.qualities[:-4] if plain else scene.qualities)
         if depth < 2 and not phrase.count and draws.chance(0.1):
-            owner = hero if draws.chance(0.5) else draws.skewed(self.world.people)
+            owner = scene.hero if draws.chance(0.5) else draws.skewed(self.world.people)
             phrase.owner = Phrase(entity=owner)
         elif depth < 1 and not plain and draws.chance(0.12):
             gap = "S" if phrase.head in heads[: c.LIVING] and draws.chance(0.6) else "O"
-            phrase.relative = self._clause(draws, topic, hero, depth=2, gap=gap)
+            phrase.relative = self._clause(scene, depth=2, gap=gap)
         elif depth < 1 and draws.chance(0.06):
             phrase.other = Phrase(draws.pick(heads))
         return phrase

@@ -9,18 +9,16 @@ by each language's own regular sound changes; the rest is new. So relatives shar
 some words, and what a model learns of some helps it with another.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from jaxlt.data.sources.files import write_atomically
-from jaxlt.data.synth.draws import number_of
+from jaxlt.data.rows.batches import number_of
+from jaxlt.data.sources.files import write_chunks
 from jaxlt.data.synth.facts import fact_of_text
 from jaxlt.data.synth.grammar import SENTENCES_A_TEXT, Teller, fact_sentence
-from jaxlt.data.synth.realise import Said, Speaker, speaker, voice
+from jaxlt.data.synth.realise import Said, speaker, voice
 from jaxlt.data.synth.spec import LanguageSpec
 from jaxlt.data.synth.world import Fact, world
-
-__all__ = ["FAMILY", "UNSEEN", "LanguageSpec", "generate", "language", "texts", "write_languages"]
 
 # Three languages to learn from, and a relative of theirs to meet later.
 FAMILY = (
@@ -31,11 +29,6 @@ FAMILY = (
 UNSEEN = LanguageSpec(
     "doru_Latn", 1, cognates=0.8, order="SOV", adposition="after", adjective="after"
 )
-
-
-def language(spec: LanguageSpec) -> Speaker:
-    """Returns the speaker of a language."""
-    return speaker(spec)
 
 
 def texts(
@@ -68,7 +61,7 @@ def generate(
 ) -> Iterator[str]:
     """Yields the texts as lines."""
     for text in texts(spec, sentences, seed, facts, fact_texts):
-        yield " ".join(said.text for said in text)
+        yield " ".join(one.text for one in text)
 
 
 def own_seed(spec: LanguageSpec, seed: int) -> int:
@@ -77,21 +70,27 @@ def own_seed(spec: LanguageSpec, seed: int) -> int:
 
 
 def write_languages(
-    folder: str | Path,
-    specs: Sequence[LanguageSpec],
-    sentences: int,
-    seed: int = 0,
-    parallel: bool = False,
+    folder: str | Path, specs: Sequence[LanguageSpec], sentences: int, seed: int = 0
 ) -> tuple[Path, ...]:
     """Writes `<folder>/<code>.txt` for each language; returns the paths.
 
-    Unless `parallel`, each language has texts of its own, so that nothing but the language itself
-    is shared between them.
+    Each has texts of its own, so that nothing but the language itself is shared between them.
     """
-    paths = []
-    for spec in specs:
-        path = Path(folder) / f"{spec.code}.txt"
-        own = seed if parallel else own_seed(spec, seed)
-        write_atomically(path, "".join(f"{line}\n" for line in generate(spec, sentences, own)))
-        paths.append(path)
-    return tuple(paths)
+    paths = tuple(Path(folder) / f"{spec.code}.txt" for spec in specs)
+    for spec, path in zip(specs, paths, strict=True):
+        write_lines(path, generate(spec, sentences, own_seed(spec, seed)))
+    return paths
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> int:
+    """Writes lines as they come, whole or not at all; returns the number of words in them."""
+    words = 0
+
+    def chunks() -> Iterator[bytes]:
+        nonlocal words
+        for line in lines:
+            words += line.count(" ") + 1
+            yield f"{line}\n".encode()
+
+    write_chunks(str(path), chunks())
+    return words

@@ -10,8 +10,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from jaxlt.data.rows.batches import number_of
 from jaxlt.data.synth.concepts import FUNCTION, affixes, concepts
-from jaxlt.data.synth.draws import Draws, number_of
+from jaxlt.data.synth.draws import Draws
 from jaxlt.data.synth.script import CONSONANTS, VOWELS
 from jaxlt.data.synth.spec import LanguageSpec
 
@@ -69,7 +70,7 @@ def lexicon(spec: LanguageSpec) -> Lexicon:
     sources = _false_sources(spec, friends, names, kept)
     rules = sound_changes(spec)
     draws = Draws(number_of(spec.seed, spec.code), "respell")
-    found: dict[str, Root] = {}
+    words: dict[str, Root] = {}
     taken: set[str] = set()
     for name in (*sorted(kept), *sorted(inherited.keys() - kept)):
         if name in borrowed:
@@ -85,10 +86,10 @@ def lexicon(spec: LanguageSpec) -> Lexicon:
             sounds += _syllable(draws, CONSONANTS[:12], 0.0)
         if name[0] != "-":
             taken.add(sounds)
-        found[name] = Root(sounds, root.etymon)
+        words[name] = Root(sounds, root.etymon)
     return Lexicon(
-        {name: found[name] for name in names},
-        {name[1:]: found[name] for name in inherited if name[0] == "-"},
+        {name: words[name] for name in names},
+        {name[1:]: words[name] for name in inherited if name[0] == "-"},
     )
 
 
@@ -113,7 +114,7 @@ def _false_sources(
     The parent's word goes to a meaning of the same part of speech where there are two of one, and
     never to its own.
     """
-    known, found = concepts(), dict[str, str]()
+    known, sources = concepts(), dict[str, str]()
     groups: dict[str, list[str]] = {}
     for name in friends:
         groups.setdefault(known[name].upos, []).append(name)
@@ -126,8 +127,8 @@ def _false_sources(
         rings.append(loose)
     for ring in rings:
         Draws(number_of(spec.seed, spec.code), "false").shuffle(ring)
-        found |= dict(zip(ring, ring[1:] + ring[:1], strict=True))
-    return found
+        sources |= dict(zip(ring, ring[1:] + ring[:1], strict=True))
+    return sources
 
 
 def _affix_kept(spec: LanguageSpec, name: str) -> bool:

@@ -14,15 +14,12 @@ from jaxlt.data.synth.spec import LanguageSpec
 # isolating language does without.
 CATEGORIES = ("tense", "plural", "person", "object", "negation", "genitive", "agreement", "place")
 _CATEGORY = {
-    "PST": "tense",
-    "FUT": "tense",
+    **dict.fromkeys(("PST", "FUT"), "tense"),
     "PL": "plural",
     "ACC": "object",
     "NEG": "negation",
     "GEN": "genitive",
-    "LOC": "place",
-    "ABL": "place",
-    "COM": "place",
+    **dict.fromkeys(("LOC", "ABL", "COM"), "place"),
     **dict.fromkeys(("1SG", "2SG", "3SG", "3PL"), "person"),
     **dict.fromkeys(("LIV", "THG"), "agreement"),
 }
@@ -71,10 +68,10 @@ class Morphology:
             table = _FRONT if last in "ei" else _BACK
             affixes = [a.translate(table) for a in affixes]
         if self.spec.affixes == "prefix":
-            parts, said = [*affixes[::-1], stem], [*glosses[::-1], name]
+            parts, names = [*affixes[::-1], stem], [*glosses[::-1], name]
         else:
-            parts, said = [stem, *affixes], [name, *glosses]
-        return Form("".join(parts), "-".join(said), "-".join(parts))
+            parts, names = [stem, *affixes], [name, *glosses]
+        return Form("".join(parts), "-".join(names), "-".join(parts))
 
 
 def _bundle(features: tuple[str, ...], upos: str) -> str:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxlt.data.revisions import rules_of
+from jaxlt.data.rows.batches import number_of
 from jaxlt.data.synth.concepts import CONJUNCTIONS, GRAMMAR, NUMBERS, concepts
-from jaxlt.data.synth.draws import Draws, number_of
+from jaxlt.data.synth.draws import Draws
 from jaxlt.data.synth.grammar import Clause, Phrase, Sentence
 from jaxlt.data.synth.morphology import Form, Morphology
 from jaxlt.data.synth.script import CONSONANTS, SCRIPTS, VOWELS, writer
@@ -61,10 +62,10 @@ class Speaker:
         self.forms = Morphology(spec)
         self._script = SCRIPTS[spec.script]
         self._write = functools.cache(writer(spec.script, script_key(spec)))
-        own = spec.own_punctuation
-        self._stop = self._script.stop if own else "."
-        self._comma = self._script.comma if own else ","
-        self._mark = self._script.question if own else "?"
+        local = spec.own_punctuation
+        self._stop = self._script.stop if local else "."
+        self._comma = self._script.comma if local else ","
+        self._mark = self._script.question if local else "?"
         self._partner = Morphology(spec.partner) if spec.partner else None
         self._final = spec.order in ("SOV", "OSV")
         self._upos = {name: c.upos for name, c in concepts().items()}
@@ -213,8 +214,8 @@ class Speaker:
             which = self._word("which").under(head, "nsubj" if clause.gap == "S" else "obj")
             words = [which, *words] if spec.relative == "after" else [*words, which]
         if clause.content:
-            said, inner = self._clause(clause.content, draws, "ccomp")
-            words += self._marked("that", said.under(head, "ccomp"), inner)
+            saying, inner = self._clause(clause.content, draws, "ccomp")
+            words += self._marked("that", saying.under(head, "ccomp"), inner)
         if clause.reason:
             link, inner_clause = clause.reason
             why, inner = self._clause(inner_clause, draws, "advcl")
@@ -236,8 +237,8 @@ class Speaker:
             person = _PERSON.get(subject.head, "3PL" if subject.plural else "3SG")
         if subject and subject.other:
             person = "3PL"
-        said = (*((clause.tense,) if clause.tense else ()), person)
-        bound, free = forms.split((*said, "NEG") if clause.negated else said)
+        features = (*((clause.tense,) if clause.tense else ()), person)
+        bound, free = forms.split((*features, "NEG") if clause.negated else features)
         if clause.predicate:
             agreement: tuple[str, ...] = ()
             if self._upos[clause.predicate] == "ADJ" and "agreement" in forms.bound and subject:
@@ -307,16 +308,13 @@ def misspell(sounds: str, draws: Draws) -> str:
     if kind == 2 and at and sounds[at - 1] != sound:
         return sounds[: at - 1] + sound + sounds[at - 1] + sounds[at + 1 :]
     pool = VOWELS if sound in VOWELS else CONSONANTS
-    found = pool.find(sound)
+    place = pool.find(sound)
     return (
-        sounds[:at] + pool[(found + 1 + draws.below(len(pool) - 1)) % len(pool)] + sounds[at + 1 :]
+        sounds[:at] + pool[(place + 1 + draws.below(len(pool) - 1)) % len(pool)] + sounds[at + 1 :]
     )
 
 
-@functools.lru_cache(maxsize=128)
-def speaker(spec: LanguageSpec) -> Speaker:
-    """Returns the speaker of a spec."""
-    return Speaker(spec)
+speaker = functools.lru_cache(maxsize=128)(Speaker)  # of a spec
 
 
 def voice(spec: LanguageSpec, seed: int, number: int) -> Draws:

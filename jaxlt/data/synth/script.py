@@ -6,10 +6,12 @@ Sounds are written as one Latin letter each: CONSONANTS and VOWELS. Every map ca
 """
 
 import functools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jaxlt.data.synth.draws import Draws, number_of
+from jaxlt.data.rows.batches import number_of
+from jaxlt.data.synth.draws import Draws
 from jaxlt.errors import UserError, nearest
 
 CONSONANTS, VOWELS = "ptkbdgmnszlrvhfycx", "aeiou"  # c as in Malay, x as in Catalan: ch and sh
@@ -56,10 +58,11 @@ SCRIPTS = {
         question="፧",
     ),
 }
-_SIGNS = dict(zip(VOWELS, ("", "े", "ि", "ो", "ु"), strict=True))  # Devanagari, after a consonant
-_VIRAMA = "्"
-_ORDERS = dict(zip(VOWELS, (3, 4, 2, 6, 1), strict=True))  # Ethiopic, from a consonant's first
-_BARE = 5
+# After a consonant, of each vowel and of none: Devanagari's signs (none is virama), and Ethiopic's
+# letters, counted from the consonant's first.
+_SIGNS = dict(zip([*VOWELS, ""], ("", "े", "ि", "ो", "ु", "्"), strict=True))
+_ORDERS = dict(zip([*VOWELS, ""], (3, 4, 2, 6, 1, 5), strict=True))
+_SYLLABLE = re.compile(f"([{CONSONANTS}])([{VOWELS}]?)|.", re.DOTALL)
 
 
 def known_script(name: str, whose: str) -> Script:
@@ -86,59 +89,28 @@ def writer(name: str, shuffle: str = "") -> Callable[[str], str]:
         Draws(number_of(shuffle), "script").shuffle(ring)
         swap |= {ord(a): b for a, b in zip(ring, ring[1:] + ring[:1], strict=True)}
     letters = dict(zip(_SOUNDS, script.letters, strict=True))
-    plain = {"alphabet": _by_letter, "abugida": _by_sign, "syllabary": _by_syllable}[script.kind]
-    spell = plain(letters)
-
-    def write(sounds: str) -> str:
-        return spell(sounds.translate(swap) if swap else sounds)
-
-    return write
+    spell = _by_letter(letters) if script.kind == "alphabet" else _by_syllable(letters, script.kind)
+    return (lambda sounds: spell(sounds.translate(swap))) if swap else spell
 
 
 def _by_letter(letters: dict[str, str]) -> Callable[[str], str]:
     table = str.maketrans(letters)
 
     def spell(sounds: str) -> str:
-        said = sounds.translate(table)
-        return said[:-1] + "ς" if said.endswith("σ") else said
+        text = sounds.translate(table)
+        return text[:-1] + "ς" if text.endswith("σ") else text
 
     return spell
 
 
-def _by_sign(letters: dict[str, str]) -> Callable[[str], str]:
-    """Devanagari: a vowel is a sign on the consonant before it, a bare consonant takes virama."""
+def _by_syllable(letters: dict[str, str], kind: str) -> Callable[[str], str]:
+    """A letter a consonant: a vowel is a sign after it (abugida), or changes it (syllabary)."""
 
-    def spell(sounds: str) -> str:
-        said, before = [], ""
-        for sound in sounds:
-            if before in CONSONANTS and before:
-                said.append(_SIGNS[sound] if sound in VOWELS else _VIRAMA)
-                if sound not in VOWELS:
-                    said.append(letters.get(sound, sound))
-            else:
-                said.append(letters.get(sound, sound))
-            before = sound
-        if before and before in CONSONANTS:
-            said.append(_VIRAMA)
-        return "".join(said)
+    def syllable(match: re.Match[str]) -> str:
+        consonant, vowel = match.groups()
+        if not consonant:
+            return letters.get(match[0], match[0])
+        letter = letters[consonant]
+        return letter + _SIGNS[vowel] if kind == "abugida" else chr(ord(letter) + _ORDERS[vowel])
 
-    return spell
-
-
-def _by_syllable(letters: dict[str, str]) -> Callable[[str], str]:
-    """Ethiopic: one letter a consonant with its vowel."""
-
-    def spell(sounds: str) -> str:
-        said, i = [], 0
-        while i < len(sounds):
-            sound, after = sounds[i], sounds[i + 1 : i + 2]
-            if sound in CONSONANTS:
-                vowel = bool(after) and after in VOWELS
-                said.append(chr(ord(letters[sound]) + (_ORDERS[after] if vowel else _BARE)))
-                i += 1 + vowel
-            else:
-                said.append(letters.get(sound, sound))
-                i += 1
-        return "".join(said)
-
-    return spell
+    return lambda sounds: _SYLLABLE.sub(syllable, sounds)

@@ -8,8 +8,8 @@ Zezun   admire-PST-3SG  hunter-ACC
 from collections.abc import Sequence
 
 from jaxlt.data.synth.grammar import Sentence
-from jaxlt.data.synth.languages import language, texts
-from jaxlt.data.synth.realise import Said, Word, voice
+from jaxlt.data.synth.languages import texts
+from jaxlt.data.synth.realise import Said, Word, speaker, voice
 from jaxlt.data.synth.script import SCRIPTS
 from jaxlt.data.synth.spec import LanguageSpec
 from jaxlt.data.synth.trees import heads
@@ -93,24 +93,24 @@ def described(spec: LanguageSpec) -> str:
         )
     )
     kind = "isolating" if spec.synthesis < 0.3 else "fusional" if spec.fusion else "agglutinating"
-    said = [spec.order, noun, f"{kind} ({spec.synthesis:.1f}, {spec.affixes}es)"]
-    said += ["vowel harmony"] * spec.harmony + ["articles"] * spec.articles
-    said += ["free order"] * (spec.freedom > 0) + ["said backwards"] * spec.inverted
+    traits = [spec.order, noun, f"{kind} ({spec.synthesis:.1f}, {spec.affixes}es)"]
+    traits += ["vowel harmony"] * spec.harmony + ["articles"] * spec.articles
+    traits += ["free order"] * (spec.freedom > 0) + ["said backwards"] * spec.inverted
     if spec.noise:
-        said.append(f"{spec.noise:.0%} of words spelled by ear")
+        traits.append(f"{spec.noise:.0%} of words spelled by ear")
     if spec.borrowed and spec.donor:
-        said.append(f"{spec.borrowed:.0%} loans from {spec.donor.code}")
+        traits.append(f"{spec.borrowed:.0%} loans from {spec.donor.code}")
     if spec.mixed and spec.partner:
-        said.append(f"{spec.mixed:.0%} mixed with {spec.partner.code}")
+        traits.append(f"{spec.mixed:.0%} mixed with {spec.partner.code}")
     if SCRIPTS[spec.script].right_to_left:
-        said.append("right to left")
-    return " · ".join(said)
+        traits.append("right to left")
+    return " · ".join(traits)
 
 
-def shown(said: Said) -> list[str]:
+def shown(spoken: Said) -> list[str]:
     """Returns a sentence as lines: text, arcs, morphs, glosses, parts of speech."""
-    rows, _ = interlinear(said.words)
-    return [said.text, *arcs(said.words), *rows]
+    rows, _ = interlinear(spoken.words)
+    return [spoken.text, *arcs(spoken.words), *rows]
 
 
 def chosen(
@@ -120,15 +120,15 @@ def chosen(
 
     Sentences that every language can show in `width` columns go first.
     """
-    said = [said for text in texts(specs[0], 80, seed) for said in text]
-    fit = [one for one in said if 7 <= len(one.words) <= 11] or said
+    sentences = [one for text in texts(specs[0], 80, seed) for one in text]
+    fit = [one for one in sentences if 7 <= len(one.words) <= 11] or sentences
     fit.sort(key=lambda one: -len({word.deprel for word in one.words}))
     chosen: list[tuple[Sentence, list[Said]]] = []
     wide: list[tuple[Sentence, list[Said]]] = []
     for one in fit:
-        made = [language(s).say(one.meaning, voice(s, seed, len(chosen) + 1)) for s in specs]
-        widest = max(len(row) for each in made for row in interlinear(each.words)[0])
-        (chosen if widest <= width else wide).append((one.meaning, made))
+        spoken = [speaker(s).say(one.meaning, voice(s, seed, len(chosen) + 1)) for s in specs]
+        widest = max(len(row) for each in spoken for row in interlinear(each.words)[0])
+        (chosen if widest <= width else wide).append((one.meaning, spoken))
         if len(chosen) == count:
             break
     return (chosen + wide)[:count]

@@ -11,14 +11,8 @@ Side = Literal["before", "after"]
 ORDERS = ("SVO", "SOV", "VSO", "VOS", "OVS", "OSV")
 SIDES = ("adjective", "adposition", "genitive", "relative", "numeral")
 SHARES = (
-    "cognates",
-    "false_friends",
-    "borrowed",
-    "freedom",
-    "extraposed",
-    "synthesis",
-    "noise",
-    "mixed",
+    *("cognates", "false_friends", "borrowed"),  # of the lexicon
+    *("freedom", "extraposed", "synthesis", "noise", "mixed"),
 )
 MOST_CHANGES = 16
 
@@ -80,13 +74,10 @@ class LanguageSpec:
         if not self.code or not self.code.replace("_", "").isalnum():
             raise UserError(f"{whose}: a code is of letters, digits and '_', such as asha_Latn.")
         check_one_of(f"{whose}: order", self.order, ORDERS)
-        for field in SIDES:
-            if getattr(self, field) not in ("before", "after"):
-                raise UserError(
-                    f"{whose}: {field} is 'before' or 'after', not '{getattr(self, field)}'."
-                )
-        if self.affixes not in ("suffix", "prefix"):
-            raise UserError(f"{whose}: affixes is 'suffix' or 'prefix', not '{self.affixes}'.")
+        for field in (*SIDES, "affixes"):
+            known = ("suffix", "prefix") if field == "affixes" else ("before", "after")
+            if (value := getattr(self, field)) not in known:
+                raise UserError(f"{whose}: {field} is '{known[0]}' or '{known[1]}', not '{value}'.")
         for field in SHARES:
             if not 0 <= getattr(self, field) <= 1:
                 raise UserError(f"{whose}: {field} is a share in [0, 1].")

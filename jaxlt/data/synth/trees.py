@@ -1,27 +1,21 @@
-"""What is known of a sentence's words, in the formats of the field: CoNLL-U and IOB2."""
+"""What is known of a sentence's words, as the readers of CoNLL-U and IOB2 have it."""
 
 from collections.abc import Sequence
 
+from jaxlt.data.readers.conllu import Sentence
+from jaxlt.data.readers.iob2 import Tagged
 from jaxlt.data.synth.realise import Said, Word
 
-_FEATS = {
-    "PL": ("Number", "Plur"),
-    "ACC": ("Case", "Acc"),
-    "GEN": ("Case", "Gen"),
-    "LOC": ("Case", "Loc"),
-    "ABL": ("Case", "Abl"),
-    "COM": ("Case", "Com"),
-    "PST": ("Tense", "Past"),
-    "FUT": ("Tense", "Fut"),
-    "NEG": ("Polarity", "Neg"),
-    "LIV": ("Animacy", "Anim"),
-    "THG": ("Animacy", "Inan"),
-}
-_PERSONS = {
-    "1SG": ("1", "Sing"),
-    "2SG": ("2", "Sing"),
-    "3SG": ("3", "Sing"),
-    "3PL": ("3", "Plur"),
+_FEATS: dict[str, dict[str, str]] = {
+    "PL": {"Number": "Plur"},
+    **{case: {"Case": case.capitalize()} for case in ("ACC", "GEN", "LOC", "ABL", "COM")},
+    "PST": {"Tense": "Past"},
+    "FUT": {"Tense": "Fut"},
+    "NEG": {"Polarity": "Neg"},
+    "LIV": {"Animacy": "Anim"},
+    "THG": {"Animacy": "Inan"},
+    **{f"{person}SG": {"Person": person, "Number": "Sing"} for person in "123"},
+    "3PL": {"Person": "3", "Number": "Plur"},
 }
 
 
@@ -33,32 +27,42 @@ def heads(words: Sequence[Word]) -> list[int]:
 
 def features(word: Word) -> str:
     """Returns the FEATS column of a word."""
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     for feature in word.features:
-        if feature in _PERSONS:
-            found["Person"], found["Number"] = _PERSONS[feature]
-        else:
-            name, value = _FEATS[feature]
-            found[name] = value
-    return "|".join(f"{name}={found[name]}" for name in sorted(found)) or "_"
+        values |= _FEATS[feature]
+    return "|".join(f"{name}={values[name]}" for name in sorted(values)) or "_"
 
 
-def conllu(said: Said, identity: str) -> str:
-    """Returns the sentence as a CoNLL-U block, its gloss and language in MISC."""
-    lines = [f"# sent_id = {identity}", f"# text = {said.text}"]
-    words, parents = said.words, heads(said.words)
-    for i, (word, head) in enumerate(zip(words, parents, strict=True), 1):
-        misc = [f"Gloss={word.gloss}"]
-        if word.language:
-            misc.append(f"Lang={word.language}")
-        if i < len(words) and words[i].upos == "PUNCT":
-            misc.append("SpaceAfter=No")
-        columns = (
-            str(i), word.form, word.lemma, word.upos, "_", features(word), str(head), word.deprel,
-            "_", "|".join(misc),
-        )  # fmt: skip
-        lines.append("\t".join(columns))
-    return "\n".join(lines) + "\n\n"
+def tree(spoken: Said, identity: str = "") -> Sentence:
+    """Returns the sentence of a treebank; MISC has glosses, and languages of mixed words."""
+    words, empty = spoken.words, ("_",) * len(spoken.words)
+    misc = []
+    for word, after in zip(words, [*words[1:], None], strict=True):
+        language = f"|Lang={word.language}" if word.language else ""
+        joined = "|SpaceAfter=No" if after and after.upos == "PUNCT" else ""
+        misc.append(f"Gloss={word.gloss}{language}{joined}")
+    return Sentence(
+        forms=tuple(w.form for w in words),
+        lemmas=tuple(w.lemma for w in words),
+        upos=tuple(w.upos for w in words),
+        xpos=empty,
+        feats=tuple(map(features, words)),
+        heads=tuple(heads(words)),
+        deprels=tuple(w.deprel for w in words),
+        deps=empty,
+        misc=tuple(misc),
+        comments=_comments(spoken, identity),
+    )
+
+
+def tagged(spoken: Said, identity: str = "") -> Tagged:
+    """Returns the sentence of an entity file."""
+    tokens = tuple(w.form for w in spoken.words)
+    return Tagged(tokens, tuple(entity_tags(spoken.words)), _comments(spoken, identity))
+
+
+def _comments(spoken: Said, identity: str) -> tuple[str, ...]:
+    return (f"# sent_id = {identity}", f"# text = {spoken.text}") if identity else ()
 
 
 def entity_tags(words: Sequence[Word]) -> list[str]:
@@ -72,9 +76,3 @@ def entity_tags(words: Sequence[Word]) -> list[str]:
             tags.append(f"{'I' if mention is before else 'B'}-{word.entity.kind}")
         before = mention
     return tags
-
-
-def iob2(said: Said, identity: str) -> str:
-    """Returns the sentence as tab-separated tokens and tags, with comments and a blank line."""
-    rows = (f"{w.form}\t{t}" for w, t in zip(said.words, entity_tags(said.words), strict=True))
-    return f"# sent_id = {identity}\n# text = {said.text}\n" + "\n".join(rows) + "\n\n"

@@ -5,16 +5,16 @@ world.people[0].name, world.facts[0]      # ("Ana", "Boro"), Fact(0, ...)
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from jaxlt.data.synth.concepts import TRADES
 from jaxlt.data.synth.draws import Draws
 
-_ONSETS, _VOWELS = (
-    ["b", "d", "f", "g", "h", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z"],
-    "aeiou",
-)
+_ONSETS, _VOWELS = "bdfghklmnprstvz", "aeiou"
+_PEOPLE, _PLACES, _GROUPS = 96, 32, 24
 Kind = Literal["PER", "LOC", "ORG"]
 
 
@@ -60,46 +60,41 @@ RELATIONS: dict[str, tuple[Kind, Kind | None]] = {
 class World:
     """Entities and facts of a seed; relations are functions: one object a subject."""
 
-    def __init__(self, seed: int, people: int = 96, places: int = 32, groups: int = 24):
+    def __init__(self, seed: int):
         self.seed = seed
-        names = _names(seed, people + people // 3 + places + 2 * groups)
-        given, names = names[:people], names[people:]
-        kin, names = names[: people // 3], names[people // 3 :]
-        towns, names = names[:places], names[places:]
+        names = iter(_names(seed, _PEOPLE + _PEOPLE // 3 + _PLACES + 2 * _GROUPS))
+        first = list(islice(names, _PEOPLE))
+        kin = list(islice(names, _PEOPLE // 3))
         draws = Draws(seed, "entities")
-        self.people = tuple(
-            Entity("PER", (n, draws.pick(kin)) if draws.chance(0.4) else (n,)) for n in given
-        )
-        self.places = tuple(Entity("LOC", (n,)) for n in towns)
-        self.groups = tuple(
-            Entity("ORG", tuple(names[2 * i : 2 * i + 1 + draws.chance(0.5)]))
-            for i in range(groups)
-        )
+        people = ((n, draws.pick(kin)) if draws.chance(0.4) else (n,) for n in first)
+        self.people = tuple(Entity("PER", name) for name in people)
+        self.places = tuple(Entity("LOC", (n,)) for n in islice(names, _PLACES))
+        pairs = ((next(names), next(names)) for _ in range(_GROUPS))
+        self.groups = tuple(Entity("ORG", pair[: 1 + draws.chance(0.5)]) for pair in pairs)
+        self._pools = {"PER": self.people, "LOC": self.places, "ORG": self.groups}
         self.facts = self._facts(Draws(seed, "facts"))
 
+    def pool(self, kind: Kind | None) -> Sequence[Entity | str]:
+        """Returns all that a relation may have on a side: entities, or trades where it is None."""
+        return self._pools[kind] if kind else TRADES
+
     def _facts(self, draws: Draws) -> tuple[Fact, ...]:
-        pools = {"PER": self.people, "LOC": self.places, "ORG": self.groups}
-        found: list[Fact] = []
+        facts: list[Fact] = []
         for relation, (subject, kind) in RELATIONS.items():
-            for entity in pools[subject]:
-                objects: list[Entity | str] = [*(pools[kind] if kind else TRADES)]
-                if entity in objects:
-                    objects.remove(entity)
-                found.append(Fact(len(found), entity, relation, draws.pick(objects)))
-        return tuple(found)
+            for entity in self._pools[subject]:
+                objects = [one for one in self.pool(kind) if one != entity]
+                facts.append(Fact(len(facts), entity, relation, draws.pick(objects)))
+        return tuple(facts)
 
 
-@functools.lru_cache(maxsize=16)
-def world(seed: int) -> World:
-    """Returns the world of a seed."""
-    return World(seed)
+world = functools.lru_cache(maxsize=16)(World)  # of a seed
 
 
 def _names(seed: int, count: int) -> list[str]:
     """Returns distinct names of two or three syllables, in sounds that every script writes."""
-    draws, found = Draws(seed, "names"), dict[str, None]()
-    while len(found) < count:
+    draws, names = Draws(seed, "names"), dict[str, None]()
+    while len(names) < count:
         length = 2 + draws.chance(0.3)
         syllables = (draws.pick(_ONSETS) + draws.pick(_VOWELS) for _ in range(length))
-        found["".join(syllables) + ("n" if draws.chance(0.2) else "")] = None
-    return list(found)
+        names["".join(syllables) + ("n" if draws.chance(0.2) else "")] = None
+    return list(names)

@@ -8,22 +8,22 @@ facts/CODE.tsv            names, told how often     templates.tsv        how rel
 made_languages.tsv        types and shares          distances.tsv        of every pair
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
-from jaxlt.data.sources import files
+from jaxlt.data.readers import conllu, iob2
 from jaxlt.data.synth import facts as known
 from jaxlt.data.synth.concepts import concepts
 from jaxlt.data.synth.distances import WEIGHTS, table
 from jaxlt.data.synth.families import FactoryConfig, languages
 from jaxlt.data.synth.grammar import SENTENCES_A_TEXT, Teller
-from jaxlt.data.synth.languages import generate, own_seed, texts
+from jaxlt.data.synth.languages import generate, own_seed, texts, write_lines
 from jaxlt.data.synth.lexicon import lexicon
 from jaxlt.data.synth.realise import Said, script_key, speaker, voice
 from jaxlt.data.synth.script import SCRIPTS, writer
 from jaxlt.data.synth.spec import LanguageSpec
-from jaxlt.data.synth.trees import conllu, iob2
+from jaxlt.data.synth.trees import tagged, tree
 from jaxlt.data.synth.world import world
 
 # Purposes have seeds apart, so that no sentence is asked about that was trained on by design.
@@ -60,26 +60,12 @@ def write(
     return specs
 
 
-def write_lines(path: Path, lines: Iterable[str]) -> int:
-    """Writes lines as they come, whole or not at all; returns the number of words in them."""
-    words = 0
-
-    def chunks() -> Iterator[bytes]:
-        nonlocal words
-        for line in lines:
-            words += line.count(" ") + 1
-            yield f"{line}\n".encode()
-
-    files.write_chunks(str(path), chunks())
-    return words
-
-
 def annotated(spec: LanguageSpec, config: FactoryConfig) -> Iterator[tuple[str, Said]]:
     """Yields (sent_id, sentence) of the language's own annotated sentences."""
     seed = own_seed(spec, config.seed) ^ _ANNOTATED
     for number, text in enumerate(texts(spec, config.annotated, seed)):
-        for i, said in enumerate(text, 1):
-            yield f"{spec.code}-{number + 1}-{i}", said
+        for i, spoken in enumerate(text, 1):
+            yield f"{spec.code}-{number + 1}-{i}", spoken
 
 
 def opinions(spec: LanguageSpec, config: FactoryConfig) -> Iterator[str]:
@@ -95,9 +81,9 @@ def judged(spec: LanguageSpec, config: FactoryConfig) -> Iterator[tuple[int, str
     seed = own_seed(spec, config.seed) ^ _OPINIONS
     for number in range(config.opinions):
         meant = teller.opinion(seed, number)
-        said = speaks.say(meant, voice(spec, seed, number))
+        spoken = speaks.say(meant, voice(spec, seed, number))
         category = ("neutral", "positive", "negative")[meant.feeling]
-        yield number + 1, category, said.text
+        yield number + 1, category, spoken.text
 
 
 def parallel(config: FactoryConfig, specs: Sequence[LanguageSpec]) -> Iterator[str]:
@@ -106,7 +92,7 @@ def parallel(config: FactoryConfig, specs: Sequence[LanguageSpec]) -> Iterator[s
     columns = [texts(spec, config.parallel, config.seed ^ _PARALLEL) for spec in specs]
     for row in zip(*columns, strict=True):
         for same in zip(*row, strict=True):
-            yield "\t".join(said.text for said in same)
+            yield "\t".join(spoken.text for spoken in same)
 
 
 def dictionary(one: LanguageSpec, other: LanguageSpec) -> list[tuple[str, str, str]]:
@@ -118,9 +104,9 @@ def dictionary(one: LanguageSpec, other: LanguageSpec) -> list[tuple[str, str, s
 
 def _annotations(config: FactoryConfig, spec: LanguageSpec, root: Path) -> None:
     trees, spans = [], []
-    for identity, said in annotated(spec, config):
-        trees.append(conllu(said, identity)[:-1])
-        spans.append(iob2(said, identity)[:-1])
+    for identity, spoken in annotated(spec, config):
+        trees.append(conllu.render(tree(spoken, identity))[:-1])
+        spans.append(iob2.render(tagged(spoken, identity))[:-1])
     write_lines(root / "conllu" / f"{spec.code}.conllu", trees)
     write_lines(root / "iob2" / f"{spec.code}.iob2", spans)
 

@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from jaxlt.data.near import nearest_language
-from jaxlt.data.readers.conllu import Sentence
-from jaxlt.data.readers.iob2 import Tagged
 from jaxlt.data.readers.tables import Labelled
 from jaxlt.data.synth import asked, facts, write
 from jaxlt.data.synth.families import FactoryConfig, identity_of, languages
@@ -20,7 +18,7 @@ from jaxlt.data.synth.grammar import SENTENCES_A_TEXT
 from jaxlt.data.synth.languages import generate, own_seed
 from jaxlt.data.synth.realise import Said, speaker
 from jaxlt.data.synth.spec import LanguageSpec
-from jaxlt.data.synth.trees import entity_tags, heads
+from jaxlt.data.synth.trees import tagged, tree
 from jaxlt.data.synth.world import world
 from jaxlt.data.tasks.entities import Entities
 from jaxlt.data.tasks.facts import Facts
@@ -58,7 +56,6 @@ class Made(Kind):
         return {spec.code: functools.partial(self.records, spec, factory) for spec in specs}
 
     def streams(self, reading: Reading) -> list[Stream]:
-        """Returns a stream a language, or a direction, of the factory."""
         factory = factory_of(reading)
         drawn = reading.config.shares.split(_SENTENCE * factory.sentences)
         recipe = [self.name, identity_of(factory), dataclasses.astuple(drawn), reading.config.tag]
@@ -89,7 +86,6 @@ class MadeTexts(Texts):
     made = True
 
     def streams(self, reading: Reading) -> list[Stream]:
-        """Returns a stream a language of documents."""
         factory = factory_of(reading)
         specs, known = languages(factory), world(factory.seed).facts
         codes = [spec.code for spec in specs]
@@ -113,94 +109,67 @@ class MadeTexts(Texts):
 
 
 def _annotated(spec: LanguageSpec, factory: FactoryConfig) -> Iterator[tuple[str, Said]]:
-    for identity, said in write.annotated(spec, factory):
-        yield identity.split("-")[1], said  # the text's number
+    for identity, spoken in write.annotated(spec, factory):
+        yield identity.split("-")[1], spoken  # the text's number
 
 
-def _sentences(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-    for key, said in _annotated(spec, factory):
-        words = said.words
-        empty = ("_",) * len(words)
-        yield (
-            key,
-            Sentence(
-                forms=tuple(w.form for w in words),
-                lemmas=tuple(w.lemma for w in words),
-                upos=tuple(w.upos for w in words),
-                xpos=empty,
-                feats=empty,
-                heads=tuple(heads(words)),
-                deprels=tuple(w.deprel for w in words),
-                deps=empty,
-                misc=empty,
-            ),
-        )
+class _Trees(Made):
+    """Kinds of sentences with tags and trees."""
+
+    @staticmethod
+    def records(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+        return ((key, tree(spoken)) for key, spoken in _annotated(spec, factory))
 
 
-def _tagged(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-    for key, said in _annotated(spec, factory):
-        yield key, Tagged(tuple(w.form for w in said.words), tuple(entity_tags(said.words)))
-
-
-def _opinions(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-    for number, category, text in write.judged(spec, factory):
-        yield str(number), Labelled(spec.code, str(number), category, text)
-
-
-def _facts(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-    for fact in world(factory.seed).facts:
-        one = facts.question(speaker(spec), fact)
-        yield str(fact.number), (one.pattern.replace("[X]", one.subject), one.answer)
-
-
-def _pairs(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-    return ((one.id, one) for one in asked.pairs(spec, factory))
-
-
-def _questions(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
-    return ((one.id, one) for one in asked.questions(spec, factory))
-
-
-class MadeTagging(Made, TaggedWords):
+class MadeTagging(_Trees, TaggedWords):
     """Parts of speech of a factory's sentences."""
 
-    records = staticmethod(_sentences)
 
-
-class MadeParsing(Made, Parsing):
+class MadeParsing(_Trees, Parsing):
     """Trees of a factory's sentences."""
-
-    records = staticmethod(_sentences)
 
 
 class MadeEntities(Made, Entities):
     """Entities of a factory's sentences."""
 
-    records = staticmethod(_tagged)
+    @staticmethod
+    def records(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+        return ((key, tagged(spoken)) for key, spoken in _annotated(spec, factory))
 
 
 class MadeTopics(Made, Topics):
     """Opinions of a factory, with what they are of."""
 
-    records = staticmethod(_opinions)
+    @staticmethod
+    def records(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+        for number, category, text in write.judged(spec, factory):
+            yield str(number), Labelled(spec.code, str(number), category, text)
 
 
 class MadeFacts(Made, Facts):
     """Facts of a factory's world, with [Y] for what is asked."""
 
-    records = staticmethod(_facts)
+    @staticmethod
+    def records(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+        for fact in world(factory.seed).facts:
+            one = facts.question(speaker(spec), fact)
+            yield str(fact.number), (one.pattern.replace("[X]", one.subject), one.answer)
 
 
 class MadePairs(Made, Pairs):
     """What a factory's texts say, and what does not follow."""
 
-    records = staticmethod(_pairs)
+    @staticmethod
+    def records(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+        return ((one.id, one) for one in asked.pairs(spec, factory))
 
 
 class MadeQuestions(Made, Questions):
     """Questions about a factory's texts."""
 
-    records = staticmethod(_questions)
+    @staticmethod
+    def records(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
+        return ((one.id, one) for one in asked.questions(spec, factory))
 
 
 class MadeLanguages(Made, TaggedWords):
@@ -223,12 +192,11 @@ class MadeLanguages(Made, TaggedWords):
     @staticmethod
     def records(spec: LanguageSpec, factory: FactoryConfig) -> Keyed:
         """Yields (words, the code of each)."""
-        for key, said in _annotated(spec, factory):
-            codes = [word.language or spec.code for word in said.words]
-            yield key, ([word.form for word in said.words], codes)
+        for key, spoken in _annotated(spec, factory):
+            codes = [word.language or spec.code for word in spoken.words]
+            yield key, ([word.form for word in spoken.words], codes)
 
     def form(self, record: tuple[Sequence[str], Sequence[str]], wording: Wording) -> Form:
-        """Returns the words, and their languages."""
         tags = (
             code if any(map(str.isalpha, word)) else "other"
             for word, code in zip(*record, strict=True)
@@ -254,14 +222,19 @@ class MadeDirected(Made, Directed):
                 )
         every = itertools.permutations(codes, 2)
         wanted = task.pairs or [f"{a}:{b}" for a, b in every if task.pivot in (None, a, b)]
-        of = self.translated(specs, factory_of(reading))
-        return {pair: functools.partial(of, *pair.split(":")) for pair in wanted}
+        by_code, factory = {spec.code: spec for spec in specs}, factory_of(reading)
+
+        def records(pair: str) -> Callable[[], Keyed]:
+            source, target = (by_code[code] for code in pair.split(":"))
+            return functools.partial(self.translated, source, target, factory)
+
+        return {pair: records(pair) for pair in wanted}
 
     def translated(
-        self, specs: tuple[LanguageSpec, ...], factory: FactoryConfig
-    ) -> Callable[[str, str], Keyed]:
-        """Returns what yields the records of (source, target)."""
-        return lambda source, target: ()
+        self, source: LanguageSpec, target: LanguageSpec, factory: FactoryConfig
+    ) -> Keyed:
+        """Yields the records of a direction, each with what decides its split."""
+        return ()
 
 
 class MadeTranslation(MadeDirected):
@@ -271,34 +244,25 @@ class MadeTranslation(MadeDirected):
     sentences = True
 
     def translated(
-        self, specs: tuple[LanguageSpec, ...], factory: FactoryConfig
-    ) -> Callable[[str, str], Keyed]:
-        """Returns what yields the sentences of (source, target)."""
-        codes = [spec.code for spec in specs]
+        self, source: LanguageSpec, target: LanguageSpec, factory: FactoryConfig
+    ) -> Keyed:
+        codes, *rows = _parallel(factory)
+        a, b = codes.index(source.code), codes.index(target.code)
+        for number, row in enumerate(rows):
+            yield str(number // SENTENCES_A_TEXT), (row[a], row[b], target.code)
 
-        @functools.cache
-        def rows() -> list[list[str]]:
-            return [line.split("\t") for line in write.parallel(factory, specs)][1:]
 
-        def records(source: str, target: str) -> Keyed:
-            a, b = codes.index(source), codes.index(target)
-            for number, row in enumerate(rows()):
-                yield str(number // SENTENCES_A_TEXT), (row[a], row[b], target)
-
-        return records
+@functools.lru_cache(maxsize=1)
+def _parallel(factory: FactoryConfig) -> list[list[str]]:
+    """Returns the rows of the factory's parallel text, its languages' codes first."""
+    return [line.split("\t") for line in write.parallel(factory, languages(factory))]
 
 
 class MadeWords(MadeDirected):
     """Words of a factory's languages that mean the same."""
 
     def translated(
-        self, specs: tuple[LanguageSpec, ...], factory: FactoryConfig
-    ) -> Callable[[str, str], Keyed]:
-        """Returns what yields the words of (source, target)."""
-        by_code = {spec.code: spec for spec in specs}
-
-        def records(source: str, target: str) -> Keyed:
-            for word, other, meaning in write.dictionary(by_code[source], by_code[target]):
-                yield meaning, (word, other, target)
-
-        return records
+        self, source: LanguageSpec, target: LanguageSpec, factory: FactoryConfig
+    ) -> Keyed:
+        for word, other, meaning in write.dictionary(source, target):
+            yield meaning, (word, other, target.code)

@@ -4,7 +4,8 @@ from collections import Counter
 from dataclasses import replace
 
 from jaxlt.data.synth.facts import assign, fact_of_text, mentions, question, told
-from jaxlt.data.synth.languages import FAMILY, UNSEEN, generate, language, texts
+from jaxlt.data.synth.languages import FAMILY, UNSEEN, generate, texts
+from jaxlt.data.synth.realise import speaker
 from jaxlt.data.synth.world import RELATIONS, world
 
 CODES = [spec.code for spec in FAMILY]
@@ -49,7 +50,7 @@ def test_questions_and_answers_make_the_statement():
     facts = world(0).facts[::25]
     for spec in (*FAMILY, UNSEEN):
         for fact in facts:
-            asked = question(language(spec), fact)
+            asked = question(speaker(spec), fact)
             assert asked.pattern.count("[X]") == asked.pattern.count("[Y]") == 1
             line = asked.pattern.replace("[X]", asked.subject).replace("[Y]", asked.answer)
             assert line == next(generate(spec, 1, 0, [fact], 1.0))
@@ -58,7 +59,7 @@ def test_questions_and_answers_make_the_statement():
 def test_a_relation_is_said_in_one_way():
     noisy = replace(FAMILY[1], noise=0.5, freedom=0.5)
     for spec in (*FAMILY, UNSEEN, noisy):
-        patterns = {(f.relation, question(language(spec), f).pattern) for f in world(0).facts}
+        patterns = {(f.relation, question(speaker(spec), f).pattern) for f in world(0).facts}
         assert len(patterns) == len(RELATIONS)
 
 

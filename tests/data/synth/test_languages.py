@@ -9,9 +9,9 @@ from itertools import pairwise
 from jaxlt.data.synth.english import english
 from jaxlt.data.synth.families import FactoryConfig, Family, languages
 from jaxlt.data.synth.grammar import Clause, Phrase, Sentence, Teller, fact_sentence
-from jaxlt.data.synth.languages import FAMILY, UNSEEN, generate, language, own_seed, write_languages
+from jaxlt.data.synth.languages import FAMILY, UNSEEN, generate, own_seed, write_languages
 from jaxlt.data.synth.lexicon import lexicon, shared
-from jaxlt.data.synth.realise import voice
+from jaxlt.data.synth.realise import speaker, voice
 from jaxlt.data.synth.show import interlinear, shown
 from jaxlt.data.synth.world import world
 
@@ -45,7 +45,7 @@ def test_order_and_agreement():
     sentence = Sentence(Clause("feed", Phrase("farmer"), goats, tense="PST"))
     glosses = {}
     for spec in (*FAMILY, UNSEEN):
-        one = language(spec).say(sentence, voice(spec, 0, 0))
+        one = speaker(spec).say(sentence, voice(spec, 0, 0))
         glosses[spec.code] = " ".join(w.gloss for w in one.words)
     assert glosses["asha_Latn"] == "farmer feed-PST-3SG three fat goat-PL-ACC ."
     assert glosses["bevo_Latn"] == "farmer three fat goat-PL-ACC feed-PST-3SG ."
@@ -77,7 +77,7 @@ def test_plain_english():
 
 def test_shown_arcs_stand_over_their_words():
     sentence = Sentence(Clause("feed", Phrase("farmer"), Phrase("goat")))
-    one = language(FAMILY[0]).say(sentence, voice(FAMILY[0], 0, 0))
+    one = speaker(FAMILY[0]).say(sentence, voice(FAMILY[0], 0, 0))
     text, *lines = shown(one)
     assert text == one.text
     arrows, morphs, glosses, parts = lines[-4:]

@@ -1,7 +1,8 @@
 """CoNLL-U and IOB2 as the field writes them."""
 
+from jaxlt.data.readers import conllu, iob2
 from jaxlt.data.synth.languages import FAMILY, LanguageSpec, texts
-from jaxlt.data.synth.trees import conllu, iob2
+from jaxlt.data.synth.trees import tagged, tree
 
 UPOS = {"ADJ", "ADP", "ADV", "AUX", "CCONJ", "DET", "NOUN", "NUM", "PART", "PRON", "PROPN"}
 UPOS |= {"PUNCT", "SCONJ", "VERB"}
@@ -12,7 +13,7 @@ RELATIONS |= {"det", "case", "aux", "cop", "mark", "cc", "conj", "flat", "advmod
 def test_conllu_has_ten_columns_of_universal_names_and_spells_its_text():
     for text in texts(FAMILY[1], 80):
         for said in text:
-            block = conllu(said, "s-1")
+            block = conllu.render(tree(said, "s-1"))
             lines = block.splitlines()
             assert block.endswith("\n\n") and lines[1] == f"# text = {said.text}"
             rows = [line.split("\t") for line in lines[2:-1]]
@@ -32,6 +33,6 @@ def test_lemmas_are_written_as_the_language_is():
 
 def test_iob2_has_a_tag_a_token():
     said = next(texts(FAMILY[0], 4))[0]
-    lines = iob2(said, "x").splitlines()
+    lines = iob2.render(tagged(said, "x")).splitlines()
     assert [line.split("\t")[0] for line in lines[2:-1]] == [w.form for w in said.words]
     assert {line.split("\t")[1][0] for line in lines[2:-1]} <= set("BIO")
