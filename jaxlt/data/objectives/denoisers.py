@@ -6,33 +6,32 @@ R replaces short spans, X long or many ones, S asks for the text's end. A row of
 its start by a mode, as text ("[NLG]", "[S2S]"; R: "[NLU]"), if modes are wanted.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from jaxlt.data.objectives.objectives import (
     Draw,
+    EncoderDecoder,
     Features,
     Objective,
+    Parted,
     SpanCorruption,
     corrupted_lengths,
-    decoder_fields,
-    encoder_decoder_spec,
     fitting_targets,
     raw_length,
+    with_eos,
 )
-from jaxlt.data.rows.batches import Spec
-from jaxlt.data.vocabulary.vocabularies import EOS, Vocabulary
+from jaxlt.data.vocabulary.vocabularies import Vocabulary
 from jaxlt.errors import UserError
 
 
-class PrefixLM:
+class PrefixLM(Parted):
     """The start of the text is given, its end (a share `density` of its tokens) is asked for.
 
     Rows are full: `window` tokens of text fill the inputs, and the targets follow from that.
     """
-
-    features: tuple[str, ...] = ("targets",)
 
     def __init__(
         self,
@@ -65,29 +64,12 @@ class PrefixLM:
             length += 1
         return length
 
-    def spec(self) -> Spec:
-        """Returns the shape and dtype of one row of each field."""
-        return encoder_decoder_spec(self.inputs_length, self.targets_length)
-
-    def __call__(self, features: Features, draw: Draw) -> dict[str, np.ndarray]:
-        """Returns the fields of an encoder-decoder batch for texts of at least 2 tokens."""
-        tokens, lengths = features["targets"]
-        rows = len(tokens)
-        inputs = np.zeros((rows, self.inputs_length), np.int32)
-        targets = np.zeros((rows, self.targets_length), np.int32)
-        ends, spelled = np.zeros(rows, np.int64), np.zeros(rows, np.int32)
-        for length in np.unique(lengths):
-            if length < 2:
-                continue
-            here = np.flatnonzero(lengths == length)
-            asked = self._asked(int(length))
-            given = int(length) - asked
-            inputs[here, :given], inputs[here, given] = tokens[here, :given], EOS
-            targets[here, :asked], targets[here, asked] = tokens[here, given:length], EOS
-            ends[here] = asked + 1
-            spelled[here] = self._byte_lengths[tokens[here, given:length]].sum(axis=1)
-        fields = decoder_fields(targets, ends)
-        return {"encoder_input_tokens": inputs, **fields, "target_bytes": spelled}
+    def parts(
+        self, text: np.ndarray, draw: Callable[[int], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        first = text.shape[1] - self._asked(text.shape[1])
+        prefix, rest = text[:, :first], text[:, first:]
+        return with_eos(prefix), with_eos(rest), self._byte_lengths[rest].sum(axis=1)
 
 
 class Denoiser(NamedTuple):
@@ -109,14 +91,12 @@ UL2 = (
 )
 
 
-class Denoisers:
+class Denoisers(EncoderDecoder):
     """UL2: each row is corrupted by one of several denoisers, drawn with equal chances.
 
     All take equally many tokens of text, as many as the mildest fits into `inputs_length`; the
     harsher ones have shorter inputs and longer targets. `modes` puts each row's mode before it.
     """
-
-    features: tuple[str, ...] = ("targets",)
 
     def __init__(
         self,
@@ -145,12 +125,7 @@ class Denoisers:
             for d in denoisers
         ]
 
-    def spec(self) -> Spec:
-        """Returns the shape and dtype of one row of each field."""
-        return encoder_decoder_spec(self.inputs_length, self.targets_length)
-
     def __call__(self, features: Features, draw: Draw) -> dict[str, np.ndarray]:
-        """Returns the fields of an encoder-decoder batch for texts of at least 2 tokens."""
         tokens, lengths = features["targets"]
         rows = len(tokens)
         drawn = draw(np.arange(rows), 1)[:, 0] * len(self._each)

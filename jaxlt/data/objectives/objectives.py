@@ -8,6 +8,7 @@ An objective is a pure function of tokens and random streams, a stream a row:
 returns n uniforms a row, float64 [len(rows), n], always the same ones for a row.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Protocol
 
@@ -33,11 +34,9 @@ class Objective(Protocol):
 
     def spec(self) -> Spec:
         """Returns the shape and dtype of one row of each field."""
-        ...
 
     def __call__(self, features: Features, draw: Draw) -> dict[str, np.ndarray]:
         """Returns the batch fields, each [R, ...]."""
-        ...
 
 
 def span_counts(length: int, density: float, mean_span: float) -> tuple[int, int]:
@@ -130,25 +129,66 @@ def decoder_fields(targets: np.ndarray, lengths: np.ndarray) -> dict[str, np.nda
     }
 
 
-def encoder_decoder_spec(inputs_length: int, targets_length: int) -> Spec:
-    """Returns the shape and dtype of one row of each field of an encoder-decoder batch."""
-    return {
-        "encoder_input_tokens": ((inputs_length,), _INT),
-        "decoder_input_tokens": ((targets_length,), _INT),
-        "decoder_target_tokens": ((targets_length,), _INT),
-        "decoder_loss_weights": ((targets_length,), _FLOAT),
-        "target_bytes": ((), _INT),
-    }
+class EncoderDecoder:
+    """Objectives whose batch an encoder-decoder reads, of these lengths of inputs and targets."""
+
+    features: tuple[str, ...] = ("targets",)
+    inputs_length: int
+    targets_length: int
+
+    def spec(self) -> Spec:
+        return {
+            "encoder_input_tokens": ((self.inputs_length,), _INT),
+            "decoder_input_tokens": ((self.targets_length,), _INT),
+            "decoder_target_tokens": ((self.targets_length,), _INT),
+            "decoder_loss_weights": ((self.targets_length,), _FLOAT),
+            "target_bytes": ((), _INT),
+        }
 
 
-class SpanCorruption:
+class Parted(EncoderDecoder):
+    """Objectives that make inputs and targets of running text; texts are of 2 tokens or more."""
+
+    def parts(
+        self, text: np.ndarray, draw: Callable[[int], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns (inputs [R, n], targets [R, m], bytes of text that targets spell [R]).
+
+        text: [R, length], whole. draw(n) gives n uniforms a row.
+        """
+        raise TypeError("span corruption and prefix LM say how they part a text")
+
+    def __call__(self, features: Features, draw: Draw) -> dict[str, np.ndarray]:
+        tokens, lengths = features["targets"]
+        rows = len(tokens)
+        inputs = np.zeros((rows, self.inputs_length), np.int32)
+        targets = np.zeros((rows, self.targets_length), np.int32)
+        ends, spelled = np.zeros(rows, np.int64), np.zeros(rows, np.int32)
+        for length in np.unique(lengths):  # nearly always one: rows are full
+            if length < 2:
+                continue
+            here = np.flatnonzero(lengths == length)
+            kept, asked, sizes = self.parts(tokens[here, :length], functools.partial(draw, here))
+            inputs[here, : kept.shape[1]] = kept
+            targets[here, : asked.shape[1]] = asked
+            ends[here], spelled[here] = asked.shape[1], sizes
+        fields = decoder_fields(targets, ends)
+        return {"encoder_input_tokens": inputs, **fields, "target_bytes": spelled}
+
+
+def with_eos(ids: np.ndarray) -> np.ndarray:
+    """Returns rows of ids [R, n] with an end each: int32 [R, n + 1]."""
+    out = np.full((len(ids), ids.shape[1] + 1), EOS, np.int32)
+    out[:, :-1] = ids
+    return out
+
+
+class SpanCorruption(Parted):
     """T5's pretraining: spans of the text are replaced by sentinels and asked for in the targets.
 
     `targets_length` None takes what `inputs_length` gives; a larger one pads. `window` None takes
     as many tokens of text as fill the inputs.
     """
-
-    features: tuple[str, ...] = ("targets",)
 
     def __init__(
         self,
@@ -172,32 +212,13 @@ class SpanCorruption:
         self._byte_lengths = vocabulary.byte_lengths
         self._sentinels = vocabulary.sentinels(span_counts(self.window, density, mean_span)[1])
 
-    def spec(self) -> Spec:
-        """Returns the shape and dtype of one row of each field."""
-        return encoder_decoder_spec(self.inputs_length, self.targets_length)
-
-    def __call__(self, features: Features, draw: Draw) -> dict[str, np.ndarray]:
-        """Returns the fields of an encoder-decoder batch for texts of at least 2 tokens."""
-        tokens, lengths = features["targets"]
-        rows = len(tokens)
-        inputs = np.zeros((rows, self.inputs_length), np.int32)
-        targets = np.zeros((rows, self.targets_length), np.int32)
-        ends = np.zeros(rows, np.int64)
-        spelled = np.zeros(rows, np.int32)
-        for length in np.unique(lengths):  # nearly always one: rows are full
-            if length < 2:
-                continue
-            here = np.flatnonzero(lengths == length)
-            text = tokens[here, :length]
-            uniforms = draw(here, int(length) - 2)
-            mask = noise_mask(int(length), self._density, self._mean_span, uniforms)
-            kept, asked = self._replace(text, mask), self._replace(text, ~mask)
-            inputs[here, : kept.shape[1]] = kept
-            targets[here, : asked.shape[1]] = asked
-            ends[here] = asked.shape[1]
-            spelled[here] = (self._byte_lengths[text] * mask).sum(axis=1)
-        fields = decoder_fields(targets, ends)
-        return {"encoder_input_tokens": inputs, **fields, "target_bytes": spelled}
+    def parts(
+        self, text: np.ndarray, draw: Callable[[int], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        length = text.shape[1]
+        mask = noise_mask(length, self._density, self._mean_span, draw(length - 2))
+        sizes = (self._byte_lengths[text] * mask).sum(axis=1)
+        return self._replace(text, mask), self._replace(text, ~mask), sizes
 
     def _replace(self, text: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Returns [R, n]: each run of `mask` one sentinel, in order, the rest kept, then eos."""
@@ -205,8 +226,7 @@ class SpanCorruption:
         before[:, 1:] = mask[:, :-1]
         first = mask & ~before
         out = np.where(first, self._sentinels[np.cumsum(first, axis=1) - 1], text)
-        kept = out[~mask | first].reshape(len(text), -1)
-        return np.pad(kept, ((0, 0), (0, 1)), constant_values=EOS).astype(np.int32)
+        return with_eos(out[~mask | first].reshape(len(text), -1))
 
 
 class MaskedLM:
@@ -239,7 +259,6 @@ class MaskedLM:
         self._drawn = drawn[drawn != self._mask_id] if ordinary else np.arange(last, dtype=np.int32)
 
     def spec(self) -> Spec:
-        """Returns the shape and dtype of one row of each field."""
         return {
             "encoder_input_tokens": ((self.inputs_length,), _INT),
             "encoder_target_tokens": ((self.inputs_length,), _INT),
@@ -248,7 +267,6 @@ class MaskedLM:
         }
 
     def __call__(self, features: Features, draw: Draw) -> dict[str, np.ndarray]:
-        """Returns the fields of an encoder batch."""
         tokens, lengths = features["targets"]
         rows, width = len(tokens), self.window
         uniforms = draw(np.arange(rows), 3 * width).reshape(rows, 3, width)
@@ -280,8 +298,8 @@ class MaskedLM:
         }
 
 
-class TextToText:
-    """Given inputs and targets: each is cut to its length and ended by eos."""
+class TextToText(EncoderDecoder):
+    """Given inputs and targets: each is cut to its length and ended by eos; nothing is drawn."""
 
     features: tuple[str, ...] = ("inputs", "targets")
     window = 0
@@ -295,12 +313,7 @@ class TextToText:
         self.inputs_length, self.targets_length = inputs_length, targets_length
         self._byte_lengths = vocabulary.byte_lengths
 
-    def spec(self) -> Spec:
-        """Returns the shape and dtype of one row of each field."""
-        return encoder_decoder_spec(self.inputs_length, self.targets_length)
-
     def __call__(self, features: Features, draw: Draw) -> dict[str, np.ndarray]:
-        """Returns the fields of an encoder-decoder batch; needs no randomness."""
         inputs, _, _ = _ended(*features["inputs"], self.inputs_length)
         targets, ends, text = _ended(*features["targets"], self.targets_length)
         spelled = (self._byte_lengths[targets] * text).sum(axis=1).astype(np.int32)

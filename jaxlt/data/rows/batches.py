@@ -5,6 +5,7 @@ and a restart at step 1,000,000 costs what step 0 costs. Order comes from a perm
 computed, not stored; noise comes from counter-based random streams.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -35,11 +36,9 @@ class BatchSource(Protocol):
 
     def spec(self) -> Spec:
         """Returns the shape and dtype of one row of each field."""
-        ...
 
     def rows(self, step: int, start: int, stop: int) -> dict[str, np.ndarray]:
         """Returns rows [start, stop) of the global batch of `step`, each [stop-start, ...]."""
-        ...
 
 
 def stream(seed: int, purpose: str, *position: int) -> np.random.Generator:
@@ -55,6 +54,12 @@ def stream(seed: int, purpose: str, *position: int) -> np.random.Generator:
     return np.random.Generator(
         np.random.Philox(key=np.array(key, np.uint64), counter=np.array(counter, np.uint64))
     )
+
+
+def number_of(*parts: object) -> int:
+    """Returns a number for a name, so that streams follow what has it; equal on every machine."""
+    text = "\0".join(map(str, parts))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
 
 
 def uniforms(seed: int, purpose: str, places: np.ndarray, count: int) -> np.ndarray:
@@ -138,7 +143,8 @@ class Schedule:
         for _ in range(-missing):
             quota[int(np.argmax(quota - share))] -= 1
         self.quota = quota
-        self._recent: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        # A feed reads forward: the block in hand and one neighbour are enough.
+        self._shuffled = functools.lru_cache(maxsize=2)(self._shuffle)
 
     def __call__(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns (language [R], visit [R]) of global row numbers [R] (step * batch_size + row)."""
@@ -152,19 +158,14 @@ class Schedule:
             visit[here] = ranks[within[here]] + block * self.quota[language[here]]
         return language, visit
 
-    def _shuffled(self, block: int) -> tuple[np.ndarray, np.ndarray]:
-        found = self._recent.get(block)
-        if found is None:
-            order = np.argsort(stream(self._seed, "language", block).random(self._block))
-            names = np.repeat(np.arange(len(self.quota)), self.quota)[order]
-            first = np.cumsum(self.quota) - self.quota
-            ranks = np.empty(self._block, np.int64)
-            by_name = np.argsort(names, kind="stable")
-            ranks[by_name] = np.arange(self._block) - first[names[by_name]]
-            found = (names, ranks)
-            # A feed reads forward: the block in hand and one neighbour are enough.
-            self._recent = dict([*self._recent.items()][-1:]) | {block: found}
-        return found
+    def _shuffle(self, block: int) -> tuple[np.ndarray, np.ndarray]:
+        order = np.argsort(stream(self._seed, "language", block).random(self._block))
+        names = np.repeat(np.arange(len(self.quota)), self.quota)[order]
+        first = np.cumsum(self.quota) - self.quota
+        ranks = np.empty(self._block, np.int64)
+        by_name = np.argsort(names, kind="stable")
+        ranks[by_name] = np.arange(self._block) - first[names[by_name]]
+        return names, ranks
 
 
 def digest(value: Any) -> str:
@@ -209,11 +210,9 @@ class ArrayBatches:
         self.fingerprint = digest([content, batch_size, seed, shuffle, list(languages)])
 
     def spec(self) -> Spec:
-        """Returns the shape and dtype of one row of each field."""
         return {name: (a.shape[1:], a.dtype) for name, a in self._arrays.items()}
 
     def rows(self, step: int, start: int, stop: int) -> dict[str, np.ndarray]:
-        """Returns rows [start, stop) of the global batch of `step`."""
         row = step * self.batch_size + np.arange(start, stop, dtype=np.int64)
         epoch, index = np.divmod(row, self._count)
         if self._shuffle:

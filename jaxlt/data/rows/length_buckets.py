@@ -7,6 +7,7 @@ where a part would be below 16 wide). A batch stays a function of (seed, step), 
 whichever rows it reads, knows its width.
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,10 +39,10 @@ class Widths:
         for which in np.unique(text):
             here = np.flatnonzero(text == which)
             columns = self._make.texts[which].cache.columns
-            for name, whole in self._counted.items():
+            for name, width in self._counted.items():
                 offsets = columns[name].offsets
                 counts = offsets[index[here] + 1] - offsets[index[here]]
-                out[here] = np.maximum(out[here], counts / whole)
+                out[here] = np.maximum(out[here], counts / width)
         return out
 
     def part(self, share: float) -> int:
@@ -62,7 +63,8 @@ class LikeMixtureBatches(MixtureBatches):
     def __init__(self, make: Rows, *args: Any, pool: int, **kwargs: Any):
         super().__init__(make, *args, **kwargs)
         self._widths, self._pool = Widths(make), pool
-        self._recent: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        # A feed reads forward: the pool in hand and one neighbour are enough.
+        self._ordered = functools.lru_cache(maxsize=2)(self._order)
 
     @property
     def filled(self) -> float:
@@ -70,23 +72,17 @@ class LikeMixtureBatches(MixtureBatches):
         shares = self._ordered(0)[1]
         return float(np.mean([1 / self._widths.part(share) for share in shares]))
 
-    def _ordered(self, pool: int) -> tuple[np.ndarray, np.ndarray]:
+    def _order(self, pool: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns the row numbers of a pool's batches [pool, B], and the largest share of each."""
-        found = self._recent.get(pool)
-        if found is None:
-            row = np.arange(self._pool * self.batch_size) + pool * self._pool * self.batch_size
-            shares = self._widths.shares(*self._drawn(row))
-            order = np.argsort(shares, kind="stable").reshape(self._pool, self.batch_size)
-            if self._shuffle:
-                turn = np.arange(self._pool)
-                order = order[permute(turn, self._pool, mixed(self._seed, _PURPOSE, pool))]
-            found = row[order], shares[order].max(axis=1)
-            # A feed reads forward: the pool in hand and one neighbour are enough.
-            self._recent = dict([*self._recent.items()][-1:]) | {pool: found}
-        return found
+        row = np.arange(self._pool * self.batch_size) + pool * self._pool * self.batch_size
+        shares = self._widths.shares(*self._drawn(row))
+        order = np.argsort(shares, kind="stable").reshape(self._pool, self.batch_size)
+        if self._shuffle:
+            turn = np.arange(self._pool)
+            order = order[permute(turn, self._pool, mixed(self._seed, _PURPOSE, pool))]
+        return row[order], shares[order].max(axis=1)
 
     def rows(self, step: int, start: int, stop: int) -> dict[str, np.ndarray]:
-        """Returns rows [start, stop) of the global batch of `step`."""
         pool, place = divmod(step, self._pool)
         rows, shares = self._ordered(pool)
         return self._widths.cut(
@@ -108,7 +104,6 @@ class LikeEvaluationBatches(EvaluationBatches):
         self._text, self._index, self._shares = self._text[order], self._index[order], shares[order]
 
     def rows(self, step: int, start: int, stop: int) -> dict[str, np.ndarray]:
-        """Returns rows [start, stop) of batch `step` of the pass."""
         fields = super().rows(step, start, stop)
         last = min((step + 1) * self.batch_size, self.num_rows) - 1
         return self._widths.cut(fields, self._widths.part(self._shares[last]))

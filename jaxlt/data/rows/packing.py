@@ -1,6 +1,6 @@
 """Several examples a row: which ones share a row, and the fields of packed rows. Numpy alone.
 
-    plan = pack(source_lengths, target_lengths, 512, 128, groups)
+    plan = pack(lengths, (512, 128), groups)     # lengths [N, 2] of inputs and targets
     plan.members[plan.starts[r] : plan.starts[r + 1]]        # the examples of row r
 
 A packed row has segment ids (1, 2, ...; 0 is padding), positions that begin anew in each segment,
@@ -31,38 +31,26 @@ class Plan:
         return len(self.starts) - 1
 
 
-def pack(
-    source_lengths: np.ndarray,
-    target_lengths: np.ndarray,
-    inputs_length: int,
-    targets_length: int,
-    groups: np.ndarray,
-) -> Plan:
+def pack(lengths: np.ndarray, widths: tuple[int, int], groups: np.ndarray) -> Plan:
     """Returns rows of examples [N] whose inputs and targets both fit, only of one group each.
 
-    Examples come in order; each joins the fullest of the recent rows that it fits into.
+    lengths [N, 2] are those of inputs and targets; examples come in order, and each joins the
+    fullest of the recent rows that it fits into.
     """
     order = np.argsort(groups, kind="stable")
     rows: list[list[int]] = []
     for group in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
-        rows += _pack_group(group, source_lengths, target_lengths, inputs_length, targets_length)
+        rows += _pack_group(group, lengths[group], np.array(widths))
     starts = np.zeros(len(rows) + 1, np.int64)
     starts[1:] = np.cumsum([len(row) for row in rows])
     members = np.array([i for row in rows for i in row], np.int64)
     return Plan(members, starts)
 
 
-def _pack_group(
-    examples: np.ndarray,
-    source_lengths: np.ndarray,
-    target_lengths: np.ndarray,
-    inputs_length: int,
-    targets_length: int,
-) -> list[list[int]]:
+def _pack_group(examples: np.ndarray, sizes: np.ndarray, widths: np.ndarray) -> list[list[int]]:
     room = np.zeros((_OPEN, 2), np.int64)  # of the open rows, inputs and targets
     held: list[list[int]] = [[] for _ in range(_OPEN)]
     done: list[list[int]] = []
-    sizes = np.stack([source_lengths[examples], target_lengths[examples]], axis=1)
     for example, size in zip(examples.tolist(), sizes, strict=True):
         after = room - size
         fits = (after >= 0).all(axis=1)
@@ -75,7 +63,7 @@ def _pack_group(
         if held[slot]:
             done.append(held[slot])
         held[slot] = [example]
-        room[slot] = np.array([inputs_length, targets_length]) - size
+        room[slot] = widths - size
     return done + [row for row in held if row]
 
 

@@ -8,7 +8,6 @@ Token caches and seqio's tasks both read it, so that they hold the same tokens.
 
 import functools
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -21,7 +20,7 @@ from jaxlt.data.rows.batches import digest
 from jaxlt.data.sources import files, sources, translation
 from jaxlt.data.sources.groups import Groups
 from jaxlt.data.sources.language_column import LanguageColumn
-from jaxlt.data.sources.splits import Split, remembered
+from jaxlt.data.sources.splits import Parting, Split, remembered
 from jaxlt.data.text.settings import Change
 from jaxlt.data.text_forms import Form
 from jaxlt.data.vocabulary.vocabularies import Vocabulary
@@ -111,13 +110,13 @@ class Prepared:
     def _raw_pairs(
         self, path: str, split: str, drawn: Split, problems: Problems
     ) -> Iterator[tuple[bytes, bytes]]:
+        if self._config.objective != "translation":
+            return sources.pairs([path], split, drawn, problems)
+        parting: Parting = drawn
         if self._in_groups and (drawn.validation or drawn.test):
             mark = translation.mark_of_first(path, self._language)
             parting = self._bitext.groups().under(drawn, mark)
-            return translation.pairs([path], self._language, split, parting, problems)
-        if self._config.objective == "translation":
-            return translation.pairs([path], self._language, split, drawn, problems)
-        return sources.pairs([path], split, drawn, problems)
+        return translation.pairs([path], self._language, split, parting, problems)
 
     def tokenised(self, split: str, vocabulary: Vocabulary) -> Iterator[dict[str, np.ndarray]]:
         """Yields the ids of each example by feature, as the task's preprocessors do.
@@ -169,15 +168,15 @@ class Bitext:
     @functools.cached_property
     def _read(self) -> tuple[tuple[str, str], ...]:
         """The (pair, path)s."""
-        found = sources.discover(self._config.sources, sources.PAIRS)
-        return tuple((pair, path) for pair in sorted(found) for path in found[pair])
+        by_pair = sources.discover(self._config.sources, sources.PAIRS)
+        return tuple((pair, path) for pair in sorted(by_pair) for path in by_pair[pair])
 
     @functools.cached_property
     def content(self) -> tuple[str, ...]:
         """What the files hold: their pairs and digests."""
         memory = self._config.cache_root / "digests"
-        said = (f"{pair} {files.content_digest(path, memory)}" for pair, path in self._read)
-        return tuple(sorted(said))
+        lines = (f"{pair} {files.content_digest(path, memory)}" for pair, path in self._read)
+        return tuple(sorted(lines))
 
     @functools.cached_property
     def split(self) -> Split:
@@ -213,6 +212,6 @@ def _groups(read: tuple[tuple[str, str], ...], content: tuple[str, ...]) -> Grou
 
 def _memory_name(path: str) -> str:
     """Returns the name under which a file's split is remembered: its own and its folder's."""
-    whole = path if files.is_remote(path) else os.path.abspath(path)
+    whole = files.absolute(path)
     stem = PurePosixPath(whole).name.partition(".")[0]
     return f"{stem}-{hashlib.sha256(whole.encode()).hexdigest()[:16]}"

@@ -9,6 +9,7 @@ A folder appears under its name complete or not at all, so that two processes ma
 a kill leaves nothing that could be taken for a cache.
 """
 
+import itertools
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ import shutil
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from jaxlt.errors import UserError
 _log = logging.getLogger(__name__)
 
 VERSION = 1
+_CHUNK = 1024  # examples that are written together
 _CHECK_WHOLE = 1 << 26  # token files up to this size are checked byte by byte at each opening
 _ABANDONED = 24 * 3600  # seconds after which a half-written folder of a killed process is removed
 
@@ -154,10 +156,10 @@ def open_cache(folder: Path, key: str) -> TokenCache:
         if meta["version"] != VERSION or meta["key"] != key:
             raise Damaged(f"'{folder / 'meta.json'}' is of another cache")
         columns = {}
-        for feature, said in meta["features"].items():
-            tokens = _map(folder / f"{feature}.tokens", meta["dtype"], said["tokens"], said["crc"])
+        for feature, one in meta["features"].items():
+            tokens = _map(folder / f"{feature}.tokens", meta["dtype"], one["tokens"], one["crc"])
             offsets = _map(
-                folder / f"{feature}.offsets", "int64", meta["examples"] + 1, said["offsets_crc"]
+                folder / f"{feature}.offsets", "int64", meta["examples"] + 1, one["offsets_crc"]
             )
             columns[feature] = Column(tokens, offsets)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
@@ -207,7 +209,8 @@ def _write(
     try:
         for mark in marks.values():
             mark.write(np.zeros(1))
-        for chunk in _chunks(rows):
+        left = iter(rows)
+        while chunk := list(itertools.islice(left, _CHUNK)):
             for feature in features:
                 arrays = [np.asarray(example[feature]) for example in chunk]
                 ends = sinks[feature].count + np.cumsum([len(a) for a in arrays])
@@ -228,17 +231,6 @@ def _write(
     if names := labels():
         meta["labels"] = names
     (folder / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
-
-
-def _chunks(rows: Iterable[Example], size: int = 1024) -> Iterator[list[Example]]:
-    chunk = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 def remove(folder: Path) -> None:

@@ -1,16 +1,15 @@
 """Batches over tokenised languages: an endless seeded mixture, and one pass for evaluation."""
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from jaxlt.data.labelling import NUMBER
 from jaxlt.data.objectives.objectives import Objective
-from jaxlt.data.rows.batches import Schedule, Spec, mixed, permute, uniforms
+from jaxlt.data.rows.batches import Schedule, Spec, mixed, number_of, permute, uniforms
 from jaxlt.data.rows.token_cache import TokenCache
 from jaxlt.data.text_forms import Form
 from jaxlt.errors import UserError
@@ -135,12 +134,10 @@ class Noise(Protocol):
     @property
     def feature(self) -> str:
         """What it changes: 'inputs' or 'targets'."""
-        ...
 
     @property
     def margin(self) -> int:
         """Tokens that it needs beyond a row's own."""
-        ...
 
     def __call__(
         self,
@@ -152,7 +149,6 @@ class Noise(Protocol):
         most: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the rows changed, row i cut to most[i] tokens, and their lengths."""
-        ...
 
 
 class Rows:
@@ -178,11 +174,11 @@ class Rows:
 
     def info(self, rates: np.ndarray, rows: Iterable[int]) -> list[LanguageInfo]:
         """Returns what is known of each text, given its rate and the rows of an epoch of it."""
-        found = []
+        infos = []
         for t, rate, count in zip(self.texts, rates, rows, strict=True):
             size = t.cache.examples, t.cache.tokens(), int(count)
-            found.append(LanguageInfo(t.name, float(rate), *size, (t.source, t.target)))
-        return found
+            infos.append(LanguageInfo(t.name, float(rate), *size, (t.source, t.target)))
+        return infos
 
     def take(
         self,
@@ -232,12 +228,8 @@ class Rows:
 _FIELD_OF = {"inputs": "encoder_input_tokens", "targets": "decoder_target_tokens"}
 
 
-class MixtureBatches:
-    """An endless BatchSource over languages; see jaxlt.data.mixtures.open_mixture.
-
-    Row r of a step is global row step * batch_size + r. The schedule gives it a language and says
-    the how-manieth row of that language it is; epoch and place in the epoch's permutation follow.
-    """
+class EndlessBatches:
+    """What endless BatchSources over texts have in common; see jaxlt.data.mixtures.open_mixture."""
 
     def __init__(
         self,
@@ -251,40 +243,54 @@ class MixtureBatches:
         fingerprint: str,
     ):
         self.batch_size, self.languages, self.fingerprint = batch_size, languages, fingerprint
-        self._make, texts = make, make.texts
-        self._counts = np.array([t.windows(make.objective, partial=False) for t in texts])
-        self._names = np.array([word_of(t.name) for t in texts], np.uint64)
-        self._schedule = Schedule(rates, seed)
-        self._seed, self._shuffle, self._rates = seed, shuffle, rates
+        self._make, self._rates, self._seed, self._shuffle = make, rates, seed, shuffle
+        self._names = np.array([number_of(t.name) for t in make.texts], np.uint64)
 
     def spec(self) -> Spec:
-        """Returns the shape and dtype of one row of each field."""
         return self._make.spec()
 
+    def _places(self, text: np.ndarray, visit: np.ndarray, count: np.ndarray) -> np.ndarray:
+        """Returns which of the count[i] rows of text[i] its visit[i]-th is, anew each epoch."""
+        epoch, index = np.divmod(visit, count)
+        if not self._shuffle:
+            return index
+        return permute(index, count, mixed(self._seed, self._names[text], epoch))
+
+    def info(self) -> list[LanguageInfo]:
+        """Returns rate and size of each language that takes part."""
+        raise TypeError("a mixture of rows, or of packed ones, knows how large its languages are")
+
+    def describe(self) -> str:
+        """Returns a table of the languages with their rates and sizes."""
+        return describe(self.info())
+
+
+class MixtureBatches(EndlessBatches):
+    """An endless BatchSource over languages.
+
+    Row r of a step is global row step * batch_size + r. The schedule gives it a language and says
+    the how-manieth row of that language it is; epoch and place in the epoch's permutation follow.
+    """
+
+    def __init__(self, make: Rows, rates: np.ndarray, *args: Any, **kwargs: Any):
+        super().__init__(make, rates, *args, **kwargs)
+        counts = [t.windows(make.objective, partial=False) for t in make.texts]
+        self._counts, self._schedule = np.array(counts), Schedule(rates, self._seed)
+
     def rows(self, step: int, start: int, stop: int) -> dict[str, np.ndarray]:
-        """Returns rows [start, stop) of the global batch of `step`."""
         return self._taken(step * self.batch_size + np.arange(start, stop, dtype=np.int64))
 
     def _drawn(self, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns the text of each global row [n], and which of its rows it is."""
         text, visit = self._schedule(row)
-        count = self._counts[text]
-        epoch, index = np.divmod(visit, count)
-        if self._shuffle:
-            index = permute(index, count, mixed(self._seed, self._names[text], epoch))
-        return text, index
+        return text, self._places(text, visit, self._counts[text])
 
     def _taken(self, row: np.ndarray) -> dict[str, np.ndarray]:
         """Returns the fields of global rows [n]."""
         return self._make.take(*self._drawn(row), self._seed, "noise", row)
 
     def info(self) -> list[LanguageInfo]:
-        """Returns rate and size of each language that takes part."""
         return self._make.info(self._rates, self._counts)
-
-    def describe(self) -> str:
-        """Returns a table of the languages with their rates and sizes."""
-        return describe(self.info())
 
 
 class EvaluationBatches:
@@ -313,12 +319,11 @@ class EvaluationBatches:
         order = np.argsort(index, kind="stable")
         self._index = index[order]
         self._text = np.repeat(np.arange(len(texts)), counts)[order]
-        self._names = np.array([word_of(t.name) for t in texts], np.uint64)
+        self._names = np.array([number_of(t.name) for t in texts], np.uint64)
         self.num_rows = len(self._index)
         self.num_batches = -(-self.num_rows // batch_size)
 
     def spec(self) -> Spec:
-        """Returns the shape and dtype of one row of each field."""
         return self._make.spec()
 
     def examples(self) -> Iterator[tuple[TokenizedText, np.ndarray, np.ndarray]]:
@@ -363,8 +368,3 @@ class EvaluationBatches:
             name: np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
             for name, array in fields.items()
         }
-
-
-def word_of(name: str) -> int:
-    """A number for a name, so that streams follow the language, not its place in a list."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "little")

@@ -150,7 +150,7 @@ def test_packing_is_for_pairs(config):
 def test_no_row_is_overfull_and_none_is_lost():
     rng = np.random.default_rng(1)
     sizes = rng.integers(1, 65, (2, 500))
-    plan = pack(sizes[0], sizes[1], 64, 64, rng.integers(0, 3, 500))
+    plan = pack(sizes.T, (64, 64), rng.integers(0, 3, 500))
     assert sorted(plan.members.tolist()) == list(range(500))
     for start, stop in zip(plan.starts[:-1], plan.starts[1:], strict=True):
         assert (sizes[:, plan.members[start:stop]].sum(axis=1) <= 64).all() and stop > start
