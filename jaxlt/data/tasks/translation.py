@@ -6,6 +6,8 @@ split in all languages.
 """
 
 import functools
+import heapq
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,6 +16,7 @@ from jaxlt.data.near import nearest_language
 from jaxlt.data.readers import bitext, tables
 from jaxlt.data.readers.problems import Problems
 from jaxlt.data.sources import corpora, files
+from jaxlt.data.sources.parts import Parts
 from jaxlt.data.tasks import baselines
 from jaxlt.data.tasks.examples import Records, TableSource, content_of, known_codes, split_of
 from jaxlt.data.tasks.kind import USUAL, Kind, Reading, Stream, Wording
@@ -31,7 +34,6 @@ class Directed(Kind):
     task = "translate"
 
     def form(self, record: Record, wording: Wording) -> Form:
-        """Returns a text behind the tag of the language asked for, and its translation."""
         return self.inputs((record[0], record[2]), wording), record[1]
 
     def inputs(self, asked: tuple[str, str], wording: Wording = USUAL) -> str:
@@ -39,7 +41,6 @@ class Directed(Kind):
         return f"{wording.tag.format(target=asked[1])}{asked[0]}"
 
     def learner(self, heads: bool) -> baselines.Copied:
-        """The input as it is."""
         return baselines.Copied()
 
     def of_pairs(self, reading: Reading, layout: str, wanted: Sequence[str] = ()) -> list[Stream]:
@@ -87,7 +88,6 @@ class Translation(Directed):
     sentences = True
 
     def streams(self, reading: Reading) -> list[Stream]:
-        """Returns a stream a direction."""
         task = reading.task
         lines = corpora.walk(task.sources, corpora.LINES, "aligned")
         tabled = corpora.walk(task.sources, corpora.TABLES)
@@ -174,26 +174,45 @@ def _columns(paths: Sequence[str], reading: Reading) -> list[_Texts]:
     if len(paths) != 1:
         raise UserError(f"Parallel text is one table or one folder of files, not {len(paths)}.")
     path, codes = paths[0], corpora.Codes()
-    kind = corpora.kind_of(path)
-    wide, table = kind == "wide", Records(kind, reading.config.cache_root / "tables")
-    if wide:
-        own = {codes.of(name): name for name in tables.header(path) if name != "id"}
+    kind, memory = corpora.kind_of(path), reading.config.cache_root / "tables"
+    wide, table = Parts(memory, "columns", _cells), Records(kind, memory)
+    if kind == "wide":
+        names = tuple(name for name in tables.header(path) if name != "id")
     else:
-        own = {codes.of(name): name for name in table.languages(path)}
+        names = table.languages(path)
+    own = {codes.of(name): name for name in names}
     known = {name: code for code, name in own.items()}
 
     def read(source: str, target: str, problems: Problems) -> Iterator[bitext.Parallel]:
-        names = (own[source], own[target])
-        if wide:
-            items = bitext.wide(path, problems)
+        both = (own[source], own[target])
+        if kind == "wide":
+            items = _of_columns(path, wide, both, problems)
         else:
-            items = bitext.joined(record for _, record in table.of(path, problems, names))
+            items = bitext.joined(record for _, record in table.of(path, problems, both))
         for item in items:
-            yield bitext.Parallel(
-                item.id, tuple((known[n], t) for n, t in item.texts if n in names)
-            )
+            yield bitext.Parallel(item.id, tuple((known[n], t) for n, t in item.texts if n in both))
 
     return [_Texts(dict.fromkeys(own, path), read)]
+
+
+def _cells(path: str, problems: Problems) -> Iterator[tuple[str, tuple[int, str, str, str]]]:
+    """Yields (language, (row's number, its id, language, text)) of each cell of a wide table."""
+    for number, row in enumerate(bitext.wide(path, problems)):
+        for name, text in row.texts:
+            yield name, (number, row.id, name, text)
+
+
+def _of_columns(
+    path: str, parts: Parts, names: Sequence[str], problems: Problems
+) -> Iterator[bitext.Parallel]:
+    """Yields rows of a wide table with their texts in some languages; it is read once for all."""
+    columns = [parts.of(path, name) for name in names if name in parts.codes(path)]
+    if None in columns:
+        yield from bitext.wide(path, problems)
+        return
+    cells = heapq.merge(*(column for column in columns if column is not None))
+    for (_, row), texts in itertools.groupby(cells, key=lambda cell: (cell[0], cell[1])):
+        yield bitext.Parallel(row, tuple((name, text) for *_, name, text in texts))
 
 
 def _directions(

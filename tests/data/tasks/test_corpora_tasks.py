@@ -1,11 +1,13 @@
 """Corpora of every format as streams of examples, and all of the shared data through them."""
 
+import itertools
 from dataclasses import replace
 
 import pytest
 
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import open_mixture
+from jaxlt.data.readers import bitext
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.errors import UserError
 from tests.data.tasks.registering import register, stream, tasks, texts
@@ -111,6 +113,23 @@ def test_tables(tmp_path, config):
     with pytest.raises(UserError, match="one language under two codes"):
         both = labelled + "eng\t1\tgeo\tone\n"
         register("topics", "t2", table("both.tsv", both), config)
+
+
+def test_a_wide_table_is_read_once_for_all_directions(tmp_path, config, monkeypatch):
+    codes = ("eng_Latn", "swh_Latn", "fin_Latn")
+    rows = [[f"{i % 3}", f"e{i}", f"s{i}" if i % 2 else "", f"f{i}"] for i in range(8)]
+    path, reads, wide = tmp_path / "wide.tsv", [], bitext.wide
+    path.write_text("\n".join("\t".join(row) for row in [["id", *codes], *rows]))
+    monkeypatch.setattr(bitext, "wide", lambda *args: reads.append(args) or wide(*args))
+    register("translation", "w", (str(path),), config)
+    for (a, source), (b, target) in itertools.permutations(enumerate(codes, 1), 2):
+        expected = [(f"<2{target}> {row[a]}", row[b]) for row in rows if row[a] and row[b]]
+        assert texts(f"w.{source}:{target}") == expected
+    assert len(reads) == 1
+    path.write_text(path.read_text() + "\n1\tone\n")  # each reading tells of a malformed row
+    register("translation", "w", (str(path),), config)
+    with pytest.raises(UserError, match=r"wide.tsv', line 10: 2 fields"):
+        texts("w.eng_Latn:swh_Latn")
 
 
 def loads(mixture: str) -> bool:
