@@ -1,7 +1,9 @@
 """Errors a user can mend: one paragraph, no traceback, with the nearest valid name."""
 
 import difflib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any, get_args
 
 # Exit statuses of the command line which mean: start the same command again.
 SAVED = 75  # it was asked to go, and has saved
@@ -32,6 +34,26 @@ def check_one_of(what: str, value: object, known: Iterable[str], be: str = "is")
         raise UserError(
             f"{what} {be} one of {', '.join(known)}, not '{value}'.{nearest(str(value), known)}"
         )
+
+
+def check_choices(config: object, whose: str, **kinds: Any) -> None:
+    """Raises UserError where fields of a config have no value of their kinds, which are Literals.
+
+    whose: what messages have before a field, "DataConfig.".
+    """
+    for field, kind in kinds.items():
+        check_one_of(f"{whose}{field}", getattr(config, field), get_args(kind))
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Returns the names that are there more than once, sorted."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
+def some_of(names: Sequence[str], most: int = 6) -> str:
+    """Returns "a, b and 3 more" of many names."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -42,6 +42,13 @@ def mark_of(field: "dataclasses.Field[Any]") -> str | None:
     return field.metadata.get(_MARK)
 
 
+def as_tuples(config: Any, *fields: str) -> None:
+    """Makes fields of a frozen config tuples, as it is made: a text alone is one name."""
+    for field in fields:
+        value = getattr(config, field)
+        object.__setattr__(config, field, (value,) if isinstance(value, str) else tuple(value))
+
+
 def config_hash(config: Any) -> str:
     """Returns 16 hex digits of what counts in a frozen config and in the configs within it."""
     text = json.dumps(identity(config), sort_keys=True, ensure_ascii=False)

@@ -8,7 +8,7 @@ from etils import epath
 from jaxlt.convert.hf import open_hf
 from jaxlt.convert.source import BaseSource
 from jaxlt.convert.t5x import open_t5x
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, nearest, some_of
 
 Opener = Callable[[str], Any]  # -> BaseSource | None
 BYTE_ROWS = 384
@@ -38,15 +38,14 @@ def open_base(path: str, openers: Iterable[Opener] = ()) -> BaseSource:
             source = opener(str(folder))
             if source is not None:
                 return source
-        found = [folder.name] if folder.is_file() else sorted(e.name for e in folder.iterdir())
+        names = [folder.name] if folder.is_file() else sorted(e.name for e in folder.iterdir())
     except (OSError, ImportError) as error:
         raise UserError(f"Cannot look into '{path}': {error}") from error
-    listing = ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "")
     raise UserError(
         f"'{path}' is no checkpoint that jaxlt knows. Expected a T5X checkpoint (a file "
         "'checkpoint', or 'state/' in orbax form, or folders checkpoint_<step>) or a Hugging Face "
         "folder (config.json beside model.safetensors, its shards, or flax_model.msgpack). Found: "
-        f"{listing or 'an empty folder'}."
+        f"{some_of(names, 8) or 'an empty folder'}."
     )
 
 

@@ -141,14 +141,14 @@ def _slots(folder: epath.Path, base: str) -> dict[str, Slot]:
         isinstance(v, str) and "/" not in v for v in places.values()
     ):
         raise unreadable(index, "it has no weight_map from tensors to files of this folder")
-    found: dict[str, Slot] = {}
+    slots: dict[str, Slot] = {}
     for shard in sorted(set(places.values())):
-        found |= one(shard)
-    if lost := sorted({name.replace("/", ".") for name in places} - set(found)):
+        slots |= one(shard)
+    if lost := sorted({name.replace("/", ".") for name in places} - set(slots)):
         raise UserError(
             f"The index '{index}' lists '{lost[0]}', but no shard of '{folder}' has it."
         )
-    return found
+    return slots
 
 
 class HFSource:

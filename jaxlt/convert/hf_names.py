@@ -8,7 +8,7 @@ position tables [heads, buckets].
 import re
 from collections.abc import Iterable
 
-from jaxlt.errors import UserError
+from jaxlt.errors import UserError, some_of
 
 _BLOCK = re.compile(
     r"(encoder|decoder)\.block\.(\d+)\.layer\.(\d)\.(.+)\.(weight|kernel|embedding)"
@@ -93,10 +93,9 @@ def to_canonical(names: Iterable[str], path: str, umt5: bool) -> dict[str, tuple
         table = canonical.endswith("rel_embedding")
         out[canonical] = (name, table or (kind == "weight" and canonical.endswith("/kernel")))
     if unknown:
-        more = f" and {len(unknown) - 4} more" if len(unknown) > 4 else ""
         raise UserError(
             f"The folder '{path}' holds tensors that no T5, mT5 or umT5 has: "
-            f"{', '.join(unknown[:4])}{more}. It is another kind of model."
+            f"{some_of(unknown, 4)}. It is another kind of model."
         )
     if "token_embedder/embedding" not in out:
         for name, short in bare.items():
@@ -118,10 +117,10 @@ def to_torch(name: str) -> tuple[str, bool]:
         block = f"{stack}.block.{layer or 0}.layer"
         if part == "relpos_bias":
             return f"{block}.0.SelfAttention.{_TABLE}.weight", True
-        for number, (own, norm, hf_part) in enumerate(_SUBLAYERS[stack]):
+        for number, (ours, norm, hf_part) in enumerate(_SUBLAYERS[stack]):
             if part == norm:
                 return f"{block}.{number}.layer_norm.weight", False
-            if part == own and leaf in _OUTER:
+            if part == ours and leaf in _OUTER:
                 return f"{block}.{number}.{hf_part}.{_OUTER[leaf]}.weight", True
     raise UserError(
         f"The parameter '{name}' has no place in Hugging Face's T5; only a plain T5 model can be "

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, nearest, some_of
 
 _LAYER = re.compile(r"(encoder|decoder)/layers_(\d+)/(.+)")
 
@@ -38,11 +38,9 @@ class BaseSource(Protocol):
 
     def read(self, name: str) -> np.ndarray:
         """Returns one whole tensor in its stored float dtype; nothing else is held in memory."""
-        ...
 
     def read_slice(self, name: str, index: Index) -> np.ndarray:
         """Returns `read(name)[index]` (slices of step 1), reading as little as it can."""
-        ...
 
 
 def check_complete(shapes: Shapes, path: str) -> None:
@@ -70,9 +68,8 @@ def check_complete(shapes: Shapes, path: str) -> None:
         if f"{stack}/{stack}_norm/scale" not in shapes:
             missing.append(f"{stack}/{stack}_norm/scale")
     if missing:
-        more = f" and {len(missing) - 4} more" if len(missing) > 4 else ""
         raise UserError(
-            f"The checkpoint '{path}' is not a whole T5 model: {', '.join(missing[:4])}{more} "
+            f"The checkpoint '{path}' is not a whole T5 model: {some_of(missing, 4)} "
             "missing. Perhaps the copy was interrupted, or it is another kind of model."
         )
 

@@ -290,11 +290,11 @@ def open_t5x(path: str | epath.Path) -> T5XSource | None:
     form = form_of(folder)
     if form is None:
         steps = {int(m[1]): e for e in folder.iterdir() if (m := _STEP_FOLDER.fullmatch(e.name))}
-        whole = {step: entry for step, entry in steps.items() if form_of(entry)}
-        if not whole:
+        complete = {step: entry for step, entry in steps.items() if form_of(entry)}
+        if not complete:
             return None
-        newest = max(whole)
+        newest = max(complete)
         if len(steps) > 1:
             note = f"took the newest whole one, checkpoint_{newest}, of {len(steps)} in '{folder}'"
-        folder, form = whole[newest], form_of(whole[newest])
+        folder, form = complete[newest], form_of(complete[newest])
     return open_legacy(folder, note) if form == "t5x-legacy" else open_orbax(folder, note)

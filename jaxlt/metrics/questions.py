@@ -146,6 +146,6 @@ def _best(
     for text, several in zip(texts(predictions), answers(references), strict=True):
         ours = normalize(text, language, benchmark)
         values.append(max(points(ours, normalize(one, language, benchmark)) for one in several))
-    found = means(values)
-    own = "squad2" if language is None else f"mlqa, of {_code(language)}"
-    return replace(found, details={"normalisation": benchmark or own})
+    mean = means(values)
+    usual = "squad2" if language is None else f"mlqa, of {_code(language)}"
+    return replace(mean, details={"normalisation": benchmark or usual})

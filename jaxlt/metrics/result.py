@@ -12,25 +12,16 @@ and is not written; so a field may be added later, and what was measured before 
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
-from jaxlt.errors import UserError, check_one_of
+from jaxlt.errors import UserError, check_choices
 from jaxlt.identity import renamed
 
 Aggregate = Literal["none", "pooled", "macro", "family", "class"]
 Unit = Literal[
-    "tokens",
-    "bytes",
-    "words",
-    "spans",
-    "examples",
-    "questions",
-    "languages",
-    "families",
-    "parameters",
-    "repeats",
-    "seeds",
-]
+    "tokens", "bytes", "words", "spans", "examples", "questions", "languages", "families",
+    "parameters", "repeats", "seeds",
+]  # fmt: skip
 ALL = "all"  # the group of all that was scored
 
 
@@ -126,8 +117,7 @@ class Result:
             object.__setattr__(self, "value", None)
         if self.interval is not None:
             object.__setattr__(self, "interval", Interval(*self.interval))
-        for field, kind in (("aggregate", Aggregate), ("unit", Unit)):
-            check_one_of(f"Result.{field}", getattr(self, field), get_args(kind))
+        check_choices(self, "Result.", aggregate=Aggregate, unit=Unit)
         if (self.aggregate == "none") != (not self.group):
             raise UserError(
                 f"A Result of the aggregate '{self.aggregate}' has "
@@ -162,8 +152,8 @@ _ASKED = (
 
 def latest(results: Iterable[Result]) -> list[Result]:
     """Keeps the last Result of each thing that was asked, in the order of these last ones."""
-    found: dict[tuple[Any, ...], Result] = {}
+    last: dict[tuple[Any, ...], Result] = {}
     for result in results:
-        found.pop(result.asked, None)
-        found[result.asked] = result
-    return list(found.values())
+        last.pop(result.asked, None)
+        last[result.asked] = result
+    return list(last.values())

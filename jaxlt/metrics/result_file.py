@@ -65,15 +65,15 @@ def to_json(result: Result) -> dict[str, Any]:
 
 
 def _default(field: "dataclasses.Field[Any]") -> Any:
-    made = field.default_factory
-    return field.default if made is dataclasses.MISSING else made()
+    factory = field.default_factory
+    return field.default if factory is dataclasses.MISSING else factory()
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Decoding):
-        said = {first_name(f): getattr(value, f.name) for f in dataclasses.fields(value)}
+        values = {first_name(f): getattr(value, f.name) for f in dataclasses.fields(value)}
         usual = {first_name(f): f.default for f in dataclasses.fields(value)}
-        return {name: _plain(v) for name, v in said.items() if v != usual[name]}
+        return {name: _plain(v) for name, v in values.items() if v != usual[name]}
     if isinstance(value, Mapping):
         return dict(value)
     return [_plain(item) for item in value] if isinstance(value, tuple) else value
@@ -87,14 +87,14 @@ def from_json(record: Mapping[str, Any]) -> Result:
         raise ValueError(
             f"it is of format {record['format']}, and this jaxlt reads {FORMAT} and older ones"
         )
-    given = {name: value for name, value in record.items() if name != "format"}
-    for name in given:
+    fields = {name: value for name, value in record.items() if name != "format"}
+    for name in fields:
         if name not in _FIELDS:
             raise ValueError(f"a Result has no field '{name}'.{nearest(name, _FIELDS)}")
-    missing = [name for name in _REQUIRED if name not in given]
+    missing = [name for name in _REQUIRED if name not in fields]
     if missing:
         raise ValueError(f"it lacks '{missing[0]}'")
-    return Result(**{name: _typed(name, value) for name, value in given.items()})
+    return Result(**{name: _typed(name, value) for name, value in fields.items()})
 
 
 def _typed(name: str, value: Any) -> Any:
@@ -119,7 +119,7 @@ def read(path: epath.PathLike) -> list[Result]:
     A line that a kill cut short is passed over; a whole one that is no Result is a UserError.
     """
     file = epath.Path(path)
-    found = []
+    results = []
     for number, line in enumerate(file.read_bytes().split(b"\n") if file.exists() else (), 1):
         try:
             record = json.loads(line)
@@ -128,10 +128,10 @@ def read(path: epath.PathLike) -> list[Result]:
         try:
             if not isinstance(record, dict):
                 raise ValueError("it is no JSON object")
-            found.append(from_json(record))
+            results.append(from_json(record))
         except (ValueError, TypeError, UserError) as error:
             raise UserError(f"'{file}', line {number} is no Result: {error}.") from None
-    return found
+    return results
 
 
 # What rows were before they had a format: {"run", "task", "language", "modules": [names], "metric",
@@ -152,15 +152,15 @@ def _from_first(record: Mapping[str, Any]) -> Result:
     missing = [name for name in _NEEDED if name not in record]
     if missing:
         raise ValueError(f"it has neither 'format' nor '{missing[0]}'")
-    given = {to: record[name] for name, to in _FIRST.items() if record.get(name) is not None}
-    given["value"] = record["value"]
+    fields = {to: record[name] for name, to in _FIRST.items() if record.get(name) is not None}
+    fields["value"] = record["value"]
     interval, settings = record.get("interval"), []
     for flag in ("limit", "own_tokens"):
         if record.get(flag) is not None:
             settings.append((flag, str(record[flag])))
     judged = "details" in record or record["metric"] not in _LOSSES
     return Result(
-        **given,
+        **fields,
         **_first_language(record, judged),
         modules=tuple(Module(name) for name in record["modules"]),
         config=f"first-{record.get('config_hash', '')}",  # another kind of hash

@@ -46,7 +46,7 @@ def span_f1(
     and count of every type are in the details.
     """
     check_pairs(predictions, references)
-    found, expected, invalid = [], [], 0
+    predicted, expected, invalid = [], [], 0
     for place, (ours, gold) in enumerate(zip(predictions, references, strict=True)):
         if isinstance(ours, str) or isinstance(gold, str) or len(ours) != len(gold):
             raise UserError(
@@ -61,9 +61,9 @@ def span_f1(
             )
         valid = [tag if _is_tag(tag) else "O" for tag in ours]
         invalid += sum(not _is_tag(tag) for tag in ours)
-        found.append(spans_of(valid))
+        predicted.append(spans_of(valid))
         expected.append(spans_of(gold))
-    return _counted(found, expected, {"invalid_tags": invalid})
+    return _counted(predicted, expected, {"invalid_tags": invalid})
 
 
 def entities_of(answer: str) -> list[Entity]:
@@ -84,11 +84,11 @@ def entity_f1(
     points. Types apart are in the details.
     """
     check_pairs(predictions, references)
-    found, expected = (
+    predicted, expected = (
         [entities_of(one) if isinstance(one, str) else list(map(_entity, one)) for one in side]
         for side in (predictions, references)
     )
-    return _counted(found, expected, {})
+    return _counted(predicted, expected, {})
 
 
 def _is_tag(tag: str) -> bool:
@@ -96,19 +96,19 @@ def _is_tag(tag: str) -> bool:
     return tag == "O" or (begins in set("BIES") and (bool(kind) if dash == "-" else not dash))
 
 
-def _entity(given: Sequence[str]) -> Entity:
-    if isinstance(given, str) or len(given) != 2:
-        raise UserError(f"An entity is a pair of type and text, not {given!r}.")
-    return str(given[0]), str(given[1])
+def _entity(entity: Sequence[str]) -> Entity:
+    if isinstance(entity, str) or len(entity) != 2:
+        raise UserError(f"An entity is a pair of type and text, not {entity!r}.")
+    return str(entity[0]), str(entity[1])
 
 
 def _counted(
-    found: Sequence[Iterable[tuple]], expected: Sequence[Iterable[tuple]], details: dict
+    predicted: Sequence[Iterable[tuple]], expected: Sequence[Iterable[tuple]], details: dict
 ) -> Statistics:
     """Things by example, the type first in each -> micro F1, and each type in the details."""
-    rows = np.zeros((len(found), 3))
+    rows = np.zeros((len(predicted), 3))
     by_type: dict[str, np.ndarray] = defaultdict(lambda: np.zeros(3))
-    for row, ours, gold in zip(rows, map(Counter, found), map(Counter, expected), strict=True):
+    for row, ours, gold in zip(rows, map(Counter, predicted), map(Counter, expected), strict=True):
         for column, things in enumerate((ours & gold, ours, gold)):
             row[column] = things.total()
             for thing, count in things.items():

@@ -64,9 +64,11 @@ def means(values: Sequence[float] | np.ndarray) -> Statistics:
 
 def check_pairs(predictions: Sized, references: Sized) -> None:
     """A UserError unless there are predictions, and as many as references."""
-    for what, given in (("predictions", predictions), ("references", references)):
-        if isinstance(given, str | bytes | Mapping):
-            raise UserError(f"The {what} to score are a list, one entry an example, not {given!r}.")
+    for what, listed in (("predictions", predictions), ("references", references)):
+        if isinstance(listed, str | bytes | Mapping):
+            raise UserError(
+                f"The {what} to score are a list, one entry an example, not {listed!r}."
+            )
     if len(predictions) != len(references):
         raise UserError(
             f"{len(predictions)} predictions cannot be scored against {len(references)} "
@@ -78,7 +80,7 @@ def check_pairs(predictions: Sized, references: Sized) -> None:
 
 def answers(references: Sequence[Any]) -> list[tuple[str, ...]]:
     """References, each a text or several right ones -> tuples of texts, none of them empty."""
-    found: list[tuple[str, ...]] = []
+    checked: list[tuple[str, ...]] = []
     for place, reference in enumerate(references):
         several = (reference,) if isinstance(reference, str) else reference
         if several is None or not len(several) or not all(isinstance(s, str) for s in several):
@@ -86,8 +88,8 @@ def answers(references: Sequence[Any]) -> list[tuple[str, ...]]:
                 f"Example {place} has {reference!r} for a reference: a text, or a list of at least "
                 "one right text, is expected."
             )
-        found.append(tuple(several))
-    return found
+        checked.append(tuple(several))
+    return checked
 
 
 def texts(predictions: Sequence[Any]) -> list[str]:

@@ -170,13 +170,13 @@ def _bleu_statistics(
     metric: BLEU, predictions: Sequence[str], references: Sequence[str | Sequence[str]]
 ) -> Statistics:
     rows = _rows(metric, predictions, references)
-    whole = metric._compute_score_from_stats(rows.sum(axis=0).tolist())
+    total = metric._compute_score_from_stats(rows.sum(axis=0).tolist())
     details = {
         "signature": str(metric.get_signature()),
-        "precisions": [float(p) for p in whole.precisions],
-        "brevity_penalty": float(whole.bp),
-        "length": int(whole.sys_len),
-        "reference_length": int(whole.ref_len),
+        "precisions": [float(p) for p in total.precisions],
+        "brevity_penalty": float(total.bp),
+        "length": int(total.sys_len),
+        "reference_length": int(total.ref_len),
     }
     return Statistics(rows, _value(metric), len(rows), details)
 

@@ -21,6 +21,7 @@ CONTENT = frozenset(
      "flat", "compound", "list", "parataxis", "orphan", "goeswith", "reparandum", "root", "dep")
 )  # neither the function words (aux cop mark det clf case cc) nor punct  # fmt: skip
 _ROOT = -1
+NO_HEAD = -1  # of a word whose head nobody knows
 
 
 class Tree(Protocol):
@@ -79,7 +80,7 @@ class _Text:
     heads: list[int | None]
     relations: list[str]
     letters: str
-    sentences: int
+    are_trees: bool
 
 
 def _scored(
@@ -90,7 +91,7 @@ def _scored(
     aligned = malformed = 0
     for place, (ours, gold) in enumerate(zip(predictions, references, strict=True)):
         system, treebank = _text(ours, place, "prediction"), _text(gold, place, "reference")
-        malformed += not _are_trees(system)
+        malformed += not system.are_trees
         if None in treebank.heads:
             raise UserError(
                 f"The reference tree of example {place} has a head that is not within its sentence."
@@ -126,7 +127,7 @@ def _counts(gold: _Text, system: _Text, pairs: dict[int, int], which: str) -> tu
 
 def _text(example: Example, place: int, what: str) -> _Text:
     sentences: list[Any] = [example] if hasattr(example, "forms") else list(example)
-    text = _Text([], [], [], "", 0)
+    text = _Text([], [], [], "", True)
     spelled: list[str] = []
     at = 0
     for tree in sentences:
@@ -151,7 +152,8 @@ def _text(example: Example, place: int, what: str) -> _Text:
             inside = 0 <= head <= len(forms)
             text.heads.append((first + head - 1 if head else _ROOT) if inside else None)
         text.relations.extend(relation.split(":")[0] for relation in relations)
-    return replace(text, letters="".join(spelled), sentences=len(sentences))
+    are_trees = all(fault_of(list(tree.heads)) is None for tree in sentences)
+    return replace(text, letters="".join(spelled), are_trees=are_trees)
 
 
 def _tokens(tree: Tree) -> list[tuple[str, range | None]]:
@@ -175,21 +177,34 @@ def _tokens(tree: Tree) -> list[tuple[str, range | None]]:
     return tokens
 
 
-def _are_trees(text: _Text) -> bool:
-    """Whether every sentence has one root, to which all heads lead without a circle."""
-    if text.heads.count(_ROOT) != text.sentences:
-        return False
-    sure: set[int] = {_ROOT}
-    for start in range(len(text.heads)):
-        path: set[int] = set()
-        at: int | None = start
-        while at not in sure:
-            if at is None or at in path:
-                return False
-            path.add(at)
-            at = text.heads[at]
-        sure |= path
-    return True
+def fault_of(heads: Sequence[int], trees: bool = True) -> tuple[int, str] | None:
+    """Returns (word from 0, what is wrong) of a sentence's heads [n], None where they are a tree.
+
+    Without `trees` they need only be words, 0, or NO_HEAD.
+    """
+    count = len(heads)
+    lowest = 0 if trees else NO_HEAD
+    if min(heads) < lowest or max(heads) > count:
+        word = next(i for i, head in enumerate(heads) if not lowest <= head <= count)
+        return word, f"the HEAD {heads[word]} is not a word of this sentence (0 to {count})."
+    if not trees:
+        return None
+    roots = heads.count(0)
+    if roots != 1:
+        if not roots:
+            return 0, "the sentence has no root: expected one word with HEAD 0."
+        second = heads.index(0, heads.index(0) + 1)
+        return second, f"the sentence has {roots} roots: expected one word with HEAD 0."
+    seen = [0] * (count + 1)
+    seen[0] = count + 1
+    for word in range(1, count + 1):
+        at = word
+        while not seen[at]:
+            seen[at] = word
+            at = heads[at - 1]
+        if seen[at] == word:
+            return at - 1, f"the word {at} is in a cycle: its heads lead back to it, not to a root."
+    return None
 
 
 def _same_letters(ours: str, gold: str, place: int) -> None:

@@ -30,12 +30,12 @@ def wrong_language_rate(
     """
     check_pairs(predictions, references)
     if identify is None:
-        found: list[str | None] = list(predictions)
+        languages: list[str | None] = list(predictions)
     else:
-        found = _identified(texts(predictions), identify)
-    rows = np.zeros((len(found), 2))
+        languages = _identified(texts(predictions), identify)
+    rows = np.zeros((len(languages), 2))
     instead: Counter[str] = Counter()
-    for row, language, wanted in zip(rows, found, references, strict=True):
+    for row, language, wanted in zip(rows, languages, references, strict=True):
         if language is None:
             continue
         good = language == wanted or language in (accept or {}).get(wanted, ())
@@ -44,21 +44,21 @@ def wrong_language_rate(
             instead[language] += 1
     details = {
         "found": dict(instead.most_common()),
-        "empty": sum(language == "" for language in found),
-        "without_letters": sum(language is None for language in found),
+        "empty": sum(language == "" for language in languages),
+        "without_letters": sum(language is None for language in languages),
     }
     return Statistics(rows, ratio, int(rows[:, 1].sum()), details)
 
 
-def _identified(given: list[str], identify: Identify) -> list[str | None]:
+def _identified(predictions: list[str], identify: Identify) -> list[str | None]:
     """The language of each text; "" of an empty one, None of one without letters."""
-    told = [place for place, text in enumerate(given) if any(map(str.isalpha, text))]
-    names = identify([given[place] for place in told]) if told else []
+    told = [place for place, text in enumerate(predictions) if any(map(str.isalpha, text))]
+    names = identify([predictions[place] for place in told]) if told else []
     if len(names) != len(told):
         raise UserError(
             f"Language identification named {len(names)} languages for {len(told)} texts."
         )
-    found: list[str | None] = [None if text.strip() else "" for text in given]
+    languages: list[str | None] = [None if text.strip() else "" for text in predictions]
     for place, name in zip(told, names, strict=True):
-        found[place] = str(name if isinstance(name, str) else name[0])
-    return found
+        languages[place] = str(name if isinstance(name, str) else name[0])
+    return languages

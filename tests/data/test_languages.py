@@ -7,15 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxlt.data.languages import (
-    BACKBONES,
-    LanguageTable,
-    direction,
-    languages_of,
-    lookup,
-    parse,
-    read_facts,
-)
+from jaxlt.data.languages import LanguageTable, lookup, parse
+from jaxlt.data.languages.backbones import BACKBONES, languages_of
+from jaxlt.data.languages.facts import read_facts
+from jaxlt.data.languages.scripts import direction
 from jaxlt.errors import UserError
 
 

@@ -7,22 +7,7 @@
 Names and codes come from the library langcodes; what a user knows better, from tables of his own.
 """
 
-from jaxlt.data.languages.backbones import BACKBONES, languages_of
 from jaxlt.data.languages.codes import parse, same_language
-from jaxlt.data.languages.facts import Facts, read_facts
-from jaxlt.data.languages.scripts import direction
 from jaxlt.data.languages.table import Language, LanguageTable, default_table, lookup
 
-__all__ = [
-    "BACKBONES",
-    "Facts",
-    "Language",
-    "LanguageTable",
-    "default_table",
-    "direction",
-    "languages_of",
-    "lookup",
-    "parse",
-    "read_facts",
-    "same_language",
-]
+__all__ = ["Language", "LanguageTable", "default_table", "lookup", "parse", "same_language"]

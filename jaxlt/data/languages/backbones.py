@@ -37,8 +37,8 @@ BACKBONES = {"mT5": _MC4, "ByT5": _MC4, "XLM-R": _CC100, "mBERT": _WIKIPEDIAS}
 @functools.cache
 def languages_of(backbone: str) -> frozenset[str]:
     """Returns the codes (`iso639-3_Script`, macrolanguages where they have one) a backbone saw."""
-    found = (parse(code) for code in BACKBONES[backbone].split())
-    return frozenset(f"{same_language(p.language)}_{p.script}" for p in found if p)
+    parsed = (parse(code) for code in BACKBONES[backbone].split())
+    return frozenset(f"{same_language(p.language)}_{p.script}" for p in parsed if p)
 
 
 def seen_by(language: str, script: str) -> tuple[str, ...]:

@@ -37,9 +37,9 @@ def parse(text: str) -> Parsed | None:
     codes ('iw'), names. A code wins over a name that is spelled alike.
     """
     text = text.strip()
-    found = _by_code(text)
-    if found or "_" in text or (len(text) < 4 and text.isascii()):
-        return found
+    parsed = _by_code(text)
+    if parsed or "_" in text or (len(text) < 4 and text.isascii()):
+        return parsed
     if not text.isprintable():  # the library's table of names misreads control characters
         return None
     try:
@@ -61,8 +61,8 @@ def _by_code(text: str) -> Parsed | None:
         return None
     if not (short.isalpha() and len(short) in (2, 3)):
         return None
-    whole = Tag.make(language=short, script=tag.script, territory=tag.territory)
-    if not whole.is_valid():
+    plain = Tag.make(language=short, script=tag.script, territory=tag.territory)
+    if not plain.is_valid():
         return None
     script = tag.script or _usual_script(short, tag.territory)
     return Parsed(_LONG.get(short, short), script, tag.script is not None)

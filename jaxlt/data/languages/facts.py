@@ -8,8 +8,7 @@ list of Joshi et al. (2020) with ISO codes. Tab-separated, plain or .gz.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from jaxlt.data.readers.lines import raw_lines, text_lines
-from jaxlt.data.readers.problems import Problems
+from jaxlt.data.readers.lines import numbered
 from jaxlt.errors import UserError, nearest
 
 OWN_COLUMNS = ("code", "name", "script", "family", "direction", "joshi", "aliases")
@@ -58,8 +57,7 @@ def read_facts(paths: Iterable[str]) -> Facts:
 
 def _rows(path: str) -> Iterator[tuple[int, list[str]]]:
     """Yields (line number, cells), comments and blank lines left out."""
-    problems = Problems()
-    for number, line in text_lines(raw_lines(path, problems), path, problems):
+    for number, line in numbered(path):
         if line.strip() and not line.startswith("#"):
             yield number, line.split("\t") if "\t" in line else line.split(",")
 
@@ -77,17 +75,10 @@ _Reader = Callable[[Facts, dict[str, str], list[str], str], None]
 
 
 def _reader(header: list[str]) -> _Reader | None:
-    columns = set(header)
-    if {"iso639_3", "name", "family", "isolate"} <= columns:
-        return _glottolog
-    if {"iso639_3", "families"} <= columns:
-        return _uriel
-    if {"iso_639_3_code", "writing_systems"} <= columns:
-        return _linguameta
-    if {"ISO639-3", "ISO15924-Main"} <= columns:
-        return _glotscript
-    if "code" in columns:
-        return _own
+    """Returns what reads a table, which is known by its columns."""
+    for columns, reader in _READERS:
+        if columns <= set(header):
+            return reader
     if len(header) == 3 and len(header[0]) == 3 and header[1].isdigit():
         return _joshi
     return None
@@ -112,17 +103,23 @@ def _uriel(facts: Facts, row: dict[str, str], cells: list[str], where: str) -> N
     facts.family.setdefault(row["iso639_3"], row["families"].split("|")[0])
 
 
-def _linguameta(facts: Facts, row: dict[str, str], cells: list[str], where: str) -> None:
-    _first_script(facts, row["iso_639_3_code"], row["writing_systems"])
+def _script_in(code: str, column: str) -> _Reader:
+    """Returns what reads a table whose column of scripts has the main one first."""
+
+    def read(facts: Facts, row: dict[str, str], cells: list[str], where: str) -> None:
+        for script in row[column].replace(",", " ").split()[:1]:
+            facts.script.setdefault(row[code], script)
+
+    return read
 
 
-def _glotscript(facts: Facts, row: dict[str, str], cells: list[str], where: str) -> None:
-    _first_script(facts, row["ISO639-3"], row["ISO15924-Main"])
-
-
-def _first_script(facts: Facts, language: str, scripts: str) -> None:
-    for script in scripts.replace(",", " ").split()[:1]:
-        facts.script.setdefault(language, script)
+_READERS: tuple[tuple[set[str], _Reader], ...] = (
+    ({"iso639_3", "name", "family", "isolate"}, _glottolog),
+    ({"iso639_3", "families"}, _uriel),
+    ({"iso_639_3_code", "writing_systems"}, _script_in("iso_639_3_code", "writing_systems")),
+    ({"ISO639-3", "ISO15924-Main"}, _script_in("ISO639-3", "ISO15924-Main")),
+    ({"code"}, _own),
+)
 
 
 def _joshi(facts: Facts, row: dict[str, str], cells: list[str], where: str) -> None:

@@ -2,8 +2,8 @@
 
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar, cast
 
 from jaxlt.data.languages.backbones import seen_by
 from jaxlt.data.languages.codes import common_codes, name_of, parse, same_language, tag_of
@@ -85,14 +85,14 @@ class LanguageTable:
 
     def get(self, code: str) -> Language:
         """Returns the language of a code or name; UserError with the nearest for an unknown one."""
-        found = self.find(code)
-        if found is None:
+        language = self.find(code)
+        if language is None:
             raise UserError(
                 f"'{code}' is no code or name of a language. Codes are ISO 639-3 with the script "
                 "(uig_Arab), BCP-47 (zh-Hant), ISO 639-1 or -2; languages of your own belong in a "
                 f"table (TSV with a column `code`).{nearest(code, self._known())}"
             )
-        return found
+        return language
 
     def near(self, code: str) -> str:
         """Returns the known code or name that is spelled most like one, or ""."""
@@ -116,21 +116,22 @@ class LanguageTable:
     def _of_row(self, row: dict[str, str]) -> Language:
         """Returns a row of the user's own; what it leaves out is filled in where it is known."""
         code, parsed = row["code"], parse(row["code"])
-        made = self._make(parsed.language, parsed.script) if parsed else None
-        tail = code.rpartition("_")[2]
-        told = tail if len(tail) == 4 and tail.istitle() and "_" in code else UNKNOWN
-        script = row.get("script") or (made.script if made else told)
+        if parsed:
+            known = self._make(parsed.language, parsed.script)
+        else:
+            tail = code.rpartition("_")[2]
+            told = tail if len(tail) == 4 and tail.istitle() and "_" in code else UNKNOWN
+            known = Language(code, code, told, direction(told))
+        script = row.get("script") or known.script
         joshi = row.get("joshi")
-        way = row.get("direction")
-        return Language(
+        return replace(
+            known,
             code=code,
-            name=row.get("name") or (made.name if made else code),
+            name=row.get("name") or known.name,
             script=script,
-            direction="rtl" if way == "rtl" or (not way and direction(script) == "rtl") else "ltr",
-            family=row.get("family") or (made.family if made else ""),
-            joshi=int(joshi) if joshi else (made.joshi if made else None),
-            seen=made.seen if made else (),
-            tag=made.tag if made else "",
+            direction=cast(Direction, row.get("direction") or direction(script)),
+            family=row.get("family") or known.family,
+            joshi=int(joshi) if joshi else known.joshi,
         )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from jaxlt.data.readers import tables
-from jaxlt.data.readers.lines import raw_lines, text_lines
+from jaxlt.data.readers.lines import numbered
 from jaxlt.data.readers.problems import Problems
 from jaxlt.errors import UserError
 
@@ -48,9 +48,9 @@ def aligned(
         for number, row in enumerate(zip_longest(*streams), start=1):
             if None in row:
                 short = everything[row.index(None)]
-                long = next(p for p, text in zip(everything, row, strict=True) if text is not None)
+                rest = next(p for p, text in zip(everything, row, strict=True) if text is not None)
                 problems.add(
-                    f"'{short}' ends after line {number - 1}, but '{long}' goes on: line-aligned "
+                    f"'{short}' ends after line {number - 1}, but '{rest}' goes on: line-aligned "
                     "files have as many lines as each other, with a blank line for what is absent."
                 )
                 return
@@ -63,7 +63,7 @@ def aligned(
 def _every_line(path: str, problems: Problems) -> Generator[str, None, None]:
     """Yields every line of a file, "" for one that is blank or, if those are skipped, no text."""
     expected = 1
-    for number, text in text_lines(raw_lines(path, problems), path, problems):
+    for number, text in numbered(path, problems):
         yield from [""] * (number - expected)
         yield "" if text.isspace() else text
         expected = number + 1
@@ -87,16 +87,16 @@ def wide(path: str, problems: Problems | None = None) -> Iterator[Parallel]:
 
 def joined(records: Iterable[tables.Record]) -> Iterator[Parallel]:
     """Yields rows of one language each, joined by id; all of the table is in memory for it."""
-    found: dict[str, dict[str, str]] = {}
+    by_id: dict[str, dict[str, str]] = {}
     for record in records:
         if not isinstance(record, tables.Text | tables.Labelled):
             raise UserError("Only a table with a text and an id in every row can be joined.")
-        texts = found.setdefault(record.id, {})
+        texts = by_id.setdefault(record.id, {})
         if record.language in texts:
             raise UserError(
                 f"The id '{record.id}' has more than one text in '{record.language}': a table of "
                 "parallel text has an id once a language."
             )
         texts[record.language] = record.text
-    for name, texts in found.items():
+    for name, texts in by_id.items():
         yield Parallel(name, tuple(texts.items()))

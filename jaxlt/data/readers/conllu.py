@@ -10,15 +10,15 @@ Multiword tokens and empty nodes are kept beside the words, whole, and written b
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from jaxlt.data.readers.lines import Raw, check_field, control, not_utf8, raw_lines
+from jaxlt.data.readers.lines import Raw, check_comment, check_field, control, not_utf8, raw_lines
 from jaxlt.data.readers.problems import Problems
 from jaxlt.errors import UserError
+from jaxlt.metrics.trees import NO_HEAD, fault_of
 
 _COLUMNS = ("ID", "FORM", "LEMMA", "UPOS", "XPOS", "FEATS", "HEAD", "DEPREL", "DEPS", "MISC")
 _MOST_LINES = 100_000  # a sentence beyond this is a file without blank lines
 _IDS = tuple(str(i) for i in range(1, 1001))
 _NUMBERS = {str(i): i for i in range(1001)}  # quicker than int(), and only as heads are written
-NO_HEAD = -1  # HEAD is `_`: read with trees=False
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def _sentence(block: list[bytes], trees: bool) -> Sentence:
         heads = tuple([_NUMBERS[head] for head in columns[5]])
     except KeyError:
         heads = _heads(columns[5], rows, first, trees)
-    fault = _fault(heads, trees)
+    fault = fault_of(heads, trees)
     if fault:
         place = [i for i, row in enumerate(rows) if row[0].isdecimal()][fault[0]]
         raise _Malformed(first + place, fault[1])
@@ -249,33 +249,6 @@ def _heads(
     return tuple(heads)
 
 
-def _fault(heads: tuple[int, ...], trees: bool) -> tuple[int, str] | None:
-    """Returns (word from 0, what is wrong) of heads, or None where all is well."""
-    count = len(heads)
-    lowest = 0 if trees else NO_HEAD
-    if min(heads) < lowest or max(heads) > count:
-        word = next(i for i, head in enumerate(heads) if not lowest <= head <= count)
-        return word, f"the HEAD {heads[word]} is not a word of this sentence (0 to {count})."
-    if not trees:
-        return None
-    roots = heads.count(0)
-    if roots != 1:
-        if not roots:
-            return 0, "the sentence has no root: expected one word with HEAD 0."
-        second = heads.index(0, heads.index(0) + 1)
-        return second, f"the sentence has {roots} roots: expected one word with HEAD 0."
-    seen = [0] * (count + 1)
-    seen[0] = count + 1
-    for word in range(1, count + 1):
-        at = word
-        while not seen[at]:
-            seen[at] = word
-            at = heads[at - 1]
-        if seen[at] == word:
-            return at - 1, f"the word {at} is in a cycle: its heads lead back to it, not to a root."
-    return None
-
-
 def render(sentence: Sentence) -> str:
     """Returns a sentence as CoNLL-U, the blank line after it included."""
     count = len(sentence.forms)
@@ -299,12 +272,7 @@ def render(sentence: Sentence) -> str:
     for token in sentence.ranges:
         row = (f"{token.first}-{token.last}", *token.columns)
         before.setdefault(token.first - 1, []).append(_row(row))
-    lines = []
-    for comment in sentence.comments:
-        if not comment.startswith("#"):
-            raise UserError(f"A comment begins with '#', not: {comment!r}")
-        check_field(comment.replace("\t", " "), "A comment")  # the one place for tabs
-        lines.append(comment)
+    lines = [check_comment(comment, tabs=True) for comment in sentence.comments]
     for place, fields in enumerate(zip(*columns, strict=True)):
         lines += before.pop(place, [])
         lines.append(_row((str(place + 1), *fields)))

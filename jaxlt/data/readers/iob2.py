@@ -16,7 +16,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple, get_args
 
-from jaxlt.data.readers.lines import Raw, check_field, raw_lines, text_lines
+from jaxlt.data.readers.lines import (
+    Raw,
+    check_comment,
+    check_field,
+    raw_lines,
+    text_lines,
+)
 from jaxlt.data.readers.problems import Problems
 from jaxlt.data.sources import files, layouts
 from jaxlt.errors import UserError, nearest
@@ -236,11 +242,7 @@ def render(sentence: Tagged) -> str:
             f"A sentence has as many tags as tokens, and some: {len(sentence.tokens)} tokens, "
             f"{len(sentence.tags)} tags."
         )
-    lines = []
-    for comment in sentence.comments:
-        if not comment.startswith("#"):
-            raise UserError(f"A comment begins with '#', not: {comment!r}")
-        lines.append(check_field(comment, "A comment"))
+    lines = [check_comment(comment) for comment in sentence.comments]
     before = "O"
     for token, tag in zip(sentence.tokens, sentence.tags, strict=True):
         fault = _fault(token, "\t", tag, before, "keep")

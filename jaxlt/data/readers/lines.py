@@ -45,11 +45,17 @@ def text_lines(raw: Raw, path: str, problems: Problems) -> Iterator[tuple[int, s
         yield number, text
 
 
+def numbered(path: str, problems: Problems | None = None) -> Iterator[tuple[int, str]]:
+    """Yields (line number from 1, text without its end) of a file."""
+    problems = problems or Problems()
+    return text_lines(raw_lines(path, problems), path, problems)
+
+
 def not_utf8(err: UnicodeDecodeError) -> str:
     """Returns what is wrong with bytes that are no UTF-8."""
-    found = err.object[err.start : err.start + 4].hex(" ")
+    shown = err.object[err.start : err.start + 4].hex(" ")
     return (
-        f"not UTF-8 at byte {err.start + 1} of the line ({found}). Convert the file to UTF-8, for "
+        f"not UTF-8 at byte {err.start + 1} of the line ({shown}). Convert the file to UTF-8, for "
         "instance with iconv."
     )
 
@@ -62,6 +68,14 @@ def control(text: str) -> str:
             "text (UTF-16, an archive)."
         )
     return f"a carriage return inside the line, at character {text.index(chr(13)) + 1}."
+
+
+def check_comment(text: str, tabs: bool = False) -> str:
+    """Returns a comment that may be written, or raises UserError; `tabs`: it may hold some."""
+    if not text.startswith("#"):
+        raise UserError(f"A comment begins with '#', not: {text!r}")
+    check_field(text.replace("\t", " ") if tabs else text, "A comment")
+    return text
 
 
 def check_field(text: str, what: str, empty: bool = False) -> str:

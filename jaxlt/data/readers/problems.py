@@ -8,7 +8,6 @@ with Problems("skip") as problems:
 
 import functools
 import logging
-from types import TracebackType
 from typing import Literal, get_args
 
 from jaxlt.errors import UserError, nearest
@@ -65,11 +64,6 @@ class Problems:
     def __enter__(self) -> "Problems":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        err: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.count:
             _log.warning("%s", self.summary())

@@ -34,12 +34,12 @@ class Question:
 
 def columns_of(value: Mapping[str, Any]) -> dict[str, str]:
     """Returns the lists of a row of JSON or parquet, as JSON; what else is nested is left out."""
-    found = dict(value)
-    squad = found.get("answers")
+    row = dict(value)
+    squad = row.get("answers")
     if isinstance(squad, dict):
-        found["answers"] = squad.get("text")
-        found["answer_start"] = squad.get("answer_start")
-    lists = {name: found.get(name) for name in LISTS}
+        row["answers"] = squad.get("text")
+        row["answer_start"] = squad.get("answer_start")
+    lists = {name: row.get(name) for name in LISTS}
     return {
         name: json.dumps(several, ensure_ascii=False)
         for name, several in lists.items()
@@ -71,15 +71,15 @@ def _answers(row: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[int, ...], 
     column = "answers" if "answers" in row else "answer"
     answers = _list(row["answers"], str) if column == "answers" else [row["answer"]]
     if not answers or not all(answers):
-        said = row[column][:40]
-        return (), (), f"the column '{column}' is {said}, expected a list of right answers."
+        shown = row[column][:40]
+        return (), (), f"the column '{column}' is {shown}, expected a list of right answers."
     starts: list[int] | None = None
     if given := row.get("answer_start", ""):
         starts = _list(given if given.startswith("[") else f"[{given}]", int)
         if starts is None or len(starts) != len(answers):
             told = f"the column 'answer_start' is {given[:40]}, expected a number of characters"
             return (), (), f"{told} for each of {len(answers)} in '{column}'."
-    context, found = row["context"], []
+    context, places = row["context"], []
     for place, answer in enumerate(answers):
         first = context.find(answer)
         start = starts[place] if starts else first
@@ -88,8 +88,8 @@ def _answers(row: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[int, ...], 
         if start < 0 or not context.startswith(answer, start):
             told = f"{answer[:40]!r} of the column '{column}' is not in 'context' at answer_start"
             return (), (), f"{told} {start} (characters, from 0); it is at {first}."
-        found.append(start)
-    return tuple(answers), tuple(found), ""
+        places.append(start)
+    return tuple(answers), tuple(places), ""
 
 
 def _list(text: str, kind: type) -> list[Any] | None:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from jaxlt.data.readers.lines import raw_lines, text_lines
+from jaxlt.data.readers.lines import numbered
 from jaxlt.data.readers.problems import Problems, warn_once
 
 _FORM = (
@@ -22,7 +22,7 @@ _FORM = (
 
 def rows(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields (question's number from 1, text by column), as tables of questions have it."""
-    lines = (text for _, text in text_lines(raw_lines(path, problems), path, problems))
+    lines = (text for _, text in numbered(path, problems))
     try:
         value = json.loads("\n".join(lines))
     except json.JSONDecodeError as err:

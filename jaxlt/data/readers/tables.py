@@ -16,15 +16,14 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from jaxlt.data.readers import questions, squad
-from jaxlt.data.readers.lines import check_field, raw_lines, text_lines
+from jaxlt.data.readers.lines import check_field, numbered
 from jaxlt.data.readers.problems import Problems
 from jaxlt.data.readers.questions import Question
 from jaxlt.data.sources import files, layouts
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, nearest, repeated
 
-ENDINGS = tuple(f"{kind}{pack}" for kind in (".tsv", ".jsonl") for pack in ("", *files.PACKED))
-ENDINGS = (*ENDINGS, ".parquet")
-SQUAD = tuple(f".json{pack}" for pack in ("", *files.PACKED))
+TSV, JSONL, SQUAD = files.endings(".tsv"), files.endings(".jsonl"), files.endings(".json")
+ENDINGS = (*TSV, *JSONL, ".parquet")
 _MARKS = re.compile(r"(\[X\]|\[Y\])")
 
 
@@ -84,8 +83,8 @@ class Template:
 
     def fill(self, subject: str, answer: str = "[Y]") -> str:
         """Returns the sentence of a fact; without an answer, [Y] stands for what is asked."""
-        said = {"[X]": subject, "[Y]": answer}
-        return "".join(said.get(part, part) for part in _MARKS.split(self.pattern))
+        names = {"[X]": subject, "[Y]": answer}
+        return "".join(names.get(part, part) for part in _MARKS.split(self.pattern))
 
 
 @dataclass(frozen=True)
@@ -276,23 +275,16 @@ def _fault(row: Mapping[str, str], layout: Layout) -> str:
         parts = row["pair"].split("-")
         if len(parts) != 2 or not all(parts):
             return f"the pair '{row['pair'][:40]}', expected two languages as in tr-fi."
-    if layout.record is Template and not {"[X]", "[Y]"} <= _marks(row["pattern"]):
+    if layout.record is Template and any(row["pattern"].count(m) != 1 for m in ("[X]", "[Y]")):
         return f"the template '{row['pattern'][:80]}' needs one [X] and one [Y]."
     return questions.fault(row) if layout.record is Question else ""
 
 
-def _marks(pattern: str) -> set[str]:
-    """Returns which of [X] and [Y] a pattern has exactly once."""
-    return {mark for mark in ("[X]", "[Y]") if pattern.count(mark) == 1}
-
-
 def header(path: str) -> tuple[str, ...]:
     """Returns the columns of a TSV file, from its first line."""
-    problems = Problems()
-    for _, line in text_lines(raw_lines(path, problems), path, problems):
+    for _, line in numbered(path):
         names = tuple(line.split("\t"))
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
+        if twice := repeated(names):
             raise UserError(f"'{path}', line 1: the column '{twice[0]}' is there more than once.")
         return names
     raise UserError(f"'{path}' is empty: expected a line that names the columns.")
@@ -300,18 +292,16 @@ def header(path: str) -> tuple[str, ...]:
 
 def rows(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, str]]]:
     """Yields (line or row number from 1, text by column) of a table of any columns."""
-    if path.endswith(".parquet"):
-        return _parquet(path, problems)
     if path.endswith(SQUAD):
         return squad.rows(path, problems)
-    if path.endswith(tuple(e for e in ENDINGS if e.startswith(".jsonl"))):
-        return _jsonl(path, problems)
+    if path.endswith((*JSONL, ".parquet")):
+        return _typed(path, problems)
     return _tsv(path, problems)
 
 
 def _tsv(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, str]]]:
     names = header(path)
-    for number, line in text_lines(raw_lines(path, problems), path, problems):
+    for number, line in numbered(path, problems):
         fields = line.split("\t")
         if number == 1 or (not line and len(names) > 1):
             continue
@@ -323,8 +313,19 @@ def _tsv(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, str]]]:
             )
 
 
-def _jsonl(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, str]]]:
-    for number, line in text_lines(raw_lines(path, problems), path, problems):
+def _typed(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yields the rows of formats whose values have types."""
+    rows = _parquet(path, problems) if path.endswith(".parquet") else _jsonl(path, problems)
+    for number, value in rows:
+        row = _as_text(value)
+        if fault := _unwritable(row):
+            problems.at(path, number, fault)
+        else:
+            yield number, row
+
+
+def _jsonl(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in numbered(path, problems):
         if not line or line.isspace():
             continue
         try:
@@ -335,15 +336,10 @@ def _jsonl(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, str]]
         if not isinstance(value, dict):
             problems.at(path, number, 'not an object such as {"text": "..."}.')
             continue
-        row = _as_text(value)
-        fault = _unwritable(row)
-        if fault:
-            problems.at(path, number, fault)
-        else:
-            yield number, row
+        yield number, value
 
 
-def _parquet(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, str]]]:
+def _parquet(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, Any]]]:
     import pyarrow
     import pyarrow.parquet
 
@@ -353,12 +349,7 @@ def _parquet(path: str, problems: Problems) -> Iterator[tuple[int, dict[str, str
             for batch in pyarrow.parquet.ParquetFile(raw).iter_batches(1024):
                 for value in batch.to_pylist():
                     number += 1
-                    row = _as_text(value)
-                    fault = _unwritable(row)
-                    if fault:
-                        problems.at(path, number, fault)
-                    else:
-                        yield number, row
+                    yield number, value
         except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as err:
             problems.add(f"'{path}' is damaged, or no parquet file, after row {number}: {err}.")
 
@@ -387,7 +378,7 @@ def write(path: str, records: Iterable[Record]) -> None:
         raise UserError(f"'{path}': no records to write, so its columns are not known.")
     layout = next(layout for layout in LAYOUTS if layout.record is type(first))
     names = layout.columns
-    as_json = path.endswith(tuple(e for e in ENDINGS if e.startswith(".jsonl")))
+    as_json = path.endswith(JSONL)
 
     def chunks() -> Iterator[bytes]:
         if not as_json:

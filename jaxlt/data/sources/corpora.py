@@ -19,9 +19,7 @@ from jaxlt.data.readers.problems import Problems, warn_once
 from jaxlt.data.sources import files, layouts
 from jaxlt.errors import UserError, nearest
 
-CONLLU = tuple(f".conllu{pack}" for pack in ("", *files.PACKED))
-IOB2 = tuple(f".iob2{pack}" for pack in ("", *files.PACKED))
-LINES = tuple(f".txt{pack}" for pack in ("", *files.PACKED))
+CONLLU, IOB2, LINES = (files.endings(plain) for plain in (".conllu", ".iob2", ".txt"))
 TABLES = tables.ENDINGS
 ALL = (*CONLLU, *IOB2, *LINES, *TABLES)
 
@@ -56,10 +54,10 @@ class Codes:
         """Returns a sentence on the unknown codes, or ""."""
         if not self.unknown:
             return ""
-        said = (f"{code} (near {near})" if near else code for code, near in self.unknown.items())
+        codes = (f"{code} (near {near})" if near else code for code, near in self.unknown.items())
         return (
             "unknown as codes of languages, and kept as they stand: "
-            + ", ".join(said)
+            + ", ".join(codes)
             + ". A table of your own can name them."
         )
 
@@ -72,8 +70,8 @@ class Codes:
 def _looked_up(code: str) -> tuple[str, str]:
     """Returns a code as the table of languages has it, or else "" and the nearest that it has."""
     table = default_table()
-    found = table.find(code)
-    return (found.code, "") if found else ("", table.near(code))
+    language = table.find(code)
+    return (language.code, "") if language else ("", table.near(code))
 
 
 def check_twins(names: Mapping[str, Sequence[str]]) -> None:
@@ -110,19 +108,19 @@ def walk(sources: Sequence[str], endings: Sequence[str], holds: str | None = Non
             out[place.left_out] = out.get(place.left_out, 0) + 1
         return not place.left_out if place else path.endswith(tuple(endings))
 
-    found: list[str] = []
+    paths: list[str] = []
     for source in sources:
         if files.exists(source):
-            found += filter(wanted, _below(source))
+            paths += filter(wanted, _below(source))
         elif any(c in source for c in "*?["):
-            found += filter(wanted, files.matches(source))
+            paths += filter(wanted, files.matches(source))
         else:
             raise UserError(files.missing(source))
     for why, count in out.items():
-        if not found:
+        if not paths:
             raise UserError(f"{', '.join(sources)}: jaxlt does not read {why}.")
         warn_once(f"{count} files of {', '.join(sources)} are left out: {why}.")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(paths))
 
 
 def _below(path: str) -> list[str]:
@@ -166,10 +164,10 @@ def find(
         Corpus(
             name,
             codes.of_place(places[name]),
-            {split: tuple(parts[p] for p in sorted(parts)) for split, parts in found.items()},
+            {split: tuple(parts[p] for p in sorted(parts)) for split, parts in by_split.items()},
         )
         for name in sorted(names or by_name)
-        for found in [by_name[name]]
+        for by_split in [by_name[name]]
     )
 
 
@@ -200,7 +198,7 @@ def aligned(sources: Sequence[str], codes: Codes | None = None) -> tuple[Aligned
                 f"{group[place.language]}, {path}. Keep one, or read their folders one by one."
             )
         group[place.language] = path
-    found = []
+    parallel = []
     for (_, split), group in sorted(groups.items()):
         paths: dict[str, str] = {}
         for raw in sorted(group, key=lambda raw: (_REGION.search(raw) is not None, raw)):
@@ -213,8 +211,8 @@ def aligned(sources: Sequence[str], codes: Codes | None = None) -> tuple[Aligned
                 )
             paths[kept] = group[raw]
         if len(paths) > 1:
-            found.append(Aligned(split, paths))
-    return tuple(found)
+            parallel.append(Aligned(split, paths))
+    return tuple(parallel)
 
 
 def table_files(sources: Sequence[str], kind: str) -> tuple[str, ...]:
@@ -225,13 +223,13 @@ def table_files(sources: Sequence[str], kind: str) -> tuple[str, ...]:
     """
     endings = (*TABLES, *tables.SQUAD) if kind == "questions" else TABLES
     kept: dict[tuple[str, str, str], str] = {}
-    own: list[str] = []
+    plain: list[str] = []
     for path in walk(sources, endings, kind):
         place = layouts.published(path, kind)
         if place is None:
             others = (other for other in ("questions", "pairs") if other != kind)
             if not any(layouts.published(path, other) for other in others):
-                own.append(path)
+                plain.append(path)
             continue
         key = (place.corpus, place.split, "" if place.language_in_ids else place.language)
         twins = [
@@ -244,9 +242,9 @@ def table_files(sources: Sequence[str], kind: str) -> tuple[str, ...]:
             )
         if not twins or _rank(path) < _rank(twins[0]):
             kept[key] = path
-    if not own and not kept:
+    if not plain and not kept:
         raise UserError(f"There is no table in {', '.join(sources)}.")
-    return tuple(sorted([*own, *kept.values()]) if kept else own)
+    return tuple(sorted([*plain, *kept.values()]) if kept else plain)
 
 
 def _rank(path: str) -> int:
@@ -269,18 +267,18 @@ def own_keys(path: str) -> dict[str, str]:
     beside = path.rpartition("/")[0] + "/languages.tsv" if "/" in path else "languages.tsv"
     if not files.exists(beside):
         return {}
-    found = {}
+    keys = {}
     for number, row in tables.rows(beside, Problems()):
         lacking = [name for name in ("key", "iso639_3", "iso15924") if not row.get(name)]
         if lacking:
             raise UserError(f"'{beside}', line {number}: no '{lacking[0]}'.")
-        found[row["key"]] = f"{row['iso639_3']}_{row['iso15924']}"
-    return found
+        keys[row["key"]] = f"{row['iso639_3']}_{row['iso15924']}"
+    return keys
 
 
 def kind_of(path: str) -> str:
     """Returns what a table holds, 'wide' where its columns are languages; else a UserError."""
-    if not path.endswith(tuple(e for e in TABLES if e.startswith(".tsv"))):
+    if not path.endswith(tables.TSV):
         return tables.read(path)[0]
     columns, codes = tables.header(path), Codes()
     names = [name for name in columns if name != "id"]

@@ -10,19 +10,19 @@ def discover(config: DataConfig) -> sources.Files:
     """Returns the files of the languages that take part; of translation, of the directions."""
     rated = tuple(n for n, _ in config.rates)
     if config.objective == "translation":
-        found = translation.discover(
+        by_name = translation.discover(
             config.sources, config.both_directions, config.languages, rated
         )
         ends: dict[str, list[str]] = {}
-        for pair, paths in found.items():
+        for pair, paths in by_name.items():
             for end in translation.ends_of(pair):
                 ends.setdefault(end, []).extend(paths)
         corpora.check_twins(ends)
-        return found
+        return by_name
     column = None if config.paired else language_column(config)
-    found = sources.discover(config.sources, config.endings, rated or config.languages, column)
-    corpora.check_twins(found)
+    by_name = sources.discover(config.sources, config.endings, rated or config.languages, column)
+    corpora.check_twins(by_name)
     if column and column.unknown:
         where = ", ".join(config.sources)
         warn_once(f"The column '{column.name}' in {where} has codes {column.report()}")
-    return found
+    return by_name

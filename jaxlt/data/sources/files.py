@@ -14,11 +14,18 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 from jaxlt.errors import UserError, nearest
 
 PACKED = (".gz", ".zst")
+
+
+def endings(*plain: str) -> tuple[str, ...]:
+    """Returns endings of files with those of packed ones: .txt, .txt.gz, .txt.zst."""
+    return tuple(f"{ending}{pack}" for ending in plain for pack in ("", *PACKED))
+
+
 # What the unpackers raise for an archive that breaks off or is none; an OSError without errno is
 # one of theirs and not the disk's.
 DAMAGED = (EOFError, zlib.error, OSError)
@@ -38,24 +45,15 @@ def _gfile() -> Any:
 @contextmanager
 def open_bytes(path: str) -> Iterator[IO[bytes]]:
     """Opens a file for reading bytes; `.gz` and `.zst` are decompressed on the way."""
-    if not is_remote(path) and not os.path.isfile(path):
-        raise UserError(missing(path))
-    with _open_raw(path) as raw:
-        if path.endswith(".gz"):
-            with gzip.open(raw, "rb") as plain:
-                yield plain
-        elif path.endswith(".zst"):
-            with _zstd(raw, reading=True) as stream, io.BufferedReader(stream, 1 << 20) as plain:
-                yield plain
-        else:
-            yield raw
+    with open_raw(path) as raw, _packing(path, raw, "rb") as plain:
+        yield plain
 
 
 def open_raw(path: str) -> Any:
     """Opens a file for reading its bytes as they are, for formats that seek (parquet)."""
     if not is_remote(path) and not os.path.isfile(path):
         raise UserError(missing(path))
-    return _open_raw(path)
+    return _gfile().GFile(path, "rb") if is_remote(path) else Path(path).open("rb")
 
 
 def text_size(path: str) -> int:
@@ -74,17 +72,9 @@ def write_chunks(path: str, chunks: Iterable[bytes]) -> None:
         part = str(Path(path).with_name(f".{Path(path).name}.{uuid.uuid4().hex}.part"))
         raw = open(part, "wb")  # noqa: SIM115 (closed by the `with` below, as the remote one)
     try:
-        with raw:
-            if path.endswith(".gz"):
-                with gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed:
-                    packed.writelines(chunks)
-            elif path.endswith(".zst"):
-                with _zstd(raw, reading=False) as stream:
-                    for chunk in chunks:
-                        stream.write(chunk)
-            else:
-                for chunk in chunks:
-                    raw.write(chunk)
+        with raw, _packing(path, raw, "wb") as file:
+            for chunk in chunks:
+                file.write(chunk)
         if is_remote(path):
             _gfile().rename(part, path, overwrite=True)
         else:
@@ -102,16 +92,25 @@ def check_apart(folder: str, paths: Iterable[str]) -> None:
             raise UserError(f"'{folder}' holds the source '{path}': give another folder.")
 
 
-def _zstd(raw: Any, reading: bool) -> Any:
-    import pyarrow
+@contextmanager
+def _packing(path: str, raw: Any, mode: Literal["rb", "wb"]) -> Iterator[Any]:
+    """What unpacks the bytes of an opened file, or packs them, as its ending says."""
+    if path.endswith(".gz"):
+        with gzip.GzipFile("", mode, fileobj=raw, mtime=0) as file:
+            yield file
+    elif path.endswith(".zst"):
+        import pyarrow
 
-    plain = pyarrow.PythonFile(raw, mode="r" if reading else "w")
-    kind = pyarrow.CompressedInputStream if reading else pyarrow.CompressedOutputStream
-    return kind(plain, "zstd")
-
-
-def _open_raw(path: str) -> Any:
-    return _gfile().GFile(path, "rb") if is_remote(path) else Path(path).open("rb")
+        plain = pyarrow.PythonFile(raw, mode=mode[0])
+        if mode == "wb":
+            with pyarrow.CompressedOutputStream(plain, "zstd") as stream:
+                yield stream
+        else:
+            unpacked = pyarrow.CompressedInputStream(plain, "zstd")
+            with unpacked as stream, io.BufferedReader(stream, 1 << 20) as file:
+                yield file
+    else:
+        yield raw
 
 
 def missing(path: str) -> str:
@@ -145,8 +144,8 @@ def listing(folder: str) -> list[str]:
 
 def matches(pattern: str) -> list[str]:
     """Returns the paths that a glob pattern matches, sorted."""
-    found = _gfile().glob(pattern) if is_remote(pattern) else globbing.glob(pattern)
-    return sorted(found)
+    paths = _gfile().glob(pattern) if is_remote(pattern) else globbing.glob(pattern)
+    return sorted(paths)
 
 
 def content_digest(path: str, memory: Path) -> str:
@@ -156,9 +155,7 @@ def content_digest(path: str, memory: Path) -> str:
     agree; a corpus is read for it once, not at every start.
     """
     state = _state(path)
-    note = memory / f"{hashlib.sha256(os.path.abspath(path).encode()).hexdigest()[:32]}.json"
-    if is_remote(path):
-        note = memory / f"{hashlib.sha256(path.encode()).hexdigest()[:32]}.json"
+    note = memory / f"{hashlib.sha256(absolute(path).encode()).hexdigest()[:32]}.json"
     try:
         known = json.loads(note.read_text())
         if known["state"] == state:
@@ -166,7 +163,7 @@ def content_digest(path: str, memory: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     sha = hashlib.sha256()
-    with _open_raw(path) as file:
+    with open_raw(path) as file:
         while chunk := file.read(1 << 20):
             sha.update(chunk)
     with suppress(OSError):  # only a memory; who writes the cache itself tells why it cannot be
@@ -180,13 +177,10 @@ def _state(path: str) -> list[int]:
         return [int(stat.length), int(stat.mtime_nsec)]
     if not os.path.isfile(path):
         raise UserError(missing(path))
-    found = os.stat(path)
-    return [found.st_size, found.st_mtime_ns]
+    status = os.stat(path)
+    return [status.st_size, status.st_mtime_ns]
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Writes a small text file so that readers see the old or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    write_chunks(str(path), [text.encode()])

@@ -152,29 +152,29 @@ def by_language(given: Sequence[str], languages: Sequence[str] = ()) -> dict[str
     """
     codes, keys = corpora.Codes(), functools.cache(corpora.own_keys)
     named = {path: name for source in given for path, name in _running(source).items()}
-    found: dict[str, list[tuple[str, str, frozenset[str]]]] = {}
+    texts: dict[str, list[tuple[str, str, frozenset[str]]]] = {}
     for path in corpora.walk(given, ENDINGS, holds=""):
         kind = kind_of(path)
         if not kind:
             _log.warning("'%s' is left out: its columns fit no kind of table known here.", path)
             continue
         place = place_of(path, kind)
-        own = named.get(path) or codes.of_place(place) or place.corpus
+        default = named.get(path) or codes.of_place(place) or place.corpus
         inside: dict[str, set[str]] = {}
         for raw in sorted(_codes_in(path, kind)):
             known = keys(path).get(raw, raw) if kind == "texts" else raw
-            inside.setdefault(codes.of(known) if raw else own, set()).add(raw)
+            inside.setdefault(codes.of(known) if raw else default, set()).add(raw)
         for language, raws in inside.items():
-            found.setdefault(language, []).append((path, kind, frozenset(raws - {""})))
+            texts.setdefault(language, []).append((path, kind, frozenset(raws - {""})))
     for name in languages:
-        if name not in found:
+        if name not in texts:
             raise UserError(
                 f"There is no text of language '{name}' in {', '.join(given)}."
-                f"{nearest_language(name, found)}"
+                f"{nearest_language(name, texts)}"
             )
-    if not found:
+    if not texts:
         raise UserError(f"There is no text in {', '.join(given)}.")
-    return {name: Texts(tuple(found[name])) for name in languages or sorted(found)}
+    return {name: Texts(tuple(texts[name])) for name in languages or sorted(texts)}
 
 
 def _codes_in(path: str, kind: str) -> set[str]:
@@ -191,8 +191,8 @@ def _running(source: str) -> dict[str, str]:
     near = [p for p in corpora.walk((source,), sources.TEXT) if _level(source, p) <= 2]
     if not any(kind_of(path) == "text" and not layouts.published(path) for path in near):
         return {}
-    found = sources.discover((source,), sources.TEXT)
-    return {path: name for name, paths in found.items() for path in paths}
+    by_name = sources.discover((source,), sources.TEXT)
+    return {path: name for name, paths in by_name.items() for path in paths}
 
 
 def _level(source: str, path: str) -> int:

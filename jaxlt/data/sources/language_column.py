@@ -28,7 +28,6 @@ class LanguageColumn:
     def __init__(self, name: str, memory: Path):
         self.name = name
         self._codes = corpora.Codes()
-        self._known: dict[str, str] = {}
         self._parts = Parts(memory, f"column {name}", self._entries)
 
     @property
@@ -46,17 +45,14 @@ class LanguageColumn:
 
     def only(self, path: str, language: str) -> Only | None:
         """Returns what chooses a language's rows of a file; None where all rows are meant."""
-        own = [code for code in self._raw(path) if self._of(code) == language]
+        codes = [code for code in self._raw(path) if self._of(code) == language]
         if not self._raw(path):
             return None
-        part = self._parts.of(path, own[0]) if len(own) == 1 else None
-        return Only(self.name, set(own).__contains__, part)
+        part = self._parts.of(path, codes[0]) if len(codes) == 1 else None
+        return Only(self.name, set(codes).__contains__, part)
 
     def _of(self, code: str) -> str:
-        found = self._known.get(code)
-        if found is None:
-            found = self._known[code] = self._codes.of(code.strip())
-        return found
+        return self._codes.of(code.strip())
 
     def _raw(self, path: str) -> tuple[str, ...]:
         """Returns the codes as the rows have them."""

@@ -32,23 +32,10 @@ _SPLIT = re.compile(r"(?:^|[-_.])(train|test|dev|valid|validation)$")
 _CODE = re.compile(r"[A-Za-z]{2,3}(?:[-_](?:[A-Z][a-z]{3}|[A-Z]{2}))?(?![^_-])")
 # Wikipedias whose names are no codes of their languages, or are another's.
 _WIKIPEDIAS = {
-    "als": "gsw",
-    "bat-smg": "sgs",
-    "be-x-old": "be",
-    "bh": "bho",
-    "cbk-zam": "cbk",
-    "eml": "egl",
-    "fiu-vro": "vro",
-    "map-bms": "jv",
-    "nds-nl": "nds",
-    "no": "nob",
-    "roa-rup": "rup",
-    "roa-tara": "nap",
-    "simple": "en",
-    "zh-classical": "lzh",
-    "zh-min-nan": "nan",
-    "zh-yue": "yue",
-}
+    "als": "gsw", "bat-smg": "sgs", "be-x-old": "be", "bh": "bho", "cbk-zam": "cbk", "eml": "egl",
+    "fiu-vro": "vro", "map-bms": "jv", "nds-nl": "nds", "no": "nob", "roa-rup": "rup",
+    "roa-tara": "nap", "simple": "en", "zh-classical": "lzh", "zh-min-nan": "nan", "zh-yue": "yue",
+}  # fmt: skip
 
 
 class Place(NamedTuple):
@@ -88,18 +75,18 @@ class Layout:
 
     def place(self, path: str) -> Place | None:
         """Returns what a path says, None where it is no file of this collection."""
-        found = re.search(rf"(?:^|/){self.path}$", path)
-        if not found:
+        match = re.search(rf"(?:^|/){self.path}$", path)
+        if not match:
             return None
-        said = {name: text for name, text in found.groupdict().items() if text}
-        language = said.get("language", self.language)
-        if "side" in said:
-            language = said["pair"].split("-")[said["side"] == "trg"]
+        groups = {name: text for name, text in match.groupdict().items() if text}
+        language = groups.get("language", self.language)
+        if "side" in groups:
+            language = groups["pair"].split("-")[groups["side"] == "trg"]
         return Place(
-            said.get("corpus") or "-".join(filter(None, (self.corpus, said.get("pair")))),
+            groups.get("corpus") or "-".join(filter(None, (self.corpus, groups.get("pair")))),
             self.codes.get(language, language),
-            SPLITS.get(said.get("split", ""), self.split),
-            said.get("part", ""),
+            SPLITS.get(groups.get("split", ""), self.split),
+            groups.get("part", ""),
             self.holds,
             self.language_in_ids,
             self.left_out,
@@ -195,10 +182,10 @@ LAYOUTS = (
 
 def published(path: str, holds: str = "") -> Place | None:
     """Returns what a path says by the layout of a collection, of those that hold that or any."""
-    whole = _plain(files.absolute(path))
+    plain = _plain(files.absolute(path))
     for layout in LAYOUTS:
         if not holds or layout.holds == holds:
-            place = layout.place(whole)
+            place = layout.place(plain)
             if place:
                 return place
     return None
@@ -206,21 +193,16 @@ def published(path: str, holds: str = "") -> Place | None:
 
 def place(path: str, holds: str = "") -> Place:
     """Returns what a path says, by a collection's layout or as jaxlt itself names files."""
-    found = published(path, holds)
-    if found:
-        return found
+    known = published(path, holds)
+    if known:
+        return known
     name = PurePosixPath(_plain(path)).name
     ending = max((e for e in _ENDINGS if name.endswith(e)), key=len, default="")
     name = name.removesuffix(ending)
     split = _SPLIT.search(name)
     corpus = name[: split.start()] if split else name
-    return Place(corpus, code_in(corpus), SPLITS[split[1]] if split else "")
-
-
-def code_in(name: str) -> str:
-    """Returns the code of a language that a name begins with, or ""."""
-    match = _CODE.match(name)
-    return match[0] if match else ""
+    code = _CODE.match(corpus)
+    return Place(corpus, code[0] if code else "", SPLITS[split[1]] if split else "")
 
 
 _ENDINGS = (".conllu", ".iob2", ".txt", ".tsv", ".jsonl", ".parquet", ".json")

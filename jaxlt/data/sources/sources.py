@@ -19,8 +19,8 @@ from jaxlt.data.sources import files
 from jaxlt.data.sources.splits import WHOLE, Parting, Split
 from jaxlt.errors import UserError, nearest
 
-TEXT = (".txt", ".txt.gz", ".txt.zst", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
-PAIRS = (".tsv", ".tsv.gz", ".tsv.zst")
+TEXT = (*files.endings(".txt", ".jsonl"), ".parquet")
+PAIRS = files.endings(".tsv")
 
 Files = dict[str, tuple[str, ...]]
 Columns = Callable[[str], Sequence[str]]  # path of a table -> languages that its rows name
@@ -48,22 +48,22 @@ def discover(
     A language has the files of all folders that hold one of it. With `columns`, a table whose rows
     name their languages is a file of each of those.
     """
-    found: dict[str, list[str]] = {}
+    by_language: dict[str, list[str]] = {}
     for source in sources:
         for language, path in _expand(source, endings, columns or (lambda _: ())):
-            if path not in found.setdefault(language, []):
-                found[language].append(path)
-    for language, paths in found.items():
+            if path not in by_language.setdefault(language, []):
+                by_language[language].append(path)
+    for language, paths in by_language.items():
         _check_copies(language, paths, endings)
     for language in languages:
-        if language not in found:
+        if language not in by_language:
             raise UserError(
                 f"There is no text of language '{language}' in {', '.join(sources)}: expected "
                 f"{' or '.join(language + e for e in endings)}, or a folder '{language}'."
-                f"{nearest_language(language, found)}"
+                f"{nearest_language(language, by_language)}"
             )
-    names = languages or sorted(found)
-    return {name: tuple(sorted(found[name])) for name in names}
+    names = languages or sorted(by_language)
+    return {name: tuple(sorted(by_language[name])) for name in names}
 
 
 def _check_copies(language: str, paths: Sequence[str], endings: Sequence[str]) -> None:
@@ -85,9 +85,9 @@ def _expand(source: str, endings: Sequence[str], columns: Columns) -> list[tuple
     """Returns (language, path) of every text file that one source means."""
 
     def named(path: str, language: str = "") -> list[tuple[str, str]]:
-        said = columns(path) if path.endswith(tables.ENDINGS) else ()
-        if said:
-            return [(name, path) for name in said]
+        languages = columns(path) if path.endswith(tables.ENDINGS) else ()
+        if languages:
+            return [(name, path) for name in languages]
         whose = language or _stem(path, endings)
         return [(whose, path)] if path.endswith(tuple(endings)) else []
 
@@ -103,19 +103,19 @@ def _expand(source: str, endings: Sequence[str], columns: Columns) -> list[tuple
         if not alone:
             raise UserError(f"'{source}' is not a text source: expected {' or '.join(endings)}.")
         return alone
-    found = []
+    listed = []
     for path in files.listing(source):
         if files.is_folder(path):
             inner = [p for p in files.listing(path) if p.endswith((*endings, *tables.ENDINGS))]
-            found += [pair for p in inner for pair in named(p, PurePosixPath(path).name)]
+            listed += [pair for p in inner for pair in named(p, PurePosixPath(path).name)]
         else:
-            found += named(path)
-    if not found:
+            listed += named(path)
+    if not listed:
         raise UserError(
             f"The folder '{source}' has no text: expected files such as swh_Latn{endings[0]} or "
             f"swh_Latn{endings[1]}, or folders of such files, named by language."
         )
-    return found
+    return listed
 
 
 def _stem(path: str, endings: Sequence[str]) -> str:
@@ -136,7 +136,7 @@ def lines(
     """
     problems = problems or Problems()
     some = False
-    plain = not only and not path.endswith(tuple(e for e in TEXT if not e.startswith(".txt")))
+    plain = not only and not path.endswith((*tables.JSONL, ".parquet"))
     for item in _plain(path, problems) if plain else _column(path, problems, only):
         some = True
         yield item
@@ -201,8 +201,8 @@ def _texts(path: str, problems: Problems, only: Only | None) -> Iterator[tuple[i
 def text_of(row: Mapping[str, str], path: str, number: int, problems: Problems) -> str:
     """Returns what the column 'text' holds; a row without it is a problem."""
     if "text" not in row:
-        found = ", ".join(row) or "none"
-        problems.at(path, number, f"no column 'text' (there are: {found}).")
+        columns = ", ".join(row) or "none"
+        problems.at(path, number, f"no column 'text' (there are: {columns}).")
     return row.get("text", "")
 
 

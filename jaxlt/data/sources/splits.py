@@ -33,7 +33,6 @@ class Parting(Protocol):
 
     def of(self, document: bytes) -> str:
         """Returns 'train', 'validation' or 'test'."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -42,11 +42,11 @@ def discover(
 
     `directions` chooses some and demands them; else those among `languages`, if there are any.
     """
-    found: sources.Files = {}
+    ways: sources.Files = {}
     named = sources.discover(given, sources.PAIRS)
     for pair, paths in named.items():
         source, target = ends_of(pair)
-        found[pair] = paths
+        ways[pair] = paths
         back = f"{target}-{source}"
         if both and back in named:
             raise UserError(
@@ -54,17 +54,17 @@ def discover(
                 "DataConfig.both_directions = False."
             )
         if both:
-            found[back] = paths
-    known = {end for pair in found for end in ends_of(pair)}
+            ways[back] = paths
+    known = {end for pair in ways for end in ends_of(pair)}
     where = ", ".join(given)
     for pair in directions:
-        if pair not in found:
+        if pair not in ways:
             raise UserError(
                 f"There is no bitext '{pair}' in {where}: rates of translation name directions, "
-                f"such as eng_Latn-swh_Latn.{nearest(pair, found)}"
+                f"such as eng_Latn-swh_Latn.{nearest(pair, ways)}"
             )
     if directions:
-        return {pair: found[pair] for pair in directions}
+        return {pair: ways[pair] for pair in directions}
     for name in languages:
         if name not in known:
             raise UserError(
@@ -72,7 +72,7 @@ def discover(
                 f"{nearest_language(name, known)}"
             )
     chosen = set(languages or known)
-    return {pair: found[pair] for pair in sorted(found) if set(ends_of(pair)) <= chosen}
+    return {pair: ways[pair] for pair in sorted(ways) if set(ends_of(pair)) <= chosen}
 
 
 def turned(paths: Sequence[str], pair: str) -> bool:
