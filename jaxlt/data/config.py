@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,8 +16,8 @@ from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.tasks.kind import head_kind, kind_of
 from jaxlt.data.text.settings import AS_IT_IS
 from jaxlt.data.transfer_config import TransferConfig
-from jaxlt.errors import UserError, check_one_of
-from jaxlt.identity import DRAWN, renamed
+from jaxlt.errors import UserError, check_choices, repeated
+from jaxlt.identity import DRAWN, as_tuples, renamed
 
 Mixing = Literal["temperature", "unimax", "equal"]
 Packing = Literal["none", "language", "mixed"]
@@ -88,15 +88,13 @@ class DataConfig(ReadConfig):
     transfer: TransferConfig | None = None  # whose examples train, stop training and are scored
 
     def __post_init__(self) -> None:
-        given = (self.sources,) if isinstance(self.sources, str) else tuple(self.sources)
-        object.__setattr__(self, "sources", given)
+        if isinstance(self.tasks, TaskConfig):
+            object.__setattr__(self, "tasks", (self.tasks,))
+        as_tuples(self, "sources", "tasks")
+        object.__setattr__(self, "languages", tuple(self.languages))
         pairs = self.rates.items() if isinstance(self.rates, Mapping) else self.rates
         object.__setattr__(self, "rates", tuple((str(n), float(r)) for n, r in pairs))
-        object.__setattr__(self, "languages", tuple(self.languages))
-        tasks = (self.tasks,) if isinstance(self.tasks, TaskConfig) else tuple(self.tasks)
-        object.__setattr__(self, "tasks", tasks)
-        for field, kind in _CHOICES.items():
-            check_one_of(f"DataConfig.{field}", getattr(self, field), get_args(kind))
+        check_choices(self, "DataConfig.", **_CHOICES)
         if self.batch_size < 1:
             raise UserError(f"DataConfig.batch_size must be at least 1, not {self.batch_size}.")
         for field in ("held_out", "held_out_test"):
@@ -132,8 +130,7 @@ class DataConfig(ReadConfig):
         """Raises UserError for languages that are named twice, or rated at nothing."""
         for field in ("languages", "rates"):
             names = [n if field == "languages" else n[0] for n in getattr(self, field)]
-            twice = sorted({n for n in names if names.count(n) > 1})
-            if twice:
+            if twice := repeated(names):
                 raise UserError(f"DataConfig.{field} names '{twice[0]}' more than once.")
             if "" in names:
                 raise UserError(f"DataConfig.{field} has an empty name: a language has a code.")

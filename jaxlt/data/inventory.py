@@ -46,9 +46,9 @@ NOTHING = Inventory({})
 def read(path: str | Path) -> Inventory:
     """Reads what `write` wrote; a damaged file is a UserError."""
     try:
-        said = json.loads(Path(path).read_text(encoding="utf-8"))
-        labels = {str(head): _texts(names) for head, names in said["labels"].items()}
-        return Inventory(labels, _texts(said["words"]), _texts(said["chars"]))
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        labels = {str(head): _texts(names) for head, names in record["labels"].items()}
+        return Inventory(labels, _texts(record["words"]), _texts(record["chars"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"'{path}' should hold the names of the run's labels and cannot be read ({error}): "
@@ -85,15 +85,15 @@ def take(
             for word in words_of(example):
                 seen_words[word] += 1
                 seen_chars.update(word)
-    for head, found in labels.items():
-        if len(found) > rooms[head] and rooms[head]:
+    for head, counted in labels.items():
+        if len(counted) > rooms[head] and rooms[head]:
             raise UserError(
-                f"The training data of head '{head}' has {len(found)} labels, and the head room "
-                f"for {rooms[head]}: raise its `labels` to {len(found)} or more."
+                f"The training data of head '{head}' has {len(counted)} labels, and the head room "
+                f"for {rooms[head]}: raise its `labels` to {len(counted)} or more."
             )
     often = Counter({word: n for word, n in seen_words.items() if n > 1})
     return Inventory(
-        {head: _ranked(found, len(found)) for head, found in labels.items()},
+        {head: _ranked(counted, len(counted)) for head, counted in labels.items()},
         _ranked(often, words - 2),
         _ranked(seen_chars, chars - 2),
     )

@@ -131,8 +131,8 @@ class Labels:
 
     def renumbered(self, head: str, stored: Sequence[str]) -> dict[str, np.ndarray]:
         """Returns, of fields that hold labels, the values in place of those stored by `names`."""
-        own = self._numbers.get(head, {})
-        values = np.array([0, *(own.get(label, -1) + 1 for label in stored)], np.int32)
+        numbers = self._numbers.get(head, {})
+        values = np.array([0, *(numbers.get(label, -1) + 1 for label in stored)], np.int32)
         return {name: values for name in ("word_labels", "label") if name in self.features}
 
     def __call__(self, features: Features, draw: Draw) -> dict[str, np.ndarray]:
@@ -155,24 +155,23 @@ class Labels:
 
     def pieces(self, head: str, example: HeadExample) -> list[Piece]:
         """Returns an example as rows: one, or where it is too long as DataConfig.overlength says.
-
         Without words there is none. A label that the inventory does not have is unknown, and weighs
         nothing.
         """
         try:
             if example.shape in WORDS:
-                found = list(self._of_words(head, example))
+                rows = list(self._of_words(head, example))
             else:
-                found = list(self._of_texts(head, example))
+                rows = list(self._of_texts(head, example))
         except TooLong:
             if self._overlength == "leave_out":
                 return []
             raise
-        if len(found) > 1 and self._overlength != "window":
+        if len(rows) > 1 and self._overlength != "window":
             if self._overlength == "leave_out":
                 return []
             raise self._too_long(example, "longer than a row")
-        return found
+        return rows
 
     def nothing(self, head: str) -> Piece:
         """Returns the row of an example that is not read: it holds nothing, and weighs nothing."""
@@ -200,17 +199,17 @@ class Labels:
             first = (start + windows[i - 1][1]) // 2 if i else start
             last = (windows[i + 1][0] + stop) // 2 if i + 1 < len(windows) else stop
             mine = (np.arange(start, stop) >= first) & (np.arange(start, stop) < last)
-            own = {"word_first": units.first[start:stop] - low + 1}
+            fields = {"word_first": units.first[start:stop] - low + 1}
             if len(labels):
-                own["word_labels"] = np.where(mine, labels[start:stop] + 1, 0)
+                fields["word_labels"] = np.where(mine, labels[start:stop] + 1, 0)
             if len(heads):
                 # Within the piece, or not known in it.
                 inside = (heads[start:stop] > start) & (heads[start:stop] <= stop)
                 moved = np.where(inside, heads[start:stop] - start, -1)
                 moved = np.where(heads[start:stop] == 0, 0, moved)
-                own["word_heads"] = np.where(mine, moved + 1, 0)
+                fields["word_heads"] = np.where(mine, moved + 1, 0)
             read = self.reader.end(units.cut(low, high))
-            yield Piece(self._fields(head, read, **own), start, stop, first, last)
+            yield Piece(self._fields(head, read, **fields), start, stop, first, last)
 
     def _room(self, units: Units) -> int:
         """How many units a row holds beside the mark of its end."""
@@ -287,8 +286,8 @@ class Labels:
             start += max(room // 2, 1)
 
     def _too_long(self, example: HeadExample, why: str) -> TooLong:
-        said = " ".join(example.words or example.texts)
-        shown = said if len(said) <= 40 else f"{said[:37]}..."
+        text = " ".join(example.words or example.texts)
+        shown = text if len(text) <= 40 else f"{text[:37]}..."
         limit = "words_length" if self.reader.chars else "inputs_length"
         in_parts = " read it in parts (DataConfig.overlength = 'window'),"
         parts = "" if self._overlength == "window" else in_parts
@@ -309,8 +308,8 @@ def _spans(example: HeadExample, context: str) -> list[Span]:
         return []
     if example.place >= 0 and context.startswith(answer, example.place):
         return [(example.place, example.place + len(answer))]
-    whole = re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", context)
-    place = whole.start() if whole else context.find(answer)
+    match = re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", context)
+    place = match.start() if match else context.find(answer)
     return [(place, place + len(answer))] if place >= 0 else []
 
 

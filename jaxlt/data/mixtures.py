@@ -38,11 +38,8 @@ from jaxlt.data.tasks import streamed
 from jaxlt.data.text.noising import TextNoise
 from jaxlt.data.text_forms import Form
 from jaxlt.data.transfer import Open, TransferRoles
-from jaxlt.data.vocabulary.vocabularies import (
-    Vocabulary,
-    open_vocabulary,
-)
-from jaxlt.errors import UserError
+from jaxlt.data.vocabulary.vocabularies import Vocabulary, open_vocabulary
+from jaxlt.errors import UserError, some_of
 
 LITTLE = 20_000  # bytes that are held out of a language, below which a score says little
 _log = logging.getLogger(__name__)
@@ -52,9 +49,7 @@ def open_mixture(
     config: DataConfig, split: str | None = None, inventory: Inventory = NOTHING
 ) -> MixtureBatches | PackedBatches:
     """Returns the training batches of a config; tokenises first what has no cache yet."""
-    vocabulary = open_vocabulary(config.vocabulary_config)
-    objective = build_objective(config, vocabulary, inventory)
-    opened = functools.partial(open_texts, vocabulary=vocabulary, objective=objective)
+    vocabulary, objective, opened = _opener(config, inventory)
     config, texts, own_rates, few = _training(config, split or config.split, opened)
     for text in texts:
         if not text.windows(objective, partial=False):
@@ -76,9 +71,7 @@ def open_mixture(
     languages = _ids(config, texts)
     make = Rows(objective, texts, languages, noise)
     order: dict[str, Any] = {
-        "batch_size": config.batch_size,
-        "seed": config.seed,
-        "shuffle": config.shuffle,
+        name: getattr(config, name) for name in ("batch_size", "seed", "shuffle")
     }
     if config.packing != "none":
         return PackedBatches(
@@ -95,6 +88,17 @@ def open_mixture(
         content |= {"like_lengths": config.length_buckets}
     batches = LikeMixtureBatches if config.length_buckets else MixtureBatches
     return batches(make, shares, languages, **order, fingerprint=digest(content))
+
+
+def _opener(config: DataConfig, inventory: Inventory) -> tuple[Vocabulary, Objective, Open]:
+    """Returns a config's vocabulary and objective, and what opens texts for them."""
+    vocabulary = open_vocabulary(config.vocabulary_config)
+    objective = build_objective(config, vocabulary, inventory)
+    return (
+        vocabulary,
+        objective,
+        functools.partial(open_texts, vocabulary=vocabulary, objective=objective),
+    )
 
 
 def _training(
@@ -118,9 +122,7 @@ def training_forms(
     They are read from the files, those too long for heads among them; nothing is tokenised but what
     few_shot draws from (of a target the examples that it draws), and mixtures of a user's own.
     """
-    vocabulary = open_vocabulary(config.vocabulary_config)
-    objective = build_objective(config, vocabulary, inventory)
-    opened = functools.partial(open_texts, vocabulary=vocabulary, objective=objective)
+    _, _, opened = _opener(config, inventory)
     if not (config.sources or config.tasks):
         texts = _training(config, config.split, opened)[1]
     elif config.transfer:
@@ -145,8 +147,8 @@ def _unread_texts(config: DataConfig, split: str) -> tuple[list[TokenizedText], 
         return streamed.unread_texts(config, split), {}
     sources.check_split(split, config.splits)
     shared = Bitext(config)
-    found = {name: Prepared(config, name, of, shared) for name, of in discover(config).items()}
-    return [_text(config, split, text, name) for name, text in found.items()], {}
+    prepared = {name: Prepared(config, name, of, shared) for name, of in discover(config).items()}
+    return [_text(config, split, text, name) for name, text in prepared.items()], {}
 
 
 def _text(
@@ -199,9 +201,7 @@ def open_evaluation(
     Rows of all languages alternate, so that the first batches already hold every language; noise
     depends on the language and the place in its text alone, not on the seed or the mixture.
     """
-    vocabulary = open_vocabulary(config.vocabulary_config)
-    objective = build_objective(config, vocabulary, inventory)
-    opened = functools.partial(open_texts, vocabulary=vocabulary, objective=objective)
+    vocabulary, objective, opened = _opener(config, inventory)
     if config.transfer:
         roles = TransferRoles.of(config)
         config, texts = roles.config, roles.evaluation(split, opened, languages)
@@ -253,10 +253,9 @@ def _say_what_is_little(texts: list[TokenizedText], vocabulary: Vocabulary, spli
             size = vocabulary.byte_length(tokens)
             little += [f"{text.name} ({size:,})"] if size < LITTLE else []
     if little:
-        shown = ", ".join(little[:6]) + (f" and {len(little) - 6} more" if little[6:] else "")
         warn_once(
-            f"The split '{split}' has fewer than {LITTLE:,} bytes of {shown}: bits per byte of so "
-            "little text are uncertain (`jaxlt eval` shows their interval). Raise "
+            f"The split '{split}' has fewer than {LITTLE:,} bytes of {some_of(little)}: bits per "
+            "byte of so little text are uncertain (`jaxlt eval` shows their interval). Raise "
             "DataConfig.held_out, or give it more text."
         )
 
@@ -314,17 +313,17 @@ def rates_of(
 
     Those named in `few` have TransferConfig.share of it, all alike, unless rates are said.
     """
-    said = dict(config.rates) or own
+    chosen = dict(config.rates) or own
     names = [t.name for t in texts]
     if config.tasks:
-        said = rates.by_task(said, {t.name: t.source for t in texts})
-    for name in said:
+        chosen = rates.by_task(chosen, {t.name: t.source for t in texts})
+    for name in chosen:
         if name not in names:
             raise UserError(
                 f"DataConfig.rates names '{name}', unknown.{nearest_language(name, names)}"
             )
-    if said:
-        return rates.explicit(said, names)
+    if chosen:
+        return rates.explicit(chosen, names)
     is_few = np.array([name in few for name in names])
     if config.transfer and is_few.any() and not is_few.all():
         out = np.full(len(texts), config.transfer.share / is_few.sum())
@@ -357,15 +356,12 @@ def _identity(
     config: DataConfig, texts: list[TokenizedText], vocabulary: Vocabulary
 ) -> dict[str, Any]:
     """Returns all but seeds and rates that decides the rows, for the fingerprint."""
-    shape = ("inputs_length", "targets_length", "batch_size", "objective", "noise_density")
-    more = {"modes": config.modes} if config.objective == "ul2" else {}
-    return (
-        more
-        | revisions.identity(config.revision)
-        | {
-            "texts": {t.name: t.key for t in texts},
-            "languages": _ids(config, texts),
-            "vocabulary": vocabulary.fingerprint,
-            **{name: getattr(config, name) for name in (*shape, "mean_span")},
-        }
-    )
+    shape = ["inputs_length", "targets_length", "batch_size", "objective", "noise_density"]
+    shape += ["mean_span"] + ["modes"] * (config.objective == "ul2")
+    return {
+        "texts": {t.name: t.key for t in texts},
+        "languages": _ids(config, texts),
+        "vocabulary": vocabulary.fingerprint,
+        **{name: getattr(config, name) for name in shape},
+        **revisions.identity(config.revision),
+    }

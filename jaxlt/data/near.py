@@ -24,9 +24,9 @@ def nearest_language(name: str, names: Iterable[str]) -> str:
     if meant:
         codes = {n: parse(n) for n in known if _CODE.fullmatch(n)}
         alike = [
-            (found.code != meant.code, found.language != meant.language, n)
-            for n, found in codes.items()
-            if found and same_language(found.language) == same_language(meant.language)
+            (parsed.code != meant.code, parsed.language != meant.language, n)
+            for n, parsed in codes.items()
+            if parsed and same_language(parsed.language) == same_language(meant.language)
         ]
         if alike:
             return f" Did you mean '{min(alike)[2]}'?"

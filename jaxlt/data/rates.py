@@ -31,12 +31,12 @@ def unimax(counts: np.ndarray, budget: float, max_epochs: float) -> np.ndarray:
     all languages' epochs leaves shares in proportion to their text.
     """
     amounts = np.asarray(counts, np.float64)
-    left, given = float(budget), np.zeros(len(amounts))
+    left, taken = float(budget), np.zeros(len(amounts))
     order = np.argsort(amounts, kind="stable")
     for done, language in enumerate(order):
-        given[language] = min(left / (len(order) - done), amounts[language] * max_epochs)
-        left -= given[language]
-    return given / given.sum()
+        taken[language] = min(left / (len(order) - done), amounts[language] * max_epochs)
+        left -= taken[language]
+    return taken / taken.sum()
 
 
 def by_task(said: Mapping[str, float], languages: Mapping[str, str]) -> dict[str, float]:
@@ -45,23 +45,19 @@ def by_task(said: Mapping[str, float], languages: Mapping[str, str]) -> dict[str
     `languages` has the language of each task; the rate of a language, or of a kind, is shared
     equally by those of its tasks that have no rate of their own.
     """
-    found = {name: rate for name, rate in said.items() if name in languages}
+    rates = {name: rate for name, rate in said.items() if name in languages}
+    ends = {task: (language, task.partition(".")[0]) for task, language in languages.items()}
     for name, rate in said.items():
-        own = [t for t, language in languages.items() if _is_of(t, name, language, said)]
-        if name not in languages and not own:
-            found[name] = rate  # of nothing: the caller says so
-        if twice := [task for task in own if task in found]:
+        tasks = [task for task, of in ends.items() if task not in said and name in of]
+        if name not in languages and not tasks:
+            rates[name] = rate  # of nothing: the caller says so
+        if twice := [task for task in tasks if task in rates]:
             raise UserError(
                 f"DataConfig.rates gives '{twice[0]}' a rate by its language and another by its "
                 "kind: give it one of its own, or name languages or kinds alone."
             )
-        found |= {task: rate / len(own) for task in own}
-    return found
-
-
-def _is_of(task: str, name: str, language: str, said: Mapping[str, float]) -> bool:
-    """Says whether a rate by `name` is for a task without a rate of its own."""
-    return task not in said and name in (language, task.partition(".")[0])
+        rates |= {task: rate / len(tasks) for task in tasks}
+    return rates
 
 
 def explicit(

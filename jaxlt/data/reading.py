@@ -15,6 +15,7 @@ from jaxlt.data.vocabulary import reports
 from jaxlt.data.vocabulary.vocabularies import EOS, PAD, UNK, Vocabulary
 
 MANY_EPOCHS = 10.0
+_READ, _STEPS = 1 << 16, 8  # bytes of a language, and steps, that remarks are made of
 Kind = Literal[
     "text", "sentinel", "masked", "replaced", "kept", "end", "language", "unknown", "broken"
 ]
@@ -181,9 +182,7 @@ def epochs(info: LanguageInfo, mixture: Mixture, steps: int) -> float:
     return info.rate * steps * mixture.batch_size / max(info.rows, 1)
 
 
-def remarks(
-    config: DataConfig, mixture: Mixture, vocabulary: Vocabulary, steps: int, most: int = 1 << 16
-) -> list[str]:
+def remarks(config: DataConfig, mixture: Mixture, vocabulary: Vocabulary, steps: int) -> list[str]:
     """Returns what a user should know before training, a sentence each."""
     lines = []
     infos = mixture.info()
@@ -206,7 +205,7 @@ def remarks(
         for language, paths in discover(config).items():
             if language in names:
                 documents = Prepared(config, language, paths).documents("train")
-                lines += script_remarks(reports.fit(language, documents, vocabulary, most))
+                lines += script_remarks(reports.fit(language, documents, vocabulary, _READ))
     else:
         lines += _unknown_remarks(mixture, vocabulary)
     return lines
@@ -227,10 +226,10 @@ def _often(infos: Sequence[LanguageInfo], mixture: Mixture, steps: int) -> str:
     )
 
 
-def _unknown_remarks(mixture: Mixture, vocabulary: Vocabulary, steps: int = 8) -> list[str]:
+def _unknown_remarks(mixture: Mixture, vocabulary: Vocabulary) -> list[str]:
     """Returns the languages whose inputs, in the first steps, are mostly unknown pieces."""
     unknown, pieces = np.zeros((2, len(mixture.languages)))
-    for step in range(steps):
+    for step in range(_STEPS):
         batch = mixture.rows(step, 0, mixture.batch_size)
         ids = batch["encoder_input_tokens"]
         text = (ids > EOS) & (ids < vocabulary.size)

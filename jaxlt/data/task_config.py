@@ -16,8 +16,8 @@ from typing import Literal
 
 from jaxlt.data.synth.families import FactoryConfig
 from jaxlt.data.tasks.registry import class_of
-from jaxlt.errors import UserError
-from jaxlt.identity import PLACED
+from jaxlt.errors import UserError, repeated
+from jaxlt.identity import PLACED, as_tuples
 
 _ALL = ("kind", "name", "languages")
 
@@ -50,9 +50,7 @@ class TaskConfig:
     factory: FactoryConfig | None = None
 
     def __post_init__(self) -> None:
-        for field in ("sources", "names", "languages", "pairs"):
-            given = getattr(self, field)
-            object.__setattr__(self, field, (given,) if isinstance(given, str) else tuple(given))
+        as_tuples(self, "sources", "names", "languages", "pairs")
         kind = class_of(self.kind)
         own = (*_ALL, "factory" if kind.made else "sources", *kind.takes)
         for known in fields(self):
@@ -99,9 +97,7 @@ def check(tasks: Sequence[TaskConfig], sources: bool, paired: bool, objective: s
             "DataConfig.sources and DataConfig.tasks both say what to read: give one of them "
             "(--gin.TEXT=[] where a file sets sources)."
         )
-    labels = [task.label for task in tasks]
-    twice = sorted({label for label in labels if labels.count(label) > 1})
-    if twice:
+    if twice := repeated(task.label for task in tasks):
         raise UserError(f"Two tasks are named '{twice[0]}': give one another TaskConfig.name.")
     for task in tasks:
         if task.paired != paired:

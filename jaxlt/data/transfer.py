@@ -13,14 +13,14 @@ import numpy as np
 
 from jaxlt.data.config import DataConfig
 from jaxlt.data.near import nearest_language
-from jaxlt.data.rows.batches import digest, mixed, permute
-from jaxlt.data.rows.views import TokenizedText, word_of
+from jaxlt.data.rows.batches import digest, mixed, number_of, permute
+from jaxlt.data.rows.views import TokenizedText
 from jaxlt.data.sources.discovery import discover
 from jaxlt.data.sources.splits import Nothing
 from jaxlt.data.tasks import configured
 from jaxlt.data.tasks.kind import kind_of
 from jaxlt.data.transfer_config import TransferConfig
-from jaxlt.errors import UserError
+from jaxlt.errors import UserError, some_of
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class TransferRoles:
         running = self._tasks(self.every, running=True)
         absent = set(self._tasks(set(self.named.values()), running=True)) - set(running)
         if absent:
-            _log.warning("Of no source or target, and left out: %s", _some(sorted(absent)))
+            _log.warning("Of no source or target, and left out: %s", some_of(sorted(absent)))
         names = [*self._tasks(wanted), *running]
         texts, own = _open(config, split, names, whole) if names else ([], {})
         _check_rates(config, [*texts, *few])
@@ -120,8 +120,8 @@ class TransferRoles:
         names = self._tasks(wanted)
         if not names:
             raise UserError(
-                f"{_some(sorted(languages or stopping))} has no part in the setting "
-                f"'{transfer.setting}', which is evaluated on {_some(self.every)}."
+                f"{some_of(sorted(languages or stopping))} has no part in the setting "
+                f"'{transfer.setting}', which is evaluated on {some_of(self.every)}."
             )
         texts = _open(self.config, split, names, open_texts)[0]
         if transfer.setting != "few_shot" or not set(wanted) & set(self.targets):
@@ -139,7 +139,7 @@ class TransferRoles:
         if gone and not kept:
             raise UserError(
                 f"The k examples that few_shot trains on are of the split '{split}' of "
-                f"{_some(gone)}, for lack of a training split, and nothing is left of it to "
+                f"{some_of(gone)}, for lack of a training split, and nothing is left of it to "
                 + (
                     "stop on: set TransferConfig.stop_on = 'source'."
                     if languages is None
@@ -147,7 +147,7 @@ class TransferRoles:
                 )
             )
         if gone:
-            _log.warning("Their split '%s' is trained on, not evaluated: %s", split, _some(gone))
+            _log.warning("Their split '%s' is trained on, not evaluated: %s", split, some_of(gone))
         return kept
 
     def _tasks(self, languages: Iterable[str], running: bool = False) -> list[str]:
@@ -176,7 +176,7 @@ class TransferRoles:
         if left:
             raise UserError(
                 "few_shot draws examples of every target, and there is nothing to train or "
-                f"validate on of {_some(sorted(left))}: leave them out (TransferConfig.targets)."
+                f"validate on of {some_of(sorted(left))}: leave them out (TransferConfig.targets)."
             )
         return found
 
@@ -228,7 +228,7 @@ def _targets(transfer: TransferConfig, named: Named, translated: Named) -> tuple
             if name not in known:
                 raise UserError(
                     f"TransferConfig.{field} names '{name}', which the run's data has not."
-                    f"{nearest_language(name, known)} It has {_some(known)}."
+                    f"{nearest_language(name, known)} It has {some_of(known)}."
                 )
     targets = transfer.targets or tuple(n for n in known if n not in transfer.sources)
     if transfer.setting == "translate_train":
@@ -281,7 +281,7 @@ def _drawn(
             f"few_shot asks for {what} of '{group}', whose split '{split}' has {sum(counts)}. "
             "Lower TransferConfig.k or draw, or leave the language out of the targets."
         )
-    key = mixed(word_of(f"few shot {group}"))
+    key = mixed(number_of(f"few shot {group}"))
     chosen = permute(np.arange(first, last), sum(counts), key)
     ends = np.cumsum(counts)
     shots = []
@@ -307,7 +307,8 @@ def _check_rates(config: DataConfig, texts: Sequence[TokenizedText]) -> None:
     for name in sorted(rated - known):
         raise UserError(
             f"DataConfig.rates names '{name}', which the setting '{setting}' does not train on; "
-            f"it trains on {_some(sorted({t.name for t in texts}))}.{nearest_language(name, known)}"
+            f"it trains on {some_of(sorted({t.name for t in texts}))}."
+            f"{nearest_language(name, known)}"
         )
     for text in texts if rated else ():
         if not rated & {text.name, text.source, kinds[text.name]}:
@@ -330,8 +331,3 @@ def _running(config: DataConfig) -> set[str]:
 def _of(languages: Iterable[str], named: Named) -> list[str]:
     """Names of the tasks of some languages, in the languages' order."""
     return [name for one in languages for name in sorted(named) if named[name] == one]
-
-
-def _some(names: Sequence[str], most: int = 6) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

@@ -7,9 +7,10 @@ TransferConfig.k = 8
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from jaxlt.errors import UserError, check_one_of
+from jaxlt.errors import UserError, check_choices, repeated
+from jaxlt.identity import as_tuples
 
 Setting = Literal[
     "zero_shot", "few_shot", "translate_train", "in_language", "multi_source", "joint"
@@ -55,11 +56,8 @@ class TransferConfig:
     share: float = 0.1
 
     def __post_init__(self) -> None:
-        for field in ("sources", "targets", "translated"):
-            given = getattr(self, field)
-            object.__setattr__(self, field, (given,) if isinstance(given, str) else tuple(given))
-        for field, kind in (("setting", Setting), ("stop_on", StopOn)):
-            check_one_of(f"TransferConfig.{field}", getattr(self, field), get_args(kind))
+        as_tuples(self, "sources", "targets", "translated")
+        check_choices(self, "TransferConfig.", setting=Setting, stop_on=StopOn)
         least, most = _SOURCES[self.setting]
         count = len(self.sources)
         if count < least or (most and count > most):
@@ -70,9 +68,7 @@ class TransferConfig:
                 f"{', '.join(self.sources) or 'none'}.{other}"
             )
         for field in ("sources", "targets"):
-            names = getattr(self, field)
-            twice = sorted({name for name in names if names.count(name) > 1})
-            if twice:
+            if twice := repeated(getattr(self, field)):
                 raise UserError(f"TransferConfig.{field} names '{twice[0]}' more than once.")
         for name in self.targets:
             if name in self.sources:

@@ -25,7 +25,6 @@ from jaxlt import progress
 from jaxlt.config import derived
 from jaxlt.data.sources import files
 from jaxlt.data.tasks.kind import kind_of
-from jaxlt.data.vocabulary.sentinels import PlainText
 from jaxlt.engine.decode.config import EOS
 from jaxlt.errors import UserError
 from jaxlt.inference import opening
@@ -100,7 +99,7 @@ def decode_examples(
         rows.append(np.asarray([*inputs[: inputs_length - 1], EOS], np.int32))
         languages.append(source.languages.index(text.source))
         targets.append(source.languages.index(text.target))
-    constraint = Constraint(PlainText(vocabulary), asked.labels, asked.force)
+    constraint = Constraint(vocabulary, asked.labels, asked.force)
     constrained = _constrained(constraint, examples, kinds_of(run.data))
     if asked.language_tokens is not None:
         if "trie" in constrained:

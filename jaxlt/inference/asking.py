@@ -289,10 +289,10 @@ def codec_of(run: "RunConfig", vocabulary: "Vocabulary") -> "Codec":
     """How the run's texts are read and written: with sentinels where it was trained on them."""
     from jaxlt.data.objectives.build import build_objective
     from jaxlt.data.objectives.objectives import span_counts
-    from jaxlt.data.vocabulary.sentinels import PlainText, SentinelText
+    from jaxlt.data.vocabulary.sentinels import SentinelText
 
     if run.data.objective != "span_corruption":
-        return PlainText(vocabulary)
+        return vocabulary
     window = build_objective(run.data, vocabulary).window
     trained_on = span_counts(window, run.data.noise_density, run.data.span)[1]
     return SentinelText(vocabulary, max(trained_on, 10))

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from jaxlt.commands.run_flags import labels_of
-from jaxlt.data.vocabulary.sentinels import PlainText
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
 from jaxlt.inference.constraints import Constraint, language_tokens
 
-BYTES = PlainText(open_vocabulary(VocabularyConfig()))
+BYTES = open_vocabulary(VocabularyConfig())
 
 
 class Pieces:

@@ -6,8 +6,6 @@
 In a process of T5X's or a user's own, `import jaxlt.config.mixtures` does it for gin files.
 """
 
-from collections.abc import Mapping
-
 import seqio
 
 from jaxlt.data import mixtures
@@ -28,11 +26,14 @@ def register(config: DataConfig) -> str:
     _check(config)
     vocabulary = open_vocabulary(config.vocabulary_config)
     objective = build_objective(config, vocabulary)
-    texts, own = mixtures.open_texts(config, config.split, vocabulary, objective)
-    shares = mixtures.rates_of(config, texts, own, objective)
+    texts, brought = mixtures.open_texts(config, config.split, vocabulary, objective)
+    shares = mixtures.rates_of(config, texts, brought, objective)
     tasks = register_tasks(config)
     rates = {tasks[t.name]: float(r) for t, r in zip(texts, shares, strict=True)}
-    return _mixture(config.mixture, rates)
+    if config.mixture in seqio.MixtureRegistry.names():
+        seqio.MixtureRegistry.remove(config.mixture)
+    seqio.MixtureRegistry.add(config.mixture, list(rates.items()))
+    return config.mixture
 
 
 def register_tasks(config: DataConfig) -> dict[str, str]:
@@ -40,13 +41,6 @@ def register_tasks(config: DataConfig) -> dict[str, str]:
     if config.tasks:
         return {name: task.name for name, task in configured.register(config).items()}
     return text.register_tasks(config, discover(config))
-
-
-def _mixture(name: str, rates: Mapping[str, float]) -> str:
-    if name in seqio.MixtureRegistry.names():
-        seqio.MixtureRegistry.remove(name)
-    seqio.MixtureRegistry.add(name, list(rates.items()))
-    return name
 
 
 def _check(config: DataConfig) -> None:

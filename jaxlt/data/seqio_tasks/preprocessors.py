@@ -46,10 +46,12 @@ def corrupted(dataset: tf.data.Dataset, objective: Objective) -> tf.data.Dataset
     """Joins and cuts 'targets' as an objective wants them, and makes its rows of the pieces."""
     pieces = _pieces(dataset, objective.window)
 
+    def call(text: np.ndarray, seed: np.ndarray) -> tuple[np.ndarray, ...]:
+        return corrupted_piece(objective, text, (int(seed[0]), int(seed[1])))
+
     @seqio.map_over_dataset(num_seeds=1)
     def corrupt(example: dict[str, tf.Tensor], seed: tf.Tensor) -> dict[str, tf.Tensor]:
         kinds = [tf.int32, tf.int32, tf.float32]
-        call = _Call(objective)
         out = tf.numpy_function(call, [example["targets"], seed], kinds, stateful=False)
         for tensor in out:
             tensor.set_shape([None])
@@ -57,16 +59,6 @@ def corrupted(dataset: tf.data.Dataset, objective: Objective) -> tf.data.Dataset
         return features | ({"weights": out[2]} if isinstance(objective, MaskedLM) else {})
 
     return corrupt(pieces)
-
-
-class _Call:
-    """One piece through the numpy objective."""
-
-    def __init__(self, objective: Objective):
-        self._objective = objective
-
-    def __call__(self, text: np.ndarray, seed: np.ndarray) -> tuple[np.ndarray, ...]:
-        return corrupted_piece(self._objective, text, (int(seed[0]), int(seed[1])))
 
 
 def _pieces(dataset: tf.data.Dataset, window: int) -> tf.data.Dataset:

@@ -55,9 +55,9 @@ def languages(config: DataConfig) -> dict[str, str]:
 
 def _tasks(config: DataConfig) -> dict[str, seqio.Task]:
     """Returns the tasks of a mixture by their languages, or else by their names."""
-    found = seqio.get_subtasks(_provider(config.mixture))
-    tasks = {task.name.rpartition(".")[2]: task for task in found}
-    return tasks if len(tasks) == len(found) else {task.name: task for task in found}
+    subtasks = seqio.get_subtasks(_provider(config.mixture))
+    tasks = {task.name.rpartition(".")[2]: task for task in subtasks}
+    return tasks if len(tasks) == len(subtasks) else {task.name: task for task in subtasks}
 
 
 def _open(

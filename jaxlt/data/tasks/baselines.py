@@ -26,11 +26,9 @@ class Learner(Protocol):
 
     def add(self, inputs: str, targets: str) -> None:
         """Takes an example in the form that heads learn, or the model writes."""
-        ...
 
     def answers(self, inputs: str, tag: str) -> Mapping[str, Answered]:
         """Returns the answers to inputs; `tag` is what stands before a text to be translated."""
-        ...
 
 
 class Tags:
@@ -53,30 +51,17 @@ class Tags:
         }
 
 
-class Classes:
-    """The commonest class."""
+class Usual:
+    """The commonest answer of all; `name` is the baseline's, read(inputs, targets) an answer."""
 
-    def __init__(self, read: Read):
-        self._read, self._all = read, Commonest()
-
-    def add(self, inputs: str, targets: str) -> None:
-        self._all.add([self._read(inputs, targets).label])
-
-    def answers(self, inputs: str, tag: str) -> Mapping[str, Answered]:
-        return {"commonest_class": Answered(self._all.answer)}
-
-
-class Told:
-    """The commonest answer."""
-
-    def __init__(self) -> None:
-        self._all = Commonest()
+    def __init__(self, name: str, read: Callable[[str, str], str] = lambda _, targets: targets):
+        self._name, self._read, self._all = name, read, Commonest()
 
     def add(self, inputs: str, targets: str) -> None:
-        self._all.add([targets])
+        self._all.add([self._read(inputs, targets)])
 
     def answers(self, inputs: str, tag: str) -> Mapping[str, Answered]:
-        return {"commonest_answer": Answered(self._all.answer)}
+        return {self._name: Answered(self._all.answer)}
 
 
 class Copied:
@@ -89,7 +74,7 @@ class Copied:
         return {"copy": Answered(inputs.removeprefix(tag))}
 
 
-class Both(Told):
+class UsualOrCopied(Usual):
     """The commonest answer, and the input as it is."""
 
     def answers(self, inputs: str, tag: str) -> Mapping[str, Answered]:

@@ -7,7 +7,7 @@ from jaxlt.data.near import nearest_language
 from jaxlt.data.read_config import ReadConfig
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.tasks.kind import Reading, Stream, kind_of
-from jaxlt.errors import UserError
+from jaxlt.errors import UserError, repeated
 
 _UNNAMABLE = re.compile(r"[^\w.:#]")  # what seqio lets no task's name have: my-corpus, en-GB
 
@@ -27,8 +27,7 @@ def chosen(mixture: str, task: TaskConfig, config: ReadConfig) -> dict[str, Stre
     if not found:
         raise UserError(f"There is nothing in the sources of '{mixture}' to make a task of.")
     names = [f"{mixture}.{_UNNAMABLE.sub('_', stream.name)}" for stream in found]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
+    if twice := repeated(names):
         raise UserError(
             f"Two tasks would be named '{twice[0]}': the sources have one language under two "
             "codes, or two corpora whose names differ in their dashes alone. Give it one code."
@@ -43,5 +42,5 @@ def chosen(mixture: str, task: TaskConfig, config: ReadConfig) -> dict[str, Stre
                 f"{nearest_language(language, known)}"
             )
     wanted = set(task.languages or known)
-    own = dict(zip(names, found, strict=True))
-    return {name: stream for name, stream in own.items() if wanted.issuperset(ends[name])}
+    named = dict(zip(names, found, strict=True))
+    return {name: stream for name, stream in named.items() if wanted.issuperset(ends[name])}

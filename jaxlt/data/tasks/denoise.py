@@ -20,12 +20,11 @@ class Denoise(Kind):
     denoised = True
 
     def streams(self, reading: Reading) -> list[Stream]:
-        """Returns a stream a language of documents."""
         column = language_column(reading.config)
-        found = sources.discover(reading.task.sources, sources.TEXT, (), column)
+        by_language = sources.discover(reading.task.sources, sources.TEXT, (), column)
         streams = []
         with known_codes(reading.name) as codes:
-            for language, paths in found.items():
+            for language, paths in by_language.items():
                 text = Prepared(reading.config, language, paths)
                 streams.append(Stream(codes.of(language), text.documents, text.identity, SPLITS))
         return streams

@@ -64,10 +64,10 @@ def _has_hash_comments(path: str, memory: Path) -> bool:
     note = memory / f"{files.content_digest(path, memory)[:32]}.hash_comments.json"
     with suppress(OSError, ValueError):
         return bool(json.loads(note.read_text()))
-    found = iob2.has_hash_comments(path)
+    there = iob2.has_hash_comments(path)
     with suppress(OSError):  # only a memory, as that of digests
-        files.write_atomically(note, json.dumps(found))
-    return found
+        files.write_atomically(note, json.dumps(there))
+    return there
 
 
 class Entities(Kind):
@@ -81,7 +81,6 @@ class Entities(Kind):
     labels = "none"
 
     def streams(self, reading: Reading) -> list[Stream]:
-        """Returns a stream a corpus."""
         orphans = reading.task.orphans
 
         def records(path: str, problems: Any) -> Iterator[Tagged]:
@@ -95,11 +94,11 @@ class Entities(Kind):
 
     def form(self, record: Tagged, wording: Wording) -> Form:
         """Returns the tokens, and the entities in order with their types."""
-        found = (
+        named = (
             f"{span.label}: {' '.join(record.tokens[span.start : span.end])}"
             for span in record.spans()
         )
-        return self.inputs(record.tokens, wording), _BETWEEN.join(found)
+        return self.inputs(record.tokens, wording), _BETWEEN.join(named)
 
     def head_forms(self, record: Tagged, reading: Reading, split: str) -> Iterable[Form]:
         """Yields the tokens, as many as there are, and their IOB2 tags."""
@@ -112,7 +111,6 @@ class Entities(Kind):
         return f"tag: {' '.join(asked)}"
 
     def read(self, answer: str, asked: Sequence[str]) -> tuple[Span, ...]:
-        """Returns the entities, each at its next place among the words."""
         return entities_from(answer, asked)
 
     def cell(self, answer: Sequence[Span], asked: Any) -> list[str]:
@@ -120,15 +118,12 @@ class Entities(Kind):
         return list(tags_of(answer, len(asked)))
 
     def example(self, inputs: str, targets: str) -> HeadExample:
-        """Reads words and their IOB2 tags, as many."""
         return labelled_words(self.shape, inputs, targets)
 
     def answer(self, example: HeadExample, labels: Sequence[str], heads: Sequence[int] = ()) -> str:
-        """Writes the entities that tags say."""
         return self.form(Tagged(example.words, tuple(labels)), USUAL)[1]
 
     def learner(self, heads: bool) -> "KnownNames":
-        """No entity at all, and the names that training has."""
         return KnownNames(self, heads)
 
 

@@ -78,8 +78,8 @@ def corpus_streams(
 
     streams = []
     with known_codes(reading.name) as codes:
-        found = corpora.find(reading.task.sources, endings, holds, reading.task.names, codes)
-    for corpus in found:
+        kept = corpora.find(reading.task.sources, endings, holds, reading.task.names, codes)
+    for corpus in kept:
         if "" in corpus.paths:
             raise UserError(
                 f"'{corpus.paths[''][0]}' says no split: name the file {corpus.name}-train, -dev "
@@ -88,8 +88,9 @@ def corpus_streams(
         splits = tuple(name for name in NAMES if name in corpus.paths)
         paths = tuple(p for split in sorted(splits) for p in corpus.paths[split])
         name = f"{corpus.name}.{corpus.language or corpus.name}"
-        own = content_of(reading, paths, name, recipe, newer)
-        streams.append(kind.stream(reading, name, functools.partial(records, corpus), own, splits))
+        identity = content_of(reading, paths, name, recipe, newer)
+        read_split = functools.partial(records, corpus)
+        streams.append(kind.stream(reading, name, read_split, identity, splits))
     return streams
 
 
@@ -107,10 +108,10 @@ def language_streams(
     table = TableSource(reading, layout)
     written: dict[tuple[str, str], list[str]] = {}
     with known_codes(reading.name) as codes:
-        for own in table.languages():
+        for raw in table.languages():
             # Collections have their own codes: MLQA's `ar` and TyDi's `arabic` are one language.
-            alone = "" if own in table.published else own
-            written.setdefault((codes.of(own), alone), []).append(own)
+            alone = "" if raw in table.published else raw
+            written.setdefault((codes.of(raw), alone), []).append(raw)
     recipe = [kind.name, table.recipe, reading.config.on_malformed, *more]
     streams = []
     for (code, _), names in written.items():
@@ -244,22 +245,21 @@ class TableSource:
 
     def languages(self) -> list[str]:
         """Returns the languages of the rows, sorted.
-
         Published files whose name says their language are not opened; `published` are then the
         languages of collections. Where no row can be read, a UserError says what is wrong with the
         first.
         """
-        found: set[str] = set()
+        names: set[str] = set()
         faults: list[str] = []
         for path in self.paths:
             place = layouts.published(path, self.kind)
             here = [place.language] if place and place.language else self._records.languages(path)
             faults += [] if place and place.language else self._records.faults(path)
-            found.update(here)
+            names.update(here)
             self.published.update(here if place else ())
-        if faults and not found:
+        if faults and not names:
             raise UserError(faults[0])
-        return sorted(found)
+        return sorted(names)
 
     @property
     def recipe(self) -> list[Any]:

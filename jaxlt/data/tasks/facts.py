@@ -46,7 +46,6 @@ class Facts(Kind):
     metrics = ("p@1",)
 
     def streams(self, reading: Reading) -> list[Stream]:
-        """Returns a stream a language of triples."""
         task, table = reading.task, TableSource(reading, "facts")
         templates = task.templates or ""  # TaskConfig demands them
         recipe, streams = ["facts", table.recipe, task.most, reading.config.on_malformed], []
@@ -69,13 +68,10 @@ class Facts(Kind):
         return streams
 
     def form(self, record: Any, wording: Wording) -> Form:
-        """Returns the sentence with [Y] for what is asked, and the answer."""
         return self.inputs(record[0]), record[1]
 
     def inputs(self, asked: str, wording: Wording = USUAL) -> str:
-        """Returns the text that asks for [Y]."""
         return f"fact: {asked}"
 
-    def learner(self, heads: bool) -> baselines.Told:
-        """The commonest answer."""
-        return baselines.Told()
+    def learner(self, heads: bool) -> baselines.Usual:
+        return baselines.Usual("commonest_answer")

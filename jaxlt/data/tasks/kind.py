@@ -125,8 +125,8 @@ class Kind:
             for record in records(split):
                 yield from make(record, reading, split)
 
-        own = [functools.partial(forms, make) for make in (self.forms, self.head_forms)]
-        return Stream(name, own[0], identity, splits, own[1])
+        read, for_heads = (functools.partial(forms, f) for f in (self.forms, self.head_forms))
+        return Stream(name, read, identity, splits, for_heads)
 
     def head_forms(self, record: Any, reading: Reading, split: str) -> Iterable[Form]:
         """Yields what a head learns from a record of a split: its forms, or some that say more."""
@@ -182,7 +182,7 @@ class Kind:
     def learner(self, heads: bool) -> Learner:
         """Returns what gives trivial answers; heads: it learns from what they see."""
         del heads  # both learn from the text form
-        return baselines.Both()
+        return baselines.UsualOrCopied("commonest_answer")
 
 
 def kind_of(name: str) -> Kind:

@@ -17,11 +17,9 @@ class Pairs(Classes):
     task, columns, formats = "pairs", (("premise",), ("hypothesis",)), ()
 
     def streams(self, reading: Reading) -> list[Stream]:
-        """Returns a stream a language of tables of pairs."""
         return language_streams(self, reading, "pairs", lambda r: r.id or r.premise)
 
     def form(self, record: Inference, wording: Wording) -> Form:
-        """Returns the two texts, and their label."""
         return self.inputs((record.premise, record.hypothesis)), self.label(record.label)
 
     def inputs(self, asked: tuple[str, str], wording: Wording = USUAL) -> str:
@@ -37,7 +35,6 @@ class Pairs(Classes):
         return _XNLI.get(label, label)
 
     def example(self, inputs: str, targets: str) -> HeadExample:
-        """Reads the two texts and their label."""
         asked = inputs.partition(": ")[2].removeprefix("premise: ")
         one, _, two = asked.partition(" hypothesis: ")
         return HeadExample(self.shape, texts=(one, two), label=targets.strip(" "))

@@ -60,7 +60,6 @@ class Parsing(Kind):
     labels = "none"
 
     def streams(self, reading: Reading) -> list[Stream]:
-        """Returns a stream a treebank."""
         return corpus_streams(self, reading, corpora.CONLLU, "treebank", conllu.read)
 
     def form(self, record: conllu.Sentence, wording: Wording) -> Form:
@@ -70,11 +69,9 @@ class Parsing(Kind):
         return self.inputs(record.forms, wording), arcs_text(record.heads, record.deprels)
 
     def inputs(self, asked: Sequence[str], wording: Wording = USUAL) -> str:
-        """Returns the text that asks for the tree of words."""
         return f"parse: {text_forms.words_text(asked, wording.space)}"
 
     def read(self, answer: str, asked: Sequence[str]) -> Tree:
-        """Returns (heads, relations), which need not be a tree."""
         return arcs_from(answer, len(asked))
 
     def filled(self, answer: Tree) -> dict[int, Sequence[str]]:
@@ -94,7 +91,6 @@ class Parsing(Kind):
         return HeadExample(self.shape, words, tuple(map(universal, relations)), heads)
 
     def answer(self, example: HeadExample, labels: Sequence[str], heads: Sequence[int] = ()) -> str:
-        """Writes the arcs."""
         return arcs_text(heads, labels)
 
     def judged(self, examples: Sequence[tuple[str, str, str]]) -> tuple[list[Parse], list[Parse]]:
@@ -104,11 +100,10 @@ class Parsing(Kind):
             words = inputs.split(" ")[1:]  # after the task's prefix
             return Parse(words, *arcs_from(text, len(words)))
 
-        given = [tree(inputs, answer) for inputs, answer, _ in examples]
-        return given, [tree(inputs, target) for inputs, _, target in examples]
+        predicted = [tree(inputs, answer) for inputs, answer, _ in examples]
+        return predicted, [tree(inputs, target) for inputs, _, target in examples]
 
     def learner(self, heads: bool) -> "Neighbours":
-        """Words that hang on the neighbouring one."""
         return Neighbours(self)
 
 

@@ -77,7 +77,6 @@ class Questions(Kind):
     task, columns, formats = "questions", (("question",), ("context",)), ()
 
     def streams(self, reading: Reading) -> list[Stream]:
-        """Returns a stream a language of tables of questions."""
         placed = ["places"] if reading.config.rules.answers_placed else []
         return language_streams(self, reading, "questions", lambda r: r.id or r.context, placed)
 
@@ -101,24 +100,21 @@ class Questions(Kind):
             yield asked, placed
 
     def inputs(self, asked: tuple[str, str], wording: Wording = USUAL) -> str:
-        """Returns the text that asks a (question, context)."""
         return str(_RUN.sub(" ", f"question: {spaced(asked[0])} context: {spaced(asked[1])}"))
 
     def example(self, inputs: str, targets: str) -> HeadExample:
-        """Reads the question, its context, and the answer with its place."""
         one, _, two = inputs.removeprefix("question: ").partition(" context: ")
         answer, place = answer_from(targets, two)
         return HeadExample(self.shape, texts=(one, two), label=answer, place=place)
 
     def judged(self, examples: Sequence[tuple[str, str, str]]) -> tuple[list[Any], list[Any]]:
         """An answer a question, and all its right ones: its examples are one a right answer."""
-        found: dict[str, tuple[str, list[str]]] = {}
+        asked: dict[str, tuple[str, list[str]]] = {}
         for inputs, answer, target in examples:
-            found.setdefault(inputs, (answer, []))[1].append(target)
-        return [answer for answer, _ in found.values()], [right for _, right in found.values()]
+            asked.setdefault(inputs, (answer, []))[1].append(target)
+        return [answer for answer, _ in asked.values()], [right for _, right in asked.values()]
 
     def learner(self, heads: bool) -> "Beginnings":
-        """The first words of the context."""
         return Beginnings(self)
 
 

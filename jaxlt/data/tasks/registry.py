@@ -55,15 +55,15 @@ def class_of(name: str) -> Any:
             f"('my_kinds:Stance'), not '{name}'.{nearest(name, KINDS)}"
         )
     try:
-        found = getattr(importlib.import_module(module), attribute, None)
+        kind = getattr(importlib.import_module(module), attribute, None)
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
         raise UserError(
             f"TaskConfig.kind is '{name}', and no file '{module}.py' is there."
         ) from None
-    if found is None or not hasattr(found, "streams"):
+    if kind is None or not hasattr(kind, "streams"):
         raise UserError(
             f"TaskConfig.kind is '{name}', and '{module}' has no Kind of the name '{attribute}'."
         )
-    return found
+    return kind

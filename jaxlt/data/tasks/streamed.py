@@ -28,7 +28,7 @@ from jaxlt.data.tasks import configured
 from jaxlt.data.tasks.kind import Stream, head_kind, kind_of
 from jaxlt.data.text_forms import Form
 from jaxlt.data.vocabulary.vocabularies import Vocabulary
-from jaxlt.errors import UserError
+from jaxlt.errors import UserError, some_of
 
 _INT32 = 1 << 31  # of a cache whose numbers are not a vocabulary's
 _AFTER = ["CacheDatasetPlaceholder", "append_eos_after_trim"]
@@ -57,8 +57,7 @@ def open_texts(
         )
     absent = sorted({*chosen} - {text.name for text in full})
     if absent:
-        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
-        _log.warning("Without anything in the split '%s': %s", split, ", ".join(absent[:5]) + more)
+        _log.warning("Without anything in the split '%s': %s", split, some_of(absent, 5))
     return full
 
 
@@ -68,13 +67,13 @@ def unread_texts(config: DataConfig, split: str) -> list[TokenizedText]:
     Their forms alone are to be read, perhaps none.
     """
     streams = configured.streams(config)
-    found = []
+    texts = []
     for name in _chosen(streams, config):
         task, stream = streams[name]
         if split in stream.splits:
             read = _for_heads(stream) if config.objective == "heads" else _forms(task, stream)
-            found.append(_text(name, "", UNREAD, read, split))
-    return found
+            texts.append(_text(name, "", UNREAD, read, split))
+    return texts
 
 
 def labelled_examples(

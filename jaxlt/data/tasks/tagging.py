@@ -24,11 +24,9 @@ class Words(Kind):
     labels = "word"
 
     def form(self, record: Any, wording: Wording) -> Form:
-        """Returns the words, and their tags in the same order."""
         return self.inputs(record.forms, wording), " ".join(record.upos)
 
     def inputs(self, asked: Sequence[str], wording: Wording = USUAL) -> str:
-        """Returns the text that asks for the tags of words."""
         return f"{self.prefix}: {text_forms.words_text(asked, wording.space)}"
 
     def read(self, answer: str, asked: Sequence[str]) -> tuple[str, ...]:
@@ -41,21 +39,18 @@ class Words(Kind):
         return {3: answer}
 
     def example(self, inputs: str, targets: str) -> HeadExample:
-        """Reads words and their tags, as many."""
         return labelled_words(self.shape, inputs, targets)
 
     def answer(self, example: HeadExample, labels: Sequence[str], heads: Sequence[int] = ()) -> str:
-        """Writes the tags."""
         return " ".join(labels)
 
     def judged(self, examples: Sequence[tuple[str, str, str]]) -> tuple[list[Any], list[Any]]:
         """Tags, as many as there are right ones."""
-        right = [tuple(target.split()) for *_, target in examples]
-        given = [self.read(e[1], tags) for e, tags in zip(examples, right, strict=True)]
-        return given, right
+        references = [tuple(target.split()) for *_, target in examples]
+        predicted = [self.read(e[1], tags) for e, tags in zip(examples, references, strict=True)]
+        return predicted, references
 
     def learner(self, heads: bool) -> baselines.Tags:
-        """The commonest tag, and each word's own."""
         return baselines.Tags(self.example)
 
 
@@ -65,8 +60,6 @@ class Tagging(Words):
     takes: ClassVar[tuple[str, ...]] = ("names",)
 
     def streams(self, reading: Reading) -> list[Stream]:
-        """Returns a stream a treebank."""
-
         def records(path: str, problems: Any) -> Iterator[conllu.Sentence]:
             return conllu.read(path, problems, trees=False)
 

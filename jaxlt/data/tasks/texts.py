@@ -18,7 +18,6 @@ class Texts(Kind):
     running = True
 
     def streams(self, reading: Reading) -> list[Stream]:
-        """Returns a stream a language of documents."""
         splits = reading.config.splits
         if reading.config.held_out is not None:  # then it is held out for validation alone
             config = replace(reading.config, held_out_test=0.0, split_seed=0)

@@ -20,12 +20,11 @@ class Classes(Kind):
 
     def judged(self, examples: Sequence[tuple[str, str, str]]) -> tuple[list[Any], list[Any]]:
         """Names of classes in one spelling."""
-        given = [_symbol(answer) for _, answer, _ in examples]
-        return given, [_symbol(target) for *_, target in examples]
+        predicted = [_symbol(answer) for _, answer, _ in examples]
+        return predicted, [_symbol(target) for *_, target in examples]
 
-    def learner(self, heads: bool) -> baselines.Classes:
-        """The commonest class."""
-        return baselines.Classes(self.example)
+    def learner(self, heads: bool) -> baselines.Usual:
+        return baselines.Usual("commonest_class", lambda i, t: self.example(i, t).label)
 
 
 def _symbol(text: str) -> str:
@@ -39,17 +38,13 @@ class Topics(Classes):
     task = "classify"
 
     def streams(self, reading: Reading) -> list[Stream]:
-        """Returns a stream a language of labelled tables."""
         return language_streams(self, reading, "labelled", lambda r: r.id or r.text)
 
     def form(self, record: Labelled, wording: Wording) -> Form:
-        """Returns a text and its class as a word."""
         return self.inputs(record.text), record.label
 
     def inputs(self, asked: str, wording: Wording = USUAL) -> str:
-        """Returns the text that asks for a text's class."""
         return f"topic: {asked}"
 
     def example(self, inputs: str, targets: str) -> HeadExample:
-        """Reads a text and its class."""
         return HeadExample(self.shape, texts=(inputs.partition(": ")[2],), label=targets)

@@ -8,5 +8,4 @@ class Words(Directed):
     """Words of dictionaries."""
 
     def streams(self, reading: Reading) -> list[Stream]:
-        """Returns a stream a direction."""
         return self.of_pairs(reading, "dictionary")

@@ -31,13 +31,13 @@ def make_dictionary(pairs: Iterable[tuple[str, str]]) -> Dictionary:
     """Returns the dictionary of (source, translation); several translations keep their order."""
     entries: dict[str, list[str]] = {}
     for source, translation in pairs:
-        key, said = " ".join(source.lower().split()), " ".join(translation.split())
-        if key and said and said not in entries.setdefault(key, []):
-            entries[key].append(said)
-    whole = {key: tuple(said) for key, said in entries.items() if said}
-    if not whole:
+        key, phrase = " ".join(source.lower().split()), " ".join(translation.split())
+        if key and phrase and phrase not in entries.setdefault(key, []):
+            entries[key].append(phrase)
+    filled = {key: tuple(phrase) for key, phrase in entries.items() if phrase}
+    if not filled:
         raise UserError("The dictionary has no entry with both a word and a translation.")
-    return Dictionary(whole, max(key.count(" ") + 1 for key in whole))
+    return Dictionary(filled, max(key.count(" ") + 1 for key in filled))
 
 
 def read_dictionary(
@@ -51,24 +51,24 @@ def read_dictionary(
     `where` keeps the rows that have these values in other columns, such as {"lang": "wo"}.
     """
     pairs: list[tuple[str, str]] = []
-    found: dict[str, set[str]] = {name: set() for name in where or {}}
+    seen: dict[str, set[str]] = {name: set() for name in where or {}}
     columns = tables.header(path)
-    for name in (source, target, *found):
+    for name in (source, target, *seen):
         if name not in columns:
             raise UserError(
                 f"{path}, line 1: no column '{name}' in {', '.join(columns)}."
                 f"{nearest(name, columns)}"
             )
     for _, row in tables.rows(path, Problems()):
-        for name, values in found.items():
+        for name, values in seen.items():
             values.add(row[name])
         if all(row[name] == value for name, value in (where or {}).items()):
             pairs.append((row[source], row[target]))
     if not pairs:
         for name, value in (where or {}).items():
-            if value not in found[name]:
+            if value not in seen[name]:
                 raise UserError(
-                    f"{path} has no row with {name} '{value}'.{nearest(value, found[name])}"
+                    f"{path} has no row with {name} '{value}'.{nearest(value, seen[name])}"
                 )
         raise UserError(f"{path} has no entries.")
     try:
@@ -132,8 +132,8 @@ class Glosser:
     def _translated(self, phrase: list[str], generator: np.random.Generator | None) -> str:
         ways = self._dictionary.entries[" ".join(phrase).lower()]
         drawn = generator is not None and len(ways) > 1
-        said = ways[int(generator.integers(len(ways)))] if generator and drawn else ways[0]
-        whole = "".join(phrase)
-        if whole.isupper() and len(whole) > 1:
-            return said.upper()
-        return said[:1].upper() + said[1:] if whole[0].isupper() else said
+        translation = ways[int(generator.integers(len(ways)))] if generator and drawn else ways[0]
+        source = "".join(phrase)
+        if source.isupper() and len(source) > 1:
+            return translation.upper()
+        return translation[:1].upper() + translation[1:] if source[0].isupper() else translation

@@ -144,12 +144,12 @@ class Cleaner:
         """Returns why a text is dropped, or None if it is kept; counts it in the report."""
         self.report.seen += 1
         same = plain(text)
-        found = self._unfit(text) or self._protected_text(same) or self._known(same)
-        if found is None:
+        reason = self._unfit(text) or self._protected_text(same) or self._known(same)
+        if reason is None:
             self.report.kept += 1
             return None
-        self.report.drop(found[0], text, found[1])
-        return found[0]
+        self.report.drop(reason[0], text, reason[1])
+        return reason[0]
 
     def _unfit(self, text: str) -> tuple[str, str] | None:
         config, length = self.config, len(text.strip())
@@ -219,9 +219,9 @@ def _signature(text: str, permutations: int) -> MinHash:
     """Returns the MinHash of a text's character 5-grams (its shorter n-grams if it has none)."""
     orders = min(_GRAM, len(text) + 2)
     grams = hashed([text], orders, smallest=orders).values
-    made = MinHash(num_perm=permutations, hashfunc=int, scheme="affine32")
-    made.update_batch(np.unique(grams[grams > 0]).tolist())
-    return made
+    signature = MinHash(num_perm=permutations, hashfunc=int, scheme="affine32")
+    signature.update_batch(np.unique(grams[grams > 0]).tolist())
+    return signature
 
 
 class _NearIndex:

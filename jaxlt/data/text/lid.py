@@ -9,7 +9,7 @@ language are enough for; stochastic gradient descent (AdaGrad) then tells relati
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -77,14 +77,14 @@ class LidModel:
 
     def predict(self, lines: Sequence[str]) -> list[tuple[str, float]]:
         """Returns (language, its probability) of each line; equal scores go to the first."""
-        found: list[tuple[str, float]] = []
+        named: list[tuple[str, float]] = []
         for i in range(0, len(lines), _BATCH):
             shares = self.probabilities(lines[i : i + _BATCH])
             best = shares.argmax(1)
-            found += [
+            named += [
                 (self.languages[b], float(row[b])) for b, row in zip(best, shares, strict=True)
             ]
-        return found
+        return named
 
     def save(self, folder: str | Path) -> None:
         """Writes model.safetensors and model.json to a folder."""
@@ -193,7 +193,9 @@ def _descend(
     balance = (len(labels) / np.bincount(labels) / (labels.max() + 1)).astype(np.float32)
     squares = np.full((len(weights), 1), 1e-8, np.float32)
     for _ in range(config.epochs):
-        for batch in _batches(rng.permutation(len(labels)), 128):
+        order = rng.permutation(len(labels))
+        for start in range(0, len(order), 128):
+            batch = order[start : start + 128]
             part, right = rows[batch], labels[batch]
             slopes = _softmax(np.asarray(part @ weights))
             slopes[np.arange(len(batch)), right] -= 1
@@ -204,11 +206,6 @@ def _descend(
             gradient = np.asarray(narrow.T @ slopes)
             squares[used] += np.square(gradient).mean(1, keepdims=True)
             weights[used] -= config.learning_rate * gradient / np.sqrt(squares[used])
-
-
-def _batches(order: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:
@@ -260,16 +257,15 @@ class LidReport:
 
     def by_family(self, families: Mapping[str, str]) -> dict[tuple[str, str], int]:
         """Returns {(family of the truth, family said): lines} of the lines that went wrong.
-
         `families` is by language; what it lacks or leaves empty counts as '?'.
         """
-        found: dict[tuple[str, str], int] = {}
+        pairs: dict[tuple[str, str], int] = {}
         for i, j in zip(*np.nonzero(self.confusion), strict=True):
             if i != j:
                 names = self.languages[i], self.languages[j]
                 pair = families.get(names[0]) or "?", families.get(names[1]) or "?"
-                found[pair] = found.get(pair, 0) + int(self.confusion[i, j])
-        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
+                pairs[pair] = pairs.get(pair, 0) + int(self.confusion[i, j])
+        return dict(sorted(pairs.items(), key=lambda item: (-item[1], item[0])))
 
 
 def evaluate(model: LidModel, texts: Mapping[str, Sequence[str]]) -> LidReport:
@@ -282,6 +278,6 @@ def evaluate(model: LidModel, texts: Mapping[str, Sequence[str]]) -> LidReport:
     confusion = np.zeros((len(names), len(names)), np.int64)
     for name, lines in texts.items():
         for start in range(0, len(lines), _BATCH):
-            said = model.scores(lines[start : start + _BATCH]).argmax(1)
-            np.add.at(confusion[index[name]], said, 1)
+            predicted = model.scores(lines[start : start + _BATCH]).argmax(1)
+            np.add.at(confusion[index[name]], predicted, 1)
     return LidReport(names, confusion)

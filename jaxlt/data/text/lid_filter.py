@@ -57,7 +57,7 @@ def _kept(
         shares = model.probabilities(batch)
         for line, row in zip(batch, shares, strict=True):
             best = model.languages[int(row.argmax())]
-            own = row[column] >= least
-            counts[language if own else "unsure" if best == language else best] += 1
-            if own:
+            fits = row[column] >= least
+            counts[language if fits else "unsure" if best == language else best] += 1
+            if fits:
                 yield f"{line}\n".encode()

@@ -36,10 +36,10 @@ def _everything() -> str:
 
 def _table(pattern: str) -> np.ndarray:
     """Returns for each code point whether it matches, [0x110000] bool."""
-    found = np.zeros(sys.maxunicode + 1, bool)
+    matching = np.zeros(sys.maxunicode + 1, bool)
     for match in regex.finditer(f"{pattern}+", _everything(), flags=regex.V1):
-        found[match.start() : match.end()] = True
-    return found
+        matching[match.start() : match.end()] = True
+    return matching
 
 
 @functools.cache

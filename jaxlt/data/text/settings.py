@@ -12,19 +12,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from jaxlt.data.near import nearest_language
 from jaxlt.data.sources import files
-from jaxlt.data.text.gloss import Glosser, read_dictionary
+from jaxlt.data.text.gloss import Glosser, Unknown, read_dictionary
 from jaxlt.data.text.noise import EDITS, CharacterNoise, Edit
 from jaxlt.data.text.translit import RandomMap, Uroman, read_table
 from jaxlt.data.text.unicode import Apostrophes, Form, Joiners, UnicodeConfig, normalised_text
-from jaxlt.errors import UserError, check_one_of, nearest
-from jaxlt.identity import PLACED
+from jaxlt.errors import UserError, check_choices, nearest
+from jaxlt.identity import PLACED, as_tuples
 
 Change = Callable[[str], str]
-Unknown = Literal["keep", "drop", "mark"]
 LATIN = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -63,20 +62,13 @@ class TextConfig:
     subwords: float = 0.0  # BPE: the dropout; unigram: alpha of sampling; 0: the best pieces
 
     def __post_init__(self) -> None:
-        for name in ("glossed", "transliterated", "noisy", "edits"):
-            value = getattr(self, name)
-            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        as_tuples(self, "glossed", "transliterated", "noisy", "edits")
         if not isinstance(self.noise, int | float):
             object.__setattr__(self, "noise", tuple(self.noise))
         rows = tuple((str(column), str(value)) for column, value in self.dictionary_rows)
         object.__setattr__(self, "dictionary_rows", rows)
-        for name, kind in (
-            ("normalise", Form),
-            ("joiners", Joiners),
-            ("apostrophes", Apostrophes),
-            ("unknown_words", Unknown),
-        ):
-            check_one_of(f"TextConfig.{name}", getattr(self, name), get_args(kind))
+        kinds = {"joiners": Joiners, "apostrophes": Apostrophes, "unknown_words": Unknown}
+        check_choices(self, "TextConfig.", normalise=Form, **kinds)
         self._check_whole()
 
     def _check_whole(self) -> None:

@@ -14,8 +14,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jaxlt.data.readers.lines import raw_lines, text_lines
-from jaxlt.data.readers.problems import Problems
+from jaxlt.data.readers.lines import numbered
 from jaxlt.data.rows.batches import stream
 from jaxlt.data.text.unicode import JOINERS, mark_class
 from jaxlt.errors import UserError, nearest
@@ -126,11 +125,10 @@ def _capitals(rules: Mapping[tuple[str, str], str]) -> dict[tuple[str, str], str
     return out
 
 
-def read_table(path: str, cased: bool = True) -> Table:
+def read_table(path: str) -> Table:
     """Returns the transliterator of a TSV file: source, target, and where (may be left out)."""
     rules: list[tuple[str, str, str]] = []
-    problems = Problems()
-    for number, line in text_lines(raw_lines(path, problems), path, problems):
+    for number, line in numbered(path):
         if not line or line.startswith("#"):
             continue
         source, *rest = line.split("\t")
@@ -141,7 +139,7 @@ def read_table(path: str, cased: bool = True) -> Table:
             )
         rules.append((source, rest[0], rest[1] if len(rest) == 2 else ""))
     try:
-        return Table(rules, cased)
+        return Table(rules)
     except UserError as err:
         raise UserError(f"{path}: {err}") from None
 
@@ -155,19 +153,14 @@ class Uroman:
     def __init__(self, language: str | None = None):
         self._language = language
         self._library = _uroman()
-        self._words: dict[str, str] = {}
+        self._word = functools.lru_cache(_REMEMBERED)(self._romanised)
 
     def __call__(self, text: str) -> str:
         """Returns the text in Latin letters."""
         return " ".join([self._word(word) for word in text.split(" ")])
 
-    def _word(self, word: str) -> str:
-        found = self._words.get(word)
-        if found is None:
-            found = str(self._library.romanize_string(word, lcode=self._language)) if word else ""
-            if len(self._words) < _REMEMBERED:
-                self._words[word] = found
-        return found
+    def _romanised(self, word: str) -> str:
+        return str(self._library.romanize_string(word, lcode=self._language)) if word else ""
 
 
 @functools.cache
@@ -217,7 +210,7 @@ class RandomMap:
 def _with_capitals(letters: Mapping[str, str]) -> dict[int, str]:
     """Adds the capitals of letters that all have one, so that the map stays a bijection."""
     capitals = {a.upper(): b.upper() for a, b in letters.items()}
-    whole = len(set(capitals.values())) == len(letters) and all(
+    complete = len(set(capitals.values())) == len(letters) and all(
         len(capital) == 1 and capital not in letters for capital in capitals
     )
-    return {ord(a): b for a, b in ({**capitals, **letters} if whole else letters).items()}
+    return {ord(a): b for a, b in ({**capitals, **letters} if complete else letters).items()}

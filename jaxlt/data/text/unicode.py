@@ -14,11 +14,11 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
-from jaxlt.errors import check_one_of
+from jaxlt.errors import check_choices
 
 Form = Literal["none", "NFC", "NFKC"]
 Joiners = Literal["keep", "drop", "by_script"]
@@ -27,31 +27,11 @@ Span = tuple[int, int]  # [start, end) in characters
 
 JOINERS = "\u200c\u200d"
 # Scripts whose spelling needs the (non-)joiner; elsewhere it is a leftover of typesetting.
-JOINING = frozenset(
-    [
-        "ARABIC",
-        "SYRIAC",
-        "MONGOLIAN",
-        "NKO",
-        "MANDAIC",
-        "DEVANAGARI",
-        "BENGALI",
-        "GURMUKHI",
-        "GUJARATI",
-        "ORIYA",
-        "TAMIL",
-        "TELUGU",
-        "KANNADA",
-        "MALAYALAM",
-        "SINHALA",
-        "MYANMAR",
-        "KHMER",
-        "TIBETAN",
-        "BALINESE",
-        "JAVANESE",
-        "CHAKMA",
-    ]
-)
+JOINING = frozenset({
+    "ARABIC", "SYRIAC", "MONGOLIAN", "NKO", "MANDAIC", "DEVANAGARI", "BENGALI", "GURMUKHI",
+    "GUJARATI", "ORIYA", "TAMIL", "TELUGU", "KANNADA", "MALAYALAM", "SINHALA", "MYANMAR", "KHMER",
+    "TIBETAN", "BALINESE", "JAVANESE", "CHAKMA",
+})  # fmt: skip
 # Between letters these are one sign, typed in many ways; the turned comma is a letter of its own
 # in Uzbek, Hawaiian and Tongan.
 APOSTROPHES = "'\u2019\u02bc\uff07\u00b4\u2032\u055a\u05f3"
@@ -74,8 +54,8 @@ class UnicodeConfig:
     apostrophes: Apostrophes = "keep"
 
     def __post_init__(self) -> None:
-        for field, kind in (("form", Form), ("joiners", Joiners), ("apostrophes", Apostrophes)):
-            check_one_of(f"UnicodeConfig.{field}", getattr(self, field), get_args(kind))
+        kinds = {"joiners": Joiners, "apostrophes": Apostrophes}
+        check_choices(self, "UnicodeConfig.", form=Form, **kinds)
 
 
 AS_IS = UnicodeConfig()
@@ -119,16 +99,16 @@ def normalise(text: str, config: UnicodeConfig = AS_IS, cuts: Sequence[int] = ()
         places = np.arange(len(text) + 1, dtype=np.int64)
         return Normalised(text, places[:-1], places[1:])
     fixed = {c for c in cuts if 0 < c < len(text)}
-    said: list[str] = []
+    parts: list[str] = []
     starts: list[int] = []
     ends: list[int] = []
     for start, end in _segments(plain, form, fixed):
         part = "".join(plain[start:end])
         part = unicodedata.normalize(form, part) if form else part
-        said.append(part)
+        parts.append(part)
         starts += [start] * len(part)
         ends += [end] * len(part)
-    return Normalised("".join(said), np.array(starts, np.int64), np.array(ends, np.int64))
+    return Normalised("".join(parts), np.array(starts, np.int64), np.array(ends, np.int64))
 
 
 def normalised_text(text: str, config: UnicodeConfig) -> str:
@@ -205,14 +185,14 @@ def _opens(char: str, form: str) -> bool:
 @functools.cache
 def _seconds() -> frozenset[str]:
     """Starters that compose with a character before them: vowel signs and Hangul's parts."""
-    found = {chr(c) for c in (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))}
+    seconds = {chr(c) for c in (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))}
     for code in range(0x300, sys.maxunicode + 1):
         parts = unicodedata.decomposition(chr(code))
         if " " in parts and parts[0] != "<":
             second = chr(int(parts.split()[1], 16))
             if not unicodedata.combining(second):
-                found.add(second)
-    return frozenset(found)
+                seconds.add(second)
+    return frozenset(seconds)
 
 
 @functools.cache

@@ -48,19 +48,15 @@ class Reader(Protocol):
 
     def of_words(self, words: Sequence[str]) -> Units:
         """Units of words with a space between them."""
-        ...
 
     def of_text(self, text: str, spans: Sequence[Span] = ()) -> Units:
         """Units of a text, and those of spans of its characters."""
-        ...
 
     def end(self, units: Units) -> Units:
         """Adds the mark that ends a text."""
-        ...
 
     def characters(self, text: str, first: int, stop: int) -> Span:
         """Returns the characters of a text that its units [first, stop) are of."""
-        ...
 
 
 class PieceUnits:
@@ -74,11 +70,9 @@ class PieceUnits:
         self.size = vocabulary.size
 
     def of_words(self, words: Sequence[str]) -> Units:
-        """Units of words with a space between them."""
         return self.of_text(*join_words(words))
 
     def of_text(self, text: str, spans: Sequence[Span] = ()) -> Units:
-        """Units of a text, and those of spans of its characters."""
         aligned = align(self._vocabulary, text, spans)
         return Units(aligned.ids, aligned.first, aligned.stop, np.zeros((0, 0), np.int32))
 
@@ -87,7 +81,6 @@ class PieceUnits:
         return Units(np.append(units.ids, EOS), units.first, units.stop, units.chars)
 
     def characters(self, text: str, first: int, stop: int) -> Span:
-        """Returns the characters of a text that its units [first, stop) are of."""
         return align(self._vocabulary, text, ()).back(first, stop)
 
 
@@ -129,7 +122,6 @@ class WordUnits:
         return units
 
     def characters(self, text: str, first: int, stop: int) -> Span:
-        """Returns the characters of a text that its units [first, stop) are of."""
         found = list(re.finditer(r"\S+", text))
         return found[first].start(), found[stop - 1].end()
 

@@ -60,7 +60,7 @@ def fit(
         if c.isalpha():
             scripts[script_of(c)] += letters[c]
     script = scripts.most_common(1)[0][0] if scripts else "none"
-    own = [c for c in known if c.isalpha() and script_of(c) == script]
+    in_script = [c for c in known if c.isalpha() and script_of(c) == script]
     return Fit(
         language=language,
         words=words,
@@ -73,8 +73,8 @@ def fit(
         in_bytes=in_bytes / max(size, 1),
         coverage=sum(letters[c] for c in known if known[c]) / max(total, 1),
         script=script,
-        script_coverage=sum(letters[c] for c in own if known[c])
-        / max(sum(letters[c] for c in own), 1),
+        script_coverage=sum(letters[c] for c in in_script if known[c])
+        / max(sum(letters[c] for c in in_script), 1),
     )
 
 

@@ -14,21 +14,6 @@ from jaxlt.errors import UserError
 _WRITTEN = re.compile(r"<extra_id_(\d+)>")
 
 
-class PlainText:
-    """Text as it stands: what a text-to-text model reads and writes."""
-
-    def __init__(self, vocabulary: Vocabulary):
-        self._vocabulary = vocabulary
-
-    def encode(self, text: str) -> np.ndarray:
-        """Returns ids [n] int32, without eos."""
-        return self._vocabulary.encode(text)
-
-    def decode(self, ids: np.ndarray) -> str:
-        """Returns the text of ids; special ones are left out."""
-        return self._vocabulary.decode(ids)
-
-
 class SentinelText:
     """Text in which `<extra_id_0>` up to `<extra_id_{count-1}>` mean the vocabulary's sentinels.
 
@@ -46,22 +31,21 @@ class SentinelText:
 
     def encode(self, text: str) -> np.ndarray:
         """Returns ids [n] int32, without eos; a sentinel that the model has not is a UserError.
-
         With SentencePiece a word starts after each sentinel.
         """
         parts: list[np.ndarray] = []
         end = 0
-        for found in _WRITTEN.finditer(text):
-            number = int(found[1])
+        for match in _WRITTEN.finditer(text):
+            number = int(match[1])
             if number >= len(self._ids):
                 raise UserError(
-                    f"The text has '{found[0]}', and this model's sentinels are <extra_id_0> to "
+                    f"The text has '{match[0]}', and this model's sentinels are <extra_id_0> to "
                     f"<extra_id_{len(self._ids) - 1}>."
                 )
-            if text[end : found.start()]:
-                parts.append(self._vocabulary.encode(text[end : found.start()]))
+            if text[end : match.start()]:
+                parts.append(self._vocabulary.encode(text[end : match.start()]))
             parts.append(self._ids[number : number + 1])
-            end = found.end()
+            end = match.end()
         if text[end:]:
             parts.append(self._vocabulary.encode(text[end:]))
         return np.concatenate(parts) if parts else np.zeros(0, np.int32)

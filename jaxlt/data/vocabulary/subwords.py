@@ -84,29 +84,26 @@ class Segmenter:
         self._ids: dict[str, int] = {}
         self._scores: dict[str, float] = {}
         self._bytes: dict[int, int] = {}
-        given: list[str] = []
+        user: list[str] = []
         for number, piece in enumerate(proto.pieces):
             if piece.type in (_NORMAL, _USER):
                 self._ids[piece.piece], self._scores[piece.piece] = number, piece.score
             if piece.type == _USER:
-                given.append(piece.piece)
+                user.append(piece.piece)
             if piece.type == _BYTE:
                 self._bytes[int(piece.piece[3:5], 16)] = number
         self._longest = max(map(len, self._ids), default=1)
-        self._finish_scores([p.score for p in proto.pieces if p.type == _NORMAL], given)
+        normal = [p.score for p in proto.pieces if p.type == _NORMAL]
+        self._unknown = min(normal, default=0.0) - _UNKNOWN_PENALTY
+        for piece in user:  # the library prefers these to all others
+            self._scores[piece] = len(piece.encode()) * max(normal, default=0.0) - 0.1
         inside = any(SPACE in piece.lstrip(SPACE) for piece in self._ids)
         # No piece runs over the start of a word, so words can be segmented, and kept, one by one.
         self._words = None if inside else re.compile(f"{SPACE}*[^{SPACE}]+|{SPACE}+")
-        given.sort(key=len, reverse=True)
-        self._given = re.compile(f"({'|'.join(map(re.escape, given))})") if given else None
+        user.sort(key=len, reverse=True)
+        self._given = re.compile(f"({'|'.join(map(re.escape, user))})") if user else None
         self._lattices: dict[str, list[Pieces]] = {}
         self._backward: dict[tuple[str, float], list[tuple[list[float], Pieces]]] = {}
-
-    def _finish_scores(self, normal: list[float], given: list[str]) -> None:
-        self._unknown = min(normal, default=0.0) - _UNKNOWN_PENALTY
-        highest = max(normal, default=0.0)
-        for piece in given:  # the library prefers these to all others
-            self._scores[piece] = len(piece.encode()) * highest - 0.1
 
     def best(self, text: str) -> list[int]:
         """Returns the ids of the best segmentation of normalised text (spaces are '▁')."""
@@ -150,9 +147,9 @@ class Segmenter:
         return out
 
     def _lattice(self, word: str) -> list[Pieces]:
-        found = self._lattices.get(word)
-        if found is not None:
-            return found
+        known = self._lattices.get(word)
+        if known is not None:
+            return known
         size = len(word)
         ends: list[Pieces] = [[] for _ in range(size + 1)]
         for start in range(size):

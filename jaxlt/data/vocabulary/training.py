@@ -21,9 +21,8 @@ from typing import Literal, get_args
 import numpy as np
 
 from jaxlt.data import rates
-from jaxlt.data.rows.batches import stream
-from jaxlt.data.rows.views import word_of
-from jaxlt.data.sources import sources
+from jaxlt.data.rows.batches import number_of, stream
+from jaxlt.data.sources import files, sources
 from jaxlt.errors import UserError, check_one_of
 
 Model = Literal["unigram", "bpe", "char"]
@@ -85,16 +84,13 @@ def write(
         language: lambda paths=paths: sources.documents(paths, "train")
         for language, paths in found.items()
     }
-    out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="jaxlt-vocab-") as folder:
         text = Path(folder) / "text"
         written = sample(texts, alpha, budget, text, seed, tell)
         tell("reading the sample", 0.0)
         threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
         model = train(text, config, tell, threads)
-    part = out.with_name(f".{out.name}.part")
-    part.write_bytes(model)
-    os.replace(part, out)
+    files.write_chunks(str(out), [model])
     return written
 
 
@@ -128,7 +124,7 @@ def sample(
 
 def _chosen(documents: Iterable[bytes], times: float, seed: int, name: str) -> Iterator[bytes]:
     """Yields each document floor(times) times, and once more by chance for the rest."""
-    drawn = stream(seed, "vocab", word_of(name))
+    drawn = stream(seed, "vocab", number_of(name))
     for document in documents:
         for _ in range(int(times) + int(drawn.random() < times % 1)):
             yield document

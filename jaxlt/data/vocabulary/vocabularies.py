@@ -14,12 +14,12 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 
 from jaxlt.data.sources import files
-from jaxlt.errors import UserError, check_one_of, nearest
+from jaxlt.errors import UserError, check_choices, nearest
 
 PAD, EOS, UNK = 0, 1, 2
 _OFFSET = 3  # byte b is id b + 3
@@ -39,11 +39,7 @@ class VocabularyConfig:
     sentinels: Sentinels = "reuse"
 
     def __post_init__(self) -> None:
-        for field, value, known in (
-            ("kind", self.kind, get_args(Kind)),
-            ("sentinels", self.sentinels, get_args(Sentinels)),
-        ):
-            check_one_of(f"A vocabulary's {field}", value, known)
+        check_choices(self, "A vocabulary's ", kind=Kind, sentinels=Sentinels)
         if self.kind == "sentencepiece" and not self.path:
             raise UserError("A SentencePiece vocabulary needs the path of its model file.")
 
@@ -112,8 +108,8 @@ class Bytes(Vocabulary):
     def __init__(self, config: VocabularyConfig):
         self.config = config
         self.size = _OFFSET + 256 + (_BYTE_EXTRA if config.sentinels == "extra" else 0)
-        said = f"bytes offset={_OFFSET} pad=0 eos=1 unk=2 sentinels={config.sentinels}"
-        self.fingerprint = hashlib.sha256(said.encode()).hexdigest()
+        recipe = f"bytes offset={_OFFSET} pad=0 eos=1 unk=2 sentinels={config.sentinels}"
+        self.fingerprint = hashlib.sha256(recipe.encode()).hexdigest()
         self.unknown_ids = np.arange(self.size) == UNK
         self.byte_lengths = np.zeros(self.size, np.int32)
         self.byte_lengths[_OFFSET : _OFFSET + 256] = 1

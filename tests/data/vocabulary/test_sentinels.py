@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxlt.data.vocabulary.sentinels import PlainText, SentinelText
+from jaxlt.data.vocabulary.sentinels import SentinelText
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
 
@@ -26,9 +26,3 @@ def test_reused_bytes_that_text_may_have_are_no_sentinels():
     assert codec.encode("<extra_id_10>").tolist() == [248]  # byte 0xF5, which UTF-8 never has
     with pytest.raises(UserError, match="<extra_id_0> to <extra_id_10>"):
         codec.encode("<extra_id_11>")
-
-
-def test_plain_text_knows_no_sentinels():
-    codec = PlainText(open_vocabulary(VocabularyConfig()))
-    assert codec.decode(codec.encode("a <extra_id_0>")) == "a <extra_id_0>"
-    assert len(codec.encode("<extra_id_0>")) == 12
