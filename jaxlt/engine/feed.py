@@ -35,17 +35,30 @@ def read_batch(
 
     slots: those behind each field that routes; a number beyond them is a UserError.
     """
-    parts = []
-    for start, stop in local_rows(source.batch_size, mesh):
-        fields = dict(source.rows(step, start, stop))
-        fields["row"] = np.arange(start, stop, dtype=np.int32)
-        if cycle is not None:
-            fields[CYCLE] = cycle(step, fields["row"])
-        check_fields(fields, slots or {}, f"Step {step}: ")
-        parts.append((start, fields))
+    parts = [
+        (start, host_rows(source, step, start, stop, slots, cycle))
+        for start, stop in local_rows(source.batch_size, mesh)
+    ]
     batch = place_rows(parts, source.batch_size, mesh)
     languages = [f["language"] for _, f in parts if "language" in f]
     return batch, np.concatenate(languages) if languages else np.zeros(0, np.int32)
+
+
+def host_rows(
+    source: BatchSource,
+    step: int,
+    start: int,
+    stop: int,
+    slots: Mapping[str, int] | None = None,
+    cycle: Cycle | None = None,
+) -> dict[str, np.ndarray]:
+    """Rows [start, stop) of the batch of a step, numbered and checked; see `read_batch`."""
+    fields = dict(source.rows(step, start, stop))
+    fields["row"] = np.arange(start, stop, dtype=np.int32)
+    if cycle is not None:
+        fields[CYCLE] = cycle(step, fields["row"])
+    check_fields(fields, slots or {}, f"Step {step}: ")
+    return fields
 
 
 class Feed:
@@ -63,13 +76,15 @@ class Feed:
         ahead: int = 2,
         slots: Mapping[str, int] | None = None,
         cycle: Cycle | None = None,
+        read: Callable[[int], tuple[Batch, Any]] | None = None,
     ):
         """`slots` are the sizes of the banks that batch fields route into, to be checked.
 
-        cycle: the slots that take turns in the place of the rows' own languages.
+        cycle: the slots that take turns in the place of the rows' own languages. read: another way
+        to a step's (batch, what is beside it) than `read_batch`.
         """
         self.waited_s = 0.0
-        self._read = functools.partial(
+        self._read = read or functools.partial(
             read_batch, source, mesh=mesh, slots=dict(slots or {}), cycle=cycle
         )
         self.steps = range(start, stop)

@@ -95,7 +95,7 @@ def fit(
     # --- what stands around the steps -------------------------------------------------------------
     config = dataclasses.replace(settings or TrainConfig(steps), steps=steps)
     best = best or CheckpointConfig()
-    position = position or _position(state, batches)
+    position = position or begun(int(state.step), batches)
     at: Pacing = hyper if callable(hyper) else lambda _: hyper
     keeper, history = keeper or InMemory(), History()
     state = state if donate else copied(state)
@@ -105,7 +105,7 @@ def fit(
         feed = batches
         if not isinstance(feed, Feed):
             feed = opened.enter_context(feed_of(config, program, feed, position.step, ended))
-        journal = journal or Journal(config, _rate(at), _languages(batches), position, history)
+        journal = journal or Journal(config, rate_of(at), position.languages, position, history)
         opened.enter_context(journal)
 
         for step, batch, languages in journal.over(feed):
@@ -163,23 +163,19 @@ def feed_of(
     return Feed(data, program.spec.mesh, step, stop, slots=slots, cycle=cycle)
 
 
-def _position(state: TrainState, batches: BatchSource | Feed) -> Position:
+def begun(step: int, batches: BatchSource | Feed) -> Position:
     """Where a run in memory begins: nothing is known of where its state came from."""
     return Position(
-        step=int(state.step),
+        step=step,
         seed=0,
         data_fingerprint=getattr(batches, "fingerprint", ""),
-        languages=_languages(batches),
+        languages=tuple(getattr(batches, "languages", ())),
         base_origin={},
         base_fingerprint="",
         frozen_fingerprint="",
     )
 
 
-def _languages(batches: BatchSource | Feed) -> tuple[str, ...]:
-    return tuple(getattr(batches, "languages", ()))
-
-
-def _rate(at: Pacing) -> Callable[[int], float]:
-    """The learning rate of a step."""
+def rate_of(at: Pacing) -> Callable[[int], float]:
+    """The learning rate by step."""
     return lambda step: float(at(step).learning_rate)

@@ -99,6 +99,11 @@ class Program:
             return self.evaluated(params, batch)
 
     @property
+    def step(self) -> Any:
+        """The training step, not compiled: (state without frozen, frozen, batch, hyper) -> ..."""
+        return functools.partial(_train_step, self.spec, self.optimizer, self.objective)
+
+    @property
     def loss_scaling(self) -> bool:
         """float16 needs its gradients scaled into range."""
         return self.spec.model.dtype == "float16"

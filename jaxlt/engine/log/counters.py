@@ -6,6 +6,7 @@ numbers; they are fetched where metrics are, and carried in the checkpoint's Pos
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ class TokenCounter:
         self._totals = {name: int(totals.get(name, 0)) for name in self._languages}
         self._waiting: list[jax.Array] = []
 
-    def add(self, batch: Mapping[str, jax.Array]) -> None:
+    def add(self, batch: Mapping[str, Any]) -> None:
         """Counts a global batch; waits for no device, but for old counts now and then.
 
         Of heads, which have no target tokens, it counts what they read.
@@ -57,7 +58,7 @@ class TokenCounter:
 
 
 def _count(ids: jax.Array, weights: jax.Array, languages: int) -> jax.Array:
-    mesh = getattr(weights.sharding, "mesh", None)
+    mesh = getattr(getattr(weights, "sharding", None), "mesh", None)  # none of arrays on the host
     return _counting(languages, None if mesh is None else replicated(mesh))(ids, weights)
 
 

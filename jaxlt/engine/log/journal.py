@@ -62,7 +62,9 @@ class Journal:
             self._recorder.before(step, self._pending)
             yield step, batch, languages
 
-    def after(self, step: int, batch: Batch, languages: np.ndarray, metrics: Any) -> None:
+    def after(
+        self, step: int, batch: Mapping[str, Any], languages: np.ndarray, metrics: Any
+    ) -> None:
         """Takes a step's metrics (still being computed), and settles those of the step before.
 
         languages: the ids in this host's part of the batch.

@@ -12,6 +12,9 @@ from jaxlt.engine.decode.decoding import DecodingConfig, decode, greedy, stepped
 from jaxlt.engine.partitioning import MeshConfig, make_mesh, place_rows
 from jaxlt.engine.step import mesh_context
 from jaxlt.errors import UserError
+from jaxlt.models.encoder import model_of
+from jaxlt.models.init import unflatten
+from jaxlt.models.layers import make_context
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.layout import unstack
 from jaxlt.modules.lora import LoRA
@@ -19,7 +22,7 @@ from jaxlt.modules.nice import Nice
 from jaxlt.modules.prefix import Prefix
 from jaxlt.modules.site import plug
 from jaxlt.modules.soft_prompt import SoftPrompt
-from tests.conftest import forward, make_batch, make_config, random_params
+from tests.conftest import make_batch, make_config, random_params
 from tests.engine.plain_decoding import log_p_of, plain_beam, plain_greedy, rows_of
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -76,23 +79,22 @@ def test_rows_do_not_meet(params, inputs, found):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"plugs": PLUGS, "decoder_layers": 1},
+        {"plugs": PLUGS},
         pytest.param(
             {"positions": "absolute", "max_positions": 16, "plugs": PLUGS}, marks=pytest.mark.slow
         ),
-        pytest.param(
-            {"relpos_per_layer": True, "logit_scale": 0.3, "tie_logits": True},
-            marks=pytest.mark.slow,
-        ),
+        pytest.param({"relpos_per_layer": True, "logit_scale": 0.3}, marks=pytest.mark.slow),
+        pytest.param({"tie_logits": True}, marks=pytest.mark.slow),
         pytest.param({"norm_place": "post", "norm": "layer", "bias": True}, marks=pytest.mark.slow),
     ],
-    ids=["relative", "absolute", "per_layer_and_tied", "post_norm"],
+    ids=["relative", "absolute", "per_layer", "tied", "post_norm"],
 )
 def test_steps_equal_teacher_forcing(changes):
-    config, batch = make_config(**{"encoder_layers": 1} | changes), make_batch(targets=4)
+    config, batch = make_config(**changes), make_batch(targets=4)
     del batch["decoder_target_tokens"]
     params = random_params(config)
-    wanted = forward(config, params, batch)
+    apply = jax.jit(model_of(config).apply)
+    wanted = np.asarray(apply(unflatten(params), batch, make_context(batch)))
     close = lambda values: np.testing.assert_allclose(  # noqa: E731
         values, wanted, atol=1e-5 * np.abs(wanted).max(), rtol=0
     )
@@ -102,7 +104,7 @@ def test_steps_equal_teacher_forcing(changes):
 
 @pytest.mark.slow
 def test_unrolled_steps_equal_scanned_ones():
-    config, batch = make_config(plugs=PLUGS, encoder_layers=1), make_batch()
+    config, batch = make_config(plugs=PLUGS), make_batch()
     params = random_params(config)
     wanted = np.asarray(stepped_logits(config, params, batch))
     unrolled = dataclasses.replace(config, scan_layers=False)
@@ -112,16 +114,20 @@ def test_unrolled_steps_equal_scanned_ones():
 
 @pytest.mark.slow
 def test_low_precision_steps_stay_near():
-    config = dataclasses.replace(CONFIG, dtype="bfloat16", plugs=PLUGS[:2])
-    params, batch = random_params(config), make_batch()
+    config, batch = make_config(dtype="bfloat16", plugs=PLUGS[:2]), make_batch()
     del batch["decoder_target_tokens"]
-    wanted = forward(config, params, batch)
+    params = random_params(config)
+    wanted = np.asarray(
+        jax.jit(model_of(config).apply)(unflatten(params), batch, make_context(batch))
+    )
     found = stepped_logits(config, params, batch)
     assert found.dtype == np.float32
     assert np.abs(found - wanted).max() < 0.03 * np.abs(wanted).max()
 
 
-@pytest.mark.parametrize("alpha", [0.6, pytest.param(-1.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "alpha", [0.6, *(pytest.param(a, marks=pytest.mark.slow) for a in (0.0, -1.0))]
+)
 def test_beams_equal_the_loop(params, inputs, alpha):
     decoding = DecodingConfig(LENGTH, method="beam", beams=3, returns=3, length_penalty=alpha)
     tokens, scores = decode(CONFIG, params, inputs, decoding)
