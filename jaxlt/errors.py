@@ -56,6 +56,23 @@ def some_of(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + more
 
 
+def check_least(config: Any, least: int, *fields: str) -> None:
+    """Raises UserError for a field of a config below `least`; what is not set (None) passes."""
+    for field in fields:
+        value = getattr(config, field)
+        if value is not None and value < least:
+            raise UserError(f"{type(config).__name__}.{field} is at least {least}, not {value}.")
+
+
+def check_share(config: Any, *fields: str) -> None:
+    """Raises UserError for a field of a config outside [0, 1), as dropout's rates are."""
+    for field in fields:
+        value = getattr(config, field)
+        if not 0.0 <= value < 1.0:
+            kind = type(config).__name__
+            raise UserError(f"{kind}.{field} is at least 0 and below 1, not {value}.")
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the known name closest to `name`, or "" if none is close.
 

@@ -7,10 +7,13 @@ that what is wrong in a gin file is said at once.
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_least, nearest
 from jaxlt.identity import DRAWN, HARMLESS
+
+if TYPE_CHECKING:
+    from jaxlt.models.config import ModelConfig
 
 SCHEDULES = ("constant", "rsqrt", "linear", "cosine", "wsd")
 NORMALIZERS = ("tokens", "languages", "sequences", "none")
@@ -314,19 +317,15 @@ class CheckpointConfig:
 
     every: int = dataclasses.field(default=1000, metadata=HARMLESS)  # steps
     keep: int = dataclasses.field(default=3, metadata=HARMLESS)  # the newest ones
-    keep_best: int = dataclasses.field(
-        default=1, metadata=HARMLESS
-    )  # and the best ones by `best_metric`
+    # and the best ones by `best_metric`
+    keep_best: int = dataclasses.field(default=1, metadata=HARMLESS)
     best_metric: str | None = None  # a name among the metrics of an evaluation
     best_mode: str = "min"
     ties: str | None = None  # of equal values of it: a metric of which less is better
 
     def __post_init__(self) -> None:
-        for field, least in (("every", 1), ("keep", 1), ("keep_best", 0)):
-            if getattr(self, field) < least:
-                raise UserError(
-                    f"CheckpointConfig.{field} is at least {least}, not {getattr(self, field)}."
-                )
+        check_least(self, 1, "every", "keep")
+        check_least(self, 0, "keep_best")
         if self.best_mode not in ("min", "max"):
             raise UserError(
                 f"CheckpointConfig.best_mode is 'min' or 'max', not '{self.best_mode}'."
@@ -388,10 +387,7 @@ class TrainConfig:
             raise UserError(f"TrainConfig.on_nan is 'stop' or 'skip', not '{self.on_nan}'.")
         _one_of(self, "route_clock", CLOCKS)
         _check_rates(self.route_rates)
-        for field in ("steps", "accumulate", "log_every", "rows_per_device"):
-            value = getattr(self, field)
-            if (field != "rows_per_device" or value is not None) and value < 1:
-                raise UserError(f"TrainConfig.{field} is at least 1, not {value}.")
+        check_least(self, 1, "steps", "accumulate", "log_every", "rows_per_device")
         for field in ("epochs", "eval_epochs"):
             value = getattr(self, field)
             if value is not None and not value > 0:
@@ -408,3 +404,22 @@ def _check_rates(rates: Sequence[tuple[str, float]]) -> None:
                 f"TrainConfig.route_rates gives '{language}' the factor {factor}; it must be "
                 "finite and 0 or more."
             )
+
+
+class Job(Protocol):
+    """The configs that a run needs."""
+
+    @property
+    def model(self) -> "ModelConfig": ...
+    @property
+    def train(self) -> TrainConfig: ...
+    @property
+    def optimizer(self) -> OptimizerConfig: ...
+    @property
+    def schedule(self) -> ScheduleConfig: ...
+    @property
+    def loss(self) -> LossConfig: ...
+    @property
+    def mesh(self) -> MeshConfig: ...
+    @property
+    def checkpoint(self) -> CheckpointConfig: ...

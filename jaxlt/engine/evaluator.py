@@ -50,16 +50,9 @@ class LossEvaluator:
     they spell, so it compares vocabularies.
     """
 
-    def __init__(
-        self,
-        source: EvalSource,
-        name: str = "eval",
-        max_batches: int | None = None,
-        split: str = "",
-    ):
+    def __init__(self, source: EvalSource, name: str = "eval", split: str = ""):
         self.name, self._source, self._split = name, source, split
         self.results: list[Result] = []  # of the last call
-        self._batches = min(source.num_batches, max_batches or source.num_batches)
 
     def __call__(self, program: Program, params: Mapping[str, jax.Array]) -> dict[str, float]:
         """Returns nll, accuracy, bpb, bpb/<language>, and bpb_mean over languages.
@@ -87,7 +80,9 @@ class LossEvaluator:
         """
         languages, slots = self._source.languages, slots_of(program.spec.model)
         totals: dict[str, np.ndarray] = {}
-        with Feed(self._source, program.spec.mesh, 0, self._batches, slots=slots) as feed:
+        with Feed(
+            self._source, program.spec.mesh, 0, self._source.num_batches, slots=slots
+        ) as feed:
             for _, batch, _ in feed:
                 out: dict[str, Any] = jax.device_get(program.evaluate(dict(params), batch))
                 out["rows"] = out["row_weight"] > 0  # those that fill the last batch are none

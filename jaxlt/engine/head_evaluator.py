@@ -111,7 +111,7 @@ class HeadEvaluator(LossEvaluator):
 
     def _scores(self) -> list[Result]:
         """Each task's own score in each language."""
-        languages, found = self._source.languages, []
+        languages, found = self._source.languages, list[Result]()
         for i, task in enumerate(self._labels.tasks):
             common: dict[str, Any] = {
                 "metric": METRICS[task.shape],
@@ -121,20 +121,15 @@ class HeadEvaluator(LossEvaluator):
                 "higher_is_better": True,
                 "scale": 1.0,
             }
-            for (head, language), sums in self._sums.items():
+            for (head, language), (right, count) in self._sums.items():
                 if head == i:
-                    value, n = float(sums[0] / sums[1]), int(sums[1])
-                    unit = UNITS[task.shape]
-                    found.append(
-                        Result(value=value, n=n, unit=unit, target=languages[language], **common)
-                    )
+                    common |= {"unit": UNITS[task.shape], "target": languages[language]}
+                    found.append(Result(value=float(right / count), n=int(count), **common))
             for (head, language), pairs in self._tags.items():
                 if head == i:
-                    ours, gold = zip(*pairs, strict=True)
-                    score = span_f1(ours, gold).total()
-                    found.append(
-                        Result(value=score, n=len(pairs), target=languages[language], **common)
-                    )
+                    common["target"] = languages[language]
+                    score = span_f1(*zip(*pairs, strict=True)).total()
+                    found.append(Result(value=score, n=len(pairs), **common))
         return found
 
     def _warn(self) -> None:

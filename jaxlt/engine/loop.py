@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 from jax.sharding import Mesh
@@ -19,14 +19,7 @@ from jaxlt.data.rows.batches import BatchSource
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.checkpoint.workdir import Workdir
 from jaxlt.engine.compilation import options_of
-from jaxlt.engine.config import (
-    CheckpointConfig,
-    LossConfig,
-    MeshConfig,
-    OptimizerConfig,
-    ScheduleConfig,
-    TrainConfig,
-)
+from jaxlt.engine.config import CheckpointConfig, Job
 from jaxlt.engine.evaluator import Evaluator
 from jaxlt.engine.fit import feed_of, fit, over
 from jaxlt.engine.hosts import distributed
@@ -42,25 +35,6 @@ from jaxlt.engine.state import BaseSource, ModuleValues, TrainState
 from jaxlt.engine.step import Program, StepSpec, build
 from jaxlt.errors import UserError
 from jaxlt.models.config import ModelConfig
-
-
-class Job(Protocol):
-    """The configs that a run needs."""
-
-    @property
-    def model(self) -> ModelConfig: ...
-    @property
-    def train(self) -> TrainConfig: ...
-    @property
-    def optimizer(self) -> OptimizerConfig: ...
-    @property
-    def schedule(self) -> ScheduleConfig: ...
-    @property
-    def loss(self) -> LossConfig: ...
-    @property
-    def mesh(self) -> MeshConfig: ...
-    @property
-    def checkpoint(self) -> CheckpointConfig: ...
 
 
 @dataclasses.dataclass
@@ -133,10 +107,8 @@ def train(
     check_job(job, data, checkpoints, program.spec.mesh)
     say = reporter or Reporter(workdir.path, job.train.steps)
 
-    # What is opened from here on is closed, last first, however the run ends.
-    with contextlib.ExitStack() as opened:
+    with contextlib.ExitStack() as opened:  # closed, last first, however the run ends
         opened.callback(say.close)
-
         # --- where we are -------------------------------------------------------------------------
         preemption = opened.enter_context(Preemption())  # SIGTERM: save after the step in hand
         state, position = _begin(job, program, data, checkpoints, base, say, vocabulary, modules)

@@ -190,16 +190,6 @@ def spec_for(
     return PartitionSpec(*out)
 
 
-def shardings_for(
-    shapes: Mapping[str, Sequence[int]],
-    axes: Mapping[str, Sequence[str | None]],
-    rules: Rules,
-    mesh: Mesh,
-) -> dict[str, NamedSharding]:
-    """`spec_for` over flat dicts of shapes and axes."""
-    return {n: NamedSharding(mesh, spec_for(s, axes[n], rules, mesh)) for n, s in shapes.items()}
-
-
 def replicated(mesh: Mesh) -> NamedSharding:
     """The sharding of what every device holds whole."""
     return NamedSharding(mesh, PartitionSpec())

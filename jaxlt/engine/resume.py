@@ -17,6 +17,8 @@ import numpy as np
 from jaxlt.data.rows.batches import BatchSource
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.checkpoint.fingerprint import fingerprint
+from jaxlt.engine.config import Job
+from jaxlt.engine.log.reporter import Reporter
 from jaxlt.engine.partitioning import batch_parts, batch_shards
 from jaxlt.engine.state import (
     BaseSource,
@@ -88,8 +90,8 @@ class Position:
         return dataclasses.replace(now, bad_evaluations=self.bad_evaluations + 1)
 
 
-def _frozen_fingerprint(state: TrainState) -> str:
-    return fingerprint({n: v for n, v in state.frozen.items() if n.startswith("params/")})
+def _backbone_fingerprint(flat: Mapping[str, Any]) -> str:
+    return fingerprint({n: v for n, v in flat.items() if n.startswith("params/")})
 
 
 def rows_at_once(checkpoints: Checkpoints) -> int | None:
@@ -111,12 +113,12 @@ def _parts(program: Program, data: BatchSource) -> int:
 
 
 def start(
-    job: Any,
+    job: Job,
     program: Program,
     data: BatchSource,
     checkpoints: Checkpoints,
     base: BaseSource | None,
-    say: Any,
+    say: Reporter,
     vocabulary: str = "",
     modules: ModuleValues | None = None,
 ) -> tuple[TrainState, Position]:
@@ -156,7 +158,7 @@ def start(
         base_origin=dict(base.origin) if base is not None else {"format": "drawn from the seed"},
         base_fingerprint=backbone.whole,
         base_parts=dict(backbone.parts),
-        frozen_fingerprint=_frozen_fingerprint(state),
+        frozen_fingerprint=_backbone_fingerprint(state.frozen),
         vocabulary=vocabulary,
         deltas_fingerprint=fingerprint({n: state.frozen[n] for n in files}) if files else "",
         devices=program.spec.mesh.size,
@@ -224,12 +226,12 @@ def arrays_of(state: TrainState) -> dict[str, Any]:
 
 
 def restore(
-    job: Any,
+    job: Job,
     program: Program,
     data: BatchSource,
     checkpoints: Checkpoints,
     base: BaseSource | None,
-    say: Any,
+    say: Reporter,
     vocabulary: str = "",
 ) -> tuple[TrainState, Position]:
     """Reads the newest complete checkpoint onto this mesh, and the frozen part beside it."""
@@ -265,7 +267,7 @@ def restore(
 
 
 def check_position(
-    job: Any, data: BatchSource, checkpoints: Checkpoints, position: Position, vocabulary: str
+    job: Job, data: BatchSource, checkpoints: Checkpoints, position: Position, vocabulary: str
 ) -> None:
     """Raises UserError where a saved position is of another seed, vocabulary or data."""
     if position.seed != job.train.seed:
@@ -289,7 +291,7 @@ def check_position(
 
 
 def frozen_part(
-    job: Any,
+    job: Job,
     program: Program,
     checkpoints: Checkpoints,
     base: BaseSource | None,
@@ -311,7 +313,7 @@ def frozen_part(
         )
     if missing:
         held |= checkpoints.restore_base(layout.abstract(missing))[0]
-    found = fingerprint({n: v for n, v in held.items() if n.startswith("params/")})
+    found = _backbone_fingerprint(held)
     if found != position.frozen_fingerprint:
         raise UserError(
             f"The frozen base is not the one that {checkpoints.workdir} was trained on: its "

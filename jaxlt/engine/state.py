@@ -20,7 +20,7 @@ from jaxlt.engine.checkpoint.fingerprint import fingerprint_of, lanes_of
 from jaxlt.engine.checkpoint.fit import explain
 from jaxlt.engine.optim.adafactor import UNUSED
 from jaxlt.engine.optim.routes import RoutedOptimizer
-from jaxlt.engine.partitioning import Rules, replicated, shardings_for, spec_for
+from jaxlt.engine.partitioning import Rules, replicated, spec_for
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import BiLSTMConfig, T5Config
 from jaxlt.models.init import Leaf, describe, draw
@@ -162,12 +162,8 @@ def make_layout(
     trains, rests = partition(leaves, trainable, frozen)
     trains = [n for n in trains if leaves[n].dtype is None]  # indices are nothing to train
     rests = [n for n in leaves if n not in set(trains)]
-    shardings = shardings_for(
-        {n: leaf.shape for n, leaf in leaves.items()},
-        {n: leaf.axes for n, leaf in leaves.items()},
-        rules,
-        mesh,
-    )
+    specs = {n: spec_for(leaf.shape, leaf.axes, rules, mesh) for n, leaf in leaves.items()}
+    shardings = {n: NamedSharding(mesh, spec) for n, spec in specs.items()}
     held = {n: _frozen_dtype(frozen_dtype, n, leaves[n]) for n in rests}
     dtypes = {n: jnp.dtype(leaf.dtype or held.get(n) or jnp.float32) for n, leaf in leaves.items()}
     return Layout(leaves, tuple(trains), tuple(rests), shardings, dtypes, mesh, rules)
@@ -183,28 +179,14 @@ def optimizer_abstract(layout: Layout, optimizer: RoutedOptimizer) -> Any:
         n: jax.ShapeDtypeStruct(a.shape, a.dtype)
         for n, a in layout.abstract(layout.trainable).items()
     }
+
+    def placed(leaf: Any, axes: tuple[str | None, ...]) -> jax.ShapeDtypeStruct:
+        names = [None if axis == UNUSED else axis for axis in axes]
+        spec = spec_for(leaf.shape, names, layout.rules, layout.mesh)
+        return leaf.update(sharding=NamedSharding(layout.mesh, spec))
+
     shapes = jax.eval_shape(optimizer.init, params)
-    axes = optimizer.state_axes(params)
-    leaves = jax.tree.leaves(shapes)
-    tree: Any = jax.tree.structure(shapes)
-    names = tree.flatten_up_to(axes)
-    made = [
-        jax.ShapeDtypeStruct(
-            leaf.shape,
-            leaf.dtype,
-            sharding=NamedSharding(
-                layout.mesh,
-                spec_for(
-                    leaf.shape,
-                    [None if axis == UNUSED else axis for axis in ax],
-                    layout.rules,
-                    layout.mesh,
-                ),
-            ),
-        )
-        for leaf, ax in zip(leaves, names, strict=True)
-    ]
-    return jax.tree.unflatten(tree, made)
+    return jax.tree.map(placed, shapes, optimizer.state_axes(params))
 
 
 def draw_params(layout: Layout, names: Iterable[str], seed: int) -> Flat:
@@ -304,12 +286,8 @@ def _filler(sharding: NamedSharding, rank: int) -> tuple[Any, Any]:
     return zeros, jax.jit(insert, donate_argnums=0, out_shardings=sharding)
 
 
-def _beyond_first(sharding: NamedSharding) -> tuple[Any, ...]:
-    return tuple(sharding.spec[1:])
-
-
 def _of_a_layer(sharding: NamedSharding) -> NamedSharding:
-    return NamedSharding(sharding.mesh, PartitionSpec(*_beyond_first(sharding)))
+    return NamedSharding(sharding.mesh, PartitionSpec(*sharding.spec[1:]))
 
 
 def _stacked(layout: Layout, name: str, units: list[str], base: BaseSource) -> Any:
@@ -342,7 +320,7 @@ def _in_parts(
     if rows >= shape[0]:
         return _put(name, base, 0, shape, dtype, sharding)
     zeros, insert = _filler(sharding, len(shape))
-    whole, spec = zeros(shape, dtype), PartitionSpec(None, *_beyond_first(sharding))
+    whole, spec = zeros(shape, dtype), PartitionSpec(None, *sharding.spec[1:])
     for first in range(0, shape[0], rows):
         part = (min(rows, shape[0] - first), *shape[1:])
         piece = _put(name, base, first, part, dtype, NamedSharding(sharding.mesh, spec))

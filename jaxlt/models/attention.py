@@ -78,11 +78,10 @@ class RelativeBias(nn.Module):
             cfg.relpos_buckets,
             cfg.relpos_max_distance,
         )
-        if not plain:
-            return Distances(jnp.take(table, jnp.asarray(bucket), axis=1))
         # Distances repeat along diagonals: gather the 2D-1 of them, then slice, would save little
-        # here; one gather a stack is small beside the attention itself.
-        return jnp.take(table, jnp.asarray(bucket), axis=1)
+        # for plain attention; one gather a stack is small beside the attention itself.
+        found = jnp.take(table, jnp.asarray(bucket), axis=1)
+        return found if plain else Distances(found)
 
 
 @functools.lru_cache
@@ -182,9 +181,8 @@ class Attention(nn.Module):
                     self.put_variable("memory", name, new)
             return self.get_variable("memory", "keys"), self.get_variable("memory", "values")
         found = []
-        for name, axis, new in zip(
-            ("keys", "values"), (3, 2), heads_first(*project()), strict=True
-        ):
+        both = zip(("keys", "values"), (3, 2), heads_first(*project()), strict=True)
+        for name, axis, new in both:
             count = new.shape[axis]
             shape = (*new.shape[:axis], step.length * count, *new.shape[axis + 1 :])
             kept = self.variable("cache", name, jnp.zeros, shape, new.dtype)

@@ -21,20 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlt.models import head_parts
 from jaxlt.models.head import Decoded, Example, HeadConfig, with_rows
-from jaxlt.models.head_parts import (
-    NEVER,
-    Batch,
-    Loss,
-    Projection,
-    RowDropout,
-    known,
-    label_terms,
-    labels_of_words,
-    sums_of,
-    word_mask,
-    words_of,
-)
+from jaxlt.models.head_parts import NEVER, Batch, Loss, Projection, RowDropout
 from jaxlt.models.layers import Context
 from jaxlt.models.trees import best_trees
 from jaxlt.modules.boxed import boxed, zeros
@@ -67,7 +56,7 @@ class ParserConfig(HeadConfig):
 
     def outputs(self, states: jax.Array, batch: Batch, ctx: Context, dtype: Any) -> Parse:
         """See HeadConfig."""
-        return Parser(self, dtype, name=self.name)(*words_of(states, batch), ctx)
+        return Parser(self, dtype, name=self.name)(*head_parts.words_of(states, batch), ctx)
 
     def loss(self, outputs: Parse, batch: Batch, shares: jax.Array | None = None) -> Loss:
         """Cross-entropy of the heads and, at the true heads, of the labels.
@@ -79,20 +68,20 @@ class ParserConfig(HeadConfig):
         heads = jnp.where(outputs.mask, batch["word_heads"], -1)
         labels = jnp.where(heads >= 0, batch["word_labels"], -1)
         by_word = jnp.swapaxes(outputs.arcs[:, :, 1:], 1, 2)  # [B, W, N]
-        arc_nll, arc_right = label_terms(by_word, heads)
-        label_nll, label_right = label_terms(label_scores(outputs, heads), labels)
+        arc_nll, arc_right = head_parts.label_terms(by_word, heads)
+        label_nll, label_right = head_parts.label_terms(label_scores(outputs, heads), labels)
         both = arc_right * jnp.where(labels >= 0, label_right, 1.0)
-        return sums_of(
+        return head_parts.sums_of(
             jnp.sum(arc_nll + label_nll, axis=1),
             jnp.sum(both, axis=1),
-            jnp.sum(known(heads), axis=1),
+            jnp.sum(head_parts.known(heads), axis=1),
             shares,
             row_heads_correct=jnp.sum(arc_right, axis=1),
         )
 
     def weights(self, batch: Batch) -> jax.Array:
         """[B, W]."""
-        return known(jnp.where(word_mask(batch), batch["word_heads"], -1))
+        return head_parts.known(jnp.where(head_parts.word_mask(batch), batch["word_heads"], -1))
 
     def decode(self, outputs: Parse, examples: Sequence[Example], count: int) -> list[Decoded]:
         """The best tree over the arcs of all parts, and the labels of its arcs."""
@@ -112,7 +101,7 @@ class ParserConfig(HeadConfig):
                 heads[row, : len(own)] = np.where(inside, own - part.start, 0)
         best = np.asarray(_best_labels(outputs, jnp.maximum(jnp.asarray(heads), 0), count))
         return [
-            Decoded(labels_of_words(best, parts, rows), tuple(tree.tolist()))
+            Decoded(head_parts.labels_of_words(best, parts, rows), tuple(tree.tolist()))
             for (parts, rows), tree in zip(with_rows(examples), trees, strict=True)
         ]
 

@@ -86,19 +86,16 @@ class Lstm(nn.Module):
     def weights(self, name: str, width: int) -> tuple[jax.Array, ...]:
         """A direction's weights: input [D, 4H], recurrent [H, 4H], bias [4H]."""
         size = 4 * self.units
-        made = (
-            self.param(
-                f"{name}_input", boxed(fan_in_normal, ("embed", None)), (width, size), jnp.float32
-            ),
-            self.param(
-                f"{name}_recurrent",
-                boxed(orthogonal, (None, None)),
-                (self.units, size),
-                jnp.float32,
-            ),
-            self.param(f"{name}_bias", boxed(open_gates, (None,)), (size,), jnp.float32),
+        parts: tuple[tuple[str, Any, tuple[str | None, ...], tuple[int, ...]], ...] = (
+            ("input", fan_in_normal, ("embed", None), (width, size)),
+            ("recurrent", orthogonal, (None, None), (self.units, size)),
+            ("bias", open_gates, (None,), (size,)),
         )
-        return tuple(w.astype(self.dtype) for w in made)
+        weights = (
+            self.param(f"{name}_{part}", boxed(init, axes), shape, jnp.float32)
+            for part, init, axes, shape in parts
+        )
+        return tuple(w.astype(self.dtype) for w in weights)
 
 
 def _cell(

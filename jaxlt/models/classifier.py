@@ -14,17 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlt.errors import UserError, check_one_of
+from jaxlt.models import head_parts
 from jaxlt.models.head import Decoded, Example, HeadConfig, with_rows
-from jaxlt.models.head_parts import (
-    Batch,
-    Loss,
-    Projection,
-    RowDropout,
-    known,
-    label_terms,
-    sums_of,
-    token_mask,
-)
+from jaxlt.models.head_parts import Batch, Loss, Projection, RowDropout
 from jaxlt.models.layers import Context
 
 POOLING = ("mean", "first")
@@ -66,18 +58,18 @@ class ClassifierConfig(HeadConfig):
 
     def outputs(self, states: jax.Array, batch: Batch, ctx: Context, dtype: Any) -> jax.Array:
         """Logits, float32 [B, labels]."""
-        mask = token_mask(batch)
+        mask = head_parts.token_mask(batch)
         sentences = jnp.where(mask, batch.get("sentence", mask.astype(jnp.int32)), 0)
         return Classifier(self, dtype, name=self.name)(states, sentences, ctx)
 
     def loss(self, outputs: jax.Array, batch: Batch, shares: jax.Array | None = None) -> Loss:
         """Cross-entropy of the classes."""
-        nll, correct = label_terms(outputs, batch["label"])
-        return sums_of(nll, correct, known(batch["label"]), shares)
+        nll, correct = head_parts.label_terms(outputs, batch["label"])
+        return head_parts.sums_of(nll, correct, head_parts.known(batch["label"]), shares)
 
     def weights(self, batch: Batch) -> jax.Array:
         """[B, 1]."""
-        return known(batch["label"])[:, None]
+        return head_parts.known(batch["label"])[:, None]
 
     def predictions(self, outputs: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """[B] each."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import ml_dtypes
 import numpy as np
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_least, check_one_of, check_share
 from jaxlt.identity import HARMLESS
 from jaxlt.models.head import HeadConfig, check_heads
 from jaxlt.modules.config import Delta, Plug
@@ -27,20 +27,10 @@ def _check(config: Any, choices: Mapping[str, tuple[str, ...]], sizes: Iterable[
     """Raises UserError for a field that is not one of its choices, or a size below 1."""
     kind = type(config).__name__
     for field, known in choices.items():
-        value = getattr(config, field)
-        if value not in known:
-            raise UserError(
-                f"{kind}.{field} is one of {', '.join(known)}, not '{value}'."
-                + nearest(str(value), known)
-            )
-    for field in sizes:
-        if getattr(config, field) < 1:
-            raise UserError(f"{kind}.{field} is at least 1, not {getattr(config, field)}.")
-    for field in (f.name for f in dataclasses.fields(config) if f.name.endswith("dropout")):
-        if not 0.0 <= getattr(config, field) < 1.0:
-            raise UserError(
-                f"{kind}.{field} is at least 0 and below 1, not {getattr(config, field)}."
-            )
+        check_one_of(f"{kind}.{field}", getattr(config, field), known)
+    check_least(config, 1, *sizes)
+    fields = (f.name for f in dataclasses.fields(config))
+    check_share(config, *(name for name in fields if name.endswith("dropout")))
     check_heads(config.heads, kind)
 
 

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_least, check_share, nearest
 
 
 class Part(Protocol):
@@ -67,12 +67,8 @@ class HeadConfig(abc.ABC):
         HeadConfig._known[cls.__name__] = cls
 
     def __post_init__(self) -> None:
-        kind = type(self).__name__
-        for field in self.sizes:
-            if getattr(self, field, 1) < 1:
-                raise UserError(f"{kind}.{field} is at least 1, not {getattr(self, field)}.")
-        if not 0.0 <= self.dropout < 1.0:
-            raise UserError(f"{kind}.dropout is at least 0 and below 1, not {self.dropout}.")
+        check_least(self, 1, *(field for field in self.sizes if hasattr(self, field)))
+        check_share(self, "dropout")
 
     @staticmethod
     def imported() -> "dict[str, type[HeadConfig]]":

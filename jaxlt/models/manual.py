@@ -135,16 +135,7 @@ def run_by_hand(
     stored. keys: of each plug whose weights are banks, the route that picks among their slots; of
     those a device gathers the slots that its rows go through.
     """
-
-    def named(tree: Any, make: Callable[[str, Any], Any]) -> Any:
-        return {
-            kind: jax.tree_util.tree_map_with_path(
-                lambda path, leaf, kind=kind: make(_name(kind, prefix, path), leaf),
-                part,
-                is_leaf=_is_slice,
-            )
-            for kind, part in tree.items()
-        }
+    named = functools.partial(_by_name, prefix)
 
     def whole(wanted: Mapping[str, Wanted], layer: Any) -> Any:
         def one(name: str, bank: Bank) -> Bank:
@@ -163,7 +154,7 @@ def run_by_hand(
             leaf = gathered(leaf, dim, manual)
             return bank.replace(values=leaf) if isinstance(bank, Slice) else leaf
 
-        return named(layer, one)
+        return named(one, layer)
 
     def local(weights: Any, x: jax.Array, bias: Any, ctx: Any, *more: Any) -> jax.Array:
         followed = sorted({key for key in keys.values() if key})  # alike on every host
@@ -177,7 +168,7 @@ def run_by_hand(
     rows = PartitionSpec(manual.batch)
     return jax.shard_map(
         local,
-        in_specs=(named(weights, laid), rows, *specs),
+        in_specs=(named(laid, weights), rows, *specs),
         out_specs=rows,
         check_vma=False,
     )(weights, x, *rest)
@@ -225,9 +216,15 @@ def exchanged(bank: jax.Array, dim: int, slots: jax.Array, manual: Manual) -> ja
     return checkpoint_name(own, SLOTS)
 
 
-def _is_slice(leaf: Any) -> bool:
-    return isinstance(leaf, Slice)
+def _by_name(prefix: str, make: Callable[[str, Any], Any], tree: Mapping[str, Any]) -> Any:
+    """{kind: nested dict} with make(flat name 'kind/prefix/...', leaf) at each leaf."""
 
+    def named(kind: str, path: tuple[Any, ...], leaf: Any) -> Any:
+        return make("/".join((kind, prefix, *(str(key.key) for key in path))), leaf)
 
-def _name(kind: str, prefix: str, path: tuple[Any, ...]) -> str:
-    return "/".join((kind, prefix, *(str(key.key) for key in path)))
+    return {
+        kind: jax.tree_util.tree_map_with_path(
+            functools.partial(named, kind), part, is_leaf=lambda leaf: isinstance(leaf, Slice)
+        )
+        for kind, part in tree.items()
+    }

@@ -14,18 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlt.errors import UserError
+from jaxlt.models import head_parts
 from jaxlt.models.head import Decoded, Example, HeadConfig, with_rows
-from jaxlt.models.head_parts import (
-    NEVER,
-    Batch,
-    Loss,
-    Projection,
-    RowDropout,
-    known,
-    label_terms,
-    sums_of,
-    token_mask,
-)
+from jaxlt.models.head_parts import NEVER, Batch, Loss, Projection, RowDropout
 from jaxlt.models.layers import Context
 
 LONGEST_ANSWER = 64  # units of an answer at most
@@ -49,7 +40,7 @@ class SpanConfig(HeadConfig):
 
     def outputs(self, states: jax.Array, batch: Batch, ctx: Context, dtype: Any) -> Spans:
         """See HeadConfig."""
-        mask = token_mask(batch)
+        mask = head_parts.token_mask(batch)
         context = mask & (batch["context"] > 0) if "context" in batch else mask
         return SpanExtractor(self, name=self.name)(states, context, ctx)
 
@@ -57,13 +48,15 @@ class SpanConfig(HeadConfig):
         """The mean of the two cross-entropies; a row with a number below 0 is left out."""
         gold = batch["span"]
         gold = jnp.where(jnp.all(gold >= 0, axis=-1, keepdims=True), gold, -1)
-        start_nll, start = label_terms(outputs.start, gold[:, 0])
-        end_nll, end = label_terms(outputs.end, gold[:, 1])
-        return sums_of((start_nll + end_nll) / 2, start * end, known(gold[:, 0]), shares)
+        start_nll, start = head_parts.label_terms(outputs.start, gold[:, 0])
+        end_nll, end = head_parts.label_terms(outputs.end, gold[:, 1])
+        return head_parts.sums_of(
+            (start_nll + end_nll) / 2, start * end, head_parts.known(gold[:, 0]), shares
+        )
 
     def weights(self, batch: Batch) -> jax.Array:
         """[B, 1]."""
-        return known(jnp.min(batch["span"], axis=-1, keepdims=True))
+        return head_parts.known(jnp.min(batch["span"], axis=-1, keepdims=True))
 
     def predictions(self, outputs: Spans, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """[B, 2] each."""

@@ -15,14 +15,7 @@ from jaxlt.models import fused_attention
 from jaxlt.models.attention import Attention, RelativeBias
 from jaxlt.models.bias import Bias
 from jaxlt.models.config import T5Config
-from jaxlt.models.layers import (
-    Context,
-    Dropout,
-    Embed,
-    Mlp,
-    Norm,
-    constrain,
-)
+from jaxlt.models.layers import Context, Dropout, Embed, Mlp, Norm, constrain
 from jaxlt.models.manual import SLOTS, Manual, manual_now, run_by_hand
 from jaxlt.modules.boxed import boxed, fan_in
 from jaxlt.modules.site import Plug, Site
@@ -90,24 +83,16 @@ class Block(nn.Module):
         own = "self_attention" if decoder else "attention"
         attention = Attention(cfg, f"{self.stack}/{own}", name=own)
         norm_name = "pre_self_attention_layer_norm" if decoder else "pre_attention_layer_norm"
-        x = self.sublayer(
-            x, norm_name, "attn_out", lambda h: attention(h, h, bias, ctx, layer), ctx, layer
-        )
+        sublayer = functools.partial(self.sublayer, ctx=ctx, layer=layer)
+        x = sublayer(x, norm_name, "attn_out", lambda h: attention(h, h, bias, ctx, layer))
         if memory is not None and cross is not None:
             place = f"{self.stack}/encoder_decoder_attention"
             across = Attention(cfg, place, name="encoder_decoder_attention")
-            x = self.sublayer(
-                x,
-                "pre_cross_attention_layer_norm",
-                "cross_attn_out",
-                lambda h: across(h, memory, cross, ctx, layer),
-                ctx,
-                layer,
-            )
+            norm_name = "pre_cross_attention_layer_norm"
+            attend = lambda h: across(h, memory, cross, ctx, layer)  # noqa: E731
+            x = sublayer(x, norm_name, "cross_attn_out", attend)
         mlp = Mlp(cfg, f"{self.stack}/mlp", name="mlp")
-        x = self.sublayer(
-            x, "pre_mlp_layer_norm", "mlp_out", lambda h: mlp(h, ctx, layer), ctx, layer
-        )
+        x = sublayer(x, "pre_mlp_layer_norm", "mlp_out", lambda h: mlp(h, ctx, layer))
         x = self.site("block_out")(x, inputs, ctx.ids)
         return constrain(x, "batch", "length", "embed_act"), None
 
@@ -269,15 +254,12 @@ def run_layers(
     weights: dict[str, Any],
     whole: Callable[[Any], Any] | None,
     x: jax.Array,
-    bias: Bias,
-    ctx: Context,
-    memory: jax.Array | None,
-    cross: Bias | None,
+    *rest: Any,
 ) -> jax.Array:
     """All blocks by their stacked weights, {kind: {... [layers, ...]}}; see `Stack.in_parts`.
 
     whole: gathers the weights of a layer, again in the backward pass where layers are
-    recomputed.
+    recomputed. rest: what a Block is given beside x and its number.
     """
     plain = dataclasses.replace(cfg, plugs=())
     for config, start, stop in ((plain, 0, lowest), (cfg, lowest, layers)):
@@ -288,7 +270,7 @@ def run_layers(
 
         def body(x: jax.Array, part: Any, block: Any = block) -> tuple[jax.Array, None]:
             own = part[1] if whole is None else whole(part[1])
-            return block.apply(own, x, part[0], bias, ctx, memory, cross)
+            return block.apply(own, x, part[0], *rest)
 
         if cfg.remat != "none":
             body = jax.checkpoint(body, policy=POLICIES[cfg.remat], prevent_cse=False)

@@ -97,20 +97,10 @@ class T5(Embedded):
         """
         inputs = batch["decoder_input_tokens"]
         valid = batch["decoder_target_tokens"] > 0 if "decoder_target_tokens" in batch else None
-        segments = batch.get("decoder_segment_ids")
-        own = Bias(
-            query_valid=valid,
-            key_valid=valid,
-            query_segments=segments,
-            key_segments=segments,
-            causal=True,
-        )
-        cross = Bias(
-            query_valid=valid,
-            key_valid=batch["encoder_input_tokens"] > 0,
-            query_segments=segments,
-            key_segments=batch.get("encoder_segment_ids"),
-        )
+        segments, read = batch.get("decoder_segment_ids"), encoder_bias(batch)
+        queries = Bias(query_valid=valid, query_segments=segments)
+        own = queries.replace(key_valid=valid, key_segments=segments, causal=True)
+        cross = queries.replace(key_valid=read.key_valid, key_segments=read.key_segments)
         x = self.token_embedder(inputs)
         x = constrain(self.decoder_embed(x, None, ctx.ids), "batch", "length", "embed_act")
         more = x.shape[1] - inputs.shape[1]

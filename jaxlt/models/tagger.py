@@ -12,20 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxlt.models import head_parts
 from jaxlt.models.crf import Chain, log_likelihood, viterbi
 from jaxlt.models.head import Decoded, Example, HeadConfig, with_rows
-from jaxlt.models.head_parts import (
-    Batch,
-    Loss,
-    Projection,
-    RowDropout,
-    known,
-    label_terms,
-    labels_of_words,
-    sums_of,
-    word_mask,
-    words_of,
-)
+from jaxlt.models.head_parts import Batch, Loss, Projection, RowDropout
 from jaxlt.models.layers import Context
 from jaxlt.modules.boxed import boxed, zeros
 
@@ -51,23 +41,25 @@ class TaggerConfig(HeadConfig):
 
     def outputs(self, states: jax.Array, batch: Batch, ctx: Context, dtype: Any) -> Tags:
         """See HeadConfig."""
-        return Tagger(self, name=self.name)(*words_of(states, batch), ctx)
+        return Tagger(self, name=self.name)(*head_parts.words_of(states, batch), ctx)
 
     def loss(self, outputs: Tags, batch: Batch, shares: jax.Array | None = None) -> Loss:
         """Cross-entropy of the words' labels, or -log likelihood of the chain."""
         labels = jnp.where(outputs.mask, batch["word_labels"], -1)
-        weight = jnp.sum(known(labels), axis=1)
+        weight = jnp.sum(head_parts.known(labels), axis=1)
         if outputs.chain is None:
-            nll, correct = label_terms(outputs.logits, labels)
-            return sums_of(jnp.sum(nll, axis=1), jnp.sum(correct, axis=1), weight, shares)
+            nll, correct = head_parts.label_terms(outputs.logits, labels)
+            return head_parts.sums_of(
+                jnp.sum(nll, axis=1), jnp.sum(correct, axis=1), weight, shares
+            )
         nll = -log_likelihood(outputs.chain, outputs.logits, labels, outputs.mask)
         best = best_tags(jax.lax.stop_gradient(outputs))
         correct = jnp.sum((best == labels).astype(jnp.float32), axis=1)
-        return sums_of(nll, correct, weight, shares)
+        return head_parts.sums_of(nll, correct, weight, shares)
 
     def weights(self, batch: Batch) -> jax.Array:
         """[B, W]."""
-        return known(jnp.where(word_mask(batch), batch["word_labels"], -1))
+        return head_parts.known(jnp.where(head_parts.word_mask(batch), batch["word_labels"], -1))
 
     def predictions(self, outputs: Tags, batch: Batch) -> tuple[jax.Array, jax.Array]:
         """[B, W] each."""
@@ -76,7 +68,10 @@ class TaggerConfig(HeadConfig):
     def decode(self, outputs: Tags, examples: Sequence[Example], count: int) -> list[Decoded]:
         """A word's tag comes from the part that has it farthest from an edge."""
         best = np.asarray(best_tags(_first_labels(outputs, count)))
-        return [Decoded(labels_of_words(best, parts, rows)) for parts, rows in with_rows(examples)]
+        return [
+            Decoded(head_parts.labels_of_words(best, parts, rows))
+            for parts, rows in with_rows(examples)
+        ]
 
 
 class Tagger(nn.Module):

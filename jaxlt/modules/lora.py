@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_one_of
 from jaxlt.modules.boxed import kaiming, zeros
 from jaxlt.modules.routing import Ids
 from jaxlt.modules.site import Method, Weights
@@ -16,11 +16,7 @@ SCALINGS = ("standard", "rsqrt")
 
 def lora_scale(rank: int, alpha: float, scaling: str = "standard") -> float:
     """Returns what the product A B is multiplied by: alpha / r, or alpha / sqrt(r) (rsLoRA)."""
-    if scaling not in SCALINGS:
-        raise UserError(
-            f"LoRA.scaling is one of {', '.join(SCALINGS)}, not '{scaling}'."
-            + nearest(scaling, SCALINGS)
-        )
+    check_one_of("LoRA.scaling", scaling, SCALINGS)
     if rank < 1:
         raise UserError(f"LoRA.rank is at least 1, not {rank}.")
     return alpha / (rank if scaling == "standard" else rank**0.5)

@@ -16,7 +16,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_one_of, nearest
 from jaxlt.modules.boxed import Axes, Init, boxed
 from jaxlt.modules.config import Plug
 from jaxlt.modules.config import plug as plug
@@ -159,12 +159,7 @@ class Method(nn.Module):
 
     def check(self, setting: str, choices: Collection[str]) -> None:
         """Raises UserError for a value that a setting does not have."""
-        value = getattr(self, setting)
-        if value not in choices:
-            raise UserError(
-                f"{type(self).__name__}.{setting} is one of {', '.join(choices)}, not '{value}'."
-                + nearest(value, choices)
-            )
+        check_one_of(f"{type(self).__name__}.{setting}", getattr(self, setting), choices)
 
     @classmethod
     def own_settings(cls) -> set[str]:

@@ -86,7 +86,8 @@ def ties(vectors: Sequence[TaskVector], keep: float = 0.2) -> TaskVector:
     the mean is over those vectors whose entry has that sign (0 where there is none).
     """
     start = _check_vectors(vectors)
-    _check_share(keep, "keep")
+    if not 0.0 < keep <= 1.0:
+        raise UserError(f"keep is {keep}; it must be above 0 and at most 1.")
     trimmed = [_trim(v.changes, keep) for v in vectors]
     out: Flat = {}
     for name in vectors[0].changes:
@@ -135,11 +136,6 @@ def low_rank(down: Any, up: Any, scale: float = 1.0) -> Any:
             f"LoRA's matrices {list(down.shape)} and {list(up.shape)} have no rank in common."
         )
     return scale * (down @ up)
-
-
-def _check_share(value: float, name: str) -> None:
-    if not 0.0 < value <= 1.0:
-        raise UserError(f"{name} is {value}; it must be above 0 and at most 1.")
 
 
 def _check_vectors(vectors: Sequence[TaskVector]) -> str:

@@ -8,22 +8,23 @@ compiler's own count of its temporary memory joins the estimate.
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import NamedSharding
 
 from jaxlt.data.rows.batches import Spec
+from jaxlt.engine.config import Job
 from jaxlt.engine.log.flops import model_flops
-from jaxlt.engine.loop import Job, program_of
+from jaxlt.engine.loop import program_of
 from jaxlt.engine.partitioning import batch_sharding, check_batch, replicated
 from jaxlt.engine.state import optimizer_abstract
 from jaxlt.engine.step import Hyper, Program, abstract_state, mesh_context
 from jaxlt.errors import UserError
 from jaxlt.models.config import ModelConfig
+from jaxlt.modules.routing import FIELDS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +55,6 @@ class Plan:
         """True where the compiler was asked."""
         return self.executable is not None
 
-    @property
-    def total_memory(self) -> int:
-        """Bytes a device holds at the worst moment, as far as `memory` tells."""
-        return sum(self.memory.values())
-
     def as_json(self) -> dict[str, Any]:
         """All figures but the rows."""
         groups = {n: {"parameters": c, "trainable": t} for n, (c, t) in self.groups.items()}
@@ -69,11 +65,6 @@ class Plan:
             "model_flops": self.flops,
             "tokens": self.tokens,
         }
-
-
-def device_bytes(shape: tuple[int, ...], dtype: Any, sharding: NamedSharding) -> int:
-    """Bytes of one device's part of an array."""
-    return math.prod(sharding.shard_shape(shape)) * jnp.dtype(dtype).itemsize
 
 
 def abstract_batch(
@@ -91,32 +82,21 @@ def abstract_batch(
     """
     sharding = batch_sharding(program.spec.mesh)
 
-    def field(shape: tuple[int, ...], dtype: Any = np.int32) -> jax.ShapeDtypeStruct:
+    def field(*shape: int, dtype: Any = np.int32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=sharding)
 
-    batch = {"language": field(()), "row": field(())}
+    keys = {plug.key for plug in config.plugs} & {"target", "task"}
+    batch = {name: field() for name in ("language", "row", *(FIELDS[key] for key in sorted(keys)))}
     if config.heads:
         if fields is None:
             raise UserError("The batch of a model with heads is known by its source's spec alone.")
-        batch |= {name: field(*one) for name, one in fields.items()}
-    else:
-        batch |= _backbone_fields(config, field, inputs, targets)
-    for plug in config.plugs:
-        if plug.key in ("target", "task"):
-            batch["target_language" if plug.key == "target" else "task"] = field(())
-    return batch
-
-
-def _backbone_fields(
-    config: ModelConfig, field: Callable[..., jax.ShapeDtypeStruct], inputs: int, targets: int
-) -> dict[str, jax.ShapeDtypeStruct]:
-    batch = {"target_bytes": field(()), "encoder_input_tokens": field((inputs,))}
-    if config.is_encoder:
-        batch["encoder_target_tokens"] = field((inputs,))
-        batch["encoder_loss_weights"] = field((inputs,), np.float32)
-    else:
-        batch["decoder_input_tokens"] = batch["decoder_target_tokens"] = field((targets,))
-        batch["decoder_loss_weights"] = field((targets,), np.float32)
+        return batch | {n: field(*shape, dtype=dtype) for n, (shape, dtype) in fields.items()}
+    side, length = ("encoder", inputs) if config.is_encoder else ("decoder", targets)
+    batch |= {"target_bytes": field(), "encoder_input_tokens": field(inputs)}
+    if not config.is_encoder:
+        batch["decoder_input_tokens"] = field(targets)
+    batch[f"{side}_target_tokens"] = field(length)
+    batch[f"{side}_loss_weights"] = field(length, dtype=np.float32)
     return batch
 
 
@@ -190,22 +170,22 @@ def _memory(program: Program, rows: int, executable: Any) -> dict[str, int]:
     """Bytes on one device, by what holds them; of a compiled step, by the compiler's count too."""
     layout = program.layout
 
-    def held(names: tuple[str, ...]) -> int:
-        parts = jax.tree.leaves(layout.abstract(names))
-        return sum(device_bytes(a.shape, a.dtype, a.sharding) for a in parts)
+    def held(arrays: Any) -> int:
+        parts = jax.tree.leaves(arrays)
+        return sum(math.prod(a.sharding.shard_shape(a.shape)) * a.dtype.itemsize for a in parts)
 
-    optimizer = jax.tree.leaves(optimizer_abstract(layout, program.optimizer))
+    trainable = layout.abstract(layout.trainable)
     memory = {
-        "trainable parameters": held(layout.trainable),
-        "frozen parameters": held(layout.frozen),
-        "optimizer state": sum(device_bytes(a.shape, a.dtype, a.sharding) for a in optimizer),
+        "trainable parameters": held(trainable),
+        "frozen parameters": held(layout.abstract(layout.frozen)),
+        "optimizer state": held(optimizer_abstract(layout, program.optimizer)),
     }
     if executable is not None:
         analysis = executable.memory_analysis()
         memory["temporaries, gradients included (compiled)"] = int(analysis.temp_size_in_bytes)
     else:
-        banked = {n: b for b in program.optimizer.banks for n in b.axes if not b.spread}
-        memory["gradients"] = held(tuple(n for n in layout.trainable if n not in banked)) + sum(
-            held((n,)) * min(rows, b.size) // b.size for n, b in banked.items()
-        )  # of a bank, those of the slots that rows go through
+        banks = [b for b in program.optimizer.banks if not b.spread]
+        slots = {n: (min(rows, b.size), b.size) for b in banks for n in b.axes}  # rows use those
+        parts = ((held(array), *slots.get(n, (1, 1))) for n, array in trainable.items())
+        memory["gradients"] = sum(nbytes * used // size for nbytes, used, size in parts)
     return memory

@@ -1,8 +1,9 @@
 """What a run's step takes on the devices at hand: counted, compiled, and run a few times."""
 
 from jaxlt.data.rows.batches import Spec
+from jaxlt.engine.config import Job
 from jaxlt.engine.log.flops import tokens_of
-from jaxlt.engine.loop import Job, program_of
+from jaxlt.engine.loop import program_of
 from jaxlt.plan.aot import Plan, abstract_batch, plan_run
 from jaxlt.plan.estimate import Estimate, Work, estimate, present_machine
 from jaxlt.plan.measure import Measured, measure

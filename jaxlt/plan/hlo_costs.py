@@ -268,15 +268,11 @@ class _Walk:
         if "dot_general" not in ins.rest:
             return "collective-permute"
         source = within.behind(ins.operands[0])
-        while source and source.opcode in (
-            "get-tuple-element",
-            "reshape",
-            "collective-permute-done",
-        ):
+        passing = ("get-tuple-element", "reshape", "collective-permute-done")
+        while source and source.opcode in passing:
             if source.opcode == "collective-permute-done":
                 return "all-gather in steps"
             source = within.behind(source.operands[0])
-        summed = False
         if source is None or source.opcode == "parameter":
             summed = "body_rs" in within.name
         elif source.opcode == "while":
@@ -353,12 +349,12 @@ class _Walk:
 
     def _targets(self, ins: Instruction) -> str:
         """Names of the custom calls in a fusion."""
-        found = []
-        for name in ins.called("calls"):
-            for each in self.module.computations[name].instructions:
-                if each.opcode == "custom-call":
-                    found.append(each.attribute("custom_call_target") or "")
-        return " ".join(found)
+        return " ".join(
+            each.attribute("custom_call_target") or ""
+            for name in ins.called("calls")
+            for each in self.module.computations[name].instructions
+            if each.opcode == "custom-call"
+        )
 
 
 def stated_work(ins: Instruction) -> tuple[float, float] | None:
@@ -419,39 +415,33 @@ def moved(module: Module, within: Computation, ins: Instruction) -> float:
     if called:
         return _fused(module.computations[called[0]])
     operands = list(within.operands(ins))
-    main = lambda i: sum(a.nbytes for a in i.arrays if a.space == 0)  # noqa: E731
     if ins.opcode in UPDATES:
-        return 2 * sum(main(o) for o in operands[1:])
+        return 2 * sum(o.main_nbytes for o in operands[1:])
     if ins.opcode in SLICES:
-        return 2 * main(ins)
-    return main(ins) + sum(main(o) for o in operands)
+        return 2 * ins.main_nbytes
+    return ins.main_nbytes + sum(o.main_nbytes for o in operands)
 
 
 def _fused(inside: Computation) -> float:
     """`moved` of a fusion: what is between its instructions stays in the cores."""
-    main = lambda i: sum(a.nbytes for a in i.arrays if a.space == 0)  # noqa: E731
     readers: dict[str, list[tuple[Instruction, int]]] = {}
     for each in inside.instructions:
         for place, name in enumerate(each.operands):
             readers.setdefault(name, []).append((each, place))
-    total = 0.0
-    for each in inside.instructions:
-        if each.opcode == "parameter":
-            total += _read(each, readers)
+    total = sum(_read(i, readers) for i in inside.instructions if i.opcode == "parameter")
     root = inside.root
     outputs = list(inside.operands(root)) if root.opcode == "tuple" else [root]
     for out in outputs:
-        made = inside.behind(out.name) or out
-        if made.opcode in UPDATES:
-            total += sum(main(inside.by_name[o]) for o in made.operands[1:2])
+        source = inside.behind(out.name) or out
+        if source.opcode in UPDATES:
+            total += sum(inside.by_name[o].main_nbytes for o in source.operands[1:2])
         else:
-            total += main(out)
+            total += out.main_nbytes
     return total
 
 
 def _read(source: Instruction, readers: dict[str, list[tuple[Instruction, int]]]) -> float:
     """Bytes read of a fusion's parameter: all of it, unless only slices of it are looked at."""
-    whole = sum(a.nbytes for a in source.arrays if a.space == 0)
     total = 0.0
     for user, place in readers.get(source.name, []):
         if user.opcode in SLICES and place == 0:
@@ -461,5 +451,5 @@ def _read(source: Instruction, readers: dict[str, list[tuple[Instruction, int]]]
         elif user.opcode in ("bitcast", "copy", "convert"):
             total += _read(dataclasses.replace(source, name=user.name), readers)
         else:
-            return whole
-    return min(whole, total)
+            return source.main_nbytes
+    return min(source.main_nbytes, total)

@@ -78,6 +78,11 @@ class Instruction:
         return sum(a.nbytes for a in self.arrays)
 
     @property
+    def main_nbytes(self) -> float:
+        """Of these, the bytes in the device's main memory."""
+        return sum(a.nbytes for a in self.arrays if a.space == 0)
+
+    @property
     def cycles(self) -> int | None:
         """The compiler's own estimate of its cycles, where it makes one (TPU)."""
         found = re.search(r'"estimated_cycles":"(\d+)"', self.rest)

@@ -15,7 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxlt.engine.loop import Job, program_of
+from jaxlt.engine.config import Job
+from jaxlt.engine.loop import program_of
 from jaxlt.engine.state import optimizer_abstract
 from jaxlt.models.config import BiLSTMConfig, T5Config
 from jaxlt.models.encoder import model_of

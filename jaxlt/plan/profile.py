@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from jaxlt.errors import UserError
 from jaxlt.plan.table import seconds
-from jaxlt.plan.xplane import TraceCosts, read_trace
+from jaxlt.plan.xplane import read_trace
 
 if TYPE_CHECKING:
     from jaxlt.engine.log.profiling import Profile
@@ -18,7 +18,10 @@ def lines_of(found: "Profile") -> list[str]:
     steps = f"step {found.first}" if found.steps == 1 else f"steps {found.first} to {found.last}"
     head = f"profile of {steps}: {seconds(found.seconds / found.steps)} a step"
     where = f"trace: {found.folder} (xprof --logdir={found.folder}; or *.trace.json.gz in Perfetto)"
-    costs = _costs(found.trace) if found.trace else None
+    try:  # a damaged trace, or one of a form that is not known; jax's error is a RuntimeError
+        costs = read_trace(found.trace) if found.trace else None
+    except (OSError, RuntimeError, ValueError, LookupError) as error:
+        raise UserError(str(error)) from error
     if costs is None or not costs.ops:
         return [f"{head}; the trace holds no operation of a device", where]
     devices = "the device" if costs.devices == 1 else f"each of {costs.devices} devices"
@@ -45,11 +48,3 @@ def lines_of(found: "Profile") -> list[str]:
             f"{100 * left / costs.seconds:5.1f}% {seconds(left / per):>10} {'':>6}  {rest:,} others"
         )
     return [*out, where]
-
-
-def _costs(trace: str) -> TraceCosts:
-    """What a trace holds; a UserError where it is damaged, or of a form that is not known."""
-    try:
-        return read_trace(trace)
-    except (OSError, RuntimeError, ValueError, LookupError) as error:  # jax's is a RuntimeError
-        raise UserError(str(error)) from error

@@ -1,6 +1,6 @@
 """An estimate of a step as lines to read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jaxlt.screen import plain_table
@@ -42,16 +42,18 @@ def lines_of(found: "Estimate", advice: Sequence[str] = ()) -> list[str]:
 def memory_lines(found: "Estimate") -> list[str]:
     """Memory of one device by the compiler's count."""
     out = ["memory on one device, by the compiler's count:"]
-    out += [f"  {name:44} {value / 2**20:12,.1f} MiB" for name, value in found.memory.items()]
-    verdict = "FITS" if found.fits else "DOES NOT FIT"
     if not found.limit:
-        return [*out, f"  {'sum':44} {found.needed / 2**20:12,.1f} MiB"]
+        return out + mebibytes({**found.memory, "sum": found.needed})
+    verdict = "FITS" if found.fits else "DOES NOT FIT"
     share = 100 * found.needed / found.limit
     left = f"{size(found.headroom)} left" if found.fits else f"{size(-found.headroom)} too much"
-    return [
-        *out,
-        f"  {verdict}: {size(found.needed)} of {size(found.limit)} ({share:.0f}%), {left}",
-    ]
+    total = f"  {verdict}: {size(found.needed)} of {size(found.limit)} ({share:.0f}%), {left}"
+    return [*out, *mebibytes(found.memory), total]
+
+
+def mebibytes(memory: Mapping[str, int]) -> list[str]:
+    """A line a name, with its bytes."""
+    return [f"  {name:44} {nbytes / 2**20:12,.1f} MiB" for name, nbytes in memory.items()]
 
 
 def time_lines(found: "Estimate") -> list[str]:
@@ -152,22 +154,17 @@ def search_table(found: Sequence["Found"]) -> "Table":
     for each in found:
         one, estimate = each.candidate, each.estimate
         mesh = " x ".join(str(s) for s in one.mesh)
-        if not estimate.fits:
-            why = "does not compile" if estimate.failure else "does not fit"
-            needed = "" if estimate.failure else size(estimate.needed)
-            table.add_row(mesh, one.remat, f"{one.rows:,}", needed, why, "", "", "", "")
-            continue
-        table.add_row(
-            mesh,
-            one.remat,
-            f"{one.rows:,}",
-            size(estimate.needed),
-            " to ".join(seconds(s) for s in estimate.step),
-            f"{min(estimate.tokens_per_second):,.0f}",
-            " to ".join(f"{m:.3f}" for m in sorted(estimate.mfu)),
-            f"{max(estimate.days):,.2f}",
-            "*" if each.best else "",
-        )
+        needed = "" if estimate.failure else size(estimate.needed)
+        cells = ["does not compile" if estimate.failure else "does not fit", "", "", "", ""]
+        if estimate.fits:
+            cells = [
+                " to ".join(seconds(s) for s in estimate.step),
+                f"{min(estimate.tokens_per_second):,.0f}",
+                " to ".join(f"{m:.3f}" for m in sorted(estimate.mfu)),
+                f"{max(estimate.days):,.2f}",
+                "*" if each.best else "",
+            ]
+        table.add_row(mesh, one.remat, f"{one.rows:,}", needed, *cells)
     return table
 
 
@@ -212,9 +209,7 @@ def summary(run: "RunConfig", plan: "Plan", inputs: int, targets: int) -> list[s
     """Lines on mesh, memory and work."""
     mesh = " x ".join(f"{axis} {size}" for axis, size in plan.mesh.items())
     lines = ["", f"mesh: {mesh}", "memory on one device:"]
-    for name, size in plan.memory.items():
-        lines.append(f"  {name:44} {size / 2**20:12,.1f} MiB")
-    lines.append(f"  {'sum':44} {plan.total_memory / 2**20:12,.1f} MiB")
+    lines += mebibytes({**plan.memory, "sum": sum(plan.memory.values())})
     if not plan.compiled:
         lines.append("  (activations are not in it: `jaxlt plan --compile` counts them)")
     lines.append(

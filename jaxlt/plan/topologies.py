@@ -82,8 +82,12 @@ class Topology:
         return f"{slices}{self.chip.name}:{'x'.join(map(str, self.shape))}"
 
     def check(self) -> None:
-        """Raises UserError where its compiler is not installed."""
-        need_libtpu(self.name)
+        """Raises UserError where the TPU compiler is not installed."""
+        if importlib.util.find_spec("libtpu") is None:
+            raise UserError(
+                f"Compiling for {self.name} needs libtpu, which is not installed here (no TPU is "
+                "needed): pip install 'jaxlt[plan]'"
+            )
 
     def is_ring(self, axis: int) -> bool:
         """True where the last chip of an axis has a link to the first."""
@@ -91,40 +95,23 @@ class Topology:
 
     def devices(self) -> list[Any]:
         """Its devices in JAX's order, to compile for. Set `ENVIRONMENT` before JAX starts."""
-        need_libtpu(self.name)
+        self.check()
         from jax.experimental import topologies
 
-        try:
-            return list(
-                topologies.get_topology_desc(
-                    f"{self.chip.name}:{'x'.join(map(str, self.shape))}",
-                    platform="tpu",
-                    **self._options(),
-                ).devices
-            )
-        except Exception as error:
-            raise UserError(
-                f"libtpu knows no topology {self.name}: {str(error).splitlines()[0]} Sides are "
-                f"as a pod has them: {_EXAMPLES[self.chip.name]}."
-            ) from error
-
-    def _options(self) -> dict[str, Any]:
         host = tuple(min(a, b) for a, b in zip(self.chip.host, (*self.shape, 1, 1), strict=False))
         options: dict[str, Any] = {"chips_per_host_bounds": host}
         if self.chip.name == "v4":  # without it each of a chip's two cores is a device
             options["chip_config_name"] = "megacore"
         if self.slices > 1:
             options["num_slices"] = self.slices
-        return options
-
-
-def need_libtpu(topology: str) -> None:
-    """Raises UserError where the TPU compiler is not installed."""
-    if importlib.util.find_spec("libtpu") is None:
-        raise UserError(
-            f"Compiling for {topology} needs libtpu, which is not installed here (no TPU is "
-            "needed): pip install 'jaxlt[plan]'"
-        )
+        one_slice = dataclasses.replace(self, slices=1).name
+        try:
+            return list(topologies.get_topology_desc(one_slice, platform="tpu", **options).devices)
+        except Exception as error:
+            raise UserError(
+                f"libtpu knows no topology {self.name}: {str(error).splitlines()[0]} Sides are "
+                f"as a pod has them: {_EXAMPLES[self.chip.name]}."
+            ) from error
 
 
 _EXAMPLES = {
@@ -164,13 +151,7 @@ class Gpus:
     """GPUs of one machine, known by their memory alone."""
 
     gigabytes: int
-    count: int = 1
-    slices = 1
-
-    @property
-    def chips(self) -> int:
-        """How many."""
-        return self.count
+    chips: int = 1
 
     @property
     def flags(self) -> str:
@@ -180,14 +161,14 @@ class Gpus:
         whole stacks of layers' weights before a scan rather than a layer's within it.
         """
         return (
-            f"--xla_force_host_platform_device_count={self.count} "
+            f"--xla_force_host_platform_device_count={self.chips} "
             "--xla_disable_hlo_passes=while-loop-invariant-code-motion"
         )
 
     @property
     def name(self) -> str:
         """As `parse_target` reads it."""
-        return f"{f'{self.count}*' if self.count > 1 else ''}gpu:{self.gigabytes}GB"
+        return f"{f'{self.chips}*' if self.chips > 1 else ''}gpu:{self.gigabytes}GB"
 
     @property
     def chip(self) -> Chip:
@@ -202,7 +183,7 @@ class Gpus:
         """As many devices of the CPU; XLA_FLAGS has asked for them before JAX started."""
         import jax
 
-        return jax.devices("cpu")[: self.count]
+        return jax.devices("cpu")[: self.chips]
 
 
 Target = Topology | Gpus

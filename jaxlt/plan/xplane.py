@@ -87,7 +87,9 @@ def device_lines(data: Any) -> dict[str, list[list[Event]]]:
     for plane in data.planes:
         if _DEVICE.fullmatch(plane.name):
             lines = {line.name: line for line in plane.lines}
-            own = [lines["XLA Ops"]] if "XLA Ops" in lines else _streams(lines)
+            # Of a GPU those on which its work stands, rather than what was derived from it.
+            streams = [line for name, line in lines.items() if name.startswith("Stream")]
+            own = [lines["XLA Ops"]] if "XLA Ops" in lines else streams
             events = [[_event(e) for e in line.events] for line in own]
             found[plane.name] = [line for line in events if line]
         elif plane.name == "/host:CPU":
@@ -95,11 +97,6 @@ def device_lines(data: Any) -> dict[str, list[list[Event]]]:
             host = [kept for line in events if (kept := [e for e in line if e.name])]
     found = {name: lines for name, lines in found.items() if lines}
     return found or ({"/host:CPU": host} if host else {})
-
-
-def _streams(lines: Mapping[str, Any]) -> list[Any]:
-    """Of a GPU: the lines on which its work stands, rather than what was derived from it."""
-    return [line for name, line in lines.items() if name.startswith("Stream")]
 
 
 def _event(event: Any, host: bool = False) -> Event:

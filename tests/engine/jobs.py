@@ -11,7 +11,8 @@ import numpy as np
 from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.engine.checkpoint.checkpoints import CheckpointConfig
 from jaxlt.engine.checkpoint.workdir import Workdir
-from jaxlt.engine.loop import Outcome, TrainConfig, train
+from jaxlt.engine.config import TrainConfig
+from jaxlt.engine.loop import Outcome, train
 from jaxlt.engine.loss.losses import LossConfig
 from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.optim.schedules import ScheduleConfig

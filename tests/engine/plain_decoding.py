@@ -3,8 +3,10 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jaxlt.engine.decode.steps import Stepper
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import make_context
@@ -78,3 +80,21 @@ def plain_beam(config, params, batch, length, beams, alpha, end=1, forced=(), al
         live = [(t, s / penalty(length)) for t, s in live]
         out.append([(padded(t, length), s) for t, s in sorted(ended, key=score) + live])
     return out
+
+
+@functools.partial(jax.jit, static_argnames=("config", "unroll"))
+def stepped_logits(config, params, batch, unroll=False):
+    """Logits [B, T, V] for `decoder_input_tokens` [B, T], a step with the cache at a time.
+
+    What a teacher-forced pass gives, by the way that decoding goes.
+    """
+    inputs = jnp.asarray(batch["decoder_input_tokens"])
+    stepper = Stepper(config, params, batch, inputs.shape[1], 1, unroll)
+
+    def step(cache, given):
+        tokens, i = given
+        logits, cache = stepper.logits(tokens[:, None], i, cache)
+        return cache, logits[:, 0]
+
+    _, logits = jax.lax.scan(step, stepper.start(), (inputs.T, jnp.arange(inputs.shape[1])))
+    return logits.swapaxes(0, 1)

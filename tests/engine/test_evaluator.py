@@ -79,11 +79,6 @@ def test_scores_by_language(program):
         assert isinstance(found[name], float)
 
 
-def test_fewer_batches(program):
-    found = LossEvaluator(Pass(), "short", max_batches=1)(program, FLAT)
-    assert found["bpb"] == pytest.approx(by_hand(4)["bpb"], rel=1e-5)
-
-
 def test_the_results_of_one_language_have_all_its_losses_whatever_others_the_source_names(program):
     evaluator = LossEvaluator(Pass())
     evaluator(program, FLAT)

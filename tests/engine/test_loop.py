@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
+from jaxlt.engine.config import TrainConfig
 from jaxlt.engine.evaluator import LossEvaluator
 from jaxlt.engine.log.reporter import Reporter
-from jaxlt.engine.loop import TrainConfig
 from jaxlt.errors import UserError
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.site import plug

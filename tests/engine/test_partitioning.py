@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxlt.engine.config import DEFAULT_RULES, MeshConfig
@@ -15,7 +16,6 @@ from jaxlt.engine.partitioning import (
     local_rows,
     make_mesh,
     place_rows,
-    shardings_for,
     spec_for,
 )
 from jaxlt.errors import UserError
@@ -52,9 +52,9 @@ def test_unknown_logical_axis(mesh):
 
 def test_axes_of_size_one_are_left_out():
     mesh = make_mesh(MeshConfig(data=8))
-    found = shardings_for({"a": (40, 16)}, {"a": ("vocab", "embed")}, DEFAULT_RULES, mesh)
-    assert found["a"].spec == P(None, None)
-    assert found["a"].is_fully_replicated
+    spec = spec_for((40, 16), ("vocab", "embed"), DEFAULT_RULES, mesh)
+    assert spec == P(None, None)
+    assert NamedSharding(mesh, spec).is_fully_replicated
 
 
 def test_mesh_takes_what_is_left():

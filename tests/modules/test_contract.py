@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlt.engine.decode.decoding import stepped_logits
 from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.step import build, manual_of
@@ -46,6 +45,7 @@ from tests.conftest import (
     place_state,
     random_params,
 )
+from tests.engine.plain_decoding import stepped_logits
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

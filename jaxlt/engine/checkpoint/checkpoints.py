@@ -9,7 +9,7 @@
 import contextlib
 import errno
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from etils import epath
@@ -99,7 +99,8 @@ class Checkpoints:
 
     def meta(self, step: int) -> dict[str, Any]:
         """The `meta` that was saved with a step."""
-        return self._record(self.path(step))["meta"]
+        with self._sound(self.path(step)):
+            return store.read_record(self.path(step))["meta"]
 
     def restore(self, step: int, abstract: Any, part: bool = False) -> tuple[Any, dict[str, Any]]:
         """Reads a checkpoint into the structure, shapes and shardings of `abstract`.
@@ -169,21 +170,21 @@ class Checkpoints:
     def _restore(
         self, folder: epath.Path, abstract: Any, parts: tuple[str, ...] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        record = self._record(folder)
-        distributed.on_primary(lambda: self._verify(folder, record, parts), f"Reading '{folder}'")
+        with self._sound(folder):
+            record = store.read_record(folder)
+
+        def verify() -> None:
+            with self._sound(folder):
+                store.verify(folder, record, parts)
+
+        distributed.on_primary(verify, f"Reading '{folder}'")
         return self._store.read(folder, record, abstract, parts), record["meta"]
 
-    def _record(self, folder: epath.Path) -> dict[str, Any]:
+    @contextlib.contextmanager
+    def _sound(self, folder: epath.Path) -> Iterator[None]:
+        """Within it, a folder that is damaged is told of as such, with a remedy."""
         try:
-            return store.read_record(folder)
-        except store.Damaged as error:
-            raise self._damaged(folder, error) from error
-
-    def _verify(
-        self, folder: epath.Path, record: dict[str, Any], parts: tuple[str, ...] | None
-    ) -> None:
-        try:
-            store.verify(folder, record, parts)
+            yield
         except store.Damaged as error:
             raise self._damaged(folder, error) from error
 

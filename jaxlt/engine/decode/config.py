@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from jaxlt.errors import UserError, check_one_of
+from jaxlt.errors import UserError, check_least, check_one_of
 
 EOS = 1
 METHODS = ("greedy", "sample", "beam")
@@ -31,11 +31,7 @@ class DecodingConfig:
 
     def __post_init__(self) -> None:
         check_one_of("DecodingConfig.method", self.method, METHODS)
-        for field in ("length", "beams", "returns"):
-            if getattr(self, field) < 1:
-                raise UserError(
-                    f"DecodingConfig.{field} is at least 1, not {getattr(self, field)}."
-                )
+        check_least(self, 1, "length", "beams", "returns")
         if self.temperature <= 0:
             raise UserError(
                 f"DecodingConfig.temperature is above 0, not {self.temperature}; for the best "

@@ -13,7 +13,6 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxlt.engine.batch_checks import check_routes, slots_of
@@ -26,7 +25,7 @@ from jaxlt.models.config import T5Config
 from jaxlt.models.layers import make_context
 from jaxlt.modules.placement import rules_now
 
-__all__ = ["EOS", "Decoded", "DecodingConfig", "decode", "greedy", "stepped_logits"]
+__all__ = ["EOS", "Decoded", "DecodingConfig", "decode", "greedy"]
 
 
 @functools.partial(jax.jit, static_argnames=("config", "decoding", "rules", "scored"))
@@ -39,26 +38,15 @@ def _decode(
     rules: tuple[Any, ...],
     scored: bool = True,
 ) -> Decoded:
-    with nn.logical_axis_rules(rules):
-        return _decoded(config, params, batch, decoding, trie, scored)
-
-
-def _decoded(
-    config: T5Config,
-    params: Mapping[str, jax.Array],
-    batch: Mapping[str, jax.Array],
-    decoding: DecodingConfig,
-    trie: Trie | None,
-    scored: bool,
-) -> Decoded:
-    # On CPUs a scan would copy every layer's weights at every step.
-    unroll = jax.default_backend() == "cpu"
-    stepper = Stepper(config, params, batch, decoding.length, decoding.hypotheses, unroll)
     rows = make_context(batch).rows
     given = Given(batch.get("decoder_prefix_tokens"), trie, batch.get("label_set"), rows)
-    if decoding.method == "beam":
-        return beam_search(stepper, decoding, given)
-    return walk(stepper, decoding, given, scored)
+    with nn.logical_axis_rules(rules):
+        # On CPUs a scan would copy every layer's weights at every step.
+        unroll = jax.default_backend() == "cpu"
+        stepper = Stepper(config, params, batch, decoding.length, decoding.hypotheses, unroll)
+        if decoding.method == "beam":
+            return beam_search(stepper, decoding, given)
+        return walk(stepper, decoding, given, scored)
 
 
 def decode(
@@ -100,29 +88,6 @@ def greedy(
     check(config, batch, decoding, None)
     found = _decode(config, dict(params), dict(batch), decoding, None, rules_now(), False)
     return np.asarray(found.tokens[:, 0])
-
-
-@functools.partial(jax.jit, static_argnames=("config", "unroll"))
-def stepped_logits(
-    config: T5Config,
-    params: Mapping[str, jax.Array],
-    batch: Mapping[str, jax.Array],
-    unroll: bool = False,
-) -> jax.Array:
-    """Logits [B, T, V] for `decoder_input_tokens` [B, T], a step with the cache at a time.
-
-    What a teacher-forced pass gives, by the way that decoding goes: for tests of the cache.
-    """
-    inputs = jnp.asarray(batch["decoder_input_tokens"])
-    stepper = Stepper(config, params, batch, inputs.shape[1], 1, unroll)
-
-    def step(cache, given):
-        tokens, i = given
-        logits, cache = stepper.logits(tokens[:, None], i, cache)
-        return cache, logits[:, 0]
-
-    _, logits = jax.lax.scan(step, stepper.start(), (inputs.T, jnp.arange(inputs.shape[1])))
-    return logits.swapaxes(0, 1)
 
 
 def check(

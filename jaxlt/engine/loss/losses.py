@@ -73,14 +73,11 @@ def language_sums(weights: Array, language: Array) -> tuple[Array, Array]:
     return jnp.where(sums > 0, sums, 1.0)[place].reshape(language.shape), jnp.sum(sums > 0)
 
 
-def _logits(hidden: Array, kernel: Array, transposed: bool, scale: float) -> Array:
+def _logits(hidden: Array, kernel: Array, transposed: bool) -> Array:
     """hidden [..., D] times kernel -> float32 logits [..., V]."""
-    if transposed:
-        form = "...d,vd->...v"
-        logits = jnp.einsum(form, hidden, kernel, preferred_element_type=jnp.float32)
-    else:
-        logits = weight_product(hidden, kernel, jnp.float32)
-    return logits if scale == 1.0 else logits * jnp.float32(scale)
+    if not transposed:
+        return weight_product(hidden, kernel, jnp.float32)
+    return jnp.einsum("...d,vd->...v", hidden, kernel, preferred_element_type=jnp.float32)
 
 
 def smoothing(label_smoothing: float, vocab: int) -> tuple[float, float]:
@@ -146,11 +143,10 @@ def cross_entropy_plain(
     counted: Array | None = None,
     z_loss: float = 0.0,
     label_smoothing: float = 0.0,
-    scale: float = 1.0,
     transposed: bool = False,
 ) -> tuple[Array, dict[str, Array]]:
     """The loss by way of float32 logits [B, T, V]; see the module for shapes and results."""
-    logits = _logits(hidden, kernel, transposed, scale)
+    logits = _logits(hidden, kernel, transposed)
     terms, _, _ = _token_losses(logits, targets, z_loss, label_smoothing)
     return sums_of(terms, *both(weights, counted))
 
@@ -169,7 +165,6 @@ class _Settings:
 
     z_loss: float
     label_smoothing: float
-    scale: float
     transposed: bool
     chunk: int
     shards: int
@@ -219,13 +214,11 @@ def _walk(
         ("nmv,vd->nmd", "nmv,nmd->nvd") if s.transposed else ("nmv,dv->nmd", "nmd,nmv->ndv")
     )
 
-    def product(form: str, *operands: Array) -> Array:
-        out = jnp.einsum(form, *operands, preferred_element_type=jnp.float32)
-        return out if s.scale == 1.0 else out * jnp.float32(s.scale)
+    product = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
 
     def step(total: Array | None, chunk: tuple[Array, Array, Array]) -> tuple[Any, Any]:
         h, t, w = chunk
-        logits = _logits(h, kernel, s.transposed, s.scale)
+        logits = _logits(h, kernel, s.transposed)
         terms, exps, log_z = _token_losses(logits, t, s.z_loss, s.label_smoothing)
         if not any(want):
             return total, (terms, None)
@@ -299,7 +292,6 @@ def cross_entropy_chunked(
     batch_shards: int = 1,
     z_loss: float = 0.0,
     label_smoothing: float = 0.0,
-    scale: float = 1.0,
     transposed: bool = False,
 ) -> tuple[Array, dict[str, Array]]:
     """The same results as `cross_entropy_plain`, with the logits of B x `chunk` tokens at a time.
@@ -311,7 +303,7 @@ def cross_entropy_chunked(
     batch, length = targets.shape
     shards = batch_shards if batch % batch_shards == 0 else 1
     chunk = max(1, min(chunk, length))
-    settings = _Settings(z_loss, label_smoothing, scale, transposed, chunk, shards)
+    settings = _Settings(z_loss, label_smoothing, transposed, chunk, shards)
     return _chunked(settings, hidden, kernel, targets, *both(weights, counted))
 
 
@@ -337,7 +329,6 @@ def cross_entropy(
     weights: Array,
     *,
     counted: Array | None = None,
-    scale: float = 1.0,
     transposed: bool = False,
     batch_shards: int = 1,
     vocab_shards: int = 1,
@@ -355,7 +346,6 @@ def cross_entropy(
         "counted": counted,
         "z_loss": config.z_loss,
         "label_smoothing": config.label_smoothing,
-        "scale": scale,
         "transposed": transposed,
     }
     if not chunk:

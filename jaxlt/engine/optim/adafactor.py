@@ -6,6 +6,14 @@ T5X's names and shapes. A parameter with two dimensions of at least `min_factore
 of its squared gradients: `v_row` over its largest dimension, `v_col` over the second largest, and
 the rest is [1]; any other keeps `v` whole. `m` stays [1]: there is no momentum.
 
+Of OptimizerConfig it reads
+    decay_rate, step_offset: the second moment's decay at step t is 1 - (t + 1)^-decay_rate, t being
+        counted from step_offset
+    clip_threshold: the largest root mean square of an update (None: any)
+    parameter_scale: updates are multiplied by the parameter's root mean square, at least eps2
+    eps1: added to squared gradients
+    weight_decay: the part of a parameter taken away each step, times the learning rate
+
 Axes named 'layers', 'routes' or 'members' only stack parameters. Factoring, the clipping of the
 update and the parameter's scale are each layer's, route's or member's own, so that stacked layers
 move as unstacked ones do.
@@ -17,6 +25,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+from jaxlt.engine.config import OptimizerConfig
 
 Array = jax.Array
 Axes = tuple[str | None, ...]
@@ -48,27 +58,22 @@ def factoring(shape: tuple[int, ...], axes: Axes, min_factored: int) -> Factorin
     return Factoring(inner, by_size[-2], by_size[-1])
 
 
+def _moments_of(dims: tuple[Any, ...], how: Factoring, unused: Any) -> dict[str, tuple[Any, ...]]:
+    """What each moment has of a parameter's dimensions (sizes, or axes): factored, all but one.
+
+    Those that are not used have one dimension, `unused`.
+    """
+    out = dict.fromkeys(("m", "v", "v_row", "v_col"), (unused,))
+    if how.row is None or how.col is None:
+        return out | {"v": dims}
+    for key, gone in (("v_row", how.col), ("v_col", how.row)):
+        out[key] = tuple(d for i, d in enumerate(dims) if i != gone)
+    return out
+
+
 def init_moments(shape: tuple[int, ...], how: Factoring) -> Moments:
     """Returns the zero state of one parameter."""
-    moments = {k: jnp.zeros((1,), jnp.float32) for k in ("m", "v", "v_row", "v_col")}
-    if how.row is None or how.col is None:
-        return moments | {"v": jnp.zeros(shape, jnp.float32)}
-    for key, gone in (("v_row", how.col), ("v_col", how.row)):
-        moments[key] = jnp.zeros(tuple(n for i, n in enumerate(shape) if i != gone), jnp.float32)
-    return moments
-
-
-def moment_axes(axes: Axes, how: Factoring) -> dict[str, Axes]:
-    """Returns the logical axes of `init_moments`' arrays; a factored one drops the reduced axis.
-
-    Those of the [1] that are not used are (UNUSED,), which no mesh axis ever shards.
-    """
-    out: dict[str, Axes] = {k: (UNUSED,) for k in ("m", "v", "v_row", "v_col")}
-    if how.row is None or how.col is None:
-        return out | {"v": axes}
-    for key, gone in (("v_row", how.col), ("v_col", how.row)):
-        out[key] = tuple(a for i, a in enumerate(axes) if i != gone)
-    return out
+    return {k: jnp.zeros(s, jnp.float32) for k, s in _moments_of(shape, how, 1).items()}
 
 
 def _root_mean_square(x: Array, over: tuple[int, ...]) -> Array:
@@ -91,40 +96,19 @@ def _precondition(
     return step, moments | {"v_row": rows, "v_col": cols}
 
 
-class Settings(NamedTuple):
-    """What T5X sets.
-
-    decay_rate: the second moment's decay at step t is 1 - (t + 1)^-decay_rate.
-    step_offset: t is counted from here.
-    clip_threshold: the largest root mean square of an update (None: any).
-    parameter_scale: updates are multiplied by the parameter's root mean square, at least eps2.
-    eps1: added to squared gradients.
-    weight_decay: the part of a parameter taken away each step, times the learning rate.
-    """
-
-    decay_rate: float = 0.8
-    clip_threshold: float | None = 1.0
-    eps1: float = 1e-30
-    eps2: float = 1e-3
-    parameter_scale: bool = True
-    min_factored: int = 128
-    step_offset: int = 0
-    weight_decay: float = 0.0
-
-
 def init(
-    settings: Settings, axes: Mapping[str, Axes], params: Mapping[str, Array]
+    config: OptimizerConfig, axes: Mapping[str, Axes], params: Mapping[str, Array]
 ) -> dict[str, Any]:
     """Returns the state before the first step."""
     moments = {
-        k: init_moments(p.shape, factoring(p.shape, axes[k], settings.min_factored))
+        k: init_moments(p.shape, factoring(p.shape, axes[k], config.min_factored))
         for k, p in params.items()
     }
     return {"step": jnp.zeros((), jnp.int32), "param_states": moments}
 
 
 def update(
-    settings: Settings,
+    config: OptimizerConfig,
     axes: Mapping[str, Axes],
     decayed: frozenset[str],
     grads: Mapping[str, Array],
@@ -136,35 +120,36 @@ def update(
 
     decayed: names that weight decay applies to; lr: float32 scalar.
     """
-    t = (state["step"] - settings.step_offset).astype(jnp.float32) + 1.0
-    decay = 1.0 - t ** (-settings.decay_rate)
+    t = (state["step"] - config.step_offset).astype(jnp.float32) + 1.0
+    decay = 1.0 - t ** (-config.decay_rate)
     new_params, new_moments = {}, {}
     for name, param in params.items():
-        how = factoring(param.shape, axes[name], settings.min_factored)
+        how = factoring(param.shape, axes[name], config.min_factored)
         old = param.astype(jnp.float32)
         step, new_moments[name] = _precondition(
-            grads[name].astype(jnp.float32), state["param_states"][name], how, decay, settings.eps1
+            grads[name].astype(jnp.float32), state["param_states"][name], how, decay, config.eps1
         )
-        if settings.clip_threshold is not None:
+        if config.clip_threshold is not None:
             step = step / jnp.maximum(
-                1.0, _root_mean_square(step, how.inner) / settings.clip_threshold
+                1.0, _root_mean_square(step, how.inner) / config.clip_threshold
             )
         size = lr
-        if settings.parameter_scale:
-            size = lr * jnp.maximum(_root_mean_square(old, how.inner), settings.eps2)
+        if config.parameter_scale:
+            size = lr * jnp.maximum(_root_mean_square(old, how.inner), config.eps2)
         new = old - size * step
-        if settings.weight_decay and name in decayed:
-            new = new - lr * settings.weight_decay * old
+        if config.weight_decay and name in decayed:
+            new = new - lr * config.weight_decay * old
         new_params[name] = new.astype(param.dtype)
     return new_params, {"step": state["step"] + 1, "param_states": new_moments}
 
 
-def state_axes(
-    settings: Settings, axes: Mapping[str, Axes], shapes: Mapping[str, tuple[int, ...]]
-) -> dict[str, Any]:
-    """Returns the logical axes of each array of the state; shapes: those of the parameters."""
-    moments = {
-        name: moment_axes(axes[name], factoring(shape, axes[name], settings.min_factored))
-        for name, shape in shapes.items()
-    }
+def state_axes(config: OptimizerConfig, axes: Mapping[str, Axes], params: Mapping[str, Any]) -> Any:
+    """Returns the logical axes of each array of the state; of params the shapes are read.
+
+    Those of the [1] that are not used are (UNUSED,), which no mesh axis ever shards.
+    """
+    moments = {}
+    for name, param in params.items():
+        how = factoring(tuple(param.shape), axes[name], config.min_factored)
+        moments[name] = _moments_of(axes[name], how, UNUSED)
     return {"step": (), "param_states": moments}

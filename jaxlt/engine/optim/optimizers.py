@@ -11,6 +11,7 @@ with a tuple of logical axes for each array, to shard the state at its birth; si
 themselves, walk both with `jax.tree.map(lambda leaf, axes: ..., state, logical)`, the state first.
 """
 
+import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -109,18 +110,11 @@ def _check(axes: Mapping[str, Axes], params: Mapping[str, Array]) -> None:
 def _adafactor(
     config: OptimizerConfig, axes: Mapping[str, Axes], decayed: frozenset[str]
 ) -> Optimizer:
-    settings = adafactor.Settings(**{f: getattr(config, f) for f in adafactor.Settings._fields})
-
-    def init(params: Params) -> State:
-        return adafactor.init(settings, axes, params)
-
-    def update(grads: Params, state: State, params: Params, lr: Array) -> tuple[Params, State]:
-        return adafactor.update(settings, axes, decayed, grads, state, params, lr)
-
-    def state_axes(params: Params) -> Any:
-        return adafactor.state_axes(settings, axes, {k: tuple(p.shape) for k, p in params.items()})
-
-    return Optimizer(init, update, state_axes)
+    return Optimizer(
+        functools.partial(adafactor.init, config, axes),
+        functools.partial(adafactor.update, config, axes, decayed),
+        functools.partial(adafactor.state_axes, config, axes),
+    )
 
 
 def _from_optax(

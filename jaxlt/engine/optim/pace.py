@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlt.data.near import nearest_language
+from jaxlt.engine.config import Job
 from jaxlt.engine.optim.schedules import learning_rate, numbers_of
 from jaxlt.engine.partitioning import replicated
 from jaxlt.engine.step import Hyper, Program
@@ -34,8 +35,8 @@ def spare(model: ModelConfig, languages: Sequence[str]) -> int | None:
 class Pace:
     """A run's Hyper by step."""
 
-    def __init__(self, job: Any, program: Program, languages: Sequence[str]):
-        """job: has `schedule` and `train`; languages: those of the data, by id."""
+    def __init__(self, job: Job, program: Program, languages: Sequence[str]):
+        """languages: those of the data, by id."""
         self._schedule, self._seed = job.schedule, jnp.uint32(job.train.seed)
         self._banks = pace_of_banks(job, program, languages)
 
@@ -48,7 +49,7 @@ class Pace:
         return Hyper(jnp.float32(self.rate(step)), self._seed, **self._banks)
 
 
-def pace_of_banks(job: Any, program: Program, languages: Sequence[str]) -> dict[str, Any]:
+def pace_of_banks(job: Job, program: Program, languages: Sequence[str]) -> dict[str, Any]:
     """Returns what a run's Hyper says of its banks, the same at all steps: {} without any."""
     clock, rates = job.train.route_clock, job.train.route_rates
     banks, whole = program.optimizer.banks, replicated(program.spec.mesh)

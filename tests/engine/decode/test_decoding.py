@@ -8,7 +8,7 @@ import pytest
 
 from jaxlt.engine.config import DEFAULT_RULES
 from jaxlt.engine.decode import decoding
-from jaxlt.engine.decode.decoding import DecodingConfig, decode, greedy, stepped_logits
+from jaxlt.engine.decode.decoding import DecodingConfig, decode, greedy
 from jaxlt.engine.partitioning import MeshConfig, make_mesh, place_rows
 from jaxlt.engine.step import mesh_context
 from jaxlt.errors import UserError
@@ -23,7 +23,13 @@ from jaxlt.modules.prefix import Prefix
 from jaxlt.modules.site import plug
 from jaxlt.modules.soft_prompt import SoftPrompt
 from tests.conftest import make_batch, make_config, random_params
-from tests.engine.plain_decoding import log_p_of, plain_beam, plain_greedy, rows_of
+from tests.engine.plain_decoding import (
+    log_p_of,
+    plain_beam,
+    plain_greedy,
+    rows_of,
+    stepped_logits,
+)
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 

@@ -24,9 +24,9 @@ def example(batch=3, length=7, emb=16, vocab=37, seed=0, dtype=jnp.float32):
     return jnp.asarray(hidden, dtype), jnp.asarray(kernel, dtype), targets, np.float32(weights)
 
 
-def t5x_loss(hidden, kernel, targets, weights, z_loss, label_smoothing, scale=1.0):
+def t5x_loss(hidden, kernel, targets, weights, z_loss, label_smoothing):
     """T5X's compute_weighted_cross_entropy with its one-hot targets, in float64."""
-    logits = np.float64(hidden) @ np.float64(kernel) * scale
+    logits = np.float64(hidden) @ np.float64(kernel)
     vocab = logits.shape[-1]
     high, low = 1.0 - label_smoothing, label_smoothing / (vocab - 1)
     constant = -(high * np.log(high) + (vocab - 1) * low * np.log(low + 1e-20))
@@ -62,12 +62,12 @@ def assert_near(got, want, tolerance=1e-5):
     assert np.abs(got - want).max() <= tolerance * np.abs(want).max() + 1e-30
 
 
-@pytest.mark.parametrize("z_loss,smoothing,scale", [(0, 0, 1), (1e-2, 0, 1), (1e-4, 0.1, 0.25)])
+@pytest.mark.parametrize("z_loss,smoothing", [(0, 0), (1e-2, 0), (1e-4, 0.1)])
 @pytest.mark.parametrize("form", ["plain", "chunked"])
-def test_matches_t5x_formula(form, z_loss, smoothing, scale):
+def test_matches_t5x_formula(form, z_loss, smoothing):
     data = example()
-    want = t5x_loss(*data, z_loss, smoothing, scale)
-    kw = {"z_loss": z_loss, "label_smoothing": smoothing, "scale": scale}
+    want = t5x_loss(*data, z_loss, smoothing)
+    kw = {"z_loss": z_loss, "label_smoothing": smoothing}
     if form == "plain":
         value, sums = losses.cross_entropy_plain(*data, **kw)
     else:
@@ -85,7 +85,7 @@ def test_matches_t5x_formula(form, z_loss, smoothing, scale):
 def test_chunked_equals_plain(chunk, shards, transposed):
     hidden, kernel, targets, weights = example(batch=4)
     kernel = kernel.T if transposed else kernel
-    kw = {"z_loss": 1e-2, "label_smoothing": 0.1, "scale": 0.7, "transposed": transposed}
+    kw = {"z_loss": 1e-2, "label_smoothing": 0.1, "transposed": transposed}
     want = gradients(losses.cross_entropy_plain, hidden, kernel, targets, weights, **kw)
     kw |= {"chunk": chunk, "batch_shards": shards}
     got = gradients(losses.cross_entropy_chunked, hidden, kernel, targets, weights, **kw)

@@ -7,6 +7,7 @@ import pytest
 from flax import serialization
 from flax.traverse_util import flatten_dict
 
+from jaxlt.engine.config import OptimizerConfig
 from jaxlt.engine.optim import adafactor
 
 NAMED = {"scale": ("embed",), "embedding": ("vocab", "embed"), "rel_embedding": ("heads", "relpos")}
@@ -56,7 +57,7 @@ def test_matches_t5x_step(shared_data):
     params = {n: params[n] for n in names}
     state["param_states"] = {n: state["param_states"][n] for n in names}
     axes = {n: logical_axes(n, p) for n, p in params.items()}
-    settings = adafactor.Settings()
+    settings = OptimizerConfig()
     fresh = jax.eval_shape(lambda: adafactor.init(settings, axes, params))
     shapes = jax.tree.map(lambda x: np.shape(x), state, is_leaf=lambda x: not isinstance(x, dict))
     assert jax.tree.map(lambda x: x.shape, fresh) == shapes  # T5X's state is ours, array by array
@@ -109,7 +110,7 @@ def test_stacked_equals_unstacked_and_the_paper():
     """Layers and routes of very different scales, five steps, factored and not."""
     rng = np.random.default_rng(0)
     layers, routes = 3, 2
-    settings = adafactor.Settings(min_factored=4)
+    settings = OptimizerConfig(min_factored=4)
     scales = 10.0 ** rng.uniform(-5, 1, (layers, routes))
     axes, stacked, single = {}, {}, {}
     for name, shape in UNITS.items():
@@ -156,8 +157,8 @@ def test_stacked_equals_unstacked_and_the_paper():
 )
 def test_axes_follow_the_shapes(shape, axes, row, col):
     params = {"w": jnp.zeros(shape)}
-    settings = adafactor.Settings()
-    logical = adafactor.state_axes(settings, {"w": axes}, {"w": shape})["param_states"]["w"]
+    settings = OptimizerConfig()
+    logical = adafactor.state_axes(settings, {"w": axes}, params)["param_states"]["w"]
     state = adafactor.init(settings, {"w": axes}, params)["param_states"]["w"]
     assert (logical["v_row"], logical["v_col"]) == (row, col)
     assert logical["v"] == logical["m"] == (adafactor.UNUSED,)
@@ -167,9 +168,9 @@ def test_axes_follow_the_shapes(shape, axes, row, col):
 
 
 def test_unfactored_axes():
-    shapes = {"w": (3, 127, 900), "s": (3, 500)}
+    params = {"w": jnp.zeros((3, 127, 900)), "s": jnp.zeros((3, 500))}
     axes = {"w": ("layers", "embed", "mlp"), "s": ("layers", "norm")}
-    logical = adafactor.state_axes(adafactor.Settings(), axes, shapes)["param_states"]
+    logical = adafactor.state_axes(OptimizerConfig(), axes, params)["param_states"]
     assert logical["w"]["v"] == axes["w"] and logical["s"]["v"] == axes["s"]
     assert logical["w"]["v_row"] == (adafactor.UNUSED,)
 
@@ -177,7 +178,7 @@ def test_unfactored_axes():
 def test_bfloat16_parameters_keep_float32_state():
     params = {"w": jnp.ones((8, 8), jnp.bfloat16)}
     axes = {"w": ("embed", "mlp")}
-    settings = adafactor.Settings(min_factored=4)
+    settings = OptimizerConfig(min_factored=4)
     state = adafactor.init(settings, axes, params)
     new, state = adafactor.update(
         settings, axes, frozenset(), params, state, params, jnp.float32(0.5)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jaxlt.data.rows.batches import ArrayBatches
-from jaxlt.engine.config import DEFAULT_RULES, MeshConfig
-from jaxlt.engine.loop import TrainConfig, program_of
+from jaxlt.engine.config import DEFAULT_RULES, MeshConfig, TrainConfig
+from jaxlt.engine.loop import program_of
 from jaxlt.engine.loss.losses import LossConfig
 from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.optim.pace import pace_of_banks, spare
