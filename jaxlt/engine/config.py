@@ -386,7 +386,12 @@ class TrainConfig:
         if self.on_nan not in ("stop", "skip"):
             raise UserError(f"TrainConfig.on_nan is 'stop' or 'skip', not '{self.on_nan}'.")
         _one_of(self, "route_clock", CLOCKS)
-        _check_rates(self.route_rates)
+        for language, factor in self.route_rates:
+            if not (math.isfinite(factor) and factor >= 0):
+                raise UserError(
+                    f"TrainConfig.route_rates gives '{language}' the factor {factor}; it must be "
+                    "finite and 0 or more."
+                )
         check_least(self, 1, "steps", "accumulate", "log_every", "rows_per_device")
         for field in ("epochs", "eval_epochs"):
             value = getattr(self, field)
@@ -394,16 +399,6 @@ class TrainConfig:
                 raise UserError(f"TrainConfig.{field} is above 0, not {value}.")
         keep, inside = self.child_tuning, "it must be above 0 and at most 1, or None"
         _check(self, "child_tuning", keep is None or 0.0 < keep <= 1.0, inside)
-
-
-def _check_rates(rates: Sequence[tuple[str, float]]) -> None:
-    """Raises UserError for a TrainConfig.route_rates that means nothing."""
-    for language, factor in rates:
-        if not (math.isfinite(factor) and factor >= 0):
-            raise UserError(
-                f"TrainConfig.route_rates gives '{language}' the factor {factor}; it must be "
-                "finite and 0 or more."
-            )
 
 
 class Job(Protocol):

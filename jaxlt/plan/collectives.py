@@ -54,24 +54,29 @@ class Network:
     def cost(self, kind: str, nbytes: float, group: Sequence[int]) -> Cost:
         """Of any collective but a permute."""
         size = len(group)
-        moved = nbytes * (size - 1) / size * (2 if kind == "all-reduce" else 1)
         if size <= 1:
             return Cost(0.0, 0.0)
+        rounds = 2 if kind == "all-reduce" else 1
+        moved = nbytes * (size - 1) / size * rounds
         if self.topology is None:
             return Cost(moved, moved / self.rate)
         places = [self.places[i] for i in group]
         slices = len({p[0] for p in places})
-        extents = [len({p[a] for p in places}) for a in range(1, len(places[0]))]
-        rounds = 2 if kind == "all-reduce" else 1
-        inside = _Inside(self.topology, extents)
-        within = size // slices
+        within, link = size // slices, self.topology.chip.link
+        axes = self._axes(places)
         if "all-to-all" in kind:
-            # Each value travels a share of an axis: links are loaded by the distance.
-            share = nbytes / within * (within - 1) if within > 1 else 0.0
-            seconds = inside.exchange(share / max(1, slices))
+            # Each value travels a share of an axis: links are loaded by the distance, and most in
+            # the middle, which everything of the other half has to cross.
+            share = nbytes / within * (within - 1) / slices if within > 1 else 0.0
+            loads = (share * extent / (8 if ring else 4) for extent, ring in axes)
+            seconds = max(loads, default=0.0) / link
         else:
-            seconds = rounds * nbytes * (within - 1) / within / inside.rate if within > 1 else 0.0
-        seconds = max(seconds, rounds * inside.hops * HOP)
+            # A device receives over two links of a ring, one at a line's end. All axes work at
+            # once, each on its part of the array.
+            rate = link * max(1, sum(2 if ring else 1 for _, ring in axes))
+            seconds = rounds * nbytes * (within - 1) / within / rate if within > 1 else 0.0
+        hops = sum(extent // 2 if ring else extent - 1 for extent, ring in axes)
+        seconds = max(seconds, rounds * hops * HOP)
         if slices > 1:  # what a slice has reduced, or gathered, goes over the network once
             part = nbytes if "all-to-all" in kind else nbytes / within
             return self.across(kind, part, slices, seconds, moved)
@@ -102,6 +107,16 @@ class Network:
         seconds = max(hops * nbytes / self.topology.chip.link, hops * HOP)
         return Cost(nbytes, seconds, "up" if forward else "down")
 
+    def _axes(self, places: Sequence[Place]) -> list[tuple[int, bool]]:
+        """Of places within one slice: (devices along an axis, whether they close to a ring)."""
+        assert self.topology is not None
+        out = []
+        for axis, side in enumerate(self.topology.shape):
+            extent = len({place[axis + 1] for place in places})
+            if extent > 1:
+                out.append((extent, extent == side and self.topology.is_ring(axis)))
+        return out
+
     def _distance(self, a: Place, b: Place) -> int:
         assert self.topology is not None
         total = 0
@@ -110,40 +125,6 @@ class Network:
             side = self.topology.shape[axis]
             total += min(straight, side - straight) if self.topology.is_ring(axis) else straight
         return total
-
-
-class _Inside:
-    """A group within one slice: `extents` devices along each axis of the torus."""
-
-    def __init__(self, topology: Topology, extents: Sequence[int]) -> None:
-        self.link = topology.chip.link
-        self.axes = []  # (extent, closes to a ring)
-        for axis, extent in enumerate(extents):
-            if extent > 1:
-                whole = extent == topology.shape[axis]
-                self.axes.append((extent, whole and topology.is_ring(axis)))
-
-    @property
-    def rate(self) -> float:
-        """Bytes a second that every device can receive: two links of a ring, one at a line's end.
-
-        All axes work at once, each on its part of the array.
-        """
-        return self.link * max(1, sum(2 if ring else 1 for _, ring in self.axes))
-
-    @property
-    def hops(self) -> int:
-        """From one end to the other."""
-        return sum(extent // 2 if ring else extent - 1 for extent, ring in self.axes)
-
-    def exchange(self, nbytes: float) -> float:
-        """Seconds until every device has sent nbytes, evenly to all others."""
-        longest = 0.0
-        for extent, ring in self.axes:
-            # The middle of an axis is what everything of the other half has to cross.
-            load = nbytes * extent / 4 if not ring else nbytes * extent / 8
-            longest = max(longest, load / self.link)
-        return longest
 
 
 def torus(mesh: Any, topology: Topology) -> Network:

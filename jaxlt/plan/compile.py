@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxlt.engine.config import AXES
 from jaxlt.errors import UserError
 
 if TYPE_CHECKING:
@@ -121,16 +122,13 @@ def advice(run: "RunConfig", mesh: Mapping[str, int]) -> list[str]:
     if remat in ("none", "dots", "dots_all"):
         kept = {"none": "'dots' or 'full'"}.get(remat, "'full'")
         out.append(f"T5Config.remat = {kept} (now '{remat}'): activations are computed again")
-    shards = mesh.get("fsdp", 1) * mesh.get("tensor", 1)
-    devices = shards * mesh.get("data", 1)
-    if shards < devices:
+    replica, data, fsdp, tensor = (mesh.get(axis, 1) for axis in AXES)
+    if data > 1:
         out.append(
-            f"MeshConfig.fsdp = {devices // mesh.get('tensor', 1)}, MeshConfig.data = 1 (now "
-            f"{mesh.get('fsdp', 1)} and {mesh.get('data', 1)}): parameters and optimizer shared "
-            "by more devices"
+            f"MeshConfig.fsdp = {data * fsdp}, MeshConfig.data = 1 (now {fsdp} and {data}): "
+            "parameters and optimizer shared by more devices"
         )
-    ways = devices * mesh.get("replica", 1) // max(1, mesh.get("tensor", 1))
-    rows = run.data.batch_size
+    ways, rows = replica * data * fsdp, run.data.batch_size
     if rows // ways // train.accumulate > 1:
         out.append(
             f"TrainConfig.accumulate = {2 * train.accumulate} (now {train.accumulate}): the same "
@@ -139,8 +137,8 @@ def advice(run: "RunConfig", mesh: Mapping[str, int]) -> list[str]:
         out.append(f"DataConfig.batch_size = {max(ways, rows // 2)} (BATCH_SIZE; now {rows})")
     else:
         out.append(
-            f"MeshConfig.tensor = {2 * mesh.get('tensor', 1)} (now {mesh.get('tensor', 1)}): heads,"
-            " MLP and vocabulary split, rows shared by fewer"
+            f"MeshConfig.tensor = {2 * tensor} (now {tensor}): heads, MLP and vocabulary split, "
+            "rows shared by fewer"
         )
     freezes = bool(train.frozen) or train.trainable != (".*",)
     if freezes and train.frozen_dtype is None:

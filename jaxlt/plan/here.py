@@ -24,8 +24,8 @@ def plan_here(
     program = program_of(job)
     work = Work(rows, plan.tokens, plan.flops, job.train.steps)
     machine = present_machine(job.model.dtype)
-    found = estimate(program, work, machine, lambda: plan.executable)
+    estimated = estimate(program, work, machine, lambda: plan.executable)
     if not measured:
-        return plan, found, None
+        return plan, estimated, None
     batch = abstract_batch(job.model, rows, inputs, targets, program, fields)
-    return plan, found, measure(program, plan.executable, batch)
+    return plan, estimated, measure(program, plan.executable, batch)

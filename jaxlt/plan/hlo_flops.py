@@ -67,8 +67,8 @@ def _window(text: str, axes: int) -> list[Dimension]:
     """'{size=3x1 pad=1_1x0_0 ...}' -> a Dimension an axis."""
 
     def numbers(name: str, default: str) -> list[str]:
-        found = re.search(rf"\b{name}=(\S+?)[}}\s]", text)
-        return found.group(1).split("x") if found else [default] * axes
+        match = re.search(rf"\b{name}=(\S+?)[}}\s]", text)
+        return match.group(1).split("x") if match else [default] * axes
 
     rows = zip(
         numbers("stride", "1"),

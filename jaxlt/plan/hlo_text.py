@@ -85,8 +85,8 @@ class Instruction:
     @property
     def cycles(self) -> int | None:
         """The compiler's own estimate of its cycles, where it makes one (TPU)."""
-        found = re.search(r'"estimated_cycles":"(\d+)"', self.rest)
-        return int(found.group(1)) if found else None
+        match = re.search(r'"estimated_cycles":"(\d+)"', self.rest)
+        return int(match.group(1)) if match else None
 
     def called(self, *kinds: str) -> list[str]:
         """Names of the computations that it calls (as 'body', 'calls', ...; all without kinds)."""
@@ -98,10 +98,10 @@ class Instruction:
 
     def attribute(self, name: str) -> str | None:
         """The text of `name=...` up to the next comma outside brackets."""
-        found = re.search(rf"\b{name}=", self.rest)
-        if not found:
+        match = re.search(rf"\b{name}=", self.rest)
+        if not match:
             return None
-        start, depth = found.end(), 0
+        start, depth = match.end(), 0
         for i in range(start, len(self.rest)):
             char = self.rest[i]
             depth += (char in "{[(") - (char in "}])")
@@ -129,10 +129,10 @@ class Computation:
 
     def behind(self, name: str) -> Instruction | None:
         """What makes a value, seen through copies."""
-        found = self.by_name.get(name)
-        while found and found.opcode in ("copy", "bitcast", "convert", "copy-done", "copy-start"):
-            found = self.by_name.get(found.operands[0]) if found.operands else None
-        return found
+        source = self.by_name.get(name)
+        while source and source.opcode in ("copy", "bitcast", "convert", "copy-done", "copy-start"):
+            source = self.by_name.get(source.operands[0]) if source.operands else None
+        return source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,8 +171,8 @@ def constant(instruction: Instruction | None) -> int | None:
     """The value of an integer constant."""
     if instruction is None or instruction.opcode != "constant":
         return None
-    found = re.fullmatch(r"-?\d+", instruction.inside.strip())
-    return int(found.group()) if found else None
+    match = re.fullmatch(r"-?\d+", instruction.inside.strip())
+    return int(match.group()) if match else None
 
 
 def _initial(within: Computation, loop: Instruction, index: int) -> int:
@@ -195,31 +195,31 @@ def _step(body: Computation, index: int) -> int:
 def _closing(text: str, start: int) -> int:
     """Index of the bracket that closes the one at `start`."""
     depth = 0
-    for found in re.finditer(r"[()]", text[start:]):
-        depth += 1 if found.group() == "(" else -1
+    for match in re.finditer(r"[()]", text[start:]):
+        depth += 1 if match.group() == "(" else -1
         if depth == 0:
-            return start + found.start()
+            return start + match.start()
     return len(text) - 1
 
 
 def _instruction(line: str) -> Instruction | None:
-    found = _INSTRUCTION.match(line)
-    if not found:
+    match = _INSTRUCTION.match(line)
+    if not match:
         return None
-    at = found.end()
+    at = match.end()
     stop = _closing(line, at) + 1 if line[at] == "(" else line.find(" ", at)
     shape, at = line[at:stop], stop + 1
     opened = line.find("(", at)
     closed = _closing(line, opened)
     inside = line[opened + 1 : closed]
     return Instruction(
-        name=found.group(2),
+        name=match.group(2),
         shape=shape,
         opcode=line[at:opened].strip(),
         operands=tuple(re.findall(r"%([^\s,()]+)", inside)),
         inside=inside,
         rest=line[closed + 1 :],
-        root=bool(found.group(1)),
+        root=bool(match.group(1)),
     )
 
 
@@ -234,8 +234,10 @@ def parse(text: str) -> Module:
             name, lines = head.group(2), []
             entry = name if head.group(1) else entry
         elif line.startswith("}") and name:
-            made = [i for i in map(_instruction, lines) if i]
-            computations[name] = Computation(name, tuple(made), {i.name: i for i in made})
+            instructions = [i for i in map(_instruction, lines) if i]
+            computations[name] = Computation(
+                name, tuple(instructions), {i.name: i for i in instructions}
+            )
             name = ""
         elif name:
             lines.append(line)

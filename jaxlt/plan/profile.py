@@ -13,25 +13,25 @@ ROWS = 10
 _NAME = 24  # characters of an operation's name that are shown
 
 
-def lines_of(found: "Profile") -> list[str]:
+def lines_of(seen: "Profile") -> list[str]:
     """The costliest operations, and how much of the time the devices had nothing to do."""
-    steps = f"step {found.first}" if found.steps == 1 else f"steps {found.first} to {found.last}"
-    head = f"profile of {steps}: {seconds(found.seconds / found.steps)} a step"
-    where = f"trace: {found.folder} (xprof --logdir={found.folder}; or *.trace.json.gz in Perfetto)"
+    steps = f"step {seen.first}" if seen.steps == 1 else f"steps {seen.first} to {seen.last}"
+    head = f"profile of {steps}: {seconds(seen.seconds / seen.steps)} a step"
+    where = f"trace: {seen.folder} (xprof --logdir={seen.folder}; or *.trace.json.gz in Perfetto)"
     try:  # a damaged trace, or one of a form that is not known; jax's error is a RuntimeError
-        costs = read_trace(found.trace) if found.trace else None
+        costs = read_trace(seen.trace) if seen.trace else None
     except (OSError, RuntimeError, ValueError, LookupError) as error:
         raise UserError(str(error)) from error
     if costs is None or not costs.ops:
         return [f"{head}; the trace holds no operation of a device", where]
     devices = "the device" if costs.devices == 1 else f"each of {costs.devices} devices"
-    waiting = 100 * found.waited / found.seconds
+    waiting = 100 * seen.waited / seen.seconds
     out = [
         f"{head}; {devices} idle {100 * costs.idle:.1f}% of the time, the run waiting for data "
         f"{waiting:.1f}%",
         f"{'share':>6} {'a step':>10} {'times':>6}  {'operation':{_NAME}}  from",
     ]
-    per = found.steps * max(1, costs.devices)
+    per = seen.steps * max(1, costs.devices)
     for op in costs.ops[:ROWS]:
         name = op.name if len(op.name) <= _NAME else op.name[: _NAME - 3] + "..."
         source = op.source if op.program.endswith("train_step") else f"{op.program}: {op.source}"

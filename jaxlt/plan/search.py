@@ -30,22 +30,23 @@ class Candidate(NamedTuple):
 
     def applied(self, run: "RunConfig") -> "RunConfig":
         """The run with this configuration; whatever its gin files and flags say."""
-        replica, data, fsdp, tensor = self.mesh
         model: Any = run.model
         return dataclasses.replace(
             run,
-            mesh=dataclasses.replace(
-                run.mesh, replica=replica, data=data, fsdp=fsdp, tensor=tensor
-            ),
+            mesh=dataclasses.replace(run.mesh, **self.sizes),
             model=dataclasses.replace(model, remat=self.remat) if self.remat else model,
             data=dataclasses.replace(run.data, batch_size=self.rows),
         )
 
     @property
+    def sizes(self) -> dict[str, int]:
+        """Of the mesh, by axis."""
+        return dict(zip(("replica", *AXES), self.mesh, strict=True))
+
+    @property
     def overrides(self) -> list[str]:
         """As gin bindings."""
-        names = ("replica", *AXES)
-        sizes = [f"MeshConfig.{n}={s}" for n, s in zip(names, self.mesh, strict=True)]
+        sizes = [f"MeshConfig.{axis}={size}" for axis, size in self.sizes.items()]
         remat = [f"T5Config.remat='{self.remat}'"] if self.remat else []
         return [*sizes, *remat, f"DataConfig.batch_size={self.rows}"]
 

@@ -18,37 +18,37 @@ if TYPE_CHECKING:
 GIB = 2**30
 
 
-def lines_of(found: "Estimate", advice: Sequence[str] = ()) -> list[str]:
+def lines_of(costs: "Estimate", advice: Sequence[str] = ()) -> list[str]:
     """The table of one estimate; advice: what to change where it does not fit."""
-    mesh = " x ".join(f"{axis} {size}" for axis, size in found.mesh.items())
-    out = ["", f"{found.machine}: {found.devices} devices, mesh {mesh}"]
-    if found.failure:
-        return [*out, "DOES NOT COMPILE:", *(f"  {line}" for line in found.failure.splitlines())]
-    out += memory_lines(found)
-    if not found.fits:
+    mesh = " x ".join(f"{axis} {size}" for axis, size in costs.mesh.items())
+    out = ["", f"{costs.machine}: {costs.devices} devices, mesh {mesh}"]
+    if costs.failure:
+        return [*out, "DOES NOT COMPILE:", *(f"  {line}" for line in costs.failure.splitlines())]
+    out += memory_lines(costs)
+    if not costs.fits:
         out.append("  what to change, first what costs least:")
         out += [f"    {line}" for line in advice]
-    if found.step[1]:
-        out += time_lines(found)
-    elif found.memory:
-        out += [work_line(found), *traffic_lines(found)]
+    if costs.step[1]:
+        out += time_lines(costs)
+    elif costs.memory:
+        out += [work_line(costs), *traffic_lines(costs)]
     out.append(
-        f"checkpoint: {size(found.checkpoint)} (what trains, and the optimizer's memory of it)"
+        f"checkpoint: {size(costs.checkpoint)} (what trains, and the optimizer's memory of it)"
     )
-    notes = found.notes if found.memory else found.notes[1:]  # the first is about times
+    notes = costs.notes if costs.memory else costs.notes[1:]  # the first is about times
     return out + [f"note: {note}" for note in notes]
 
 
-def memory_lines(found: "Estimate") -> list[str]:
+def memory_lines(costs: "Estimate") -> list[str]:
     """Memory of one device by the compiler's count."""
     out = ["memory on one device, by the compiler's count:"]
-    if not found.limit:
-        return out + mebibytes({**found.memory, "sum": found.needed})
-    verdict = "FITS" if found.fits else "DOES NOT FIT"
-    share = 100 * found.needed / found.limit
-    left = f"{size(found.headroom)} left" if found.fits else f"{size(-found.headroom)} too much"
-    total = f"  {verdict}: {size(found.needed)} of {size(found.limit)} ({share:.0f}%), {left}"
-    return [*out, *mebibytes(found.memory), total]
+    if not costs.limit:
+        return out + mebibytes({**costs.memory, "sum": costs.needed})
+    verdict = "FITS" if costs.fits else "DOES NOT FIT"
+    share = 100 * costs.needed / costs.limit
+    left = f"{size(costs.headroom)} left" if costs.fits else f"{size(-costs.headroom)} too much"
+    total = f"  {verdict}: {size(costs.needed)} of {size(costs.limit)} ({share:.0f}%), {left}"
+    return [*out, *mebibytes(costs.memory), total]
 
 
 def mebibytes(memory: Mapping[str, int]) -> list[str]:
@@ -56,69 +56,69 @@ def mebibytes(memory: Mapping[str, int]) -> list[str]:
     return [f"  {name:44} {nbytes / 2**20:12,.1f} MiB" for name, nbytes in memory.items()]
 
 
-def time_lines(found: "Estimate") -> list[str]:
+def time_lines(costs: "Estimate") -> list[str]:
     """Work, time and what follows from it."""
-    best, worst = found.step
+    best, worst = costs.step
     out = [
-        work_line(found),
+        work_line(costs),
         f"time of a step (estimate): {seconds(best)} at best (everything overlaps) to "
         f"{seconds(worst)} (as the program is ordered)",
-        f"  {'matrix products':44} {seconds(found.matrix):>12}",
-        f"  {'element by element, and memory':44} {seconds(found.vector):>12}"
-        f"   (at the memory's bandwidth {seconds(found.vector_at_bandwidth)})",
-        f"  {'collectives':44} {seconds(found.communication):>12}"
-        f"   (exposed {seconds(found.exposed)})",
+        f"  {'matrix products':44} {seconds(costs.matrix):>12}",
+        f"  {'element by element, and memory':44} {seconds(costs.vector):>12}"
+        f"   (at the memory's bandwidth {seconds(costs.vector_at_bandwidth)})",
+        f"  {'collectives':44} {seconds(costs.communication):>12}"
+        f"   (exposed {seconds(costs.exposed)})",
     ]
-    out += traffic_lines(found)
-    if found.costliest:
+    out += traffic_lines(costs)
+    if costs.costliest:
         out.append("  costliest, collectives aside:")
-    for source, value in found.costliest:
+    for source, value in costs.costliest:
         out.append(f"    {source:60} {seconds(value):>12}")
-    low, high = sorted(found.tokens_per_second)
+    low, high = sorted(costs.tokens_per_second)
     out.append(
-        f"tokens a second: {low:,.0f} to {high:,.0f} ({low / found.devices:,.0f} to "
-        f"{high / found.devices:,.0f} a device)"
+        f"tokens a second: {low:,.0f} to {high:,.0f} ({low / costs.devices:,.0f} to "
+        f"{high / costs.devices:,.0f} a device)"
     )
-    out.append("model FLOPs utilisation: " + " to ".join(f"{m:.3f}" for m in sorted(found.mfu)))
+    out.append("model FLOPs utilisation: " + " to ".join(f"{m:.3f}" for m in sorted(costs.mfu)))
     out.append(
         "the whole run: "
-        + " to ".join(f"{d:,.2f}" for d in sorted(found.days))
+        + " to ".join(f"{d:,.2f}" for d in sorted(costs.days))
         + " days, "
-        + " to ".join(f"{h:,.0f}" for h in sorted(found.chip_hours))
+        + " to ".join(f"{h:,.0f}" for h in sorted(costs.chip_hours))
         + " device hours"
     )
     return out
 
 
-def measured_lines(found: "Measured", tokens: int, steps: int) -> list[str]:
+def measured_lines(taken: "Measured", tokens: int, steps: int) -> list[str]:
     """What a step took when it was run."""
     return [
-        f"time of a step (measured, median of {found.steps}): {seconds(found.seconds)}, "
-        f"{seconds(found.processor_seconds)} of this host's processors; "
-        f"{tokens / found.seconds:,.0f} tokens a second",
-        f"the whole run at that: {found.seconds * steps / 86400:,.2f} days",
+        f"time of a step (measured, median of {taken.steps}): {seconds(taken.seconds)}, "
+        f"{seconds(taken.processor_seconds)} of this host's processors; "
+        f"{tokens / taken.seconds:,.0f} tokens a second",
+        f"the whole run at that: {taken.seconds * steps / 86400:,.2f} days",
     ]
 
 
-def work_line(found: "Estimate") -> str:
+def work_line(costs: "Estimate") -> str:
     """Rows, tokens and FLOPs of a step."""
     line = (
-        f"a step: {found.rows:,} rows, {found.tokens:,} tokens; {found.model_flops / 1e12:,.3f} "
+        f"a step: {costs.rows:,} rows, {costs.tokens:,} tokens; {costs.model_flops / 1e12:,.3f} "
         "TFLOP by hand"
     )
-    if not found.program_flops:
+    if not costs.program_flops:
         return line
-    again = found.program_flops / found.model_flops if found.model_flops else 0.0
+    again = costs.program_flops / costs.model_flops if costs.model_flops else 0.0
     return (
-        f"{line}, {found.program_flops / 1e12:,.3f} in the compiled program ({again:.2f}x: "
+        f"{line}, {costs.program_flops / 1e12:,.3f} in the compiled program ({again:.2f}x: "
         "recomputation, and what the compiler added)"
     )
 
 
-def traffic_lines(found: "Estimate") -> list[str]:
+def traffic_lines(costs: "Estimate") -> list[str]:
     """What one device sends, by kind; times where they are known."""
     out = []
-    for kind, traffic in found.traffic.items():
+    for kind, traffic in costs.traffic.items():
         timed = "seconds" in traffic
         taken = seconds(traffic["seconds"]) if timed else ""
         late = f", exposed {seconds(traffic['exposed'])}" if timed else ""
@@ -126,17 +126,17 @@ def traffic_lines(found: "Estimate") -> list[str]:
             f"    {kind:42} {taken:>12}   {traffic['nbytes'] / 1e9:,.3f} GB "
             f"in {traffic['count']:,.0f}{late}"
         )
-    if found.reduced_ideal and found.devices > 1 and found.traffic:
+    if costs.reduced_ideal and costs.devices > 1 and costs.traffic:
         out.append(
-            f"    {'of it in reductions (gradients)':42} {'':>12}   {found.reduced / 1e9:,.3f} GB, "
-            f"{found.reduced / found.reduced_ideal:.2f} times what a reduce-scatter takes"
+            f"    {'of it in reductions (gradients)':42} {'':>12}   {costs.reduced / 1e9:,.3f} GB, "
+            f"{costs.reduced / costs.reduced_ideal:.2f} times what a reduce-scatter takes"
         )
     return out
 
 
-def short(found: "Found") -> str:
+def short(tried: "Found") -> str:
     """One line on a configuration that was tried."""
-    one, estimate = found.candidate, found.estimate
+    one, estimate = tried.candidate, tried.estimate
     mesh = " x ".join(str(s) for s in one.mesh)
     what = f"mesh {mesh}, remat {one.remat or '-'}, {one.rows} rows: "
     if estimate.failure:
@@ -147,11 +147,11 @@ def short(found: "Found") -> str:
     return f"{what}{size(estimate.needed)}, utilisation {low:.3f} to {high:.3f}"
 
 
-def search_table(found: Sequence["Found"]) -> "Table":
+def search_table(tried: Sequence["Found"]) -> "Table":
     """A row a configuration, the fastest first."""
     counts = (">rows", ">memory", ">step", ">tokens/s", ">utilisation", ">days")
     table = plain_table("replica x data x fsdp x tensor", "remat", *counts, "")
-    for each in found:
+    for each in tried:
         one, estimate = each.candidate, each.estimate
         mesh = " x ".join(str(s) for s in one.mesh)
         needed = "" if estimate.failure else size(estimate.needed)
@@ -200,8 +200,8 @@ def group_table(plan: "Plan") -> "Table":
     table = plain_table("\ngroup", ">\nparameters", ">\ntrainable")
     for name, (count, trained) in plan.groups.items():
         table.add_row(name, f"{count:,}", f"{trained:,}")
-    whole = sum(c for c, _ in plan.groups.values())
-    table.add_row("all", f"{whole:,}", f"{sum(t for _, t in plan.groups.values()):,}", style="bold")
+    total = sum(c for c, _ in plan.groups.values())
+    table.add_row("all", f"{total:,}", f"{sum(t for _, t in plan.groups.values()):,}", style="bold")
     return table
 
 

@@ -193,9 +193,9 @@ def parse_target(text: str) -> Target:
     """Reads 'gpu:80GB', '8*gpu:80GB', or a topology of TPUs."""
     if "gpu" not in text.lower():
         return parse_topology(text)
-    found = _GPU_FORM.fullmatch(text.strip().lower())
-    size = found.group(2).removesuffix("gb") if found else ""
-    if not found or found.group(1) == "0" or not size.isdigit() or int(size) not in GPUS:
+    match = _GPU_FORM.fullmatch(text.strip().lower())
+    size = match.group(2).removesuffix("gb") if match else ""
+    if not match or match.group(1) == "0" or not size.isdigit() or int(size) not in GPUS:
         names = [f"gpu:{n}GB" for n in GPUS]
         near = min(names, key=lambda n: abs(int(n[4:-2]) - int(size))) if size.isdigit() else ""
         known = ", ".join(f"{n} ({cards})" for n, cards in zip(names, GPUS.values(), strict=True))
@@ -204,19 +204,19 @@ def parse_target(text: str) -> Target:
             f"several of them in a machine: 8*gpu:80GB."
             + (f" The nearest is {near}." if near else nearest(text, names))
         )
-    return Gpus(int(size), int(found.group(1) or 1))
+    return Gpus(int(size), int(match.group(1) or 1))
 
 
 def parse_topology(text: str) -> Topology:
     """Reads 'v5e:16x16' or, for several slices, '2*v5p:8x8x8'."""
-    found = _FORM.fullmatch(text.strip().lower())
-    if not found:
+    match = _FORM.fullmatch(text.strip().lower())
+    if not match:
         raise UserError(
             f"--topology={text} is not a topology. It is a chip and the sides of a slice, such as "
             f"{', '.join(e.split(',')[0] for e in _EXAMPLES.values())}, or several slices: "
             "2*v5p:8x8x8; or GPUs by their memory: gpu:80GB."
         )
-    slices, name, sides = found.groups()
+    slices, name, sides = match.groups()
     if name not in CHIPS:
         raise UserError(
             f"--topology={text} names no chip that jaxlt knows ({', '.join(CHIPS)})."

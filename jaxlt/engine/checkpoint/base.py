@@ -22,8 +22,8 @@ class CheckpointBase:
     only what it trained; `meta` says what it was started from.
     """
 
-    def __init__(self, path: epath.PathLike, step: int | None = None) -> None:
-        folder, workdir = _find(epath.Path(path), step)
+    def __init__(self, path: epath.PathLike) -> None:
+        folder, workdir = _find(epath.Path(path))
         self._where: dict[str, tuple[epath.Path, str, int | None]] = {}  # folder, saved name, layer
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.meta: dict[str, Any] = {}
@@ -115,7 +115,7 @@ class Overlay:
         return (self._over if name in self._over.shapes else self._under).read_slice(name, index)
 
 
-def _find(path: epath.Path, step: int | None) -> tuple[epath.Path | None, epath.Path]:
+def _find(path: epath.Path) -> tuple[epath.Path | None, epath.Path]:
     """(checkpoint folder or None, workdir) for a workdir, a checkpoint, or a workdir's base."""
     path = store.absolute(path)
     if store.is_complete(path):
@@ -125,21 +125,19 @@ def _find(path: epath.Path, step: int | None) -> tuple[epath.Path | None, epath.
     folder = path / "checkpoints"
     names = (p for p in folder.iterdir() if p.name.isdigit()) if folder.exists() else ()
     steps = sorted(int(p.name) for p in names if store.is_complete(p))
-    if steps and (step is None or step in steps):
-        return folder / str(steps[-1] if step is None else step), path
-    if step is None and store.is_complete(path / "base"):
+    if steps:
+        return folder / str(steps[-1]), path
+    if store.is_complete(path / "base"):
         return None, path
     raise UserError(
-        f"'{path}' is neither a jaxlt workdir with a complete checkpoint"
-        f"{'' if step is None else f' of step {step}'} nor a checkpoint itself"
-        f"{f' (steps there: {steps})' if steps else ''}."
+        f"'{path}' is neither a jaxlt workdir with a complete checkpoint nor a checkpoint itself."
     )
 
 
 def is_checkpoint(path: epath.PathLike) -> bool:
     """True for what CheckpointBase can read: a workdir of jaxlt, a checkpoint, or a base."""
     try:
-        _find(epath.Path(path), None)
+        _find(epath.Path(path))
     except UserError:
         return False
     return True
