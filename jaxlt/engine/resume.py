@@ -250,9 +250,8 @@ def restore(
             f"{position.deltas_fingerprint}. Give the former files as delta.file."
         )
     extra = arrays["extra"]
-    scale = None
-    if program.loss_scaling:
-        scale = LossScale(extra["loss_scale"], extra["good_steps"])
+    scaled = program.loss_scaling
+    scale = LossScale(extra["loss_scale"], extra["good_steps"]) if scaled else None
     state = TrainState(extra["step"], arrays["trainable"], frozen, arrays["optimizer"], scale)
     say.note(f"Resumed from step {position.step} of {checkpoints.workdir}.")
     devices = program.spec.mesh.size

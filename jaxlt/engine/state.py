@@ -164,13 +164,11 @@ def make_layout(
     rests = [n for n in leaves if n not in set(trains)]
     specs = {n: spec_for(leaf.shape, leaf.axes, rules, mesh) for n, leaf in leaves.items()}
     shardings = {n: NamedSharding(mesh, spec) for n, spec in specs.items()}
-    held = {n: _frozen_dtype(frozen_dtype, n, leaves[n]) for n in rests}
+    held = {n: frozen_dtype for n in rests}
+    if frozen_dtype == "int8":
+        held = {n: "int8" for n in rests if is_rounded(n, leaves[n].axes)}
     dtypes = {n: jnp.dtype(leaf.dtype or held.get(n) or jnp.float32) for n, leaf in leaves.items()}
     return Layout(leaves, tuple(trains), tuple(rests), shardings, dtypes, mesh, rules)
-
-
-def _frozen_dtype(asked: str | None, name: str, leaf: Leaf) -> str | None:
-    return None if asked == "int8" and not is_rounded(name, leaf.axes) else asked
 
 
 def optimizer_abstract(layout: Layout, optimizer: RoutedOptimizer) -> Any:

@@ -128,7 +128,7 @@ class Attention(nn.Module):
             if cfg.dropout and ctx.dropout_key is not None:
                 # Masks are the same for all queries, so a key's value may as well be dropped.
                 ones = jnp.ones((k.shape[0], cfg.num_heads, 1, k.shape[1]), jnp.float32)
-                kept = Dropout(cfg, name="dropout")(ones, ctx, layer)
+                kept = Dropout(cfg.dropout, name="dropout")(ones, ctx, layer)
                 v = (v * kept.transpose(0, 3, 1, 2)).astype(v.dtype)
             y = fused(way, q, k, v, bias, cfg.logit_scale)
         else:
@@ -157,7 +157,7 @@ class Attention(nn.Module):
             logits = logits + added
         weights = jax.nn.softmax(logits, axis=-1).astype(cfg.compute_dtype)
         # Prefixes are never dropped: so masks are the same with and without them.
-        own = Dropout(cfg, name="dropout")(weights[..., bias.prefix :], ctx, layer)
+        own = Dropout(cfg.dropout, name="dropout")(weights[..., bias.prefix :], ctx, layer)
         weights = jnp.concatenate([weights[..., : bias.prefix], own], -1) if bias.prefix else own
         if bias.step is None:
             return jnp.einsum("bhqk,bkhd->bqhd", weights, v)

@@ -23,8 +23,8 @@ import numpy as np
 
 from jaxlt.models import head_parts
 from jaxlt.models.head import Decoded, Example, HeadConfig, with_rows
-from jaxlt.models.head_parts import NEVER, Batch, Loss, Projection, RowDropout
-from jaxlt.models.layers import Context
+from jaxlt.models.head_parts import NEVER, Batch, Loss, Projection
+from jaxlt.models.layers import Context, Dropout
 from jaxlt.models.trees import best_trees
 from jaxlt.modules.boxed import boxed, zeros
 
@@ -119,7 +119,7 @@ class Parser(nn.Module):
         words = jnp.where(mask[..., None], words, 0).astype(self.dtype)
         root = self.param("root", boxed(root_normal, ("embed",)), words.shape[-1:], jnp.float32)
         root = jnp.broadcast_to(root.astype(self.dtype), (len(words), 1, words.shape[-1]))
-        nodes = RowDropout(cfg.dropout, name="input_dropout")(
+        nodes = Dropout(cfg.dropout, name="input_dropout")(
             jnp.concatenate([root, words], axis=1), ctx
         )
         arc_heads = self.features("arc_head", cfg.arc_dim, nodes, ctx)
@@ -142,7 +142,7 @@ class Parser(nn.Module):
         """One MLP: [B, N, D] -> [B, N, width]."""
         h = Projection(width, self.dtype, name=name)(nodes)
         h = nn.leaky_relu(h, 0.1)
-        return RowDropout(self.config.dropout, name=f"{name}_dropout")(h, ctx)
+        return Dropout(self.config.dropout, name=f"{name}_dropout")(h, ctx)
 
 
 def with_one(x: jax.Array) -> jax.Array:

@@ -15,9 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from jaxlt.models.config import BiLSTMConfig
-from jaxlt.models.head_parts import RowDropout
 from jaxlt.models.heads import Heads, Outputs
-from jaxlt.models.layers import Context, fan_in_normal
+from jaxlt.models.layers import Context, Dropout, fan_in_normal
 from jaxlt.modules.boxed import boxed, zeros
 
 embedding_normal = nn.initializers.normal(0.3)
@@ -154,13 +153,13 @@ class BiLSTM(nn.Module):
         mask, parts = words > 0, []
         if cfg.word_rows:
             table = Table(cfg.word_rows, cfg.word_dim, cfg.compute_dtype, name="word_embedder")
-            drop = RowDropout(cfg.word_dropout, words=True, name="word_dropout")
+            drop = Dropout(cfg.word_dropout, words=True, name="word_dropout")
             parts.append(drop(table(words), ctx))
         if cfg.char_rows:
             parts.append(self.spelling(batch["chars"]))
         x = jnp.concatenate(parts, axis=-1)
         for i in range(cfg.layers):
-            x = RowDropout(cfg.dropout, name=f"dropout_{i}")(x, ctx)
+            x = Dropout(cfg.dropout, name=f"dropout_{i}")(x, ctx)
             x, _ = Lstm(cfg.units, cfg.compute_dtype, name=f"lstm_{i}")(x, mask)
         return x
 

@@ -16,8 +16,8 @@ import numpy as np
 from jaxlt.errors import UserError, check_one_of
 from jaxlt.models import head_parts
 from jaxlt.models.head import Decoded, Example, HeadConfig, with_rows
-from jaxlt.models.head_parts import Batch, Loss, Projection, RowDropout
-from jaxlt.models.layers import Context
+from jaxlt.models.head_parts import Batch, Loss, Projection
+from jaxlt.models.layers import Context, Dropout
 
 POOLING = ("mean", "first")
 
@@ -97,10 +97,10 @@ class Classifier(nn.Module):
             u, v = pooled[0], pool(states, sentences == 2, cfg.pooling)
             pooled = [u, v, jnp.abs(u - v), u * v]
         x = jnp.concatenate(pooled, axis=-1).astype(self.dtype)[:, None]
-        x = RowDropout(cfg.dropout, name="dropout")(x, ctx)
+        x = Dropout(cfg.dropout, name="dropout")(x, ctx)
         if cfg.hidden:
             x = nn.tanh(Projection(cfg.hidden, self.dtype, name="hidden")(x))
-            x = RowDropout(cfg.dropout, name="hidden_dropout")(x, ctx)
+            x = Dropout(cfg.dropout, name="hidden_dropout")(x, ctx)
         return Projection(cfg.labels, name="logits")(x)[:, 0]
 
 

@@ -46,7 +46,9 @@ def way_of(
     if where in ("gpu", "cuda", "rocm"):
         serves = not packed and fused_attention_gpu.serves(cfg, queries, keys)
         return "gpu" if serves else "plain"
-    if where == "tpu" and (cfg.dtype == "float16" or cfg.head_dim % 16 or _unknown_mesh()):
+    # Without a mesh, how arrays may be split over several devices is not known here.
+    unknown = not jax.sharding.get_abstract_mesh().axis_names and jax.device_count() > 1
+    if where == "tpu" and (cfg.dtype == "float16" or cfg.head_dim % 16 or unknown):
         return "plain"
     shape = Shape(
         1, queries, keys, _parts("heads", cfg.num_heads)[1], cfg.head_dim, cfg.dtype, True, True
@@ -54,11 +56,6 @@ def way_of(
     if not shape.fits:
         return "plain"
     return "tpu" if where == "tpu" else "interpreted"
-
-
-def _unknown_mesh() -> bool:
-    """Whether arrays may be split over devices in a way that is not known here."""
-    return not jax.sharding.get_abstract_mesh().axis_names and jax.device_count() > 1
 
 
 def fused(

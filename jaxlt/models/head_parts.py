@@ -1,4 +1,4 @@
-"""What the heads share: states at words, projections, dropout, and losses over labels.
+"""What the heads share: states at words, projections, and losses over labels.
 
 A head's loss is a pair, as in training a language model: the float32 scalar to differentiate,
 summed over the batch and not yet normalised, and the sums for reporting, which carry no gradient:
@@ -6,7 +6,6 @@ summed over the batch and not yet normalised, and the sums for reporting, which 
 `row_correct` and `row_weight`. Labels below 0 are unknown and weigh nothing.
 """
 
-import dataclasses
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,6 @@ import numpy as np
 
 from jaxlt.errors import UserError
 from jaxlt.models.head import Part
-from jaxlt.models.layers import Context, dropout
 from jaxlt.modules.boxed import Init, boxed, fan_in, zeros
 
 # Added where there is nothing to choose; finite, so that no gradient is NaN.
@@ -26,35 +24,6 @@ NEVER = -1e9
 Sums = dict[str, jax.Array]
 Batch = Mapping[str, jax.Array]
 Loss = tuple[jax.Array, Sums]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Rate:
-    """What `dropout` reads of a config."""
-
-    dropout: float
-
-
-class RowDropout(nn.Module):
-    """Dropout of [B, T, K] whose mask is drawn by (step, row, site).
-
-    Whole columns are dropped, or with `words` whole positions: then a mask does not depend on the
-    padded length either.
-    """
-
-    rate: float
-    words: bool = False
-
-    @property
-    def config(self) -> _Rate:
-        """The rate, where `dropout` looks for it."""
-        return _Rate(self.rate)
-
-    def __call__(self, x: jax.Array, ctx: Context) -> jax.Array:
-        """[B, T, K] -> the same shape."""
-        if self.words:
-            return jnp.swapaxes(dropout(self, jnp.swapaxes(x, 1, 2), ctx, 0), 1, 2)
-        return dropout(self, x, ctx, 0)
 
 
 class Projection(nn.Module):

@@ -158,33 +158,29 @@ class Embed(nn.Module):
         return self.embedding
 
 
-def dropout(module: nn.Module, x: jax.Array, ctx: Context, layer: jax.Array | int) -> jax.Array:
+class Dropout(nn.Module):
     """Dropout whose mask is drawn by (step, row, site) and shared along the length (axis 1 .. -2).
 
     x: [B, ..., K]; one mask [B, 1, ..., K] (attention weights [B, H, Q, K] keep their heads). The
     site is the module's path without its layer number, which is folded in by value, so that scanned
-    and unrolled layers draw the same.
+    and unrolled layers draw the same. With `words` whole positions of [B, T, K] are dropped, not
+    whole columns: then a mask does not depend on the padded length either.
     """
-    rate = module.config.dropout
-    if not rate or ctx.dropout_key is None:
-        return x
-    path = re.sub(r"layers_\d+", "layers", "/".join((*ctx.path, *module.path)))
-    key = jax.random.fold_in(ctx.dropout_key, zlib.crc32(path.encode()))
-    key = jax.random.fold_in(key, layer)
-    shape = (1, x.shape[-1]) if x.ndim == 3 else (x.shape[1], 1, x.shape[-1])
-    draw = lambda row: jax.random.bernoulli(jax.random.fold_in(key, row), 1.0 - rate, shape)  # noqa: E731
-    mask = jax.vmap(draw)(ctx.rows)
-    return jnp.where(mask, x / (1.0 - rate), 0).astype(x.dtype)
 
-
-class Dropout(nn.Module):
-    """`dropout` with a name of its own, so that every place draws its own mask."""
-
-    config: T5Config
+    rate: float
+    words: bool = False
 
     def __call__(self, x: jax.Array, ctx: Context, layer: jax.Array | int = 0) -> jax.Array:
-        """[B, ..., K] -> the same, with whole columns dropped."""
-        return dropout(self, x, ctx, layer)
+        """[B, ..., K] -> the same shape."""
+        x = jnp.swapaxes(x, 1, 2) if self.words else x
+        if self.rate and ctx.dropout_key is not None:
+            path = re.sub(r"layers_\d+", "layers", "/".join((*ctx.path, *self.path)))
+            key = jax.random.fold_in(ctx.dropout_key, zlib.crc32(path.encode()))
+            key, keep = jax.random.fold_in(key, layer), 1.0 - self.rate
+            shape = (1, x.shape[-1]) if x.ndim == 3 else (x.shape[1], 1, x.shape[-1])
+            draw = lambda row: jax.random.bernoulli(jax.random.fold_in(key, row), keep, shape)  # noqa: E731
+            x = jnp.where(jax.vmap(draw)(ctx.rows), x / keep, 0).astype(x.dtype)
+        return jnp.swapaxes(x, 1, 2) if self.words else x
 
 
 class Mlp(nn.Module):
@@ -216,6 +212,6 @@ class Mlp(nn.Module):
         layers = cfg.layers_of(stack)
         inner = Site(f"{stack}/mlp_inner", cfg.plugs, cfg.compute_dtype, layers, name="mlp_inner")
         h = inner(h, x, ctx.ids)
-        h = Dropout(cfg, name="dropout")(h, ctx, layer)
+        h = Dropout(cfg.dropout, name="dropout")(h, ctx, layer)
         wo = Dense(cfg, cfg.emb_dim, ("mlp", "embed"), f"{self.place}/wo", fan_in, name="wo")
         return wo(h, ctx)

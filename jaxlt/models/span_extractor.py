@@ -16,8 +16,8 @@ import numpy as np
 from jaxlt.errors import UserError
 from jaxlt.models import head_parts
 from jaxlt.models.head import Decoded, Example, HeadConfig, with_rows
-from jaxlt.models.head_parts import NEVER, Batch, Loss, Projection, RowDropout
-from jaxlt.models.layers import Context
+from jaxlt.models.head_parts import NEVER, Batch, Loss, Projection
+from jaxlt.models.layers import Context, Dropout
 
 LONGEST_ANSWER = 64  # units of an answer at most
 
@@ -82,7 +82,7 @@ class SpanExtractor(nn.Module):
     def __call__(self, states: jax.Array, context: jax.Array, ctx: Context) -> Spans:
         """states: [B, T, D], context: [B, T] bool -> Spans."""
         states = jnp.where(context[..., None], states, 0)
-        states = RowDropout(self.config.dropout, name="dropout")(states, ctx)
+        states = Dropout(self.config.dropout, name="dropout")(states, ctx)
         logits = jnp.where(context[..., None], Projection(2, name="logits")(states), NEVER)
         return Spans(logits[..., 0], logits[..., 1])
 

@@ -110,7 +110,7 @@ class Block(nn.Module):
             return self.site(norm_site)(norm(value), value, ctx.ids)
 
         h = normed(x) if self.config.norm_place == "pre" else x
-        h = Dropout(self.config, name=f"{site}_dropout")(inner(h), ctx, layer)
+        h = Dropout(self.config.dropout, name=f"{site}_dropout")(inner(h), ctx, layer)
         h = self.site(site)(h, x, ctx.ids)
         return x + h if self.config.norm_place == "pre" else normed(x + h)
 
@@ -168,13 +168,13 @@ class Stack(nn.Module):
         if cfg.norm_place == "post":
             x = Norm(cfg, name="embedding_norm")(x)
         x = constrain(x, "batch", "length", "embed_act")
-        x = Dropout(cfg, name="input_dropout")(x, ctx)
+        x = Dropout(cfg.dropout, name="input_dropout")(x, ctx)
         x = self.blocks(x, bias, ctx, memory, cross)
         if cfg.norm_place == "pre":
             place = f"{self.stack}/final_norm"
             final = Site(place, cfg.plugs, cfg.compute_dtype, name="final_norm")
             x = final(Norm(cfg, name=f"{self.stack}_norm")(x), x, ctx.ids)
-        x = Dropout(cfg, name="output_dropout")(x, ctx)
+        x = Dropout(cfg.dropout, name="output_dropout")(x, ctx)
         return x, Logits(cfg, name="logits_dense")() if self.with_logits else None
 
     def blocks(self, x: jax.Array, *rest: Any) -> jax.Array:

@@ -15,8 +15,8 @@ import numpy as np
 from jaxlt.models import head_parts
 from jaxlt.models.crf import Chain, log_likelihood, viterbi
 from jaxlt.models.head import Decoded, Example, HeadConfig, with_rows
-from jaxlt.models.head_parts import Batch, Loss, Projection, RowDropout
-from jaxlt.models.layers import Context
+from jaxlt.models.head_parts import Batch, Loss, Projection
+from jaxlt.models.layers import Context, Dropout
 from jaxlt.modules.boxed import boxed, zeros
 
 
@@ -83,7 +83,7 @@ class Tagger(nn.Module):
     def __call__(self, words: jax.Array, mask: jax.Array, ctx: Context) -> Tags:
         """words: [B, W, D], mask: [B, W] -> Tags."""
         cfg = self.config
-        words = RowDropout(cfg.dropout, name="dropout")(words, ctx)
+        words = Dropout(cfg.dropout, name="dropout")(words, ctx)
         logits = Projection(cfg.labels, name="logits")(words)
         if not cfg.crf:
             return Tags(logits, mask, None)

@@ -27,6 +27,7 @@ from jaxlt.plan.topologies import GIB, GPU_SHARE, Chip, Topology
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 REDUCTIONS = ("all-reduce", "reduce-scatter", "reduce-scatter in steps", "across slices")
+COSTLIEST = 10  # sources that are named
 CACHE = 2**21  # bytes of an array that a CPU's cache holds
 # Share of the peak that attention's kernels reach: forward and backward, 2 rows of 512 by 512 with
 # heads of 64, by the instructions of the compiled kernels, each a cycle: nothing waits for memory.
@@ -258,18 +259,13 @@ def _times(fast: Costs, costs: Costs, work: Work, machine: Machine, devices: int
         "exposed": costs.exposed,
         "traffic": {k: dataclasses.asdict(t) for k, t in sorted(costs.traffic.items())},
         "reduced": sum(costs.traffic[k].nbytes for k in REDUCTIONS if k in costs.traffic),
-        "costliest": _costliest(costs),
+        "costliest": tuple(sorted(costs.by_source.items(), key=lambda item: -item[1])[:COSTLIEST]),
         "step": step,
         "tokens_per_second": tuple(work.tokens / s for s in step),
         "mfu": tuple(work.flops / (s * devices * machine.chip.peak) for s in step),
         "days": tuple(s * work.steps / 86400 for s in step),
         "chip_hours": tuple(s * work.steps * devices / 3600 for s in step),
     }
-
-
-def _costliest(costs: Costs, count: int = 10) -> tuple[tuple[str, float], ...]:
-    ordered = sorted(costs.by_source.items(), key=lambda item: -item[1])
-    return tuple(ordered[:count])
 
 
 def notes(machine: Machine, mesh: Mapping[str, int]) -> tuple[str, ...]:

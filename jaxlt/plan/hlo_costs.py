@@ -180,7 +180,9 @@ class _Walk:
         if opcode in FREE or opcode in ("async-update", "send-done", "recv"):
             return
         if opcode == "while":
-            self._loop(line, within, ins)
+            trips = self.module.trips(within, ins)
+            line.costs.unknown_loops += trips is None
+            self._inline(line, self._of(ins.called("body")[0]), 1 if trips is None else trips)
         elif opcode == "conditional":
             branches = [self._of(name) for name in ins.called()]
             self._inline(line, max(branches, key=lambda c: c.elapsed))
@@ -204,12 +206,6 @@ class _Walk:
     def _inline(self, line: _Line, costs: Costs, times: float = 1.0) -> None:
         line.work(costs.elapsed * times)
         line.costs.add(costs, times)
-
-    def _loop(self, line: _Line, within: Computation, ins: Instruction) -> None:
-        trips = self.module.trips(within, ins)
-        if trips is None:
-            line.costs.unknown_loops += 1
-        self._inline(line, self._of(ins.called("body")[0]), 1 if trips is None else trips)
 
     # --- collectives ------------------------------------------------------------------------------
     def _collective(self, line: _Line, within: Computation, ins: Instruction, base: str) -> None:

@@ -162,17 +162,16 @@ class Programs:
 
     def __init__(self, content: bytes) -> None:
         self._modules: dict[str, tuple[str, memoryview]] = {}  # id -> name, HloModuleProto
-        for number, plane in fields(memoryview(content)):
-            if number == _PLANES and _text(plane, _PLANE_NAME) == "/host:metadata":
-                for key, entry in fields(plane):
-                    if key == _PLANE_METADATA:
-                        self._take(_child(entry, 2))
+        for plane in each(memoryview(content), _PLANES):
+            if _text(plane, _PLANE_NAME) == "/host:metadata":
+                for entry in each(plane, _PLANE_METADATA):
+                    self._take(_child(entry, 2))
 
     def _take(self, metadata: memoryview) -> None:
         """metadata: XEventMetadata of a program, named 'jit__train_step(38)'."""
         name, _, id_ = _text(metadata, _NAME).rstrip(")").rpartition("(")
-        for number, stat in fields(metadata):
-            if number == _STATS and (proto := _child(stat, _BYTES)):
+        for stat in each(metadata, _STATS):
+            if proto := _child(stat, _BYTES):
                 self._modules[id_] = (name, _child(proto, _MODULE))
 
     def describe(
@@ -206,16 +205,9 @@ class Programs:
 def _instructions(module: memoryview, names: set[str]) -> dict[str, tuple[str, str, str]]:
     """Opcode, source and place of the instructions of those names (or a GPU's kernels of them)."""
     kernels = {re.sub(r"\W", "_", name): name for name in names}
-    found, frames = {}, Frames(b"")
-    for number, part in fields(module):
-        if number == _FRAMES:
-            frames = Frames(part)
-    for number, computation in fields(module):
-        if number != _COMPUTATIONS:
-            continue
-        for key, instruction in fields(computation):
-            if key != _INSTRUCTIONS:
-                continue
+    found, frames = {}, Frames(_child(module, _FRAMES))
+    for computation in each(module, _COMPUTATIONS):
+        for instruction in each(computation, _INSTRUCTIONS):
             name = _text(instruction, _INS_NAME)
             name = name if name in names else kernels.get(re.sub(r"\W", "_", name), "")
             if name:
@@ -231,12 +223,9 @@ class Frames:
 
     def __init__(self, index: memoryview | bytes) -> None:
         """index: StackFrameIndexProto; numbers in it count from 1."""
-        parts: dict[int, list[Any]] = {1: [], 3: [], 4: []}  # files, locations, frames
-        for number, value in fields(memoryview(index)):
-            if number in parts:
-                parts[number].append(value)
-        self._files = [bytes(name).decode("utf-8", "replace") for name in parts[1]]
-        self._locations, self._frames = parts[3], parts[4]
+        index = memoryview(index)
+        self._files = [bytes(name).decode("utf-8", "replace") for name in each(index, 1)]
+        self._locations, self._frames = list(each(index, 3)), list(each(index, 4))
 
     def place(self, frame: int) -> str:
         """'file.py:12' of the innermost frame that is not a library's; '' where none is known."""
@@ -282,9 +271,14 @@ def _varint(message: memoryview, at: int) -> tuple[int, int]:
             return value, at
 
 
+def each(message: memoryview, number: int) -> Iterator[Any]:
+    """All fields of that number."""
+    return (value for n, value in fields(message) if n == number)
+
+
 def _child(message: memoryview, number: int) -> memoryview:
     """A field that is a message; empty where it is not there."""
-    return next((v for n, v in fields(message) if n == number), memoryview(b""))
+    return next(each(message, number), memoryview(b""))
 
 
 def _text(message: memoryview, number: int) -> str:
@@ -292,4 +286,4 @@ def _text(message: memoryview, number: int) -> str:
 
 
 def _number(message: memoryview, number: int) -> int:
-    return next((int(v) for n, v in fields(message) if n == number), 0)
+    return int(next(each(message, number), 0))

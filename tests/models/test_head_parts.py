@@ -7,7 +7,6 @@ import pytest
 
 from jaxlt.errors import UserError
 from jaxlt.models.head_parts import (
-    RowDropout,
     check_words,
     label_terms,
     sums_of,
@@ -15,7 +14,7 @@ from jaxlt.models.head_parts import (
     word_states,
     words_of,
 )
-from jaxlt.models.layers import Context
+from jaxlt.models.layers import Context, Dropout
 
 KEY = jax.random.key(3)
 
@@ -85,7 +84,7 @@ def test_dropout_is_a_row_s_own_and_ignores_padding(words):
     def dropped(rows, length):
         ctx = Context({}, KEY, jnp.asarray(rows))
         x = jnp.ones((len(rows), length, 30))
-        return np.asarray(jax.jit(lambda x: RowDropout(0.4, words).apply({}, x, ctx))(x))
+        return np.asarray(jax.jit(lambda x: Dropout(0.4, words).apply({}, x, ctx))(x))
 
     base = dropped([0, 1, 2], 40)
     assert set(np.unique(base)) == {np.float32(0), np.float32(1 / 0.6)}
@@ -94,4 +93,4 @@ def test_dropout_is_a_row_s_own_and_ignores_padding(words):
     along = base[:, :, :1] if words else base[:, :1]
     np.testing.assert_array_equal(base, np.broadcast_to(along, base.shape))
     x = jnp.ones((1, 2, 3))
-    np.testing.assert_array_equal(RowDropout(0.4).apply({}, x, Context({})), x)
+    np.testing.assert_array_equal(Dropout(0.4).apply({}, x, Context({})), x)

@@ -19,7 +19,7 @@ def context(rows, key=KEY):
 
 
 def dropped(x, rows, layer=0, key=KEY, rate=0.25):
-    return np.asarray(Dropout(make_config(dropout=rate)).apply({}, x, context(rows, key), layer))
+    return np.asarray(Dropout(rate).apply({}, x, context(rows, key), layer))
 
 
 @pytest.mark.parametrize("kind", ["rms", "layer"])
@@ -69,7 +69,7 @@ def test_dropout_follows_key_row_layer_and_site():
 
     class Two(nn.Module):
         def setup(self):
-            self.a, self.b = Dropout(make_config(dropout=0.25)), Dropout(make_config(dropout=0.25))
+            self.a, self.b = Dropout(0.25), Dropout(0.25)
 
         def __call__(self, x):
             return self.a(x, context([0, 1, 2])), self.b(x, context([0, 1, 2]))

@@ -112,7 +112,10 @@ class Checkpoints:
         part: read the top-level parts that `abstract` has alone; the files of the others are
         neither read nor checked ({'trainable': {...}} does without the optimizer's).
         """
-        self._check_step(step)
+        self.wait()
+        if step not in self.steps():
+            have = ", ".join(map(str, self.steps())) or "none"
+            raise UserError(f"'{self.folder}' has no complete checkpoint of step {step} ({have}).")
         return self._restore(self.path(step), abstract, tuple(abstract) if part else None)
 
     def has_base(self) -> bool:
@@ -160,12 +163,6 @@ class Checkpoints:
         except Exception as error:
             raise self._failed(folder, error) from error
         self._pending = folder
-
-    def _check_step(self, step: int) -> None:
-        self.wait()
-        if step not in self.steps():
-            have = ", ".join(map(str, self.steps())) or "none"
-            raise UserError(f"'{self.folder}' has no complete checkpoint of step {step} ({have}).")
 
     def _restore(
         self, folder: epath.Path, abstract: Any, parts: tuple[str, ...] | None = None

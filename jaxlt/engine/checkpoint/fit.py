@@ -46,7 +46,7 @@ def explain(name: str, saved_shape: Shape | None, wanted_shape: Shape | None) ->
     """
     part, base = _strip(name)
     if part == "modules":
-        return _explain_module(base)
+        return f"the settings, sites and routes of plug '{owner(base) or base}' in T5Config.plugs"
     if part == "deltas":
         return f"the mask and the patterns of delta '{base.partition('/')[0]}' in T5Config.deltas"
     if saved_shape is None or wanted_shape is None:
@@ -82,10 +82,6 @@ def _strip(name: str) -> tuple[str, str]:
         if found:
             return part, found.group(1)
     return ("extra", name) if name.startswith("extra/") else ("params", name)
-
-
-def _explain_module(base: str) -> str:
-    return f"the settings, sites and routes of plug '{owner(base) or base}' in T5Config.plugs"
 
 
 def _explain_presence(part: str, base: str) -> str:
@@ -155,14 +151,15 @@ def _faults(saved: Mapping[str, Leaf], wanted: Mapping[str, Leaf]) -> tuple[list
     lone = _lone_stack(saved, wanted)
     if lone:
         hints.append(f"T5Config.{lone}_layers (0 layers: no {lone}) or TrainConfig.trainable")
-    for name in sorted(wanted.keys() - saved.keys(), key=_order):
-        faults.append(f"'{name}' {list(wanted[name].shape)} is not in the checkpoint")
-        if not lone and (not counted or layout.split_layer(name)[1] is None):
-            hints.append(explain(name, None, wanted[name].shape))
-    for name in sorted(saved.keys() - wanted.keys(), key=_order):
-        faults.append(f"'{name}' {list(saved[name].shape)} of the checkpoint is not in the config")
-        if not lone and (not counted or layout.split_layer(name)[1] is None):
-            hints.append(explain(name, saved[name].shape, None))
+    for here, there, lacking in (
+        (wanted, saved, "is not in the checkpoint"),
+        (saved, wanted, "of the checkpoint is not in the config"),
+    ):
+        for name in sorted(here.keys() - there.keys(), key=_order):
+            shapes = [side[name].shape if name in side else None for side in (saved, wanted)]
+            faults.append(f"'{name}' {list(here[name].shape)} {lacking}")
+            if not lone and (not counted or layout.split_layer(name)[1] is None):
+                hints.append(explain(name, *shapes))
     if any("relpos_per_layer" in h for h in hints):  # says it all
         hints = [h for h in hints if "T5Config.positions" not in h]
     return faults, hints

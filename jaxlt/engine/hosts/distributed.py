@@ -204,12 +204,9 @@ def _automatic() -> bool:
     """True in a Slurm step of several tasks or on a machine with TPU chips; touches no device."""
     if all(name in os.environ for name in _SLURM):
         return os.environ["SLURM_NTASKS"] != "1"
-    return _has_tpu() and not os.environ.get("JAX_PLATFORMS", "tpu").startswith("cpu")
-
-
-def _has_tpu() -> bool:
     chips = glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*")
-    return bool(chips) and find_spec("libtpu") is not None
+    asked = not os.environ.get("JAX_PLATFORMS", "tpu").startswith("cpu")
+    return bool(chips) and find_spec("libtpu") is not None and asked
 
 
 def _detected(timeout_s: int) -> Place | None:

@@ -61,13 +61,6 @@ def means(results: Sequence[Result]) -> list[Result]:
     return out
 
 
-def _around(value: float, error: float) -> Interval | None:
-    """Where a value lies with 95% confidence; None where too few rows say it."""
-    if not math.isfinite(error):
-        return None
-    return Interval(value - 1.96 * error, value + 1.96 * error)
-
-
 def mean_interval(value: float, each: Sequence[Result]) -> Interval | None:
     """Returns that of a mean of values that are drawn independently; None where one has none."""
     widths = [one.interval.high - one.interval.low for one in each if one.interval]
@@ -91,7 +84,9 @@ def _results(sums: Mapping[str, Any], **what: Any) -> list[Result]:
     if size:
         bits = float(sums["row_nll"] / math.log(2) / size)
         common = {"n": int(size), "unit": "bytes", **what}
-        interval = _around(bits, bpb_error(sums))
+        half, interval = 1.96 * bpb_error(sums), None  # with 95% confidence
+        if math.isfinite(half):  # too few rows say none
+            interval = Interval(bits - half, bits + half)
         out.append(
             Result(metric="bpb", value=bits, higher_is_better=False, interval=interval, **common)
         )
