@@ -123,9 +123,6 @@ class _Line:
         self.flights: dict[str, _Flight] = {}
         self.busy: dict[str, float] = {}  # lane -> when it is free
 
-    def work(self, seconds: float) -> None:
-        self.now += seconds
-
     def start(self, key: str, kind: str, cost: Cost) -> None:
         lanes = ["up", "down"] if cost.lane == "" else [cost.lane]
         begins = max([self.now, *(self.busy.get(lane, 0.0) for lane in lanes)])
@@ -204,7 +201,7 @@ class _Walk:
         return self.run(self.module.computations[name])
 
     def _inline(self, line: _Line, costs: Costs, times: float = 1.0) -> None:
-        line.work(costs.elapsed * times)
+        line.now += costs.elapsed * times
         line.costs.add(costs, times)
 
     # --- collectives ------------------------------------------------------------------------------
@@ -322,7 +319,7 @@ class _Walk:
             seconds = nbytes / self.rates.memory
             if self.rates.peak:
                 seconds = max(seconds, flops / self.rates.peak)
-        line.work(seconds)
+        line.now += seconds
         line.costs.flops += flops
         source = source_of(ins)
         line.costs.by_source[source] = line.costs.by_source.get(source, 0.0) + seconds

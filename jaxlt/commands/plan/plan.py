@@ -196,7 +196,7 @@ def show(
 ) -> None:
     """Prints the plan of a run, or its JSON text; on several hosts one of them does."""
     from jaxlt.engine.hosts import distributed
-    from jaxlt.plan.here import plan_here
+    from jaxlt.plan.aot import plan_here
 
     fields = derived.fields(run)
     with progress.doing("Compiling the step" if compile_step else "Counting"):

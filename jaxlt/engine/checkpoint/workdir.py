@@ -44,18 +44,16 @@ class Workdir:
         path: epath.PathLike,
         config_text: str,
         config_hash: str,
-        resume: bool = True,
         harmless: Iterable[str] = (),
         younger: Callable[[str], str | None] = lambda binding: None,
         renamed: Callable[[str], str] = str,
     ) -> "Workdir":
         """Makes or reopens a workdir, locks it for the life of this process, saves the config.
 
-        `config_text` holds all bindings in gin's syntax. A workdir of another config, or of any
-        config where `resume` is False, is a UserError; differences that match a pattern of
-        `harmless` are allowed. `younger` says what a binding that the stored config does not have
-        was to it, if that is known; `renamed` gives gin text of before the names of now. All
-        processes call this; the primary one does the work.
+        `config_text` holds all bindings in gin's syntax. A workdir of another config is a
+        UserError; differences that match a pattern of `harmless` are allowed. `younger` says what a
+        binding that the stored config does not have was to it, if that is known; `renamed` gives
+        gin text of before the names of now. All processes call this; the primary one does the work.
         """
         folder = absolute(path)
         opened: list[Workdir] = []
@@ -64,9 +62,7 @@ class Workdir:
             lock = _claim(folder)
             try:
                 allowed = tuple(harmless)
-                changed = _compare(
-                    folder, config_text, config_hash, resume, allowed, younger, renamed
-                )
+                changed = _compare(folder, config_text, config_hash, allowed, younger, renamed)
                 _write(folder / "config.gin", config_text)
                 facts = {"config_hash": config_hash, "versions": versions()}
                 _write(folder / "versions.json", json.dumps(facts, indent=2) + "\n")
@@ -89,7 +85,7 @@ class Workdir:
     ) -> None:
         """Raises UserError where `open` would refuse this config; makes and writes nothing."""
         folder = absolute(path)
-        _compare(folder, config_text, config_hash, True, tuple(harmless), younger, renamed)
+        _compare(folder, config_text, config_hash, tuple(harmless), younger, renamed)
 
     def close(self) -> None:
         """Gives the lock back."""
@@ -153,7 +149,6 @@ def _compare(
     folder: epath.Path,
     text: str,
     config_hash: str,
-    resume: bool,
     harmless: tuple[str, ...],
     younger: Callable[[str], str | None],
     renamed: Callable[[str], str],
@@ -162,11 +157,6 @@ def _compare(
     stored = folder / "config.gin"
     if not stored.exists():
         return {}
-    if not resume:
-        raise UserError(
-            f"Workdir '{folder}' holds a run already and this one is not to resume it: give "
-            f"another run.workdir, or delete that folder."
-        )
     with contextlib.suppress(OSError, ValueError, KeyError):
         if json.loads((folder / "versions.json").read_text())["config_hash"] == config_hash:
             return {}

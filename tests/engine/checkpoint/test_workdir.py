@@ -82,11 +82,6 @@ def test_harmless_differences_are_allowed_and_told(tmp_path):
         reopen(tmp_path / "b", "STEPS = 100", "STEPS = 200")
 
 
-def test_not_resuming_refuses_a_used_workdir(tmp_path):
-    with pytest.raises(UserError, match="holds a run already"):
-        reopen(tmp_path, "", "", resume=False)
-
-
 HOLD = """
 import sys
 from jaxlt.engine.checkpoint.workdir import Workdir
