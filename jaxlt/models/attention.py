@@ -13,7 +13,7 @@ from jaxlt.models.config import T5Config
 from jaxlt.models.fused_attention import fused, way_of
 from jaxlt.models.fused_attention_shape import Distances, distances
 from jaxlt.models.layers import Context, Dense, Dropout, constrain, fan_in_normal
-from jaxlt.modules.boxed import boxed
+from jaxlt.modules.boxed import param
 from jaxlt.modules.site import Site
 
 
@@ -57,12 +57,8 @@ class RelativeBias(nn.Module):
         Decoding with a cache, [H, 1, step.length * queries].
         """
         cfg = self.config
-        table = self.param(
-            "rel_embedding",
-            boxed(relative_init, ("relpos_heads", None)),
-            (cfg.num_heads, cfg.relpos_buckets),
-            jnp.float32,
-        )
+        shape = (cfg.num_heads, cfg.relpos_buckets)
+        table = param(self, "rel_embedding", relative_init, ("relpos_heads", None), shape)
         if step is not None:
             back = relative_buckets(  # by distance, 0 to length - 1
                 -np.arange(step.length), False, cfg.relpos_buckets, cfg.relpos_max_distance

@@ -26,7 +26,7 @@ from jaxlt.models.head import Decoded, Example, HeadConfig, with_rows
 from jaxlt.models.head_parts import NEVER, Batch, Loss, Projection
 from jaxlt.models.layers import Context, Dropout
 from jaxlt.models.trees import best_trees
-from jaxlt.modules.boxed import boxed, zeros
+from jaxlt.modules.boxed import param, zeros
 
 root_normal = nn.initializers.normal(0.02)
 
@@ -117,7 +117,7 @@ class Parser(nn.Module):
         """words: [B, W, D], mask: [B, W] -> Parse."""
         cfg = self.config
         words = jnp.where(mask[..., None], words, 0).astype(self.dtype)
-        root = self.param("root", boxed(root_normal, ("embed",)), words.shape[-1:], jnp.float32)
+        root = param(self, "root", root_normal, ("embed",), words.shape[-1:])
         root = jnp.broadcast_to(root.astype(self.dtype), (len(words), 1, words.shape[-1]))
         nodes = Dropout(cfg.dropout, name="input_dropout")(
             jnp.concatenate([root, words], axis=1), ctx
@@ -125,11 +125,11 @@ class Parser(nn.Module):
         arc_heads = self.features("arc_head", cfg.arc_dim, nodes, ctx)
         arc_dependents = self.features("arc_dependent", cfg.arc_dim, nodes, ctx)
         shape = (cfg.arc_dim + 1, cfg.arc_dim)
-        kernel = self.param("arc_kernel", boxed(zeros, (None, None)), shape, jnp.float32)
+        kernel = param(self, "arc_kernel", zeros, (None, None), shape)
         into = jnp.matmul(with_one(arc_dependents), kernel.astype(self.dtype))
         arcs = jnp.einsum("bdi,bhi->bhd", into, arc_heads, preferred_element_type=jnp.float32)
         cube = (cfg.label_dim + 1, cfg.labels, cfg.label_dim + 1)
-        labels = self.param("label_kernel", boxed(zeros, (None, None, None)), cube, jnp.float32)
+        labels = param(self, "label_kernel", zeros, (None, None, None), cube)
         return Parse(
             jnp.where(possible(mask), arcs, NEVER),
             mask,

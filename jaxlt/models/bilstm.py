@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxlt.models.config import BiLSTMConfig
 from jaxlt.models.heads import Heads, Outputs
 from jaxlt.models.layers import Context, Dropout, fan_in_normal
-from jaxlt.modules.boxed import boxed, zeros
+from jaxlt.modules.boxed import param, zeros
 
 embedding_normal = nn.initializers.normal(0.3)
 orthogonal = nn.initializers.orthogonal()
@@ -40,8 +40,8 @@ class Table(nn.Module):
     @nn.compact
     def __call__(self, ids: jax.Array) -> jax.Array:
         """[...] int32 -> [..., width]."""
-        make = boxed(embedding_normal, ("vocab", "embed"))
-        table = self.param("embedding", make, (self.rows, self.width), jnp.float32)
+        shape = (self.rows, self.width)
+        table = param(self, "embedding", embedding_normal, ("vocab", "embed"), shape)
         found = jnp.take(table, ids, axis=0, mode="clip")
         return jnp.where((ids > 0)[..., None], found, 0).astype(self.dtype)
 
@@ -85,15 +85,12 @@ class Lstm(nn.Module):
     def weights(self, name: str, width: int) -> tuple[jax.Array, ...]:
         """A direction's weights: input [D, 4H], recurrent [H, 4H], bias [4H]."""
         size = 4 * self.units
-        parts: tuple[tuple[str, Any, tuple[str | None, ...], tuple[int, ...]], ...] = (
+        parts: tuple[tuple[Any, ...], ...] = (
             ("input", fan_in_normal, ("embed", None), (width, size)),
             ("recurrent", orthogonal, (None, None), (self.units, size)),
             ("bias", open_gates, (None,), (size,)),
         )
-        weights = (
-            self.param(f"{name}_{part}", boxed(init, axes), shape, jnp.float32)
-            for part, init, axes, shape in parts
-        )
+        weights = (param(self, f"{name}_{part}", *how) for part, *how in parts)
         return tuple(w.astype(self.dtype) for w in weights)
 
 
@@ -121,9 +118,9 @@ class CharacterFilters(nn.Module):
         """x: [N, C, K], zero where mask [N, C] is off -> [N, filters]."""
         wide = jnp.pad(x, ((0, 0), (1, 1), (0, 0)))
         seen = jnp.concatenate([wide[:, :-2], wide[:, 1:-1], wide[:, 2:]], axis=-1)
-        make = boxed(fan_in_normal, ("embed", None))
-        kernel = self.param("kernel", make, (seen.shape[-1], self.filters), jnp.float32)
-        bias = self.param("bias", boxed(zeros, (None,)), (self.filters,), jnp.float32)
+        shape = (seen.shape[-1], self.filters)
+        kernel = param(self, "kernel", fan_in_normal, ("embed", None), shape)
+        bias = param(self, "bias", zeros, (None,), shape[1:])
         answer = nn.relu(seen @ kernel.astype(self.dtype) + bias.astype(self.dtype))
         return jnp.max(jnp.where(mask[..., None], answer, 0), axis=1)  # relu: 0 is the least
 

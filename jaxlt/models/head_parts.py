@@ -16,7 +16,7 @@ import numpy as np
 
 from jaxlt.errors import UserError
 from jaxlt.models.head import Part
-from jaxlt.modules.boxed import Init, boxed, fan_in, zeros
+from jaxlt.modules.boxed import Init, fan_in, param, zeros
 
 # Added where there is nothing to choose; finite, so that no gradient is NaN.
 NEVER = -1e9
@@ -36,9 +36,9 @@ class Projection(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[..., I] -> [..., O]."""
-        make = boxed(self.kernel_init, ("embed", None))
-        kernel = self.param("kernel", make, (x.shape[-1], self.features), jnp.float32)
-        bias = self.param("bias", boxed(zeros, (None,)), (self.features,), jnp.float32)
+        shape = (x.shape[-1], self.features)
+        kernel = param(self, "kernel", self.kernel_init, ("embed", None), shape)
+        bias = param(self, "bias", zeros, (None,), shape[1:])
         y = jnp.matmul(x, kernel.astype(x.dtype), preferred_element_type=self.dtype)
         return y + bias.astype(self.dtype)
 

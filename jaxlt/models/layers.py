@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import T5Config
 from jaxlt.modules import int8
-from jaxlt.modules.boxed import boxed, fan_in, ones, zeros
+from jaxlt.modules.boxed import fan_in, ones, param, zeros
 from jaxlt.modules.routing import Ids, routes_of
 from jaxlt.modules.site import Site
 
@@ -99,10 +99,10 @@ class Norm(nn.Module):
         if cfg.norm == "layer":
             x32 = x32 - jnp.mean(x32, -1, keepdims=True)
         x32 = x32 * jax.lax.rsqrt(jnp.mean(jnp.square(x32), -1, keepdims=True) + cfg.norm_eps)
-        scale = self.param("scale", boxed(ones, ("norm",)), (width,), jnp.float32)
+        scale = param(self, "scale", ones, ("norm",), (width,))
         y = x32.astype(cfg.compute_dtype) * scale.astype(cfg.compute_dtype)
         if cfg.norm == "layer":
-            bias = self.param("bias", boxed(zeros, ("norm",)), (width,), jnp.float32)
+            bias = param(self, "bias", zeros, ("norm",), (width,))
             y = y + bias.astype(cfg.compute_dtype)
         return y
 
@@ -121,15 +121,14 @@ class Dense(nn.Module):
         """x: [..., I] -> [..., O]."""
         cfg, dtype = self.config, self.config.compute_dtype
         shape = (x.shape[-1], self.features)
-        kernel = self.param("kernel", boxed(self.kernel_init, self.axes), shape, jnp.float32)
+        kernel = param(self, "kernel", self.kernel_init, self.axes, shape)
         layers, place = cfg.layers_of(self.place.split("/")[0]), self.place + "/kernel"
         if any(plug.matches(place) for plug in cfg.plugs):
             kernel = int8.dense(kernel)
         kernel = Site(place, cfg.plugs, dtype, layers, name="kernel_site")(kernel, None, ctx.ids)
         y = int8.matmul(x, kernel, dtype, barrier=not cfg.scan_layers)
         if cfg.bias:
-            make = boxed(zeros, self.axes[1:])
-            y = y + self.param("bias", make, (self.features,), jnp.float32).astype(dtype)
+            y = y + param(self, "bias", zeros, self.axes[1:], shape[1:]).astype(dtype)
         return Site(self.place, cfg.plugs, dtype, layers, name="site")(y, x, ctx.ids)
 
 
@@ -142,8 +141,8 @@ class Embed(nn.Module):
     axes: tuple[str | None, str | None] = ("vocab", "embed")
 
     def setup(self) -> None:
-        make = boxed(unit_normal, self.axes)
-        self.embedding = self.param("embedding", make, (self.rows, self.width), jnp.float32)
+        shape = (self.rows, self.width)
+        self.embedding = param(self, "embedding", unit_normal, self.axes, shape)
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """[B, T] int32 -> [B, T, D]."""

@@ -17,7 +17,7 @@ from jaxlt.models.bias import Bias
 from jaxlt.models.config import T5Config
 from jaxlt.models.layers import Context, Dropout, Embed, Mlp, Norm, constrain
 from jaxlt.models.manual import SLOTS, Manual, manual_now, run_by_hand
-from jaxlt.modules.boxed import boxed, fan_in
+from jaxlt.modules.boxed import fan_in, param
 from jaxlt.modules.site import Plug, Site
 
 OUTSIDE = ("embed", "unembed", "final_norm")  # sites that are in no layer
@@ -124,8 +124,7 @@ class Logits(nn.Module):
     def __call__(self) -> jax.Array:
         """Returns the weight."""
         shape = (self.config.emb_dim, self.config.vocab_rows)
-        make = boxed(fan_in, ("embed", "vocab"))
-        return self.param("kernel", make, shape, jnp.float32)
+        return param(self, "kernel", fan_in, ("embed", "vocab"), shape)
 
 
 class Stack(nn.Module):

@@ -17,7 +17,7 @@ from jaxlt.models.crf import Chain, log_likelihood, viterbi
 from jaxlt.models.head import Decoded, Example, HeadConfig, with_rows
 from jaxlt.models.head_parts import Batch, Loss, Projection
 from jaxlt.models.layers import Context, Dropout
-from jaxlt.modules.boxed import boxed, zeros
+from jaxlt.modules.boxed import param, zeros
 
 
 class Tags(NamedTuple):
@@ -88,9 +88,9 @@ class Tagger(nn.Module):
         if not cfg.crf:
             return Tags(logits, mask, None)
         one, two = (cfg.labels,), (cfg.labels, cfg.labels)
-        start = self.param("start", boxed(zeros, (None,)), one, jnp.float32)
-        transitions = self.param("transitions", boxed(zeros, (None, None)), two, jnp.float32)
-        end = self.param("end", boxed(zeros, (None,)), one, jnp.float32)
+        start = param(self, "start", zeros, (None,), one)
+        transitions = param(self, "transitions", zeros, (None, None), two)
+        end = param(self, "end", zeros, (None,), one)
         return Tags(logits, mask, Chain(start, transitions, end))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import flax.linen as nn
 import flax.struct
 import jax
+import jax.numpy as jnp
 
 Init = Callable[..., jax.Array]  # (key, shape, dtype) -> values
 Axes = tuple[str | None, ...]  # a logical name for each axis
@@ -37,13 +38,15 @@ class Boxed(nn.Partitioned):
         return self.value
 
 
-def boxed(init: Init, names: Axes) -> Callable[..., Any]:
-    """Wraps an initialiser so that it returns its value in a Boxed with these axis names.
+def param(
+    module: nn.Module, name: str, init: Init, axes: Axes, shape: tuple[int, ...]
+) -> jax.Array:
+    """Makes (or reads) a float32 weight of a module that is being called.
 
-    Flax unboxes the value again before a module sees it.
+    It is born in a Boxed, which Flax takes off again before the module sees it.
     """
 
-    def make(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> Boxed:
-        return Boxed(init(key, shape, dtype), names, init=init)
+    def make(key: jax.Array, *of: Any) -> Boxed:
+        return Boxed(init(key, *of), axes, init=init)
 
-    return make
+    return module.param(name, make, shape, jnp.float32)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlt.errors import UserError, check_one_of, nearest
-from jaxlt.modules.boxed import Axes, Init, boxed
+from jaxlt.modules.boxed import Axes, Boxed, Init
 from jaxlt.modules.config import Plug
 from jaxlt.modules.config import plug as plug
 from jaxlt.modules.products import routed_matmul
@@ -66,10 +66,11 @@ class Method(nn.Module):
         """
         if self.routes:
             shape, axes = (self.routes, *shape), ("routes", *axes)
-        make = boxed(init, axes)
-        return self.variable(
-            "modules", name, lambda: make(self.make_rng("params"), shape, jnp.float32)
-        ).value
+
+        def make() -> Boxed:
+            return Boxed(init(self.make_rng("params"), shape, jnp.float32), axes, init=init)
+
+        return self.variable("modules", name, make).value
 
     def weight(
         self, name: str, init: Init, shape: tuple[int, ...], axes: Axes, ids: Ids | None
