@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxlt.engine.batch_checks import check_routes, slots_of
 from jaxlt.engine.decode.config import EOS, DecodingConfig
-from jaxlt.engine.decode.search import Decoded, Given, beam_search, walk
+from jaxlt.engine.decode.search import Decoded, Limits, beam_search, walk
 from jaxlt.engine.decode.steps import Stepper
 from jaxlt.engine.decode.trie import Trie
 from jaxlt.errors import UserError
@@ -39,14 +39,14 @@ def _decode(
     scored: bool = True,
 ) -> Decoded:
     rows = make_context(batch).rows
-    given = Given(batch.get("decoder_prefix_tokens"), trie, batch.get("label_set"), rows)
+    limits = Limits(batch.get("decoder_prefix_tokens"), trie, batch.get("label_set"), rows)
     with nn.logical_axis_rules(rules):
         # On CPUs a scan would copy every layer's weights at every step.
         unroll = jax.default_backend() == "cpu"
         stepper = Stepper(config, params, batch, decoding.length, decoding.hypotheses, unroll)
         if decoding.method == "beam":
-            return beam_search(stepper, decoding, given)
-        return walk(stepper, decoding, given, scored)
+            return beam_search(stepper, decoding, limits)
+        return walk(stepper, decoding, limits, scored)
 
 
 def decode(

@@ -18,8 +18,8 @@ class Decoded(NamedTuple):
     scores: Any
 
 
-class Given(NamedTuple):
-    """What is given beside the model: forced tokens [B, P] (0: free), trie and first nodes [B]."""
+class Limits(NamedTuple):
+    """What rows may say, beside the model: forced tokens [B, P] (0: free), trie and first nodes [B]."""
 
     prefix: jax.Array | None
     trie: Trie | None
@@ -62,13 +62,13 @@ class Walk(NamedTuple):
     cache: Cache
 
 
-def walk(stepper: Stepper, decoding: DecodingConfig, given: Given, scored: bool) -> Decoded:
+def walk(stepper: Stepper, decoding: DecodingConfig, limits: Limits, scored: bool) -> Decoded:
     """Greedy decoding or sampling. Scores are sums of the log-probabilities of what was chosen.
 
     scored: False leaves the scores at zero, and their cost out.
     """
     shape = (stepper.rows, stepper.hypotheses)
-    keys = keys_of(decoding.seed, given.rows, shape[1]) if decoding.method == "sample" else None
+    keys = keys_of(decoding.seed, limits.rows, shape[1]) if decoding.method == "sample" else None
 
     def choose(values: jax.Array, i: jax.Array) -> jax.Array:
         if keys is None:
@@ -78,8 +78,8 @@ def walk(stepper: Stepper, decoding: DecodingConfig, given: Given, scored: bool)
 
     def body(s: Walk) -> Walk:
         logits, cache = stepper.logits(s.last, s.i, s.cache)
-        forced = given.forced(s.i)
-        best = choose(given.allowed(logits, s.nodes), s.i)
+        forced = limits.forced(s.i)
+        best = choose(limits.allowed(logits, s.nodes), s.i)
         best = jnp.where(s.done, 0, jnp.where(forced > 0, forced, best))
         scores = s.scores
         if scored:
@@ -88,7 +88,7 @@ def walk(stepper: Stepper, decoding: DecodingConfig, given: Given, scored: bool)
             scores = scores + jnp.where(s.done | (forced > 0), 0.0, log_p)
         tokens = jax.lax.dynamic_update_slice(s.tokens, best[..., None], (0, 0, s.i))
         done = s.done | ((best == decoding.end) & (forced == 0))
-        nodes = given.after(s.nodes, best, forced)
+        nodes = limits.after(s.nodes, best, forced)
         return Walk(s.i + 1, tokens, best, done, scores, nodes, cache)
 
     first = Walk(
@@ -97,7 +97,7 @@ def walk(stepper: Stepper, decoding: DecodingConfig, given: Given, scored: bool)
         jnp.zeros(shape, jnp.int32),
         jnp.zeros(shape, bool),
         jnp.zeros(shape, jnp.float32),
-        given.nodes(shape[1]),
+        limits.nodes(shape[1]),
         stepper.start(),
     )
     last = jax.lax.while_loop(lambda s: (s.i < decoding.length) & ~jnp.all(s.done), body, first)
@@ -125,7 +125,7 @@ def penalty(length: Any, alpha: float) -> Any:
     return ((5.0 + length) / 6.0) ** alpha
 
 
-def beam_search(stepper: Stepper, decoding: DecodingConfig, given: Given) -> Decoded:
+def beam_search(stepper: Stepper, decoding: DecodingConfig, limits: Limits) -> Decoded:
     """The best `returns` of what `beams` live hypotheses a row come to.
 
     At each position the 2 * beams likeliest continuations are looked at: those that end are ranked
@@ -151,7 +151,7 @@ def beam_search(stepper: Stepper, decoding: DecodingConfig, given: Given) -> Dec
         empty,
         none.at[:, 0].set(0.0),  # all start as one
         itself,
-        given.nodes(n),
+        limits.nodes(n),
         empty,
         none,
         stepper.start(),
@@ -159,7 +159,7 @@ def beam_search(stepper: Stepper, decoding: DecodingConfig, given: Given) -> Dec
 
     def step(s: Beams) -> Beams:
         """A step of the rows that are not done; the others stay as they are."""
-        new, live = extended(stepper, decoding, given, s), going(s)
+        new, live = extended(stepper, decoding, limits, s), going(s)
 
         def kept(a: jax.Array, b: jax.Array) -> jax.Array:
             return jnp.where(live.reshape(-1, *(1,) * (a.ndim - 1)), a, b)
@@ -171,14 +171,14 @@ def beam_search(stepper: Stepper, decoding: DecodingConfig, given: Given) -> Dec
     return best_of_beams(end, count, longest)
 
 
-def extended(stepper: Stepper, decoding: DecodingConfig, given: Given, s: Beams) -> Beams:
+def extended(stepper: Stepper, decoding: DecodingConfig, limits: Limits, s: Beams) -> Beams:
     """All rows a position further."""
     n, alpha = decoding.beams, decoding.length_penalty
     last = jax.lax.dynamic_index_in_dim(s.tokens, jnp.maximum(s.i - 1, 0), 2, keepdims=False)
     last = jnp.where(s.i > 0, last, 0)
     logits, cache = stepper.logits(last, s.i, s.cache, s.ancestry)
-    forced = given.forced(s.i)
-    scores, parent, token = candidates(logits, s, given, forced, 2 * n)
+    forced = limits.forced(s.i)
+    scores, parent, token = candidates(logits, s, limits, forced, 2 * n)
     ends = (token == decoding.end) & (forced == 0)
     going_on, order = jax.lax.top_k(jnp.where(ends, NEVER, scores), n)
     pick = lambda a: jnp.take_along_axis(a, order, axis=1)  # noqa: E731
@@ -195,7 +195,7 @@ def extended(stepper: Stepper, decoding: DecodingConfig, given: Given, s: Beams)
         put(beams_of(s.tokens, from_), chosen),
         going_on,
         put(beams_of(s.ancestry, from_), from_),
-        given.after(beams_of(s.nodes, from_), chosen, forced),
+        limits.after(beams_of(s.nodes, from_), chosen, forced),
         beams_of(whole, best),
         ended_scores,
         cache,
@@ -203,13 +203,13 @@ def extended(stepper: Stepper, decoding: DecodingConfig, given: Given, s: Beams)
 
 
 def candidates(
-    logits: jax.Array, s: Beams, given: Given, forced: jax.Array, count: int
+    logits: jax.Array, s: Beams, limits: Limits, forced: jax.Array, count: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The `count` likeliest continuations of a row: scores, parents and tokens, [B, count] each."""
     vocabulary = logits.shape[-1]
     norm = jax.nn.logsumexp(logits, axis=-1)
     each = min(count, vocabulary)
-    values, tokens = top_of(given.allowed(logits, s.nodes), each)
+    values, tokens = top_of(limits.allowed(logits, s.nodes), each)
     scores = s.scores[..., None] + (values - norm[..., None])
     alone = jnp.where(jnp.arange(each) == 0, s.scores[..., None], NEVER)  # forced: not scored
     scores = jnp.where(forced[..., None] > 0, alone, scores)
