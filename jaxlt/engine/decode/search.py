@@ -19,7 +19,7 @@ class Decoded(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What rows may say, beside the model: forced tokens [B, P] (0: free), trie and first nodes [B]."""
+    """What rows may say: forced tokens [B, P] (0: free), trie and first nodes [B]."""
 
     prefix: jax.Array | None
     trie: Trie | None
