@@ -23,7 +23,6 @@ from jaxlt.engine.partitioning import batch_sharding, check_batch, replicated
 from jaxlt.engine.state import optimizer_abstract
 from jaxlt.engine.step import Hyper, Program, abstract_state, mesh_context
 from jaxlt.errors import UserError
-from jaxlt.models.config import ModelConfig
 from jaxlt.modules.routing import FIELDS
 from jaxlt.plan.estimate import Estimate, Work, estimate, present_machine
 from jaxlt.plan.measure import Measured, measure
@@ -70,19 +69,14 @@ class Plan:
 
 
 def abstract_batch(
-    config: ModelConfig,
-    rows: int,
-    inputs: int,
-    targets: int,
-    program: Program,
-    fields: Spec | None = None,
+    program: Program, rows: int, inputs: int, targets: int, fields: Spec | None = None
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """The batch of a training step as shapes.
 
     fields: the spec of what makes the rows, which a model with heads needs: they have fields of
     their own.
     """
-    sharding = batch_sharding(program.spec.mesh)
+    config, sharding = program.spec.model, batch_sharding(program.spec.mesh)
 
     def field(*shape: int, dtype: Any = np.int32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=sharding)
@@ -155,7 +149,7 @@ def plan_run(
         groups[group_of(name)] = (whole + count, trained + count * (name in trains))
     executable = None
     if compile_step:
-        batch = abstract_batch(job.model, rows, inputs, targets, program, fields)
+        batch = abstract_batch(program, rows, inputs, targets, fields)
         executable = compile_train(program, batch)
     return Plan(
         rows=tuple(table),
@@ -211,5 +205,5 @@ def plan_here(
     estimated = estimate(program, work, machine, lambda: plan.executable)
     if not measured:
         return plan, estimated, None
-    batch = abstract_batch(job.model, rows, inputs, targets, program, fields)
+    batch = abstract_batch(program, rows, inputs, targets, fields)
     return plan, estimated, measure(program, plan.executable, batch)

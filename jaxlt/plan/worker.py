@@ -38,7 +38,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     program = program_of(run, topology.devices())
     rows, (inputs, targets) = run.data.batch_size, derived.lengths(run)
     check_batch(rows, run.train.accumulate, program.spec.mesh)
-    batch = abstract_batch(run.model, rows, inputs, targets, program, derived.fields(run))
+    batch = abstract_batch(program, rows, inputs, targets, derived.fields(run))
     work = Work(
         rows=rows,
         tokens=rows * (inputs + targets),

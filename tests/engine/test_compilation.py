@@ -156,6 +156,6 @@ def test_the_shipped_options_are_known_names(name):
 
 def test_a_plan_compiles_with_them():
     program = build(make_spec(compiler_options=(("xla_nonsense", True),)))
-    batch = abstract_batch(program.spec.model, 4, 8, 8, program)
+    batch = abstract_batch(program, 4, 8, 8)
     with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option: 'xla_nonsense'"):
         compile_train(program, batch)

@@ -176,7 +176,7 @@ def memory_of(frozen_dtype, remat):
         a.size * a.dtype.itemsize
         for a in jax.tree.leaves(program.layout.abstract(program.layout.frozen))
     )
-    analysis = compile_train(program, abstract_batch(CONFIG, 2, 8, 8, program)).memory_analysis()
+    analysis = compile_train(program, abstract_batch(program, 2, 8, 8)).memory_analysis()
     return held, analysis.argument_size_in_bytes, analysis.temp_size_in_bytes
 
 

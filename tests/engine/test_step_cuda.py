@@ -17,7 +17,7 @@ def lowered(spec):
     """The text of a step for 'cuda', as traced on a CPU."""
     program = build(spec)
     state = abstract_state(program)
-    batch = abstract_batch(spec.model, 4, 16, 8, program)
+    batch = abstract_batch(program, 4, 16, 8)
     hyper = Hyper(jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.uint32))
     with mesh_context(spec.mesh, spec.rules):
         traced = program.jitted.trace(state.replace(frozen={}), state.frozen, batch, hyper)

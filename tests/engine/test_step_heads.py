@@ -238,7 +238,7 @@ def test_heads_drop_out_where_the_backbone_does_not():
 def test_a_step_is_compiled_for_the_fields_of_its_source():
     program = build(spec_of(encoder()))
     fields = {n: (v.shape[1:], v.dtype) for n, v in make_rows(8).items() if n != "language"}
-    batch = abstract_batch(program.spec.model, 8, 9, 0, program, fields)
+    batch = abstract_batch(program, 8, 9, 0, fields)
     real = place_batch(program, make_rows(8))
     assert {n: (s.shape, s.dtype) for n, s in batch.items()} == {
         n: (v.shape, v.dtype) for n, v in real.items()

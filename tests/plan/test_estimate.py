@@ -33,7 +33,7 @@ OOM = (
 def compiled_step(model):
     """(program, compiled step, work) of a small job on eight devices."""
     program = program_of(jobs.job(model=model, optimizer={"name": "sgd"}))
-    compiled = compile_train(program, abstract_batch(program.spec.model, 8, 32, 16, program))
+    compiled = compile_train(program, abstract_batch(program, 8, 32, 16))
     flops = model_flops(program.spec.model, program.layout, 8, 32, 16)
     return program, compiled, Work(8, 8 * 48, flops, 100)
 

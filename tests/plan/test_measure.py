@@ -27,7 +27,7 @@ ROUTED = plug(Bottleneck, "lang", key="source", routes=3, reduction_factor=4)
 
 def planned(given, rows=8, inputs=128, targets=64):
     program = program_of(given, jax.devices()[:1])
-    batch = abstract_batch(given.model, rows, inputs, targets, program)
+    batch = abstract_batch(program, rows, inputs, targets)
     return program, compile_train(program, batch), batch
 
 

@@ -253,7 +253,7 @@ def test_a_step_needs_no_more_memory_for_a_larger_bank():
         plugs = (plug(Bottleneck, "lang", key="source", routes=size, **PLUG),)
         program = build(spec(dataclasses.replace(BANK, plugs=plugs), languages=LANGUAGES))
         rows = ROWS * LANGUAGES
-        batch = abstract_batch(program.spec.model, rows, 9, 0, program)
+        batch = abstract_batch(program, rows, 9, 0)
         needed.append(compile_train(program, batch).memory_analysis())
         held = jax.tree.leaves(program.layout.abstract(program.layout.trainable))
         assert needed[-1].alias_size_in_bytes > 3 * sum(4 * math.prod(a.shape) for a in held)
