@@ -305,22 +305,9 @@ def present_machine(dtype: str = "float32") -> Machine:
     devices = jax.devices()
     device = devices[0]
     sharing = jax.local_device_count() if device.platform == "cpu" else 1
-    peak = _matmul_rate(dtype) / sharing
-    memory = _memory_rate(2**27) / sharing
-    limit = (device.memory_stats() or {}).get("bytes_limit", 0)
-    chip = Chip(
-        name=device.device_kind,
-        peak=peak,
-        hbm=int(limit),
-        hbm_bandwidth=memory,
-        link=memory,
-        ring=1,
-        network=memory,
-        clock=0.0,
-        axes=1,
-        host=(1,),
-        matmul=1.0,
-    )
+    peak, memory = _matmul_rate(dtype) / sharing, _memory_rate(2**27) / sharing
+    limit = int((device.memory_stats() or {}).get("bytes_limit", 0))
+    chip = Chip(device.device_kind, peak, limit, memory, link=memory, network=memory)
     return Machine(chip, cached=_memory_rate(CACHE) / sharing)
 
 

@@ -24,20 +24,21 @@ class Chip:
     """One chip, both of its cores where it has two.
 
     hbm is what the compiler lets a program have. Bandwidths are bytes a second: `link` of one link
-    to a neighbour in one direction, `network` a chip's share of its host's network.
+    to a neighbour in one direction, `network` a chip's share of its host's network. What is not
+    known is 0.
     """
 
     name: str
-    peak: float  # bf16 FLOP a second
-    hbm: int
-    hbm_bandwidth: float
-    link: float
-    ring: int  # an axis whose length is a multiple of this many chips closes to a ring
-    network: float
-    clock: float  # cycles a second
-    axes: int  # of the torus
-    host: tuple[int, ...]  # chips of a host along the axes
-    matmul: float  # share of the peak that the compiler's cycles give a large matrix product
+    peak: float = 0.0  # bf16 FLOP a second
+    hbm: int = 0
+    hbm_bandwidth: float = 0.0
+    link: float = 0.0
+    ring: int = 1  # an axis whose length is a multiple of this many chips closes to a ring
+    network: float = 0.0
+    clock: float = 0.0  # cycles a second
+    axes: int = 1  # of the torus
+    host: tuple[int, ...] = (1,)  # chips of a host along the axes
+    matmul: float = 1.0  # share of the peak that the compiler's cycles give a large matrix product
 
 
 # Peak, memory and ICI: docs.cloud.google.com/tpu/docs/{v4,v5e,v5p,v6e}, "System architecture". ICI
@@ -173,8 +174,7 @@ class Gpus:
     @property
     def chip(self) -> Chip:
         """Its memory; of its speed nothing is said."""
-        limit = int(GPU_SHARE * self.gigabytes * 10**9)
-        return Chip(self.name, 0.0, limit, 0.0, 0.0, 1, 0.0, 0.0, 1, (1,), 1.0)
+        return Chip(self.name, hbm=int(GPU_SHARE * self.gigabytes * 10**9))
 
     def check(self) -> None:
         """Nothing has to be installed."""
