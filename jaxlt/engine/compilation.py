@@ -1,5 +1,6 @@
 """How programs are compiled here: with which options, kept on disk, memory given back at once."""
 
+import contextlib
 import ctypes
 import functools
 import os
@@ -84,7 +85,5 @@ def _after_compiling(event: str, seconds: float, **_: Any) -> None:
     stay on top of the step's own memory for the rest of the run.
     """
     if event == _COMPILED and seconds > 1.0 and sys.platform == "linux":
-        try:
+        with contextlib.suppress(OSError, AttributeError):  # another libc
             ctypes.CDLL("libc.so.6").malloc_trim(0)
-        except (OSError, AttributeError):  # another libc
-            return

@@ -12,6 +12,7 @@ import glob
 import math
 import re
 import time
+import timeit
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -313,13 +314,9 @@ def present_machine(dtype: str = "float32") -> Machine:
 
 def _seconds(function: Any, *args: Any) -> float:
     """Of one call, the quickest of several."""
-    jax.block_until_ready(function(*args))
-    best = float("inf")
-    for _ in range(5):
-        begun = time.perf_counter()
-        jax.block_until_ready(function(*args))
-        best = min(best, time.perf_counter() - begun)
-    return best
+    run = lambda: jax.block_until_ready(function(*args))  # noqa: E731
+    run()
+    return min(timeit.repeat(run, number=1, repeat=5))
 
 
 def _matmul_rate(dtype: str) -> float:

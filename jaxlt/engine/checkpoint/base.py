@@ -122,11 +122,8 @@ def _find(path: epath.Path) -> tuple[epath.Path | None, epath.Path]:
         if path.name == "base":
             return None, path.parent
         return path, path.parent.parent
-    folder = path / "checkpoints"
-    names = (p for p in folder.iterdir() if p.name.isdigit()) if folder.exists() else ()
-    steps = sorted(int(p.name) for p in names if store.is_complete(p))
-    if steps:
-        return folder / str(steps[-1]), path
+    if steps := store.steps_in(path / "checkpoints"):
+        return path / "checkpoints" / str(steps[-1]), path
     if store.is_complete(path / "base"):
         return None, path
     raise UserError(

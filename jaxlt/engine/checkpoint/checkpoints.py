@@ -84,10 +84,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, oldest first."""
-        if not self.folder.exists():
-            return []
-        paths = (p for p in self.folder.iterdir() if p.name.isdigit())
-        return sorted(int(p.name) for p in paths if store.is_complete(p))
+        return store.steps_in(self.folder)
 
     def latest(self) -> int | None:
         """Step of the newest complete checkpoint."""

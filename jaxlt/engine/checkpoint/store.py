@@ -56,6 +56,12 @@ def is_complete(folder: epath.Path) -> bool:
     return (folder / RECORD).exists()
 
 
+def steps_in(folder: epath.Path) -> list[int]:
+    """Steps of the complete checkpoints in a folder of them, oldest first."""
+    paths = [p for p in folder.iterdir() if p.name.isdigit()] if folder.exists() else []
+    return sorted(int(p.name) for p in paths if is_complete(p))
+
+
 def read_record(folder: epath.Path) -> dict[str, Any]:
     """Reads a checkpoint's record; raises Damaged if it is not what was written."""
     try:

@@ -29,7 +29,7 @@ def name_leaves(tree: Any) -> dict[str, Any]:
     """Any pytree -> {'a/b/0/c': leaf}; flat dicts and nested ones give the same names."""
     named: dict[str, Any] = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        name = "/".join(_key(k) for k in path)
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
         if name in named:
             raise TypeError(f"two leaves of the tree are called '{name}'")
         named[name] = leaf
@@ -39,13 +39,6 @@ def name_leaves(tree: Any) -> dict[str, Any]:
 def rebuild(like: Any, named: Mapping[str, Any]) -> Any:
     """Puts named leaves back into a tree of the structure of `like`."""
     return jax.tree.unflatten(jax.tree.structure(like), [named[n] for n in name_leaves(like)])
-
-
-def _key(key: Any) -> str:
-    for attribute in ("key", "idx", "name"):
-        if hasattr(key, attribute):
-            return str(getattr(key, attribute))
-    return str(key)
 
 
 def nest(named: Mapping[str, Any]) -> dict[str, Any]:

@@ -200,9 +200,9 @@ def _claim(folder: epath.Path) -> IO[str] | None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
+        above = next((p for p in (folder, *folder.parents) if p.exists()), folder)
         raise UserError(
-            f"run.workdir '{folder}' cannot be a folder: '{_file_above(folder)}' is a file. "
-            f"Give another workdir."
+            f"run.workdir '{folder}' cannot be a folder: '{above}' is a file. Give another workdir."
         ) from error
     except OSError as error:
         raise UserError(f"Workdir '{folder}' cannot be made: {error.strerror or error}.") from error
@@ -240,13 +240,6 @@ def _release(lock: IO[str] | None) -> None:
     if lock is not None:
         _HELD.discard(lock)
         lock.close()  # the file stays: deleting it would let two processes lock two files
-
-
-def _file_above(folder: epath.Path) -> epath.Path:
-    """The nearest path at or above `folder` that exists."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return folder
 
 
 def _write(path: epath.Path, text: str) -> None:
