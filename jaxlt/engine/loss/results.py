@@ -84,9 +84,8 @@ def _results(sums: Mapping[str, Any], **what: Any) -> list[Result]:
     if size:
         bits = float(sums["row_nll"] / math.log(2) / size)
         common = {"n": int(size), "unit": "bytes", **what}
-        half, interval = 1.96 * bpb_error(sums), None  # with 95% confidence
-        if math.isfinite(half):  # too few rows say none
-            interval = Interval(bits - half, bits + half)
+        half = 1.96 * bpb_error(sums)  # with 95% confidence; too few rows say none
+        interval = Interval(bits - half, bits + half) if math.isfinite(half) else None
         out.append(
             Result(metric="bpb", value=bits, higher_is_better=False, interval=interval, **common)
         )
