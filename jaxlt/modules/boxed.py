@@ -46,7 +46,7 @@ def param(
     It is born in a Boxed, which Flax takes off again before the module sees it.
     """
 
-    def make(key: jax.Array, *of: Any) -> Boxed:
+    def make(key: jax.Array, *of: Any) -> Any:
         return Boxed(init(key, *of), axes, init=init)
 
     return module.param(name, make, shape, jnp.float32)

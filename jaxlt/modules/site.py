@@ -67,7 +67,7 @@ class Method(nn.Module):
         if self.routes:
             shape, axes = (self.routes, *shape), ("routes", *axes)
 
-        def make() -> Boxed:
+        def make() -> Any:
             return Boxed(init(self.make_rng("params"), shape, jnp.float32), axes, init=init)
 
         return self.variable("modules", name, make).value

@@ -81,8 +81,9 @@ def abstract_batch(
     def field(*shape: int, dtype: Any = np.int32) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((rows, *shape), dtype, sharding=sharding)
 
-    keys = {plug.key for plug in config.plugs} & {"target", "task"}
-    batch = {name: field() for name in ("language", "row", *(FIELDS[key] for key in sorted(keys)))}
+    keys = {plug.key for plug in config.plugs}
+    routes = [FIELDS[key] for key in ("target", "task") if key in keys]
+    batch = {name: field() for name in ("language", "row", *routes)}
     if config.heads:
         if fields is None:
             raise UserError("The batch of a model with heads is known by its source's spec alone.")

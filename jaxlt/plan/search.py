@@ -39,7 +39,7 @@ class Candidate(NamedTuple):
         )
 
     @property
-    def sizes(self) -> dict[str, int]:
+    def sizes(self) -> dict[str, Any]:
         """Of the mesh, by axis."""
         return dict(zip(("replica", *AXES), self.mesh, strict=True))
 
