@@ -151,6 +151,7 @@ def test_loss_and_gradients(spec, state, batch, expected):
         assert relative(found["params/" + name], expected["grad:" + name]) < 1e-4, name
 
 
+@pytest.mark.slow  # its parts are quick: the gradients above, and test_adafactor's own step of T5X
 def test_one_adafactor_step(spec, state, base, batch, expected):
     program = build(spec)
     memory = t5x_memory(state, base, spec.model.scan_layers)

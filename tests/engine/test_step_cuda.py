@@ -24,7 +24,7 @@ def lowered(spec):
         return traced.lower(lowering_platforms=("cuda",)).as_text()
 
 
-@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("frozen", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_it_lowers_for_cuda(frozen):
     plugs = (plug(Bottleneck, "task", reduction_factor=4),) if frozen else ()
     model = make_config(dtype="bfloat16", dropout=0.0 if frozen else 0.1, plugs=plugs)
