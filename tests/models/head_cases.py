@@ -40,22 +40,25 @@ def variables_of(init, seed=0, drawn=False):
 
 
 def fit(loss, params, steps, rate=0.02):
-    """Minimises loss(params) -> (scalar, aux) by Adam; returns (params, first loss, last loss)."""
+    """Minimises loss(params) -> (scalar, aux) by Adam.
+
+    Returns (params, (loss, aux) at the start, (loss, aux) after so many steps).
+    """
     optimizer = optax.adam(rate)
 
     @jax.jit
     def run(params):
         def step(carry, _):
             params, memory = carry
-            (value, _), grads = jax.value_and_grad(loss, has_aux=True)(params)
+            found, grads = jax.value_and_grad(loss, has_aux=True)(params)
             updates, memory = optimizer.update(grads, memory)
-            return (optax.apply_updates(params, updates), memory), value
+            return (optax.apply_updates(params, updates), memory), found
 
-        (params, _), values = jax.lax.scan(step, (params, optimizer.init(params)), None, steps)
-        return params, values
+        carry = (params, optimizer.init(params))
+        (params, _), found = jax.lax.scan(step, carry, None, steps + 1)
+        return params, *(jax.tree.map(lambda a, i=i: a[i], found) for i in (0, -1))
 
-    params, values = run(params)
-    return params, float(values[0]), float(values[-1])
+    return jax.device_get(run(params))
 
 
 def names(tree):

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from jax.extend.core import jaxprs_in_params
 
+from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.step import build
 from jaxlt.models import fused_attention, fused_attention_gpu
 from jaxlt.models.bias import Bias
-from jaxlt.models.encoder import model_of
+from jaxlt.models.encoder import model_of, target_fields
 from jaxlt.models.fused_attention import fused, way_of
 from jaxlt.models.fused_attention_shape import Distances, Shape
 from jaxlt.models.fused_attention_tpu import attend, attend_back
@@ -23,6 +24,7 @@ from tests.conftest import (
     hyper,
     make_batch,
     make_config,
+    make_mlm_batch,
     make_spec,
     place_batch,
     place_state,
@@ -136,30 +138,34 @@ def equations(jaxpr):
 
 def of_network(config, **changes):
     """(loss and gradients of all parameters) of a network, where the targets are text."""
-    batch = make_batch(rows=2, inputs=9, targets=7) | {"row": np.arange(2, dtype=np.int32)}
+    batch = make_batch(rows=2, inputs=9, targets=7) | make_mlm_batch(rows=2, length=9)
+    batch["row"], weights = np.arange(2, dtype=np.int32), batch[target_fields(config)[1]]
     variables, model = random_variables(config), model_of(config)
     key = jax.random.key(0) if config.dropout else None
 
     def loss(params):
         logits = model.apply({**variables, "params": params}, batch, make_context(batch, key))
         nll = -jax.nn.log_softmax(logits)[..., 5]
-        return jnp.sum(nll * batch["decoder_loss_weights"])
+        return jnp.sum(nll * weights)
 
     return jax.jit(jax.value_and_grad(loss))(variables["params"])
+
+
+LAYERS = {"encoder_layers": 1, "decoder_layers": 1}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
-        {"dropout": 0.3},  # the same weights are dropped
+        {"dropout": 0.3, "decoder_layers": 0},  # the same weights are dropped
         {"remat": "dots", "relpos_per_layer": True},
         {"positions": "absolute", "logit_scale": 0.3, "scan_layers": False},
     ],
     ids=["dropout", "umt5", "absolute"],
 )
 def test_the_network_is_the_same(changes):
-    sizes = {"encoder_layers": 1, "decoder_layers": 1} | changes
+    sizes = LAYERS | changes
     found = of_network(make_config(attention="fused", **sizes))
     wanted = of_network(make_config(attention="plain", **sizes))
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
@@ -168,22 +174,22 @@ def test_the_network_is_the_same(changes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "mesh, heads",
+    "mesh, changes",
     [
-        (MeshConfig(data=2, tensor=2), 2),
-        (MeshConfig(data=1, fsdp=2, tensor=2), 3),  # heads that do not divide stay whole
+        (MeshConfig(data=2, tensor=2), {"num_heads": 2}),
+        # heads that do not divide stay whole
+        (MeshConfig(data=1, fsdp=2, tensor=2), {"num_heads": 3, "decoder_layers": 0}),
     ],
 )
-def test_a_mesh_changes_nothing(mesh, heads):
+def test_a_mesh_changes_nothing(mesh, changes):
+    """A step of plain descent, which is a step by the gradients themselves."""
     after = []
     for attention, where in (("plain", None), ("fused", mesh)):
-        model = make_config(
-            num_heads=heads, attention=attention, encoder_layers=1, decoder_layers=1
-        )
-        program = build(make_spec(model, where))
+        model = make_config(attention=attention, **(LAYERS | changes))
+        program = build(make_spec(model, where, optimizer=OptimizerConfig("sgd")))
         state = place_state(program, random_params(model))
-        batch = place_batch(program, make_batch(rows=4))
-        state, metrics = program.train(state, batch, hyper())
+        batch = place_batch(program, make_batch(rows=4) | make_mlm_batch(rows=4))
+        state, metrics = program.train(state, batch, hyper(1.0))
         after.append((jax.device_get(state.trainable), float(metrics["grad_norm"])))
     (wanted, norm), (found, other) = after
     assert other == pytest.approx(norm, rel=1e-4)

@@ -71,9 +71,15 @@ class Row:
 
 INNER = plug(Bottleneck, "inner", reduction_factor=4)
 METHODS = [
-    Row("houlsby", Bottleneck, {"reduction_factor": 4}, on_devices=True),
+    Row(
+        "houlsby",
+        Bottleneck,
+        {"reduction_factor": 4},
+        on_devices=True,
+        among={"sites": ("attn_out",)},
+    ),
     Row("nice", Nice, {}, on_devices=True),
-    Row("lora", LoRA, {"rank": 4, "scaling": "rsqrt"}),
+    Row("lora", LoRA, {"rank": 4, "scaling": "rsqrt"}, among={"sites": ("query",)}),
     Row("ia3", IA3, {}, slow=True),
     Row("pfeiffer", Pfeiffer, {"reduction_factor": 4}, slow=True),
     Row("parallel", Parallel, {"norm": "plain"}, slow=True),

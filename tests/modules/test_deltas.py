@@ -10,8 +10,10 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxlt import config as configs
+from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.engine.checkpoint.fingerprint import fingerprint_of
 from jaxlt.engine.loop import program_of
+from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig, make_mesh
 from jaxlt.engine.step import build, objective_of
 from jaxlt.errors import UserError
@@ -27,6 +29,7 @@ from tests.conftest import (
     hyper,
     make_batch,
     make_config,
+    make_mlm_batch,
     make_spec,
     place_batch,
     place_state,
@@ -35,6 +38,7 @@ from tests.conftest import (
 from tests.engine import jobs
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
+ENCODER = {"decoder_layers": 0}
 WO = "params/encoder/layers/mlp/wo/kernel"
 EMBEDDING = "params/token_embedder/embedding"
 
@@ -100,15 +104,15 @@ def test_a_sparse_delta_adds_its_values_where_they_belong(tmp_path):
 
 def test_several_deltas_compose_to_the_dense_sum(tmp_path):
     paths = [sparse_file(tmp_path / f"{i}.safetensors", 50, seed=i) for i in range(2)]
-    config = with_deltas(*(delta(f"d{i}", file=p) for i, p in enumerate(paths)))
-    flat, batch = full_params(config), make_batch()
+    config = with_deltas(*(delta(f"d{i}", file=p) for i, p in enumerate(paths)), **ENCODER)
+    flat, batch = full_params(config), make_mlm_batch()
     dense = by_hand(by_hand(flat, paths[0]), paths[1])
     both = build(make_spec(config))
     found = both.evaluate(flat, place_batch(both, batch))["row_nll"]
-    targets, weights = batch["decoder_target_tokens"], batch["decoder_loss_weights"]
+    targets, weights = batch["encoder_target_tokens"], batch["encoder_loss_weights"]
 
     def row_nll(params):
-        logs = jax.nn.log_softmax(forward(make_config(), params, batch))
+        logs = jax.nn.log_softmax(forward(make_config(**ENCODER), params, batch))
         return -np.sum(np.take_along_axis(logs, targets[..., None], -1)[..., 0] * weights, -1)
 
     np.testing.assert_allclose(found, row_nll(dense), rtol=1e-6)
@@ -121,7 +125,7 @@ def test_an_unrolled_model_takes_the_same_file_and_gives_the_same(tmp_path):
     path = sparse_file(tmp_path / "a.safetensors")
     outputs, grads = [], []
     for scan in (True, False):
-        config = with_deltas(delta("lang", file=path), scan_layers=scan)
+        config = with_deltas(delta("lang", file=path), scan_layers=scan, **ENCODER)
         flat = full_params(config)
         spec = make_spec(config, trainable=("deltas/.*",))
         assert set(build(spec).layout.trainable) == {
@@ -131,7 +135,7 @@ def test_an_unrolled_model_takes_the_same_file_and_gives_the_same(tmp_path):
         merged = applied(flat, config.deltas)
         outputs.append(merged if scan else stack(merged))
         program = build(spec)
-        batch = place_batch(program, make_batch())
+        batch = place_batch(program, make_mlm_batch())
         values = {n: flat[n] for n in program.layout.trainable}
         rest = {n: v for n, v in flat.items() if n not in values}
         loss = lambda v: objective_of(spec)({**rest, **v}, batch)[0]  # noqa: B023, E731
@@ -212,32 +216,39 @@ def test_a_dense_delta_of_zeros_changes_nothing_and_l1_pulls_to_zero():
 def test_the_penalty_joins_the_gradients_once_however_batches_are_split():
     norms = []
     for parts in (1, 2):
-        spec = make_spec(with_deltas(Delta("full", l1=50.0)), trainable=("deltas/.*",))
+        given = {"trainable": ("deltas/.*",), "optimizer": OptimizerConfig("sgd")}
+        spec = make_spec(with_deltas(Delta("full", l1=50.0), **ENCODER), **given)
         program = build(dataclasses.replace(spec, accumulate=parts))
         flat = full_params(spec.model)
         flat |= {n: v + 0.01 for n, v in flat.items() if n.startswith("deltas/")}
         state = place_state(program, flat)
-        _, metrics = program.train(state, place_batch(program, make_batch()), hyper())
+        _, metrics = program.train(state, place_batch(program, make_mlm_batch()), hyper())
         assert float(metrics["penalty"]) > 0.1
         norms.append(float(metrics["grad_norm"]))
     assert norms[0] == pytest.approx(norms[1], rel=1e-4)
 
 
 def adamw(**model):
-    """A job under AdamW with decay, that trains deltas alone."""
+    """A job of an encoder alone under AdamW with decay, that trains deltas alone."""
     return jobs.job(
         steps=4,
         every=2,
-        model=model,
+        model=ENCODER | model,
         optimizer={"name": "adamw", "weight_decay": 0.1},
         trainable=("deltas/.*",),
     )
 
 
+def run(given, path, **kwargs):
+    """Trains an encoder on rows with masked tokens."""
+    rows = ArrayBatches(make_mlm_batch(22), 4, languages=jobs.LANGUAGES)
+    return jobs.run(given, path, rows, **kwargs)
+
+
 @pytest.mark.slow
 def test_lt_sft_from_the_first_phase_to_a_delta_that_composes(tmp_path):
     # (1) everything changes freely; theta0 stays
-    first = jobs.run(adamw(deltas=(Delta("lang", l1=0.1),)), tmp_path / "full")
+    first = run(adamw(deltas=(Delta("lang", l1=0.1),)), tmp_path / "full")
     theta0 = {n: np.asarray(v) for n, v in first.state.frozen.items()}
     made = changes(first.state.trainable, first.program.spec.model.deltas[0])
     assert sum(np.count_nonzero(v) for v in made.values()) > 3000
@@ -249,7 +260,7 @@ def test_lt_sft_from_the_first_phase_to_a_delta_that_composes(tmp_path):
     # (3) (4) back to theta0; only these train, with an optimizer for them alone
     item = delta("lang", file=str(tmp_path / "mask.safetensors"), l1=0.1)
     given = adamw(deltas=(item,))
-    second = jobs.run(given, tmp_path / "sparse")
+    second = run(given, tmp_path / "sparse")
     state = second.state
     assert sum(v.size for v in state.trainable.values()) == 200
     sizes = [v.size for v in jax.tree.leaves(state.optimizer) if v.ndim]
@@ -265,10 +276,8 @@ def test_lt_sft_from_the_first_phase_to_a_delta_that_composes(tmp_path):
         if not outside.all():
             assert np.mean(after[~outside] != before[~outside]) > 0.9, param
     # resumed equals uninterrupted
-    jobs.run(
-        dataclasses.replace(given, train=dataclasses.replace(given.train, steps=2)), tmp_path / "r"
-    )
-    again = jobs.run(given, tmp_path / "r")
+    run(dataclasses.replace(given, train=dataclasses.replace(given.train, steps=2)), tmp_path / "r")
+    again = run(given, tmp_path / "r")
     jobs.assert_identical(jobs.content(again), jobs.content(second))
     # kept as a file, it is the same delta
     kept = changes({**state.frozen, **state.trainable}, item)
@@ -292,9 +301,9 @@ def test_scanned_unrolled_and_eight_devices_train_alike(tmp_path):
     for i, (scan, mesh, devices) in enumerate(
         [(True, {}, 1), (False, {}, 1), (True, {"data": 2, "fsdp": 2, "tensor": 2}, 8)]
     ):
-        given = adamw(deltas=(item,), scan_layers=scan, dropout=0.0)
+        given = adamw(deltas=(item,), scan_layers=scan)
         given = dataclasses.replace(given, mesh=MeshConfig(**mesh))
-        result = jobs.run(given, tmp_path / str(i), devices=devices)
+        result = run(given, tmp_path / str(i), devices=devices)
         assert all(np.any(v != 0) for v in result.state.trainable.values())
         told.append(jobs.logged(tmp_path / str(i)))
     for other in told[1:]:
@@ -358,8 +367,8 @@ def test_a_frozen_delta_beneath_is_read_from_its_file_and_may_be_exchanged(tmp_p
 @pytest.mark.slow
 def test_diff_pruning_trains_gates_and_is_cut_by_what_passes_them(tmp_path):
     item = Delta("diff", kind="diff", l0=0.01)
-    given = adamw(deltas=(item,), dropout=0.0)
-    result = jobs.run(given, tmp_path)
+    given = adamw(deltas=(item,))
+    result = run(given, tmp_path)
     flat = result.state.trainable
     alpha = item.leaf(WO, "/alpha")
     assert np.asarray(flat[alpha]).max() < 5.0  # the penalty closes gates
@@ -368,7 +377,7 @@ def test_diff_pruning_trains_gates_and_is_cut_by_what_passes_them(tmp_path):
     cut = sparsify(made, 50, keep_values=True)
     delta_files.save(tmp_path / "cut.safetensors", cut, {})
     tuned = adamw(deltas=(delta("diff", file=str(tmp_path / "cut.safetensors")),))
-    after = jobs.run(tuned, tmp_path / "tuned")
+    after = run(tuned, tmp_path / "tuned")
     assert sum(v.size for v in after.state.trainable.values()) == 50
     assert all(np.all(np.asarray(v) != 0) for v in after.state.trainable.values())
 
@@ -420,7 +429,7 @@ def test_a_delta_of_another_model_or_backbone_is_refused(tmp_path):
     path = sparse_file(tmp_path / "a.safetensors", start="0badc0de")
     item = delta("lang", file=path)
     with pytest.raises(UserError, match="another backbone"):
-        jobs.run(adamw(deltas=(item,)), tmp_path / "run")
+        run(adamw(deltas=(item,)), tmp_path / "run")
     assert delta("lang", file=path, start="").start == ""
     gone = (("params/encoder/layers/mlp/wi/kernel", 3),)
     with pytest.raises(UserError, match=r"does not have.*Did you mean"):

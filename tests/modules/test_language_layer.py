@@ -42,8 +42,8 @@ def test_each_row_meets_its_languages_layers():
             for n, v in swapped(flat, "decoder", [0, 1], target).items()
             if n.startswith("params/decoder/")
         }
-        one = {n: v[row : row + 1] for n, v in BATCH.items()}
-        np.testing.assert_allclose(found[row], forward(make_config(), plain, one)[0], atol=1e-4)
+        wanted = forward(make_config(), plain, BATCH)[row]
+        np.testing.assert_allclose(found[row], wanted, atol=1e-4)
 
 
 def test_the_seed_draws_all_languages_alike_and_differences_at_zero():

@@ -9,9 +9,9 @@ from jaxlt.modules.weight_product import weight_product
 
 
 def arguments(dtype="float32", lead=(3, 5)):
-    x, w, g = jax.random.split(jax.random.key(0), 3)
-    rows = jax.random.normal(x, (*lead, 7), dtype)
-    return rows, jax.random.normal(w, (7, 4), dtype), jax.random.normal(g, (*lead, 4), dtype)
+    rng = np.random.default_rng(0)
+    shapes = ((*lead, 7), (7, 4), (*lead, 4))
+    return [jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes]
 
 
 @pytest.mark.parametrize(
