@@ -27,7 +27,6 @@ from jaxlt.modules.magnitude import largest, random_scores, sparsify
 from tests.conftest import (
     forward,
     hyper,
-    make_batch,
     make_config,
     make_mlm_batch,
     make_spec,
@@ -384,13 +383,13 @@ def test_diff_pruning_trains_gates_and_is_cut_by_what_passes_them(tmp_path):
 
 @pytest.mark.slow
 def test_child_tuning_masks_the_gradients_of_a_step():
-    spec = make_spec(trainable=("params/encoder/.*",))
-    moved = {}
+    given = {"trainable": ("params/encoder/.*",), "optimizer": OptimizerConfig("sgd")}
+    spec, moved = make_spec(make_config(**ENCODER), **given), {}
     for keep in (None, 0.3):
         program = build(dataclasses.replace(spec, child_tuning=keep))
         state = place_state(program, random_params(spec.model))
         before = {n: np.asarray(v) for n, v in state.trainable.items()}
-        state, _ = program.train(state, place_batch(program, make_batch()), hyper())
+        state, _ = program.train(state, place_batch(program, make_mlm_batch()), hyper(1.0))
         kernels = [n for n in before if n.endswith("kernel")]
         moved[keep] = np.mean(
             np.concatenate([(np.asarray(state.trainable[n]) != before[n]).ravel() for n in kernels])
