@@ -36,7 +36,7 @@ from jaxlt.models.layers import make_context
 pytest_plugins = ["tests.trained_run"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-_PLAIN_KERNELS = "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
+PLAIN_KERNELS = "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -46,8 +46,8 @@ def pytest_configure(config: pytest.Config) -> None:
     XLA's older emitters. Slow and parity runs (`-m slow`) compile as users do, but for the
     programs of files that use `quick_compile`.
     """
-    if "not slow" in config.getoption("markexpr") and _PLAIN_KERNELS not in os.environ["XLA_FLAGS"]:
-        os.environ["XLA_FLAGS"] += f" {_PLAIN_KERNELS}"
+    if "not slow" in config.getoption("markexpr") and PLAIN_KERNELS not in os.environ["XLA_FLAGS"]:
+        os.environ["XLA_FLAGS"] += f" {PLAIN_KERNELS}"
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     if "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ:  # jax was imported before
         jax.config.update("jax_disable_most_optimizations", True)

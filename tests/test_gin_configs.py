@@ -1,5 +1,6 @@
 """Every shipped gin file: its header, its launch command, and the sizes it makes."""
 
+import dataclasses
 import functools
 import re
 import shlex
@@ -15,6 +16,7 @@ from jaxlt.plan.compile import FALLBACKS
 ROOT = config.shipped_configs()
 FILES = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.gin"))
 LABELS = ("For", "Override", "Command")
+SIZES = ("emb_dim", "mlp_dim", "num_heads", "head_dim", "encoder_layers", "decoder_layers")
 PARAMETERS = {  # published, or counted from the published shapes (umT5)
     "mt5_small": 300_176_768,
     "mt5_base": 582_401_280,
@@ -129,13 +131,33 @@ def test_every_size_is_here():
     assert {f"models/{s}.gin" for s in [*sizes, "tiny", "mlm_tiny"]} <= set(FILES)
 
 
+def counted(model):
+    """The parameters of T5 v1.1 by hand: attention, gated MLPs, norms, positions, two embeddings."""
+    attention = 4 * model.emb_dim * model.num_heads * model.head_dim
+    mlp, norm = 3 * model.emb_dim * model.mlp_dim, model.emb_dim
+    encoder = model.encoder_layers * (attention + mlp + 2 * norm) + norm
+    decoder = model.decoder_layers * (2 * attention + mlp + 3 * norm) + norm
+    both = (model.encoder_layers, model.decoder_layers)
+    tables = sum(both) if model.relpos_per_layer else 2
+    positions = tables * model.relpos_buckets * model.num_heads
+    return encoder + decoder + positions + 2 * model.vocab_rows * model.emb_dim
+
+
 @pytest.mark.parametrize("name", [f for f in FILES if f.startswith("models/")])
 def test_parameter_counts(name):
     from jaxlt.models import init
 
-    leaves = init.describe(launched(name).model)
-    count = init.count({n: leaf for n, leaf in leaves.items() if n.startswith("params/")})
+    model = launched(name).model
     stem = name.removeprefix("models/").removesuffix(".gin")
+    family, _, size = stem.partition("_")
+    if size in ("base", "large", "xl", "xxl"):  # in other numbers what the small one is
+        small = launched(f"models/{family}_small.gin").model
+        count = counted(model)
+        assert dataclasses.replace(model, **{n: getattr(small, n) for n in SIZES}) == small
+    else:
+        leaves = init.describe(model)
+        count = init.count({n: leaf for n, leaf in leaves.items() if n.startswith("params/")})
+        assert size != "small" or count == counted(model)
     if stem in PARAMETERS:
         assert count == PARAMETERS[stem]
     if stem == "tiny":

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxlt.commands import main as cli
-from jaxlt.inference import trained
+from jaxlt.inference import predictor, trained
 from jaxlt.inference.model import Model
 
 SIZES = {"emb_dim": 16, "mlp_dim": 32, "num_heads": 2, "head_dim": 8}
@@ -86,6 +86,12 @@ def task_flags(texts) -> list[str]:
         "--gin.TARGETS_LENGTH=24",
         "--step=0",
     ]
+
+
+@pytest.fixture
+def one_width(monkeypatch):
+    """Batches of texts are all of one width, so that one program decodes them."""
+    monkeypatch.setattr(predictor, "widths", lambda longest: [128])
 
 
 @pytest.fixture(scope="session")

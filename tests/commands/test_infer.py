@@ -16,6 +16,8 @@ from jaxlt.inference import filling, trained
 from jaxlt.inference.formats import Record
 from tests.trained_run import SIZES
 
+pytestmark = pytest.mark.usefixtures("one_width")
+
 LINES = ["stu <extra_id_0> vwx", "abc", "", "a b c d e f g h", "hé — ß", "zz"]
 
 
@@ -178,7 +180,7 @@ def test_sentencepiece(texts, tmp_path, capsys):
     path.write_text("abc <extra_id_0> def\n\nfgh\n")
     flags = ["--gin_file=models/tiny.gin", "--gin_file=runs/pretrain.gin", "--gin_file=tiny.gin"]
     flags += [f"--gin.TEXT={texts}", f"--gin.WORKDIR={tmp_path / 'pieces'}", "--step=0"]
-    flags += [f"--gin.DataConfig.vocabulary={tmp_path / 'spiece.model'}", "--max_length=8"]
+    flags += [f"--gin.DataConfig.vocabulary={tmp_path / 'spiece.model'}", "--max_length=12"]
     flags += [f"--gin.T5Config.{name}={value}" for name, value in SIZES.items()]
     out = tmp_path / "out.txt"
     assert cli.main(["infer", *flags, str(path), f"--output={out}"]) == 0, capsys.readouterr().err
@@ -208,7 +210,7 @@ def test_a_real_treebank_filled_in(task_flags, start_model, shared_data, tmp_pat
     from jaxlt.data.readers import conllu
     from jaxlt.data.sources import files
 
-    monkeypatch.setattr(filling, "WINDOW", 2)
+    monkeypatch.setattr(filling, "WINDOW", 4)
     path, out = tmp_path / "in.conllu.zst", tmp_path / "out.conllu"
     source = shared_data / "ud" / "de_gsd-dev.conllu.gz"  # with multiword tokens
     blocks = []
@@ -254,12 +256,13 @@ def test_a_real_treebank_filled_in(task_flags, start_model, shared_data, tmp_pat
 
 def test_running_text_is_split_into_words(task_flags, start_model, tmp_path, capsys):
     path = tmp_path / "in.txt"
-    path.write_text("Ada's dog.\n\nไป\n")
-    assert cli.main(asked(task_flags, path, "--task=tag", "--labels=NOUN,X")) == 0
+    path.write_text("Ada's dog saw the old cat of her friend.\n\nไป\n")
+    assert cli.main(asked(task_flags, path, "--task=tag", "--labels=NOUN,VERB,X")) == 0
     shown = capsys.readouterr()
     rows = [line.split("\t") for line in shown.out.splitlines() if "\t" in line]
-    tags = start_model.tag([["Ada's", "dog", "."], ["ไป"]], labels=["NOUN", "X"], batch_size=4)
-    assert [row[1] for row in rows] == ["Ada's", "dog", ".", "ไป"]
+    words = [*"Ada's dog saw the old cat of her friend".split(), "."]
+    tags = start_model.tag([words, ["ไป"]], labels=["NOUN", "VERB", "X"], batch_size=4)
+    assert [row[1] for row in rows] == [*words, "ไป"]
     assert [row[3] for row in rows] == [*tags[0], *tags[1]]
     assert "split at spaces and punctuation" in shown.err and "partly in Thai" in shown.err
 
@@ -294,7 +297,7 @@ def test_tables_and_entities(task_flags, tmp_path, capsys):
     assert one in ("x\ty\t0", "x\ty\t1") and two == "\t\t"
     path = tmp_path / "in.iob2"
     path.write_text("# c\nAda\tO\nin\tB-LOC\n\n")
-    assert cli.main(asked(task_flags, path, "--task=entities", "--max_length=4")) == 0
+    assert cli.main(asked(task_flags, path, "--task=entities")) == 0
     shown = capsys.readouterr()
     assert shown.out == "# c\nAda\tO\nin\tO\n\n" and "Answers that did not end" in shown.err
 
@@ -380,6 +383,7 @@ print([name for name in heavy if name in sys.modules], time.process_time() / bar
 """
 
 
+@pytest.mark.slow
 def test_a_model_is_loaded_without_tensorflow_or_seqio(tiny_run):
     """In less than four times what importing jax, flax and orbax takes."""
     asked = [sys.executable, "-c", LOAD, str(tiny_run)]

@@ -18,6 +18,7 @@ import pytest
 from jaxlt.data.synth import write
 from jaxlt.data.synth.families import FactoryConfig, Family
 from jaxlt.data.synth.write import write_lines
+from tests.conftest import PLAIN_KERNELS
 from tests.data.head_files import write_table
 from tests.test_gin_configs import FILES, command
 
@@ -193,6 +194,7 @@ def losses(tmp_path_factory):
     root = tmp_path_factory.mktemp("recipes")
     env = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "JAX_", "XLA_"))}
     env |= {"JAX_PLATFORMS": "cpu", "JAXLT_CACHE": str(root / "cache")}
+    env["XLA_FLAGS"] = PLAIN_KERNELS  # most of it all is compiling
     host = [sys.executable, "-m", "tests.end_to_end.recipe_host", str(root / "runs")]
     plan = json.dumps(planned(root / "data", root / "runs"))
     done = subprocess.run(host, input=plan, env=env, capture_output=True, text=True, check=False)

@@ -192,6 +192,7 @@ def test_what_is_too_large_is_a_result(capsys):
     assert "DOES NOT FIT" in text and "of 15.75 GiB" in text and "what to change" in text
 
 
+@pytest.mark.slow
 def test_a_plan_needs_no_tensorflow():
     """Neither the plan of a run nor its worker imports it."""
     code = (

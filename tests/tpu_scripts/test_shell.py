@@ -13,6 +13,7 @@ from .conftest import SCRIPTS
 FILES = sorted([*SCRIPTS.glob("*.sh"), SCRIPTS / "slurm.sbatch"])
 
 
+@pytest.mark.slow
 def test_shellcheck_is_clean() -> None:
     found = shutil.which("shellcheck", path=str(Path(sys.executable).parent))
     found = found or shutil.which("shellcheck")

@@ -158,6 +158,7 @@ def test_what_a_format_cannot_hold_is_said(source, tmp_path):
     assert any("T5Config.relpos_max_distance = 256" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_it_needs_no_tensorflow(source, tmp_path):
     code = (
         "import sys; from jaxlt.commands.main import main;"
