@@ -132,7 +132,7 @@ def test_every_size_is_here():
 
 
 def counted(model):
-    """The parameters of T5 v1.1 by hand: attention, gated MLPs, norms, positions, two embeddings."""
+    """Parameters of T5 v1.1 by hand: attention, gated MLPs, norms, positions, two embeddings."""
     attention = 4 * model.emb_dim * model.num_heads * model.head_dim
     mlp, norm = 3 * model.emb_dim * model.mlp_dim, model.emb_dim
     encoder = model.encoder_layers * (attention + mlp + 2 * norm) + norm
