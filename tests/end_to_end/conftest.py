@@ -93,11 +93,11 @@ def shell(texts: Path, cache: Path) -> Shell:
 
 
 @pytest.fixture
-def command(shell: Shell, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+def command(cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
     """Calls the command line in this process: command(arguments) -> (status, said, errors)."""
     from jaxlt.commands.main import main
 
-    monkeypatch.setenv("JAXLT_CACHE", str(shell.cache))
+    monkeypatch.setenv("JAXLT_CACHE", str(cache))
 
     def call(arguments: list[str]) -> tuple[int, str, str]:
         status = main(arguments)

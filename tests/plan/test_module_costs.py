@@ -13,13 +13,16 @@ D, M, LAYERS = 16, 4, 2  # width, bottleneck, layers a stack of the test model
 WHOLE = plug(Bottleneck, "lang", reduction_factor=D // M)
 
 
-def costs(*plugs, **changes):
-    job = jobs.job(model={"plugs": plugs}, trainable=("modules/.*",), **changes)
+def costs(*plugs, decoder_layers=0, **changes):
+    """The costs of plugs in an encoder alone, of which less is to trace."""
+    model = {"plugs": plugs, "decoder_layers": decoder_layers}
+    job = jobs.job(model=model, trainable=("modules/.*",), **changes)
     return module_costs(job, inputs=8, targets=4)
 
 
 def test_a_bottleneck_is_2mD_a_place():
-    (cost,) = costs(plug(Bottleneck, "lang", reduction_factor=D // M, sites="mlp_out"))
+    low = plug(Bottleneck, "lang", reduction_factor=D // M, sites="mlp_out")
+    (cost,) = costs(low, decoder_layers=LAYERS)
     assert (cost.places, cost.slots) == (2 * LAYERS, 1)
     assert cost.parameters == 2 * LAYERS * 2 * M * D
     products = LAYERS * 2 * 2 * M * D  # of one token, which goes through one of the stacks
@@ -50,18 +53,20 @@ def test_adamw_keeps_two_values_a_parameter():
 
 def test_a_frozen_plug_has_no_optimizer_state():
     plugs = (WHOLE, plug(Bottleneck, "task", reduction_factor=4))
-    job = jobs.job(model={"plugs": plugs}, trainable=("modules/.*task.*",))
+    model = {"plugs": plugs, "decoder_layers": 0}
+    job = jobs.job(model=model, trainable=("modules/.*task.*",))
     frozen, trained = module_costs(job, inputs=8, targets=4)
     assert frozen.optimizer_bytes == 0 < trained.optimizer_bytes
 
 
 def test_the_forward_pass_is_counted_by_row():
-    config = make_config()
+    config = make_config(decoder_layers=0)
     assert forward_cost(config, 16, 8) > 1.9 * forward_cost(config, 8, 4)
 
 
 def test_the_table_on_the_screen(capsys):
     files = ("--gin_file=models/tiny.gin", "--gin_file=modules/bottleneck.gin")
+    files += ("--gin.T5Config.encoder_layers=1", "--gin.T5Config.decoder_layers=1")
     assert main(["plan", "--modules", *files, "--gin_file=runs/adapt.gin"]) == 0
     text = capsys.readouterr().out
     assert "FLOPs/token" in text and "Bottleneck" in text
