@@ -210,7 +210,7 @@ def test_a_real_treebank_filled_in(task_flags, start_model, shared_data, tmp_pat
     from jaxlt.data.readers import conllu
     from jaxlt.data.sources import files
 
-    monkeypatch.setattr(filling, "WINDOW", 4)
+    monkeypatch.setattr(filling, "WINDOW", 2)
     path, out = tmp_path / "in.conllu.zst", tmp_path / "out.conllu"
     source = shared_data / "ud" / "de_gsd-dev.conllu.gz"  # with multiword tokens
     blocks = []
