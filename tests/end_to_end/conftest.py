@@ -15,7 +15,6 @@ import orbax.checkpoint as ocp
 import pytest
 
 from jaxlt.data.synth.languages import FAMILY, write_languages
-from tests.conftest import PLAIN_KERNELS
 
 TINY = (
     "--gin_file=models/tiny.gin",
@@ -36,13 +35,10 @@ TIMES = ("time", "steps_per_second", "tokens_per_second", "seconds_left", "mfu")
 
 
 class Shell:
-    """Starts `jaxlt` in processes of their own; one cache for all, so that few compile.
+    """Starts `jaxlt` in processes of their own; one cache for all, so that few compile."""
 
-    quick: they compile as `quick_compile` has it, and not as users do.
-    """
-
-    def __init__(self, texts: Path, cache: Path, quick: bool = False):
-        self.texts, self.cache, self.quick = texts, cache, quick
+    def __init__(self, texts: Path, cache: Path):
+        self.texts, self.cache = texts, cache
 
     def arguments(self, workdir: Path, *more: str, verb: str = "train") -> list[str]:
         """A small pretraining run in `workdir`; `more` wins."""
@@ -54,9 +50,6 @@ class Shell:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "JAX_"))}
         env |= {"JAX_PLATFORMS": "cpu", "JAXLT_CACHE": str(self.cache)}
         env["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
-        if self.quick:
-            env |= {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-            env["XLA_FLAGS"] += f" {PLAIN_KERNELS}"
         return subprocess.Popen(
             [sys.executable, "-m", "jaxlt", *arguments],
             env=env,

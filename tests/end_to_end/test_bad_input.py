@@ -10,18 +10,11 @@ import pytest
 
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.checkpoint.workdir import Workdir
-from tests.end_to_end.conftest import Shell
 from tests.pieces import train_pieces
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compile")]
+pytestmark = pytest.mark.slow
 
 QUICK = ("--gin.TRAIN_STEPS=4", "--gin.CheckpointConfig.every=2", "--gin.run.eval_data=None")
-
-
-@pytest.fixture(scope="module")
-def shell(texts, cache):
-    """Most of the time is compiling, and none of this is about programs."""
-    return Shell(texts, cache, quick=True)
 
 
 @pytest.fixture(autouse=True)
