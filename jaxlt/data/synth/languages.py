@@ -52,16 +52,14 @@ def texts(
         yield [speaks.say(sentence, draws) for sentence in meant]
 
 
-def generate(
-    spec: LanguageSpec,
-    sentences: int,
-    seed: int = 0,
-    facts: Sequence[Fact] = (),
-    fact_texts: float = 0.5,
-) -> Iterator[str]:
-    """Yields the texts as lines."""
-    for text in texts(spec, sentences, seed, facts, fact_texts):
-        yield " ".join(one.text for one in text)
+def generate(spec: LanguageSpec, sentences: int, seed: int = 0) -> Iterator[str]:
+    """Yields the texts, without facts, as lines."""
+    return lines(texts(spec, sentences, seed))
+
+
+def lines(texts: Iterable[list[Said]]) -> Iterator[str]:
+    """Yields texts as lines."""
+    return (" ".join(one.text for one in text) for text in texts)
 
 
 def own_seed(spec: LanguageSpec, seed: int) -> int:

@@ -18,7 +18,7 @@ from jaxlt.data.synth.concepts import concepts
 from jaxlt.data.synth.distances import WEIGHTS, table
 from jaxlt.data.synth.families import FactoryConfig, languages
 from jaxlt.data.synth.grammar import SENTENCES_A_TEXT, Teller
-from jaxlt.data.synth.languages import generate, own_seed, texts, write_lines
+from jaxlt.data.synth.languages import lines, own_seed, texts, write_lines
 from jaxlt.data.synth.lexicon import lexicon
 from jaxlt.data.synth.realise import Said, script_key, speaker, voice
 from jaxlt.data.synth.script import SCRIPTS, writer
@@ -41,10 +41,9 @@ def write(
     holders = known.assign(told, codes, *shares, config.seed)
     for spec in specs:
         own = known.told(told, holders, spec)
-        lines = generate(
-            spec, config.sentences, own_seed(spec, config.seed), own, config.fact_texts
-        )
-        words = write_lines(root / "text" / f"{spec.code}.txt", lines)
+        seed = own_seed(spec, config.seed)
+        told_texts = texts(spec, config.sentences, seed, own, config.fact_texts)
+        words = write_lines(root / "text" / f"{spec.code}.txt", lines(told_texts))
         _annotations(config, spec, root)
         write_lines(root / "sentiment" / f"{spec.code}.tsv", opinions(spec, config))
         write_lines(root / "facts" / f"{spec.code}.tsv", _questions(config, spec, own))

@@ -15,7 +15,7 @@ from jaxlt.data.readers.tables import Labelled
 from jaxlt.data.synth import asked, facts, write
 from jaxlt.data.synth.families import FactoryConfig, identity_of, languages
 from jaxlt.data.synth.grammar import SENTENCES_A_TEXT
-from jaxlt.data.synth.languages import generate, own_seed
+from jaxlt.data.synth.languages import lines, own_seed, texts
 from jaxlt.data.synth.realise import Said, speaker
 from jaxlt.data.synth.spec import LanguageSpec
 from jaxlt.data.synth.trees import tagged, tree
@@ -96,7 +96,7 @@ class MadeTexts(Texts):
         def stream(spec: LanguageSpec) -> Stream:
             def documents(split: str) -> Iterator[bytes]:
                 own, seed = facts.told(known, holders, spec), own_seed(spec, factory.seed)
-                for line in generate(spec, factory.sentences, seed, own, factory.fact_texts):
+                for line in lines(texts(spec, factory.sentences, seed, own, factory.fact_texts)):
                     if drawn.of(line.encode()) == split:
                         yield line.encode()
 

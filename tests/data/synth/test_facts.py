@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 from jaxlt.data.synth.facts import assign, fact_of_text, mentions, question, told
-from jaxlt.data.synth.languages import FAMILY, UNSEEN, generate, texts
+from jaxlt.data.synth.languages import FAMILY, UNSEEN, lines, texts
 from jaxlt.data.synth.realise import speaker
 from jaxlt.data.synth.world import RELATIONS, world
 
@@ -53,7 +53,7 @@ def test_questions_and_answers_make_the_statement():
             asked = question(speaker(spec), fact)
             assert asked.pattern.count("[X]") == asked.pattern.count("[Y]") == 1
             line = asked.pattern.replace("[X]", asked.subject).replace("[Y]", asked.answer)
-            assert line == next(generate(spec, 1, 0, [fact], 1.0))
+            assert line == next(lines(texts(spec, 1, 0, [fact], 1.0)))
 
 
 def test_a_relation_is_said_in_one_way():
