@@ -8,7 +8,7 @@ import seqio
 
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import open_evaluation, training_forms
-from jaxlt.data.seqio_tasks.text import replace_task, text_features
+from jaxlt.data.seqio_tasks.text import replace_task
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.transfer import TransferConfig
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
@@ -150,10 +150,7 @@ def test_the_references_of_a_registered_task_are_what_its_tokenize_kept(config) 
             return seqio.preprocessors.tokenize(dataset, output_features, **more)
 
         steps = [tokenize, seqio.CacheDatasetPlaceholder(), seqio.preprocessors.append_eos]
-        features = text_features(config)
-        replace_task(
-            name, source=source, preprocessors=steps, output_features=features, metric_fns=[]
-        )
+        replace_task(name, config, source, steps)
     vocabulary = open_vocabulary(config.vocabulary_config)
     kept = unanswered(open_evaluation(replace(config, mixture="kept.zho_Hans")), vocabulary, "t")
     assert [one.target for one in kept] == list(CHINESE)

@@ -15,7 +15,6 @@ from jaxlt.data.seqio_tasks.text import (
     register_documents,
     register_pairs,
     replace_task,
-    text_features,
 )
 from jaxlt.data.tasks import configured
 from jaxlt.data.tasks.kind import Kind, Stream, kind_of
@@ -44,20 +43,16 @@ def _register_denoised(name: str, stream: Stream, config: ReadConfig) -> seqio.T
     def separate(document: tf.Tensor) -> dict[str, tf.Tensor]:
         return text_example(document, config.separator_text)
 
-    return replace_task(
-        name,
-        source=IdentifiedSource(stream.examples, stream.identity, stream.splits),
-        preprocessors=[
-            seqio.map_over_dataset(separate),
-            _tokenize,
-            functools.partial(corrupted, objective=objective),
-            _without_eos,
-            seqio.CacheDatasetPlaceholder(),
-            seqio.preprocessors.append_eos_after_trim,
-        ],
-        output_features=text_features(config),
-        metric_fns=[],
-    )
+    steps = [
+        seqio.map_over_dataset(separate),
+        _tokenize,
+        functools.partial(corrupted, objective=objective),
+        _without_eos,
+        seqio.CacheDatasetPlaceholder(),
+        seqio.preprocessors.append_eos_after_trim,
+    ]
+    source = IdentifiedSource(stream.examples, stream.identity, stream.splits)
+    return replace_task(name, config, source, steps)
 
 
 def _tokenize(dataset: tf.data.Dataset, output_features: Any) -> tf.data.Dataset:

@@ -61,25 +61,21 @@ def register_documents(
     name: str, documents: Examples, config: ReadConfig, identity: Callable[[], Any]
 ) -> seqio.Task:
     """Registers a task of documents under the config's objective; returns it."""
-    features = text_features(config)
+    more = {}
     if config.objective == "mlm":
-        features["weights"] = seqio.Feature(
+        more["weights"] = seqio.Feature(
             seqio.PassThroughVocabulary(size=2), add_eos=False, dtype=tf.float32
         )
     separate = functools.partial(text_example, separator=config.separator_text)
     content: Callable[[], Any] = lambda: [identity(), config.separator_text]  # noqa: E731
-    return replace_task(
-        name,
-        source=IdentifiedSource(documents, content, config.splits),
-        preprocessors=[
-            seqio.map_over_dataset(separate),
-            functools.partial(seqio.preprocessors.tokenize, copy_pretokenized=False),
-            seqio.CacheDatasetPlaceholder(),
-            Corrupt(config),
-        ],
-        output_features=features,
-        metric_fns=[],
-    )
+    steps = [
+        seqio.map_over_dataset(separate),
+        functools.partial(seqio.preprocessors.tokenize, copy_pretokenized=False),
+        seqio.CacheDatasetPlaceholder(),
+        Corrupt(config),
+    ]
+    source = IdentifiedSource(documents, content, config.splits)
+    return replace_task(name, config, source, steps, **more)
 
 
 def register_pairs(
@@ -90,17 +86,12 @@ def register_pairs(
     splits: Sequence[str],
 ) -> seqio.Task:
     """Registers a task of (inputs, targets); returns it."""
-    return replace_task(
-        name,
-        source=IdentifiedSource(pairs, identity, splits, pairs=True),
-        preprocessors=[
-            seqio.preprocessors.tokenize,
-            seqio.CacheDatasetPlaceholder(),
-            seqio.preprocessors.append_eos_after_trim,
-        ],
-        output_features=text_features(config),
-        metric_fns=[],
-    )
+    steps = [
+        seqio.preprocessors.tokenize,
+        seqio.CacheDatasetPlaceholder(),
+        seqio.preprocessors.append_eos_after_trim,
+    ]
+    return replace_task(name, config, IdentifiedSource(pairs, identity, splits, pairs=True), steps)
 
 
 def register_tasks(config: ReadConfig, found: sources.Files) -> dict[str, str]:
@@ -117,14 +108,17 @@ def register_tasks(config: ReadConfig, found: sources.Files) -> dict[str, str]:
     return names
 
 
-def text_features(config: ReadConfig) -> dict[str, seqio.Feature]:
-    """Returns the features inputs and targets in the config's vocabulary."""
-    vocabulary = open_vocabulary(config.vocabulary_config).seqio()
-    return {name: seqio.Feature(vocabulary, add_eos=True) for name in ("inputs", "targets")}
+def replace_task(
+    name: str, config: ReadConfig, source: Any, steps: Sequence[Any], **more: Any
+) -> seqio.Task:
+    """Registers a task, over the one of that name if there is one: a name means its last config.
 
-
-def replace_task(name: str, **parts: Any) -> seqio.Task:
-    """Registers a task, over the one of that name if there is one: a name means its last config."""
+    more: its features beside inputs and targets, which are in the config's vocabulary.
+    """
     if name in seqio.TaskRegistry.names():
         seqio.TaskRegistry.remove(name)
-    return seqio.TaskRegistry.add(name, **parts)
+    vocabulary = open_vocabulary(config.vocabulary_config).seqio()
+    features = {n: seqio.Feature(vocabulary, add_eos=True) for n in ("inputs", "targets")}
+    return seqio.TaskRegistry.add(
+        name, source=source, preprocessors=[*steps], output_features=features | more, metric_fns=[]
+    )

@@ -214,14 +214,10 @@ def own_task(name, pairs, cached=True):
 
     import tensorflow as tf
 
-    steps = [seqio.preprocessors.tokenize, seqio.preprocessors.append_eos_after_trim]
-    return text.replace_task(
-        name,
-        source=seqio.FunctionDataSource(dataset, splits=("train", "validation")),
-        preprocessors=[steps[0], *[seqio.CacheDatasetPlaceholder()] * cached, steps[1]],
-        output_features=text.text_features(DataConfig()),
-        metric_fns=[],
-    )
+    steps = [seqio.preprocessors.tokenize, *[seqio.CacheDatasetPlaceholder()] * cached]
+    source = seqio.FunctionDataSource(dataset, splits=("train", "validation"))
+    steps.append(seqio.preprocessors.append_eos_after_trim)
+    return text.replace_task(name, DataConfig(), source, steps)
 
 
 def test_any_task_or_mixture_trains(tmp_path):
