@@ -6,9 +6,6 @@ Goal: at least 200,000 words/s. FOLDER holds .conllu or .conllu.gz files; withou
 made up. Beside it, as the measure of the machine: the same lines split at tabs and not looked at.
 """
 
-import argparse
-import json
-import os
 import random
 import statistics
 import sys
@@ -19,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.sides import flags, keep, one_core
 from jaxlt.data.readers import conllu
 from jaxlt.data.readers.lines import raw_lines
 from jaxlt.data.sources import corpora
@@ -65,14 +63,10 @@ def seconds(work: Callable[[Sequence[str]], int], paths: Sequence[str]) -> float
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = flags(__doc__)
     parser.add_argument("folder", nargs="?")
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    one_core()
     with tempfile.TemporaryDirectory() as name:
         if not args.folder:
             make(f"{name}/made-train.conllu.gz")
@@ -83,9 +77,7 @@ def main() -> None:
     rate = words / read
     print(f"{words:,} words of {len(paths)} files, one core: {rate:,.0f} words/s (goal {GOAL:,})")
     print(f"reading and checking takes {read / split:.2f} times splitting the lines at tabs")
-    if args.json:
-        result = {"words_s": rate, "goal": GOAL, "read / split": read / split}
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+    keep(args.json, {"words_s": rate, "goal": GOAL, "read / split": read / split})
 
 
 if __name__ == "__main__":

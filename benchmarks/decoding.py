@@ -11,14 +11,13 @@ threads; with 4 beams likewise.
 
 import argparse
 import importlib.util
-import json
 import statistics
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.sides import Side, serve
+from benchmarks.sides import flags, hf_mt5, keep, serve, take_turns
 
 ROWS, INPUTS, TOKENS, VOCAB = 8, 128, 64, 32_128
 
@@ -33,22 +32,9 @@ def inputs():
 def hf_side(beams: int) -> None:
     """MT5ForConditionalGeneration.generate, with its cache, as its users call it."""
     import torch
-    from transformers import MT5Config, MT5ForConditionalGeneration
 
-    config = MT5Config(
-        vocab_size=VOCAB,
-        d_model=512,
-        d_kv=64,
-        d_ff=1024,
-        num_layers=8,
-        num_heads=6,
-        feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
-    )
     torch.manual_seed(0)
-    model = MT5ForConditionalGeneration(config).eval()
-    # mT5's logits layer is its own; newer transformers tie it whatever the config says.
-    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    model = hf_mt5(VOCAB, 512, 1024, 6, 8, 64).eval()
     model.generation_config.eos_token_id = None
     given = torch.from_numpy(inputs()).long()
 
@@ -95,13 +81,7 @@ def command(name: str, args: argparse.Namespace) -> list[str]:
 
 def main() -> None:
     """Runs the sides in turns and prints the ratio."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--beams", type=int, default=1)
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path)
+    parser = flags(__doc__, beams=1, turns=5, threads=1)
     parser.add_argument("--beside", type=Path, metavar="FOLDER")
     parser.add_argument("--side", choices=("hf", "unrolled", "scanned"), help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -114,15 +94,11 @@ def main() -> None:
         names = [f"{n}{tree}" for n in names for tree in (" before", "")]
     elif importlib.util.find_spec("torch") and importlib.util.find_spec("transformers"):
         names.insert(0, "hf")
-    sides = {n: Side(n, command(n, args), range(args.threads)) for n in names}
-    for _ in range(args.turns):
-        for side in sides.values():
-            side.turn()
+    sides = take_turns({n: command(n, args) for n in names}, args.turns, args.threads)
     clock = "cpu_s" if args.threads == 1 else "wall_s"
     result: dict[str, object] = {"beams": args.beams, "threads": args.threads, "clock": clock}
     for name, side in sides.items():
         result[name] = side.ready | {k: side.median(k) for k in side.turns[0]}
-        side.close()
         took = side.median(clock)
         print(f"{name:16} {took:7.3f} s   {ROWS * TOKENS / took:7.0f} tokens/s   {side.ready}")
     ratios = {}
@@ -133,9 +109,7 @@ def main() -> None:
             ratios[f"{other} / {name}, time"] = ratio
     for name, value in ratios.items():
         print(f"{name:32} {value:.3f}")
-    if args.json:
-        args.json.write_text(json.dumps(result | {"ratios": ratios}, indent=2) + "\n")
-    return None
+    return keep(args.json, result | {"ratios": ratios})
 
 
 if __name__ == "__main__":

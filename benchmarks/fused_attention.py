@@ -22,6 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.sides import flags, keep
 from jaxlt.plan.topologies import CHIPS, ENVIRONMENT, parse_topology
 
 LINE = re.compile(r"\s*0x[0-9a-f]+\s+(?:LB|LE|LH|PF|PB)?\s*:\s+(>*)")
@@ -141,12 +142,9 @@ def main() -> None:
         topology, length, rows, heads, folder = sys.argv[2:]
         print(json.dumps(worker(topology, int(length), int(rows), int(heads), Path(folder))))
         return
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = flags(__doc__, rows=4, heads=32)
     parser.add_argument("--topologies", nargs="+", default=TOPOLOGIES)
     parser.add_argument("--length", type=int, default=512, help="a multiple of 256")
-    parser.add_argument("--rows", type=int, default=4)
-    parser.add_argument("--heads", type=int, default=32)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     found = {}
     for topology in args.topologies:
@@ -161,8 +159,7 @@ def main() -> None:
             "MiB",
             flush=True,
         )
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1) + "\n")
+    keep(args.json, found)
 
 
 if __name__ == "__main__":

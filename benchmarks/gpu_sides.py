@@ -19,6 +19,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.sides import hf_mt5, texts
+
 # (vocabulary, width, MLP, heads, layers a stack, head's width): mT5's, and one for tests.
 SHAPES = {
     "tiny": (512, 32, 64, 2, 2, 16),
@@ -72,20 +74,7 @@ def timed(run: Callable[[int], None], case: Case) -> dict[str, float]:
 
 def whole_batch(case: Case) -> dict[str, Any]:
     """Rows that a text fills, random but the same everywhere; numpy arrays."""
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    draw = lambda n: rng.integers(3, SHAPES[case.shape][0], (case.rows, n)).astype(np.int32)  # noqa: E731
-    target = draw(case.targets)
-    return {
-        "encoder_input_tokens": draw(case.inputs),
-        "decoder_input_tokens": np.pad(target[:, :-1], ((0, 0), (1, 0))),
-        "decoder_target_tokens": target,
-        "decoder_loss_weights": np.ones(target.shape, np.float32),
-        "target_bytes": np.full(case.rows, case.targets, np.int32),
-        "language": np.zeros(case.rows, np.int32),
-        "row": np.arange(case.rows, dtype=np.int32),
-    }
+    return texts(case.rows, case.inputs, case.targets, SHAPES[case.shape][0])
 
 
 def packed_batch(case: Case) -> dict[str, Any]:
@@ -258,7 +247,6 @@ def jaxlt_side(case: Case) -> dict[str, Any]:
 def hf_model(case: Case) -> Any:
     """HF's model of a case, with modules written as plainly as torch has them."""
     import torch
-    from transformers import MT5Config, MT5ForConditionalGeneration
 
     class Bottleneck(torch.nn.Module):
         """As libraries of adapters plug it in: after each sublayer, before the residual's sum."""
@@ -285,21 +273,7 @@ def hf_model(case: Case) -> Any:
         def forward(self, x: Any) -> Any:
             return self.inner(x) + self.b(self.a(x))
 
-    vocabulary, width, mlp, heads, layers, head = SHAPES[case.shape]
-    config = MT5Config(
-        vocab_size=vocabulary,
-        d_model=width,
-        d_kv=head,
-        d_ff=mlp,
-        num_layers=layers,
-        num_heads=heads,
-        feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
-        dropout_rate=0.0,
-    )
-    model = MT5ForConditionalGeneration(config).train()
-    # mT5's logits layer is its own; newer transformers tie it whatever the config says.
-    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    model, width = hf_mt5(*SHAPES[case.shape], dropout_rate=0.0).train(), SHAPES[case.shape][1]
     if case.method == "full":
         return model
     model = model.to(torch.bfloat16).requires_grad_(False)

@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.sides import Side, serve
+from benchmarks.sides import flags, keep, serve, take_turns, texts, trainer
 
 DTYPES = {"float32": None, "bfloat16": "bfloat16", "int8": "int8"}
 ROWS, INPUTS, TARGETS, VOCAB = 8, 128, 64, 32_128
@@ -126,73 +126,29 @@ def quality(seeds: list[int], quick: bool) -> list[dict[str, Any]]:
 def step_side(name: str) -> None:
     """One side of the steps: the trainer's own compiled step."""
     import jax
-    import jax.numpy as jnp
-    import numpy as np
 
-    from jaxlt.engine import compilation
-    from jaxlt.engine.loss.losses import LossConfig
-    from jaxlt.engine.optim.optimizers import OptimizerConfig
-    from jaxlt.engine.partitioning import MeshConfig, make_mesh, place_rows
-    from jaxlt.engine.state import make_state
-    from jaxlt.engine.step import Hyper, StepSpec, build
     from jaxlt.models.config import T5Config
     from jaxlt.modules.bottleneck import Bottleneck
     from jaxlt.modules.site import plug
     from jaxlt.plan.aot import compile_train
 
-    compilation.prepare()
-    plugs, mesh = (plug(Bottleneck, "lang", reduction_factor=16),), make_mesh(MeshConfig())
-    spec = StepSpec(
-        T5Config(VOCAB, 512, 1024, 6, 8, 8, dropout=0.1, plugs=plugs),
-        LossConfig(),
-        OptimizerConfig(name="adamw"),
-        mesh,
-        MeshConfig().rules,
-        trainable=("modules/.*",),
-        frozen_dtype=DTYPES[name],
-    )
-    program = build(spec)
-    state = make_state(program.layout, program.optimizer, 0)
-    rng = np.random.default_rng(0)
-    inputs, targets = (
-        rng.integers(3, VOCAB, (ROWS, n)).astype(np.int32) for n in (INPUTS, TARGETS)
-    )
-    fields = {
-        "encoder_input_tokens": inputs,
-        "decoder_input_tokens": np.pad(targets[:, :-1], ((0, 0), (1, 0))),
-        "decoder_target_tokens": targets,
-        "decoder_loss_weights": np.ones((ROWS, TARGETS), np.float32),
-        "language": np.zeros(ROWS, np.int32),
-        "row": np.arange(ROWS, dtype=np.int32),
-    }
-    batch = place_rows([(0, fields)], ROWS, mesh)
+    plugs = (plug(Bottleneck, "lang", reduction_factor=16),)
+    model = T5Config(VOCAB, 512, 1024, 6, 8, 8, dropout=0.1, plugs=plugs)
+    fields = texts(ROWS, INPUTS, TARGETS, VOCAB)
+    made = trainer(model, fields, trainable=("modules/.*",), frozen_dtype=DTYPES[name])
     shapes = {
-        n: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding) for n, a in batch.items()
+        n: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding)
+        for n, a in made.batch.items()
     }
-    analysis = compile_train(program, shapes).memory_analysis()
-    facts = {
-        "frozen_bytes": sum(a.nbytes for a in jax.tree.leaves(state.frozen)),
-        "temporary_bytes": int(analysis.temp_size_in_bytes),
-    }
-    hyper = Hyper(jnp.float32(1e-3), jnp.uint32(0))
-
-    def step() -> None:
-        nonlocal state
-        state, _ = program.train(state, batch, hyper)
-        jax.block_until_ready(state.trainable)
-
-    serve(step, facts | {"jax": jax.__version__})
+    analysis = compile_train(made.program, shapes).memory_analysis()
+    serve(made.step, made.facts | {"temporary_bytes": int(analysis.temp_size_in_bytes)})
 
 
 def sides(turns: int) -> dict[str, Any]:
     """Runs the steps in turns; prints and returns what each took."""
-    running = {n: Side(n, [__file__, "--side", n], [0]) for n in DTYPES}
-    for _ in range(turns):
-        for side in running.values():
-            side.turn()
+    running = take_turns({n: [__file__, "--side", n] for n in DTYPES}, turns, 1)
     found: dict[str, Any] = {"turns": turns}
     for name, side in running.items():
-        side.close()
         seconds = side.median("cpu_s")
         found[name] = side.ready | {"cpu_s": seconds}
         print(
@@ -205,14 +161,10 @@ def sides(turns: int) -> dict[str, Any]:
 
 def main() -> None:
     """Prints what was asked for."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = flags(__doc__, turns=5)
     parser.add_argument("--part", choices=("quality", "sides"), nargs="+")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="the first seed, and fewer steps")
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--side", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -230,8 +182,7 @@ def main() -> None:
             result[part] = quality(args.seeds, args.quick)
         else:
             result[part] = sides(args.turns)
-        if args.json:
-            args.json.write_text(json.dumps(result, indent=1) + "\n")
+        keep(args.json, result)
 
 
 if __name__ == "__main__":

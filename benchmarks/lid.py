@@ -7,9 +7,7 @@ paragraphs of articles 11 to 15. The goals are a macro-F1 of 0.97 over 100 langu
 in the list of all; 0 takes all) and 10,000 lines a second on one core.
 """
 
-import argparse
 import gzip
-import json
 import os
 import sys
 import time
@@ -18,6 +16,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.sides import flags, keep, one_core
 from jaxlt.data.text import lid
 
 GOAL_F1, GOAL_LINES = 0.97, 10_000
@@ -66,14 +65,11 @@ def lines_a_second(model: lid.LidModel, test: Texts, rounds: int = 5) -> float:
 
 def main() -> None:
     """Trains, tests and prints."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = flags(__doc__, languages=100)
     beside = Path(__file__).parents[2] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=beside, help="the folder that has udhr/")
-    parser.add_argument("--languages", type=int, default=100)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    one_core()
     learn, test = articles(args.data / "udhr", args.languages)
     start = time.perf_counter()
     model = lid.train(learn)
@@ -91,8 +87,7 @@ def main() -> None:
     for name, value in found.items():
         print(f"{name:>18}  {value:,}")
     print(f"goals: macro-F1 {GOAL_F1}, {GOAL_LINES:,} lines a second")
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1))
+    keep(args.json, found)
 
 
 if __name__ == "__main__":

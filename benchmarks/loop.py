@@ -8,10 +8,7 @@ saves nothing in the steps that count. Both sides take turns in one process. Goa
 processor time at most 3% above the bare step's; waits for data below 2% of the time on the wall.
 """
 
-import argparse
 import dataclasses
-import json
-import os
 import statistics
 import sys
 import tempfile
@@ -19,8 +16,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.sides import TINY, flags, keep, one_core, texts
+
+one_core()
 
 from jaxlt.engine import compilation
 
@@ -28,7 +28,6 @@ compilation.prepare()
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxlt.config import load
 from jaxlt.data.rows.batches import ArrayBatches
@@ -67,22 +66,6 @@ class Stopwatch(Recorder):
             self.times.append((time.process_time(), time.perf_counter(), self.feed.waited_s))
 
 
-def texts() -> ArrayBatches:
-    """Random bytes."""
-    rng = np.random.default_rng(0)
-    inputs = rng.integers(3, 259, (64, INPUTS)).astype(np.int32)
-    targets = rng.integers(3, 259, (64, TARGETS)).astype(np.int32)
-    fields = {
-        "encoder_input_tokens": inputs,
-        "decoder_input_tokens": np.pad(targets[:, :-1], ((0, 0), (1, 0))),
-        "decoder_target_tokens": targets,
-        "decoder_loss_weights": np.ones(targets.shape, np.float32),
-        "target_bytes": np.full(64, TARGETS, np.int32),
-        "language": np.zeros(64, np.int32),
-    }
-    return ArrayBatches(fields, ROWS)
-
-
 def looped(run: Any, data: ArrayBatches) -> tuple[float, ...]:
     """A step in the trainer's loop: seconds of the processor, of the wall, and of waiting."""
     watch = Stopwatch(run.train.steps)
@@ -110,33 +93,20 @@ def bare(run: Any, data: ArrayBatches) -> float:
 
 def main() -> None:
     """Measures both and prints what the loop adds."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    given = [
-        "TEXT=none",
-        "WORKDIR=none",
-        f"BATCH_SIZE={ROWS}",
-        f"INPUTS_LENGTH={INPUTS}",
-        "DTYPE=float32",
-        "T5Config.scan_layers=False",
-    ]
-    run = load(["models/tiny.gin", "runs/pretrain.gin"], given)
+    args = flags(__doc__, steps=30, rounds=3).parse_args()
+    run = load(["models/tiny.gin", "runs/pretrain.gin"], [*TINY, f"BATCH_SIZE={ROWS}"])
     steps = dataclasses.replace(run.train, steps=args.steps + WARM + 1, log_every=10, eval_every=0)
-    run, data = dataclasses.replace(run, train=steps), texts()
+    fields = texts(64, INPUTS, TARGETS, 259)
+    del fields["row"]
+    run, data = dataclasses.replace(run, train=steps), ArrayBatches(fields, ROWS)
     rounds = [(bare(run, data), *looped(run, data)) for _ in range(args.rounds + 1)][1:]
     alone, loop, wall, waited = (statistics.median(column) for column in zip(*rounds, strict=True))
     print(f"the step alone  {1e3 * alone:8.2f} ms of the processor")
     print(f"in the loop     {1e3 * loop:8.2f} ms of the processor, {1e3 * wall:.2f} ms on the wall")
     print(f"the loop adds   {100 * (loop / alone - 1):8.2f}% (goal: 3)")
     print(f"waits for data  {100 * waited / wall:8.2f}% of the time on the wall (goal: 2)")
-    if args.json:
-        found = {"alone_s": alone, "loop_s": loop, "wall_s": wall, "waited_s": waited}
-        args.json.write_text(json.dumps(found | {"rounds": rounds}, indent=2) + "\n")
+    found = {"alone_s": alone, "loop_s": loop, "wall_s": wall, "waited_s": waited}
+    keep(args.json, found | {"rounds": rounds})
 
 
 if __name__ == "__main__":

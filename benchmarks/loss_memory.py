@@ -8,13 +8,16 @@ The plain form needs about 8 GB at the default sizes. Forms alternate; the best 
 """
 
 import argparse
-import json
+import sys
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import jax
 import jax.numpy as jnp
 
+from benchmarks.sides import flags, keep
 from jaxlt.engine.loss.losses import (
     LossConfig,
     chunk_length,
@@ -83,19 +86,10 @@ def measure(args: argparse.Namespace) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, default in (
-        ("batch", 8),
-        ("length", 256),
-        ("emb", 512),
-        ("vocab", 250_112),
-        ("rounds", 2),
-    ):
-        parser.add_argument(f"--{name}", type=int, default=default)
+    parser = flags(__doc__, batch=8, length=256, emb=512, vocab=250_112, rounds=2)
     parser.add_argument(
         "--chunk", type=int, default=0, help="positions a chunk (default: as in training)"
     )
-    parser.add_argument("--json", type=Path, help="also write the numbers here")
     args = parser.parse_args()
     result = measure(args)
     print(
@@ -112,8 +106,7 @@ def main() -> None:
         )
     worst = max(result[kind]["memory_ratio"] for kind in ("trained", "frozen"))
     print(f"memory at most {GOAL:.2f} of the plain form's: {'met' if worst <= GOAL else 'MISSED'}")
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    keep(args.json, result)
 
 
 if __name__ == "__main__":

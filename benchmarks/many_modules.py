@@ -28,31 +28,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.sides import flags, keep, texts
+
 LANGUAGES, INPUTS, TARGETS, VOCAB = 16, 128, 64, 8_000
 GOAL, FRESH = 0.25, 3
-
-
-def batch_of(languages: int, rows: int, seed: int):
-    """`rows` random texts of each language, as numpy arrays."""
-    import numpy as np
-
-    rng, count = np.random.default_rng(seed), languages * rows
-    inputs = rng.integers(3, VOCAB, (count, INPUTS)).astype(np.int32)
-    targets = rng.integers(3, VOCAB, (count, TARGETS)).astype(np.int32)
-    return {
-        "encoder_input_tokens": inputs,
-        "decoder_input_tokens": np.pad(targets[:, :-1], ((0, 0), (1, 0))),
-        "decoder_target_tokens": targets,
-        "decoder_loss_weights": np.ones((count, TARGETS), np.float32),
-        "language": np.repeat(np.arange(languages, dtype=np.int32), rows),
-        "row": np.arange(count, dtype=np.int32),
-    }
 
 
 def side(runs: int, languages: int, rows: int, steps: int, layers: int) -> None:
     """So many runs of so many languages each, one after the other; prints what they took."""
     import jax
     import jax.numpy as jnp
+    import numpy as np
 
     from jaxlt.engine import compilation
     from jaxlt.engine.loss.losses import LossConfig
@@ -81,8 +67,9 @@ def side(runs: int, languages: int, rows: int, steps: int, layers: int) -> None:
         state = make_state(program.layout, program.optimizer, run)
         hyper = Hyper(jnp.float32(1e-3), jnp.uint32(run))
         for step in range(steps):
-            rows_of = batch_of(languages, rows, steps * run + step)
-            batch = place_rows([(0, rows_of)], languages * rows, mesh)
+            fields = texts(languages * rows, INPUTS, TARGETS, VOCAB, steps * run + step)
+            fields["language"] = np.repeat(np.arange(languages, dtype=np.int32), rows)
+            batch = place_rows([(0, fields)], languages * rows, mesh)
             began = time.process_time()
             state, metrics = program.train(state, batch, hyper)
             jax.block_until_ready((state.trainable, metrics))
@@ -119,13 +106,7 @@ def steps_within(goal: float, together: dict[str, float], alone: dict[str, float
 
 def main() -> None:
     """Measures the three ways and prints their ratios."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rows", type=int, default=2)
-    parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--json", type=Path)
+    parser = flags(__doc__, steps=20, rows=2, layers=4)
     parser.add_argument("--side", type=int, nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.side:
@@ -152,9 +133,8 @@ def main() -> None:
         f"goal {GOAL} of fresh runs: holds for "
         + ("any number of steps" if many is None else f"up to {many} steps at this size")
     )
-    if args.json:
-        kept = {"steps": args.steps, "rows": args.rows, "layers": args.layers, "times": times}
-        args.json.write_text(json.dumps(kept | {"together": together, "alone": alone}, indent=1))
+    shape = {"steps": args.steps, "rows": args.rows, "layers": args.layers}
+    keep(args.json, shape | {"times": times, "together": together, "alone": alone})
 
 
 if __name__ == "__main__":

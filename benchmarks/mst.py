@@ -8,8 +8,6 @@ time, the best of some rounds, and checks that all results are trees and that pl
 found. The goal is under 2 seconds.
 """
 
-import argparse
-import json
 import os
 import sys
 import time
@@ -20,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
+from benchmarks.sides import flags, keep, one_core
 from jaxlt.api import as_tree
 from jaxlt.models.trees import best_trees
 
@@ -70,14 +69,8 @@ def seconds(scores: np.ndarray, rounds: int) -> tuple[float, np.ndarray]:
 
 def main() -> None:
     """Runs and prints."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sentences", type=int, default=1000)
-    parser.add_argument("--words", type=int, default=40)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    args = flags(__doc__, sentences=1000, words=40, rounds=5).parse_args()
+    one_core()
     sizes = (args.sentences, args.words)
     found = {"sentences": args.sentences, "words": args.words}
     found["noise_seconds"] = round(seconds(noise(*sizes), args.rounds)[0], 3)
@@ -90,8 +83,7 @@ def main() -> None:
     for name, value in found.items():
         print(f"{name:>16}  {value:,}")
     print(f"goal: 1,000 sentences of 40 words under {GOAL_SECONDS:g} s")
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1))
+    keep(args.json, found)
 
 
 if __name__ == "__main__":

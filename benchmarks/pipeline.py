@@ -18,7 +18,6 @@ of the step that is spent waiting for data (goal: under 2%).
 """
 
 import argparse
-import os
 import statistics
 import sys
 import tempfile
@@ -239,7 +238,6 @@ def main() -> None:
     if args.opening:
         opening(args.opening)
         return
-    core = [min(os.sched_getaffinity(0))]
     with tempfile.TemporaryDirectory(prefix="jaxlt-pipeline-") as name:
         folder = Path(name)
         (folder / "text").mkdir()
@@ -247,14 +245,10 @@ def main() -> None:
         from jaxlt.data.mixtures import open_mixture
 
         open_mixture(config(folder))  # the cache is there before anybody is timed
-        running = [sides.Side(n, [__file__, "--side", n, name], core) for n in SIDES]
-        for _ in range(args.rounds):
-            for side in running:
-                side.turn()
-        speed = {s.name: s.ready["tokens"] / s.median("wall_s") for s in running}
-        waits = [t["waited_s"] / t["wall_s"] for t in running[2].turns]
-        for side in running:
-            side.close()
+        commands = {n: [__file__, "--side", n, name] for n in SIDES}
+        ended = sides.take_turns(commands, args.rounds, 1)
+    speed = {n: side.ready["tokens"] / side.median("wall_s") for n, side in ended.items()}
+    waits = [t["waited_s"] / t["wall_s"] for t in ended["train"].turns]
     for label, value in speed.items():
         print(f"{label:6} {value:14,.0f} input tokens/s on one core")
     print(f"jaxlt to plain seqio:      {speed['jaxlt'] / speed['seqio']:8.2f} (goal 1.5)")

@@ -27,6 +27,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.sides import flags, keep
 from jaxlt.metrics import result_file
 from jaxlt.metrics.result import Result
 
@@ -200,14 +201,13 @@ PARTS = {"made": made, "treebank": treebank, "encoder": encoder}
 
 def main() -> int:
     """Prints every figure; returns 1 where one misses its goal."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = flags(__doc__)
     beside = os.environ.get("JAXLT_SHARED_DATA", ROOT.parent / "shared" / "data")
     parser.add_argument("--data", type=Path, default=beside, help="the folder that has ud/")
     parser.add_argument("--only", choices=PARTS, nargs="+", default=list(PARTS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--quick", action="store_true", help="the first seed, and fewer epochs")
     parser.add_argument("--folder", type=Path, help="where runs are kept (none are)")
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     args.data = Path(args.data).expanduser().resolve()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -216,8 +216,7 @@ def main() -> int:
         for part in args.only:
             for seed in args.seeds[:1] if args.quick else args.seeds:
                 PARTS[part](bench, seed)
-                if args.json:
-                    args.json.write_text(json.dumps(bench.rows, indent=1) + "\n", "utf-8")
+                keep(args.json, bench.rows)
     return int(not all(row["reached"] for row in bench.rows))
 
 

@@ -10,33 +10,17 @@ another one, through a bank of 32 slots. Goal: routed at most 1.2 times one.
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.sides import Side, serve
+from benchmarks.sides import flags, keep, serve, take_turns, texts
 
 LANGUAGES, EXAMPLES, ROWS, SLOTS = 20, 160, 40, 32
 INPUTS, TARGETS, VOCAB = 128, 32, 8_000
 SIDES, FACTORS = ("one", "routed"), (16, 2)
 GOAL = 1.2
-
-
-def fields_of(languages: int) -> dict:
-    """The fields of a pass over so many languages, as numpy arrays [examples, ...]."""
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    targets = rng.integers(3, VOCAB, (EXAMPLES, TARGETS)).astype(np.int32)
-    return {
-        "encoder_input_tokens": rng.integers(3, VOCAB, (EXAMPLES, INPUTS)).astype(np.int32),
-        "decoder_input_tokens": np.pad(targets[:, :-1], ((0, 0), (1, 0))),
-        "decoder_target_tokens": targets,
-        "decoder_loss_weights": np.ones((EXAMPLES, TARGETS), np.float32),
-        "language": np.arange(EXAMPLES, dtype=np.int32) % languages,
-    }
 
 
 def run(side: str, factor: int, layers: int) -> None:
@@ -68,7 +52,10 @@ def run(side: str, factor: int, layers: int) -> None:
     program = build(StepSpec(model, LossConfig(), OptimizerConfig(), mesh, rules))
     params = draw_params(program.layout, list(program.layout.leaves), 0)
     names = tuple(f"l{i:02d}_Latn" for i in range(1 if side == "one" else LANGUAGES))
-    evaluate = LossEvaluator(Pass(fields_of(len(names)), ROWS, shuffle=False, languages=names))
+    fields = texts(EXAMPLES, INPUTS, TARGETS, VOCAB)
+    del fields["row"], fields["target_bytes"]
+    fields["language"] = np.arange(EXAMPLES, dtype=np.int32) % len(names)
+    evaluate = LossEvaluator(Pass(fields, ROWS, shuffle=False, languages=names))
 
     def step() -> None:
         totals = evaluate.totals(program, params)
@@ -81,15 +68,11 @@ def compare(factor: int, args: argparse.Namespace) -> dict[str, object]:
     """Runs the sides of one reduction factor in turns, and prints their ratio."""
     clock = "cpu_s" if args.threads == 1 else "wall_s"
     command = [__file__, "--layers", str(args.layers), "--factor", str(factor), "--side"]
-    sides = {name: Side(name, [*command, name], range(args.threads)) for name in SIDES}
-    for _ in range(args.turns):
-        for side in sides.values():
-            side.turn()
+    sides = take_turns({name: [*command, name] for name in SIDES}, args.turns, args.threads)
     result: dict[str, object] = {"clock": clock}
     for name, side in sides.items():
         seconds = side.median(clock)
         result[name] = side.ready | {key: side.median(key) for key in side.turns[0]}
-        side.close()
         rate = EXAMPLES / seconds
         print(f"rf {factor:2}  {name:6}  {seconds:7.3f} s   {rate:6.1f} examples/s")
     ratio = sides["routed"].median(clock) / sides["one"].median(clock)
@@ -99,13 +82,7 @@ def compare(factor: int, args: argparse.Namespace) -> dict[str, object]:
 
 def main() -> None:
     """Runs both reduction factors."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--json", type=Path)
+    parser = flags(__doc__, turns=5, threads=1, layers=4)
     parser.add_argument("--factor", type=int, choices=FACTORS)
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -114,8 +91,7 @@ def main() -> None:
         return
     factors = [args.factor] if args.factor else FACTORS
     result = {factor: compare(factor, args) for factor in factors}
-    if args.json:
-        args.json.write_text(json.dumps(result | {"threads": args.threads}, indent=1))
+    keep(args.json, result | {"threads": args.threads})
 
 
 if __name__ == "__main__":

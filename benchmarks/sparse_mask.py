@@ -8,8 +8,6 @@ Memory is the highest resident size while the mask is made, less that from befor
 were drawn, as a multiple of theirs: 1 is the parameters alone. (It reads Linux's /proc.)
 """
 
-import argparse
-import json
 import math
 import sys
 import time
@@ -19,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.sides import flags, keep
 from jaxlt.modules.delta_files import INDICES, VALUES
 from jaxlt.modules.magnitude import sparsify
 
@@ -83,10 +82,9 @@ def draw(scale: float) -> dict[str, jax.Array]:
 
 def main() -> int:
     """Measures once, prints, and returns 1 where a limit is missed."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = flags(__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="of the two tables' rows (1)")
     parser.add_argument("--count", type=int, default=7_667_712, help="entries of the mask")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
     args = parser.parse_args()
     jax.block_until_ready(jnp.zeros(8))  # the backend's own memory is no parameter's
     before = memory("VmRSS")
@@ -112,8 +110,7 @@ def main() -> int:
     }
     for name, value in figures.items():
         print(f"{name:36} {value:,.4g}" if isinstance(value, float) else f"{name:36} {value:,}")
-    if args.json:
-        args.json.write_text(json.dumps(figures, indent=2) + "\n")
+    keep(args.json, figures)
     ok = found == args.count and seconds < LIMIT_SECONDS and peak < LIMIT_MEMORY
     print(f"limits: {LIMIT_SECONDS:g} s, {LIMIT_MEMORY:g} times: {'met' if ok else 'MISSED'}")
     return 0 if ok else 1

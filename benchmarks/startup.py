@@ -8,8 +8,6 @@ macro under 1 s; `jaxlt.load` of a small model under 5 s. "To the first step" is
 for one step, evaluation and final checkpoint left out.
 """
 
-import argparse
-import json
 import os
 import resource
 import subprocess
@@ -20,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.sides import flags, keep
 from jaxlt.data.synth.languages import FAMILY, write_languages
 
 RUN = ["--gin_file=models/tiny.gin", "--gin_file=runs/pretrain.gin", "--gin.BATCH_SIZE=8"]
@@ -74,11 +73,7 @@ def small_starts(folder: Path) -> dict[str, float]:
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
+    args = flags(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_languages(folder / "text", FAMILY, sentences=2_000)
@@ -92,8 +87,7 @@ def main() -> None:
     )
     for name, seconds in small.items():
         print(f"{name}: {seconds:.2f} s of the processor, {seconds / small['import jax']:.2f}x jax")
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+    keep(args.json, result)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,6 @@ Goal: 1 million words a minute. Plain text, text with CoNLL-U and IOB2, and text
 every transform at once.
 """
 
-import argparse
-import json
-import os
 import statistics
 import sys
 import time
@@ -17,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.sides import flags, keep, one_core
 from jaxlt.data.synth.languages import LanguageSpec, generate, texts
 from jaxlt.data.synth.trees import conllu, iob2
 
@@ -60,10 +58,8 @@ def speed(speak: Callable[[], Iterator[str]]) -> float:
 
 def main() -> int:
     """Prints the speeds; returns 1 where one misses the goal."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", metavar="FILE")
-    args = parser.parse_args()
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+    args = flags(__doc__).parse_args()
+    one_core()
     found = {
         "text": speed(lambda: generate(PLAIN, 8000)),
         "text with every transform": speed(lambda: generate(FULL, 8000)),
@@ -71,8 +67,7 @@ def main() -> int:
     }
     for name, rate in found.items():
         print(f"{name:<28}{rate:>14,.0f} words a minute, {rate / GOAL:.1f} times the goal")
-    if args.json:
-        Path(args.json).write_text(json.dumps(found, indent=2) + "\n")
+    keep(args.json, found)
     return int(min(found.values()) < GOAL)
 
 

@@ -5,8 +5,6 @@
 Goals, on one core: noise at 50,000 words/s, transliteration by a table at 1 MB/s.
 """
 
-import argparse
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -14,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.sides import flags, keep
 from jaxlt.data.rows.batches import stream
 from jaxlt.data.synth.languages import FAMILY, generate
 from jaxlt.data.text.gloss import Glosser, make_dictionary
@@ -38,11 +37,7 @@ def rate(work: Callable[[int, str], object], lines: list[str], amount: float) ->
 
 def main() -> None:
     """Measures and prints."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
+    args = flags(__doc__).parse_args()
     lines = list(generate(FAMILY[0], 3000, seed=1))
     words, size = sum(len(x.split()) for x in lines), sum(len(x.encode()) for x in lines)
     noise = CharacterNoise(alphabet_of(lines))
@@ -64,8 +59,7 @@ def main() -> None:
     }
     for name, value in results.items():
         print(f"{name.replace('_', ' '):34} {value:12,.1f}")
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + "\n")
+    keep(args.json, results)
 
 
 if __name__ == "__main__":

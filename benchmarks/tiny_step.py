@@ -6,17 +6,18 @@ Prints the time of a step, its model FLOPs, and the same FLOPs as plain matrix p
 core: the floor below which no step of that size can come.
 """
 
-import os
 import sys
 import time
 from pathlib import Path
 
-os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.sides import TINY, one_core, texts
+
+one_core()
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxlt.config import load
 from jaxlt.data.rows.batches import ArrayBatches
@@ -39,29 +40,10 @@ def median(work, rounds: int = 30) -> float:
 
 def main() -> None:
     """Measures and prints."""
-    run = load(
-        ["models/tiny.gin", "runs/pretrain.gin"],
-        [
-            "TEXT=none",
-            "WORKDIR=none",
-            "BATCH_SIZE=1",
-            "INPUTS_LENGTH=256",
-            "DTYPE=float32",
-            "T5Config.scan_layers=False",
-        ],
-    )
-    rng = np.random.default_rng(0)
-    inputs = rng.integers(3, 259, (4, 256)).astype(np.int32)
-    targets = rng.integers(3, 259, (4, 48)).astype(np.int32)
-    data = ArrayBatches(
-        {
-            "encoder_input_tokens": inputs,
-            "decoder_input_tokens": np.pad(targets[:, :-1], ((0, 0), (1, 0))),
-            "decoder_target_tokens": targets,
-            "decoder_loss_weights": np.ones(targets.shape, np.float32),
-        },
-        batch_size=1,
-    )
+    run = load(["models/tiny.gin", "runs/pretrain.gin"], [*TINY, "BATCH_SIZE=1"])
+    fields = texts(4, 256, 48, 259)
+    del fields["row"], fields["target_bytes"], fields["language"]
+    data = ArrayBatches(fields, batch_size=1)
     program = program_of(run)
     state = make_state(program.layout, program.optimizer, 0)
     batch, _ = read_batch(data, 0, program.spec.mesh)

@@ -20,7 +20,6 @@ a shared machine only ever adds to it. Goals: HF / ours at least 1.5 (full; 1.3 
 
 import argparse
 import importlib.util
-import json
 import statistics
 import sys
 from pathlib import Path
@@ -28,7 +27,7 @@ from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.sides import Side, serve
+from benchmarks.sides import flags, hf_mt5, keep, serve, take_turns, texts, trainer
 
 INPUTS, TARGETS = 128, 64
 
@@ -55,40 +54,24 @@ ROWS = {
 USUAL = ("full", "frozen", "lora", "own", "mixed")
 
 
-def tokens(row: Row):
-    """The same batch for both sides: numpy int32 inputs [rows, 128] and targets [rows, 64]."""
-    import numpy as np
-
-    rng = np.random.default_rng(0)
-    draw = lambda n: rng.integers(3, row.vocab, (row.rows, n)).astype(np.int32)  # noqa: E731
-    return draw(INPUTS), draw(TARGETS)
+def fields_of(row: Row) -> dict[str, Any]:
+    """The same batch for both sides: inputs [rows, 128] and targets [rows, 64], in numpy."""
+    return texts(row.rows, INPUTS, TARGETS, row.vocab)
 
 
 def hf_side(row: Row) -> None:
     """MT5ForConditionalGeneration, torch.optim.AdamW, as its users write the step."""
     import torch
-    from transformers import MT5Config, MT5ForConditionalGeneration
 
-    config = MT5Config(
-        vocab_size=row.vocab,
-        d_model=512,
-        d_kv=64,
-        d_ff=1024,
-        num_layers=8,
-        num_heads=6,
-        feed_forward_proj="gated-gelu",
-        tie_word_embeddings=False,
-    )
     torch.manual_seed(0)
-    model = MT5ForConditionalGeneration(config)
-    # mT5's logits layer is its own; newer transformers tie it whatever the config says.
-    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    model = hf_mt5(row.vocab, 512, 1024, 6, 8, 64)
     if row.method:
         plug_in(model, row)
     model.train()
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3)
-    inputs, targets = (torch.from_numpy(t).long() for t in tokens(row))
+    fields, names = fields_of(row), ("encoder_input_tokens", "decoder_target_tokens")
+    inputs, targets = (torch.from_numpy(fields[name]).long() for name in names)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -117,53 +100,17 @@ def plug_in(model: Any, row: Row) -> None:
 
 def jaxlt_side(row: Row) -> None:
     """The trainer's own compiled step."""
-    from jaxlt.engine import compilation
-
-    compilation.prepare()
-    import jax
-    import jax.numpy as jnp
     import numpy as np
 
-    from jaxlt.engine.loss.losses import LossConfig
-    from jaxlt.engine.optim.optimizers import OptimizerConfig
-    from jaxlt.engine.partitioning import MeshConfig, make_mesh, place_rows
-    from jaxlt.engine.state import make_state
-    from jaxlt.engine.step import Hyper, StepSpec, build
     from jaxlt.models.config import T5Config
 
     model = T5Config(
         row.vocab, 512, 1024, 6, 8, 8, dropout=0.1, scan_layers=row.scanned, plugs=plugs_of(row)
     )
-    mesh = make_mesh(MeshConfig())
-    spec = StepSpec(
-        model,
-        LossConfig(),
-        OptimizerConfig(name="adamw"),
-        mesh,
-        MeshConfig().rules,
-        trainable=("modules/.*",) if row.method else (".*",),
-    )
-    program = build(spec)
-    state = make_state(program.layout, program.optimizer, 0)
-    inputs, targets = tokens(row)
-    fields = {
-        "encoder_input_tokens": inputs,
-        "decoder_input_tokens": np.pad(targets[:, :-1], ((0, 0), (1, 0))),
-        "decoder_target_tokens": targets,
-        "decoder_loss_weights": np.ones(targets.shape, np.float32),
-        "language": np.arange(row.rows, dtype=np.int32) % row.languages,
-        "row": np.arange(row.rows, dtype=np.int32),
-    }
-    batch = place_rows([(0, fields)], row.rows, mesh)
-    hyper = Hyper(jnp.float32(1e-3), jnp.uint32(0))
-
-    def step() -> None:
-        nonlocal state
-        state, _ = program.train(state, batch, hyper)
-        jax.block_until_ready(state.trainable)
-
-    size = sum(a.size for a in jax.tree.leaves(state.trainable))
-    serve(step, {"trained": size, "jax": jax.__version__})
+    fields = fields_of(row)
+    fields["language"] = np.arange(row.rows, dtype=np.int32) % row.languages
+    made = trainer(model, fields, trainable=("modules/.*",) if row.method else (".*",))
+    serve(made.step, made.facts)
 
 
 def plugs_of(row: Row) -> tuple[Any, ...]:
@@ -193,16 +140,10 @@ def compare(name: str, turns: int, threads: int, beside: Path | None) -> dict[st
         kinds.insert(0, "hf")
     script = {"before": str((beside or Path()) / "benchmarks" / "train_step.py")}
     asked = {"before": "ours"}
-    sides = {
-        k: Side(k, [script.get(k, __file__), "--side", asked.get(k, k), name], range(threads))
-        for k in kinds
-    }
-    for _ in range(turns):
-        for side in sides.values():
-            side.turn()
+    commands = {k: [script.get(k, __file__), "--side", asked.get(k, k), name] for k in kinds}
+    sides = take_turns(commands, turns, threads)
     result: dict[str, Any] = {}
     for kind, side in sides.items():
-        side.close()
         each = [t["cpu_s" if threads == 1 else "wall_s"] for t in side.turns]
         seconds = sorted(each)[len(each) // 2] if threads == 1 else min(each)
         peak = side.median("peak_bytes")
@@ -235,13 +176,8 @@ def compare(name: str, turns: int, threads: int, beside: Path | None) -> dict[st
 
 def main() -> None:
     """Compares the rows asked for and prints their ratios."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = flags(__doc__, turns=5, threads=1)
     parser.add_argument("--rows", default=",".join(USUAL), help=f"of {', '.join(ROWS)}")
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--beside", type=Path, metavar="FOLDER")
     parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -259,8 +195,7 @@ def main() -> None:
     for name in ("frozen", "lora", "mixed", "scanned"):
         if "full" in seconds and name in seconds:
             print(f"{name:8} / full {seconds[name] / seconds['full']:.2f}")
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+    keep(args.json, result)
 
 
 if __name__ == "__main__":
