@@ -210,7 +210,9 @@ class Asker:
             [_Part(piece) for piece in self._pieces(words, form, how, i)]
             for i, words in enumerate(sentences)
         ]
-        while asked := [(i, part) for i, of in enumerate(parts) for part in of if not _done(part)]:
+        while asked := [
+            (i, part) for i, of in enumerate(parts) for part in of if part.answer is None
+        ]:
             which = [i for i, _ in asked]
             own = dataclasses.replace(
                 how,
@@ -259,10 +261,6 @@ class Asker:
             out.append(rest[:low])
             rest = rest[low:]
         return [*out, rest] if rest else out
-
-
-def _done(part: _Part) -> bool:
-    return part.answer is not None
 
 
 def kinds_for(data: "DataConfig") -> dict[str, Kind]:

@@ -243,8 +243,8 @@ def _wrong_language(
         f"({identifier.origin}), which takes {doubt:.1%} of the references for another language."
         + ("" if named else " --lid=FOLDER names a better one.")
     )
-    if unknown := wrong_language.unknown(wanted, identifier):
-        progress.say(f"It does not know {', '.join(unknown)}: not measured there.")
+    if unknown := {example.language for example in wanted} - set(identifier.model.languages):
+        progress.say(f"It does not know {', '.join(sorted(unknown))}: not measured there.")
     return list(wrong_language.wrong_language(wanted, identifier))
 
 

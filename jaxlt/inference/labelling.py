@@ -19,10 +19,10 @@ from jaxlt import progress
 from jaxlt.data.head_example import HeadExample
 from jaxlt.data.labelling import Labels, Piece, TooLong
 from jaxlt.engine.batch_checks import check_fields, slots_of
-from jaxlt.engine.partitioning import batch_shards, place_rows
+from jaxlt.engine.partitioning import batch_shards
 from jaxlt.engine.step import StepSpec, mesh_context
 from jaxlt.errors import UserError
-from jaxlt.inference.predictor import Predictor, widths
+from jaxlt.inference.predictor import Predictor, placed, widths
 from jaxlt.models.encoder import model_of
 from jaxlt.models.head import find_head
 from jaxlt.models.init import unflatten
@@ -81,8 +81,8 @@ def label(
         ):
             group.append(waiting.pop())
         ids = [languages[one.place] for one in group for _ in one.pieces] if languages else None
-        found = _group(predictor, labels, head, names, group, ids)
-        for one, answer in zip(group, found, strict=True):
+        answers = _group(predictor, labels, head, names, group, ids)
+        for one, answer in zip(group, answers, strict=True):
             out[one.place] = answer
         progress.advance(len(group))
     return out
@@ -137,18 +137,11 @@ def _outputs(predictor: Predictor, head: str, batch: Mapping[str, np.ndarray]) -
     """What a head says of host rows [B, ...], on the devices; more rows make B one of few sizes."""
     spec = predictor.program.spec
     check_fields(batch, slots_of(spec.model))
-    rows, shards = len(batch["head"]), batch_shards(spec.mesh)
-    whole = shards
-    while whole < rows:
-        whole *= 2
-    padded = {
-        n: np.pad(v, [(0, whole - rows)] + [(0, 0)] * (v.ndim - 1), mode="edge")
-        for n, v in batch.items()
-    }
-    padded["row"] = np.arange(whole, dtype=np.int32)
+    count = batch_shards(spec.mesh)
+    while count < len(batch["head"]):
+        count *= 2
     with mesh_context(spec.mesh, spec.rules):
-        placed = place_rows([(0, padded)], whole, spec.mesh)
-        return _apply(spec, head)(predictor.params, placed)
+        return _apply(spec, head)(predictor.params, placed(batch, count, spec.mesh))
 
 
 @functools.lru_cache(maxsize=16)

@@ -172,9 +172,6 @@ class Model:
             out += self._scores([each[i] for i in some], routes.of(some), start)
         return out
 
-    # One method a task takes what is asked, routes and settings, and returns its answers; of text
-    # it is a tuple each, best first.
-
     @functools.cached_property
     def kinds(self) -> Mapping[str, Kind]:
         """What the model can be asked for, by name, each with the kind that words it."""
@@ -248,7 +245,7 @@ class Model:
         return [_value(example, one) for example, one in zip(examples, answers, strict=True)]
 
     def _scores(self, pairs: Sequence[tuple[str, str]], routes: Routes, first: int) -> list[float]:
-        from jaxlt.inference.predictor import encode
+        from jaxlt.inference.predictor import encode, filled
 
         inputs, targets = derived.lengths(self.run)
         codec = self._asker.codec
@@ -256,9 +253,7 @@ class Model:
             [encode(codec, t, limit, what=f"Pair {first + i}")[0] for i, t in enumerate(of)]
             for of, limit in zip(zip(*pairs, strict=True), (inputs, targets), strict=True)
         ]
-        source, target = (
-            _padded(rows, n) for rows, n in zip(sides, (inputs, targets), strict=True)
-        )
+        source, target = map(filled, sides, (inputs, targets))
         batch = {
             "encoder_input_tokens": source,
             "decoder_input_tokens": np.pad(target[:, :-1], ((0, 0), (1, 0))),
@@ -342,8 +337,10 @@ class Model:
 
     def _known(self, name: str) -> str:
         """The name that the run has for a language, by whatever code it is meant."""
+        from jaxlt.data.sources.corpora import Codes
+
         languages = self.predictor.languages
-        code = name if name in languages else _code_of(name)
+        code = name if name in languages else Codes().of(name)
         return code if code in languages else name
 
 
@@ -421,9 +418,7 @@ _JOINED: Mapping[str, Callable[[Sequence[tuple[Words, Any]]], Any]] = {
 }
 
 
-def as_tree(
-    heads: Sequence[int], relations: Sequence[str]
-) -> tuple[tuple[int, ...], tuple[str, ...]]:
+def as_tree(heads: Sequence[int], relations: Sequence[str]) -> Tree:
     """Makes heads [n] a tree with one word on the root, as few of them changed as can be.
 
     The root's relation is 'root', and nobody else's; whoever loses one has 'dep'.
@@ -443,12 +438,6 @@ def as_tree(
     return tuple(tree), tuple(labels)
 
 
-def _code_of(name: str) -> str:
-    from jaxlt.data.sources.corpora import Codes
-
-    return Codes().of(name)
-
-
 def _each(names: str | Sequence[str], count: int, what: str) -> Sequence[str]:
     """A name for each of `count` inputs."""
     if isinstance(names, str):
@@ -456,10 +445,3 @@ def _each(names: str | Sequence[str], count: int, what: str) -> Sequence[str]:
     if len(names) != count:
         raise UserError(f"`{what}` has {len(names)} names for {count} inputs.")
     return names
-
-
-def _padded(rows: Sequence[np.ndarray], width: int) -> np.ndarray:
-    out = np.zeros((len(rows), width), np.int32)
-    for i, row in enumerate(rows):
-        out[i, : len(row)] = row
-    return out

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 from etils import epath
+from jax.sharding import Mesh
 
 from jaxlt import progress
 from jaxlt.data.near import nearest_language
@@ -114,25 +115,16 @@ class Predictor:
         batch: host arrays [B, ...], any B; the fields of training.
         """
         check_fields(batch, slots_of(self.config))
-        mesh = self.program.spec.mesh
-        rows = len(batch["encoder_input_tokens"])
+        mesh, rows = self.program.spec.mesh, len(batch["encoder_input_tokens"])
         whole = -(-rows // batch_shards(mesh)) * batch_shards(mesh)
-        padded = {
-            n: np.pad(np.asarray(v), [(0, whole - rows)] + [(0, 0)] * (np.ndim(v) - 1))
-            for n, v in batch.items()
-        }
-        padded["row"] = np.arange(whole, dtype=np.int32)
-        out = self.program.evaluate(self.params, place_rows([(0, padded)], whole, mesh))
+        out = self.program.evaluate(self.params, placed(batch, whole, mesh))
         return {name: np.asarray(values)[:rows] for name, values in out.items()}
 
     def decode_tokens(
-        self, rows: Sequence[np.ndarray], length: int, **given: Any
+        self, rows: Sequence[np.ndarray], length: int, **settings: Any
     ) -> list[np.ndarray]:
-        """Decodes; returns each row's best tokens [<= length], without the end-of-sequence.
-
-        given: what `decode_best` takes.
-        """
-        return [found[0] for found in self.decode_best(rows, length, **given)]
+        """`decode_best`, of which only each row's best tokens [<= length] are returned."""
+        return [best[0] for best in self.decode_best(rows, length, **settings)]
 
     def decode_best(
         self,
@@ -175,21 +167,18 @@ class Predictor:
             size = shards
             while size < len(chosen):
                 size = min(2 * size, batch_size)
-            filled = chosen + [chosen[0]] * (size - len(chosen))
-            tokens = np.zeros((size, width), np.int32)
-            for r, i in enumerate(filled):
-                tokens[r, : len(rows[i])] = rows[i]
-            fields = {"encoder_input_tokens": tokens}
+            several = chosen + [chosen[0]] * (size - len(chosen))
+            fields = {"encoder_input_tokens": filled([rows[i] for i in several], width)}
             fields |= {
-                name: np.array([values[i] for i in filled], np.int32)
+                name: np.array([values[i] for i in several], np.int32)
                 for name, values in by_row.items()
                 if values is not None
             }
             if len(forced):
                 fields["decoder_prefix_tokens"] = np.tile(np.array(forced, np.int32), (size, 1))
-            found = self._decoded(model, fields, how, trie)
+            decoded = self._decoded(model, fields, how, trie)
             for r, i in enumerate(chosen):
-                out[i] = _ended(found.tokens[r], found.scores[r])
+                out[i] = _ended(decoded.tokens[r], decoded.scores[r])
             progress.advance(len(chosen))
         return out
 
@@ -241,6 +230,25 @@ def _ended(tokens: np.ndarray, scores: np.ndarray) -> list[np.ndarray]:
         ends = np.flatnonzero(one == EOS)
         out.append(one[: ends[0] if len(ends) else len(one)])
     return out
+
+
+def filled(rows: Sequence[np.ndarray], width: int) -> np.ndarray:
+    """Rows of ids as one array [n, width], with padding (0) at their ends."""
+    out = np.zeros((len(rows), width), np.int32)
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = row
+    return out
+
+
+def placed(batch: Mapping[str, np.ndarray], count: int, mesh: Mesh) -> dict[str, jax.Array]:
+    """Host rows [B, ...] on the devices, numbered, the last one again up to `count` of them."""
+    more = count - len(next(iter(batch.values())))
+    fields = {
+        name: np.pad(values, [(0, more)] + [(0, 0)] * (np.ndim(values) - 1), mode="edge")
+        for name, values in batch.items()
+    }
+    fields["row"] = np.arange(count, dtype=np.int32)
+    return place_rows([(0, fields)], count, mesh)
 
 
 def widths(longest: int) -> list[int]:
@@ -362,13 +370,14 @@ def resolve_step(checkpoints: Checkpoints, step: int | str | None) -> int:
         return steps[-1]
     best = checkpoints.best()
     if best is None:
+        metric = checkpoints.config.best_metric
+        why = (
+            f"none was evaluated by '{metric}'"
+            if metric
+            else "CheckpointConfig.best_metric is not set"
+        )
         raise UserError(
-            f"'{checkpoints.workdir}' has no best checkpoint: "
-            + (
-                f"none was evaluated by '{checkpoints.config.best_metric}'."
-                if checkpoints.config.best_metric
-                else "CheckpointConfig.best_metric is not set."
-            )
-            + f" It has steps {', '.join(map(str, steps))}."
+            f"'{checkpoints.workdir}' has no best checkpoint: {why}. It has steps "
+            f"{', '.join(map(str, steps))}."
         )
     return best

@@ -3,8 +3,7 @@
 save_all(run, predictor, chosen_plugs(predictor), "library")
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,13 +68,9 @@ def save_all(
                     f"The run has no language '{language}'.{nearest_language(language, known)} Its "
                     f"languages: {', '.join(known)}."
                 )
-            called, metrics = f"{p.name}/{language}", _of_language(predictor.evaluation, language)
+            called, end = f"{p.name}/{language}", f"/{language}"
+            scores = predictor.evaluation.items()
+            metrics = {n.removesuffix(end): v for n, v in scores if n.endswith(end)}
             own: dict[str, Any] = {"language": language, "metrics": metrics}
             out.append(save(library, called, p, flat, known.index(language), **own, **told))
     return out
-
-
-def _of_language(metrics: Mapping[str, float], language: str) -> dict[str, float]:
-    """Metrics named '.../LANGUAGE', without that ending."""
-    ending = re.compile(rf"/{re.escape(language)}$")
-    return {ending.sub("", n): v for n, v in metrics.items() if ending.search(n)}

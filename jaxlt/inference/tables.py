@@ -121,7 +121,8 @@ def show(judged: list[Judged], groups: Groups) -> None:
             for method, of in by_method.items()
         }
         table = _table(scores, groups)
-        room, needed = console.width, _width(console, table)
+        wide = console.options.update(width=1000)
+        room, needed = console.width, console.measure(table, options=wide).maximum
         if console.is_terminal and needed > room:
             table = _table(scores, groups, intervals=False)
             table.caption = f"Intervals are in results.jsonl, and here from {needed} columns on."
@@ -131,26 +132,19 @@ def show(judged: list[Judged], groups: Groups) -> None:
         console.print()
 
 
-def _width(console: Any, table: Any) -> int:
-    return int(console.measure(table, options=console.options.update(width=1000)).maximum)
-
-
 Lines = Mapping[str, Mapping[str, Judged]]  # of a method: by metric, and by line of the table
 Means = Mapping[str, Mapping[str, Mean]]
 
 
 def _table(by_method: Mapping[str, Lines], groups: Groups, intervals: bool = True) -> Any:
     """The table of a kind of task: scores by method ("": the model), metric and line."""
-    from rich.table import Table
     from rich.text import Text
 
     scores = by_method[""]
-    table = Table(box=None, pad_edge=False, padding=(0, 3 if intervals else 1, 0, 0))
-    for name in ("task", "language"):
-        table.add_column(name, overflow="fold")
-    table.add_column("examples", justify="right", no_wrap=True)
-    for metric in scores:
-        table.add_column(headed(metric), justify="right", no_wrap=True)
+    columns = ("task", "language", ">examples", *(f">{headed(metric)}" for metric in scores))
+    table = plain_table(*columns, fold=True, padding=(0, 3 if intervals else 1, 0, 0))
+    for column in table.columns[2:]:
+        column.no_wrap = True
     means = {
         method: {metric: _averages(of[metric], groups) for metric in scores if metric in of}
         for method, of in by_method.items()

@@ -52,7 +52,8 @@ def open_identifier(examples: Sequence[Example], folder: str | None, tag: str) -
         model, origin, unseen = lid.load(folder), folder, targets
     else:
         texts = {name: lines[::2] for name, lines in targets.items()}
-        inputs = _by_language((e.source, _untagged(e, tag)) for e in examples if e.source)
+        tagged = ((e, tag.format(source=e.source, target=e.language)) for e in examples)
+        inputs = _by_language((e.source, e.inputs.removeprefix(t)) for e, t in tagged if e.source)
         texts = {**inputs, **texts}
         texts = {name: lines for name, lines in texts.items() if len(lines) >= _FEWEST}
         if len(texts) < 2:
@@ -88,11 +89,6 @@ def wrong_language(examples: Sequence[Example], identifier: Identifier) -> Itera
         )
 
 
-def unknown(examples: Sequence[Example], identifier: Identifier) -> list[str]:
-    """Languages of answers that the identifier has never learnt."""
-    return sorted({e.language for e in examples} - set(identifier.model.languages))
-
-
 def _by_language(lines: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
     """Returns the different lines of each language, in their order."""
     texts: dict[str, dict[str, None]] = {}
@@ -100,7 +96,3 @@ def _by_language(lines: Iterator[tuple[str, str]]) -> dict[str, list[str]]:
         if line.strip():
             texts.setdefault(language, {})[line] = None
     return {language: list(of) for language, of in texts.items()}
-
-
-def _untagged(example: Example, tag: str) -> str:
-    return example.inputs.removeprefix(tag.format(source=example.source, target=example.language))
