@@ -73,6 +73,12 @@ def check_share(config: Any, *fields: str) -> None:
             raise UserError(f"{kind}.{field} is at least 0 and below 1, not {value}.")
 
 
+def check_positive(what: str, value: int | None) -> None:
+    """Raises UserError where a number that is given is below 1."""
+    if value is not None and value < 1:
+        raise UserError(f"{what} is at least 1, not {value}.")
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Returns " Did you mean 'x'?" for the known name closest to `name`, or "" if none is close.
 

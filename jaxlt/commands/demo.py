@@ -67,12 +67,31 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
+def pretraining(
+    folder: Path, seen: tuple[str, ...], unseen: str, steps: int, seed: int
+) -> "RunConfig":
+    """The first run: all parameters, three languages."""
+    optimizer = ("name=adamw", "b2=0.98", "clip_norm=1.0")
+    own = ["LEARNING_RATE=0.002", *(f"OptimizerConfig.{setting}" for setting in optimizer)]
+    return _run(PRETRAIN, folder / "pretrained", (*seen, unseen), seen, steps, seed, own)
+
+
+def adaptation(
+    folder: Path, seen: tuple[str, ...], unseen: str, steps: int, seed: int
+) -> "RunConfig":
+    """The second run: one module on the frozen backbone, one language."""
+    own = ["LEARNING_RATE=0.005", "lang/plug.reduction_factor=2", "T5Config.dropout=0.0"]
+    own.append(f"INIT_FROM={folder / 'pretrained'}")
+    return _run(ADAPT, folder / "adapted", (*seen, unseen), (unseen,), steps, seed, own)
+
+
 def _run(
     files: list[str],
-    folder: Path,
+    workdir: Path,
     languages: tuple[str, ...],
     read: tuple[str, ...],
     steps: int,
+    seed: int,
     own: list[str],
 ) -> "RunConfig":
     """A run on the text: all languages keep their ids and are evaluated, `read` are trained on."""
@@ -82,7 +101,9 @@ def _run(
         files,
         [
             *("BATCH_SIZE=32", "INPUTS_LENGTH=128", "DTYPE=float32", "DataConfig.held_out=0.02"),
-            f"TEXT={folder / 'text'}",
+            f"TEXT={workdir.parent / 'text'}",
+            f"WORKDIR={workdir}",
+            f"SEED={seed}",
             f"DataConfig.languages={languages!r}",
             f"DataConfig.rates={tuple((name, 1.0) for name in read)!r}",
             "eval/DataConfig.rates=()",
@@ -96,36 +117,6 @@ def _run(
             *own,
         ],
     )
-
-
-def pretraining(
-    folder: Path, seen: tuple[str, ...], unseen: str, steps: int, seed: int
-) -> "RunConfig":
-    """The first run: all parameters, three languages."""
-    own = [
-        f"WORKDIR={folder / 'pretrained'}",
-        f"SEED={seed}",
-        "OptimizerConfig.name=adamw",
-        "LEARNING_RATE=0.002",
-        "OptimizerConfig.b2=0.98",
-        "OptimizerConfig.clip_norm=1.0",
-    ]
-    return _run(PRETRAIN, folder, (*seen, unseen), seen, steps, own)
-
-
-def adaptation(
-    folder: Path, seen: tuple[str, ...], unseen: str, steps: int, seed: int
-) -> "RunConfig":
-    """The second run: one module on the frozen backbone, one language."""
-    own = [
-        f"WORKDIR={folder / 'adapted'}",
-        f"INIT_FROM={folder / 'pretrained'}",
-        f"SEED={seed}",
-        "lang/plug.reduction_factor=2",
-        "T5Config.dropout=0.0",
-        "LEARNING_RATE=0.005",
-    ]
-    return _run(ADAPT, folder, (*seen, unseen), (unseen,), steps, own)
 
 
 def show_languages(console, specs) -> None:

@@ -12,8 +12,8 @@ import functools
 from typing import TYPE_CHECKING
 
 from jaxlt import progress
-from jaxlt.commands import run_flags
-from jaxlt.errors import UserError
+from jaxlt.commands import flags, run_flags
+from jaxlt.errors import check_positive
 from jaxlt.inference import evaluation, provenance, tables
 from jaxlt.inference.groups import BACKBONES, open_groups
 from jaxlt.inference.provenance import Evaluation
@@ -148,8 +148,7 @@ def main(args: argparse.Namespace) -> int:
         _judge_saved(args)
         return 0
     run = run_flags.load_run(args)
-    if args.limit is not None and args.limit < 1:
-        raise UserError(f"--limit is at least 1, not {args.limit}.")
+    check_positive("--limit", args.limit)
     asked = evaluation_of(args)
     run_flags.start_jax(args)
     from jaxlt.engine.hosts import distributed
@@ -159,7 +158,7 @@ def main(args: argparse.Namespace) -> int:
         check = functools.partial(result_file.check_writable, path)
         distributed.on_primary(check, "Opening the results")
     predictor, vocabulary = run_flags.open_model(run, args)
-    languages = tuple(n for n in (args.languages or "").split(",") if n)
+    languages = flags.names(args.languages)
     with progress.doing("Opening the data"):
         source, split = evaluation.open_data(run, predictor, args.split, languages, args.limit)
     if args.answers:

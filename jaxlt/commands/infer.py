@@ -25,7 +25,7 @@ from jaxlt import progress
 from jaxlt.commands import run_flags
 from jaxlt.data.config import DataConfig
 from jaxlt.data.sources.files import PACKED
-from jaxlt.errors import UserError
+from jaxlt.errors import UserError, check_positive
 from jaxlt.inference.asking import BY_WORD, OVERLENGTH, Settings, kinds_for
 from jaxlt.inference.filling import Lines, decided_by, fill_in, tasks_of
 from jaxlt.inference.formats import FORMATS, Format, asked_in, format_for, format_of
@@ -88,9 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Infers what the flags describe."""
     for flag in ("batch_size", "max_length", "returns"):
-        value = getattr(args, flag)
-        if value is not None and value < 1:
-            raise UserError(f"--{flag} is at least 1, not {value}.")
+        check_positive(f"--{flag}", getattr(args, flag))
     if args.resume and not args.output:
         raise UserError("--resume goes on with an --output file: give it.")
     if args.output and args.output.endswith(PACKED):

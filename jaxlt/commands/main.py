@@ -140,17 +140,6 @@ def overview() -> str:
     )
 
 
-def _take_overrides(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Splits off the `--gin.NAME=value` flags; returns (the others, 'NAME=value' texts)."""
-    rest, overrides = [], []
-    for arg in argv:
-        if arg.startswith("--gin."):
-            overrides.append(arg.removeprefix("--gin."))
-        else:
-            rest.append(arg)
-    return rest, overrides
-
-
 def _known(name: str, verbs: Mapping[str, Verb], within: str) -> Verb:
     """Returns the verb of that name; `within` is what comes before it on the command line."""
     if name in verbs:
@@ -198,7 +187,8 @@ def parse(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
     overrides: list[str] = []
     if verb.gin:
         add_gin_arguments(parser)
-        argv, overrides = _take_overrides(argv)
+        overrides = [arg.removeprefix("--gin.") for arg in argv if arg.startswith("--gin.")]
+        argv = [arg for arg in argv if not arg.startswith("--gin.")]
     args, unknown = parser.parse_known_args(_with_new_names(argv))
     if unknown:
         flag = unknown[0].partition("=")[0]

@@ -200,14 +200,10 @@ def _class_reference(path: str) -> Callable[[], type]:
 
 def _hints(target: Any) -> dict[str, Any]:
     """Returns the parameters of a dataclass or function with their resolved types, in order."""
-    local = {path.partition(":")[2]: None for path in TABLE.values()}
+    local = {}
     if target.__module__ == "jaxlt.config":  # it names the others without importing them
-        local = {
-            n: load_object(p) for p in TABLE.values() if (n := p.partition(":")[2]) != "RunConfig"
-        }
-        types = typing.get_type_hints(target, localns=local)
-    else:
-        types = typing.get_type_hints(target)
+        local = {p.partition(":")[2]: load_object(p) for n, p in TABLE.items() if n != "run"}
+    types = typing.get_type_hints(target, localns=local or None)
     kept = inspect.signature(target).parameters.values()
     return {p.name: types.get(p.name, Any) for p in kept if p.kind is not p.VAR_KEYWORD}
 

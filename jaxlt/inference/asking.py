@@ -16,7 +16,7 @@ from jaxlt.config import derived
 from jaxlt.data.tasks import registry
 from jaxlt.data.tasks.kind import Kind, kind_of
 from jaxlt.engine.decode.config import DecodingConfig
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_one_of, check_positive
 from jaxlt.identity import renamed
 from jaxlt.inference.constraints import Constraint, checked
 
@@ -79,16 +79,9 @@ class Settings:
         if isinstance(labels, str):
             raise UserError(f"`labels` is a list of labels, not the text '{labels}'.")
         object.__setattr__(self, "labels", checked(labels, "`labels`") if len(labels) else ())
-        if self.overlength not in OVERLENGTH:
-            raise UserError(
-                "What becomes of long inputs (`overlength`) is one of "
-                f"{', '.join(OVERLENGTH)}, not '{self.overlength}'."
-                f"{nearest(str(self.overlength), OVERLENGTH)}"
-            )
+        check_one_of("What becomes of long inputs (`overlength`)", self.overlength, OVERLENGTH)
         for field in ("length", "batch_size"):
-            value = getattr(self, field)
-            if value is not None and value < 1:
-                raise UserError(f"`{field}` is at least 1, not {value}.")
+            check_positive(f"`{field}`", getattr(self, field))
 
     def name(self, i: int) -> str:
         """What input i is called in errors."""

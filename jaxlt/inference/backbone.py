@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -68,9 +69,19 @@ class Backbone:
         return str(self.base.origin["path"])
 
     @property
+    def counted(self) -> str:
+        """'300,176,768 parameters in 192 tensors'."""
+        return f"{count(self.shapes):,} parameters in {len(self.shapes)} tensors"
+
+    @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Canonical name -> shape."""
         return dict(self.base.shapes)
+
+
+def count(shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Number of values in tensors of these shapes."""
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def open_backbone(path: str) -> Backbone:

@@ -6,7 +6,6 @@ Values and their dtypes are kept, and compared when all is written. The vocabula
 """
 
 import json
-import math
 import shutil
 from pathlib import Path
 
@@ -81,12 +80,7 @@ def convert(backbone: Backbone, target: Path, to: str) -> list[str]:
         raise UserError(f"'{target}' cannot be written: {reason}.") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return [*_notes(backbone, names, to), f"{target}: {_counted(chosen)}, content hash {after}."]
-
-
-def _counted(backbone: Backbone) -> str:
-    sizes = [math.prod(shape) for shape in backbone.shapes.values()]
-    return f"{sum(sizes):,} parameters in {len(sizes)} tensors"
+    return [*_notes(backbone, names, to), f"{target}: {chosen.counted}, content hash {after}."]
 
 
 def _write_tokenizer(backbone: Backbone, folder: Path) -> None:

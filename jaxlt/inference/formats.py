@@ -117,7 +117,7 @@ class Running(Text):
         """Returns the sentence's words with their answers, and how they came to be."""
         text = record.raw.decode().rstrip("\n")
         tokens = words.split(text)
-        forms, count = tuple(word.form for word in tokens), len(tokens)
+        forms = tuple(word.form for word in tokens)
         how = f"# words = {words.rule(text)}"
         columns: dict[int, Sequence[str]] = {}
         for task, answer in answers.items():
@@ -127,21 +127,11 @@ class Running(Text):
                 lines = (f"{form}\t{tag}" for form, tag in zip(forms, tags, strict=True))
                 return "\n".join((how, *lines, "", "")).encode()
             columns |= kind.filled(answer)
-        empty = ("_",) * count
-        words_of = {p: tuple(_one_word(v).decode() for v in of) for p, of in columns.items()}
-        sentence = conllu.Sentence(
-            forms,
-            lemmas=empty,
-            upos=words_of.get(3, empty),
-            xpos=empty,
-            feats=empty,
-            heads=tuple(map(int, words_of.get(6, ()))) or (conllu.NO_HEAD,) * count,
-            deprels=words_of.get(7, empty),
-            deps=empty,
-            misc=tuple("_" if word.spaced else "SpaceAfter=No" for word in tokens),
-            comments=(how, "# text = " + " ".join(text.split())),
-        )
-        return conllu.render(sentence).encode()
+        empty, heads = ("_",) * len(forms), (conllu.NO_HEAD,) * len(forms)
+        misc = tuple("_" if word.spaced else "SpaceAfter=No" for word in tokens)
+        comments = (how, "# text = " + " ".join(text.split()))
+        blank = conllu.Sentence(forms, *(empty,) * 4, heads, *(empty,) * 2, misc, comments)
+        return _with_columns(conllu.render(blank).encode(), columns)
 
 
 class Blocks(Format):
@@ -184,15 +174,7 @@ class Conllu(Blocks):
         columns: dict[int, Sequence[str]] = {}
         for task, answer in answers.items():
             columns |= self.kinds[task].filled(answer)
-        out, word = [], 0
-        for line in record.raw.splitlines(keepends=True):
-            fields = line.split(b"\t")
-            if fields[0].removeprefix(MARK).isdigit():
-                for place, values in columns.items():
-                    fields[place] = _one_word(values[word])
-                word += 1
-            out.append(b"\t".join(fields))
-        return b"".join(out)
+        return _with_columns(record.raw, columns)
 
 
 class Iob2(Blocks):
@@ -392,6 +374,19 @@ def _blocks(lines: Lines) -> Iterator[list[tuple[int, bytes]]]:
             block, begun = [], False
     if block:
         yield block
+
+
+def _with_columns(sentence: bytes, columns: Mapping[int, Sequence[str]]) -> bytes:
+    """A sentence of CoNLL-U with a value a word in some of its columns."""
+    out, word = [], 0
+    for line in sentence.splitlines(keepends=True):
+        fields = line.split(b"\t")
+        if fields[0].removeprefix(MARK).isdigit():
+            for place, values in columns.items():
+                fields[place] = _one_word(values[word])
+            word += 1
+        out.append(b"\t".join(fields))
+    return b"".join(out)
 
 
 def _appended(line: bytes, text: str) -> bytes:

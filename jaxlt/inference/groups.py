@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jaxlt.data.tasks.kind import kind_of
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, check_one_of
 from jaxlt.metrics.groups import averages, members
 from jaxlt.metrics.result import Aggregate, Result
 
@@ -164,11 +164,8 @@ def _families(config: "DataConfig", languages: Iterable[str]) -> dict[str, str]:
     from jaxlt.data.synth.families import languages as made
 
     table = LanguageTable()
-    families = {}
-    for name in languages:
-        known = table.find(name)
-        if known and known.family:
-            families[name] = known.family
+    rows = {name: table.find(name) for name in languages}
+    families = {name: row.family for name, row in rows.items() if row and row.family}
     for task in config.tasks:
         if task.factory:
             families |= {s.code: f"made family {s.family + 1}" for s in made(task.factory)}
@@ -179,15 +176,12 @@ def _seen(run: "RunConfig", languages: Iterable[str], backbone: str | None) -> f
     if backbone is not None:
         from jaxlt.data.languages import LanguageTable
 
-        name = BACKBONES.get(backbone.lower().replace("-", ""))
-        if name is None:
-            raise UserError(
-                f"--backbone is one of {', '.join(BACKBONES)}, not '{backbone}'."
-                f"{nearest(backbone, BACKBONES)}"
-            )
-        table = LanguageTable()
+        short = backbone.lower().replace("-", "")
+        if short not in BACKBONES:
+            check_one_of("--backbone", backbone, BACKBONES)
+        table, name = LanguageTable(), BACKBONES[short]
         rows = {language: table.find(language) for language in languages}
-        return frozenset(code for code, known in rows.items() if known and name in known.seen)
+        return frozenset(code for code, row in rows.items() if row and name in row.seen)
     from jaxlt.inference import opening
 
     base = opening.base_of(run)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 Names = str | Sequence[str] | None  # a language for all, or one for each
 Words = Sequence[str]
+Sentences = Iterable[Words]
+Pairs = Iterable[tuple[str, str]]
 Tree = tuple[tuple[int, ...], tuple[str, ...]]  # heads and relations
 _ROWS = 32  # scored together
 _DOES = {
@@ -63,31 +65,19 @@ class Model:
     vocabulary: "Vocabulary"
 
     def tag(
-        self,
-        sentences: Iterable[Words],
-        language: Names = None,
-        target: Names = None,
-        **settings: Any,
+        self, sentences: Sentences, language: Names = None, target: Names = None, **settings: Any
     ) -> list[tuple[str, ...]]:
         """Parts of speech: word lists in, a tuple of as many tags out for each."""
         return self.ask("tag", sentences, language, target, **settings)
 
     def parse(
-        self,
-        sentences: Iterable[Words],
-        language: Names = None,
-        target: Names = None,
-        **settings: Any,
+        self, sentences: Sentences, language: Names = None, target: Names = None, **settings: Any
     ) -> list[Tree]:
         """Dependency trees: word lists in, (heads, relations) out for each; 0 is the root."""
         return self.ask("parse", sentences, language, target, **settings)
 
     def entities(
-        self,
-        sentences: Iterable[Words],
-        language: Names = None,
-        target: Names = None,
-        **settings: Any,
+        self, sentences: Sentences, language: Names = None, target: Names = None, **settings: Any
     ) -> list[tuple[Span, ...]]:
         """Named entities: word lists in, (start, end, label) of each entity out for each."""
         return self.ask("entities", sentences, language, target, **settings)
@@ -99,21 +89,13 @@ class Model:
         return self.ask("classify", texts, language, target, **settings)
 
     def pairs(
-        self,
-        pairs: Iterable[tuple[str, str]],
-        language: Names = None,
-        target: Names = None,
-        **settings: Any,
+        self, pairs: Pairs, language: Names = None, target: Names = None, **settings: Any
     ) -> list[Any]:
         """(premise, hypothesis) in, the name of each pair's class out."""
         return self.ask("pairs", pairs, language, target, **settings)
 
     def answer(
-        self,
-        questions: Iterable[tuple[str, str]],
-        language: Names = None,
-        target: Names = None,
-        **settings: Any,
+        self, questions: Pairs, language: Names = None, target: Names = None, **settings: Any
     ) -> list[Any]:
         """(question, context) in, the text of each answer out."""
         return self.ask("questions", questions, language, target, **settings)
@@ -160,9 +142,7 @@ class Model:
             return answers
         return [best[0] for best in answers]
 
-    def score(
-        self, pairs: Iterable[tuple[str, str]], language: Names = None, target: Names = None
-    ) -> list[float]:
+    def score(self, pairs: Pairs, language: Names = None, target: Names = None) -> list[float]:
         """Log-probability (nats) of each target text, given its input."""
         each = _twos(pairs, "(input, target)")
         routes, _ = self._how(len(each), language, target, {})
@@ -359,7 +339,7 @@ def _checked(kind: Kind, asked: Iterable[Any]) -> list[Any]:
     return _texts(asked)
 
 
-def _sentences(asked: Iterable[Words]) -> list[Words]:
+def _sentences(asked: Sentences) -> list[Words]:
     """Sentences, each checked to be a list of words."""
     if isinstance(asked, str):
         check_words(asked, "What is asked")
@@ -380,7 +360,7 @@ def _texts(asked: Iterable[str]) -> list[str]:
     return texts
 
 
-def _twos(asked: Iterable[tuple[str, str]], what: str) -> list[tuple[str, str]]:
+def _twos(asked: Pairs, what: str) -> list[tuple[str, str]]:
     """Pairs of texts, each checked to be one."""
     pairs = [] if isinstance(asked, str) else list(asked)
     for i, pair in enumerate(pairs):

@@ -1,9 +1,8 @@
 """What `jaxlt convert --inspect` shows of a checkpoint."""
 
-import math
 from typing import TYPE_CHECKING, Any
 
-from jaxlt.inference.backbone import Backbone, content_hash, gin_lines, shipped_models
+from jaxlt.inference.backbone import Backbone, content_hash, count, gin_lines, shipped_models
 from jaxlt.screen import plain_table
 
 if TYPE_CHECKING:
@@ -88,11 +87,6 @@ def _vocabulary(backbone: Backbone) -> str:
 
     size = open_vocabulary(VocabularyConfig("sentencepiece", backbone.vocabulary)).size
     return f"{backbone.vocabulary} (SentencePiece, {size:,} pieces)"
-
-
-def count(shapes: dict[str, tuple[int, ...]]) -> int:
-    """Number of values in tensors of these shapes."""
-    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def _groups(backbone: Backbone) -> "Table":

@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from jaxlt.errors import UserError
+from jaxlt.errors import UserError, check_positive
 from jaxlt.screen import plain_table
 
 if TYPE_CHECKING:
@@ -83,8 +83,7 @@ def described(args: argparse.Namespace) -> "FactoryConfig":
         if args.seed:
             overrides.append(f"FactoryConfig.seed={args.seed}")
         return load_factory(args.gin_file, overrides, args.gin_search_paths)
-    if args.families < 1:
-        raise UserError(f"--families is at least 1, not {args.families}.")
+    check_positive("--families", args.families)
     scripts = [name.strip() for name in args.scripts.split(",")]
     return FactoryConfig(
         tuple(
