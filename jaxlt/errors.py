@@ -84,8 +84,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
     Of languages `jaxlt.data.near.nearest_language` knows more.
     """
-    found = closest(name, names)
-    return f" Did you mean '{found}'?" if found else ""
+    known_name = closest(name, names)
+    return f" Did you mean '{known_name}'?" if known_name else ""
 
 
 def closest(name: str, names: Iterable[str]) -> str:

@@ -63,9 +63,6 @@ def _add_answer_arguments(parser: argparse.ArgumentParser) -> None:
         "intervals (tagging: accuracy; parsing: UAS, LAS, CLAS; translation: chrF++, BLEU; ...)",
     )
     group.add_argument(
-        "--max_length", type=int, metavar="N", help="tokens of an answer at most (as in training)"
-    )
-    group.add_argument(
         "--lid",
         metavar="FOLDER|none",
         help="the language identifier that tells how often answers are in a wrong language (`jaxlt "

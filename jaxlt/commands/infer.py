@@ -66,9 +66,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the answers' language likewise (column `target_language`); of text: --task=translate",
     )
     group.add_argument(
-        "--max_length", type=int, metavar="N", help="tokens of an answer at most (as in training)"
-    )
-    group.add_argument(
         "--overlength",
         choices=OVERLENGTH,
         default="refuse",

@@ -139,6 +139,9 @@ def _add_constraint_arguments(parser: argparse.ArgumentParser) -> None:
         "--choices", metavar="FILE", help="one of a file's lines, for labels that have commas"
     )
     group.add_argument("--force", metavar="TEXT", help="begins with this text")
+    group.add_argument(
+        "--max_length", type=int, metavar="N", help="has at most N tokens (as in training)"
+    )
 
 
 def decoding_of(args: argparse.Namespace) -> "DecodingConfig":

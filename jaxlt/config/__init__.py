@@ -216,13 +216,13 @@ def _bind(statements: Iterable[files.Statement], entries: dict[str, build.Entry]
 def versions() -> dict[str, str]:
     """Returns the versions of what computes a run, as installed; nothing is imported for it."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "seqio", "tensorflow")
-    found = {"jaxlt": __version__, "python": platform.python_version()}
+    installed = {"jaxlt": __version__, "python": platform.python_version()}
     for package in packages:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def operative_config(run: RunConfig | None = None) -> str:
@@ -240,7 +240,7 @@ def operative_config(run: RunConfig | None = None) -> str:
     return f"{layers.HEADER}\n{head}\n{body}"
 
 
-def config_hash(run: RunConfig, ignore: Iterable[str] = ("workdir",)) -> str:
-    """Returns a hex digest of all settings but the fields in `ignore`; equal for equal runs."""
-    body = renamed.text(text.render(run, tuple(ignore)), first=True)
+def config_hash(run: RunConfig) -> str:
+    """Returns a hex digest of all settings but the workdir; equal for equal runs."""
+    body = renamed.text(text.render(run, ignore=("workdir",)), first=True)
     return hashlib.sha256(body.encode()).hexdigest()[:16]

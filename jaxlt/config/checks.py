@@ -83,11 +83,11 @@ def _by_name(
     statements: Iterable[Statement], entries: dict[str, Entry]
 ) -> dict[tuple[str, str, str], list[Statement]]:
     """Returns the bindings and macros, those of one name together."""
-    found: dict[tuple[str, str, str], list[Statement]] = {}
+    by_name: dict[tuple[str, str, str], list[Statement]] = {}
     for s in statements:
         if s.kind in ("binding", "macro"):
-            found.setdefault(name_of(s, entries), []).append(s)
-    return found
+            by_name.setdefault(name_of(s, entries), []).append(s)
+    return by_name
 
 
 def _final(statements: Iterable[Statement], entries: dict[str, Entry]) -> list[Statement]:
@@ -97,17 +97,17 @@ def _final(statements: Iterable[Statement], entries: dict[str, Entry]) -> list[S
 
 def _conflicts(statements: Iterable[Statement], entries: dict[str, Entry]) -> list[str]:
     """Returns what is wrong where two files of the winning layer say different things."""
-    found = []
+    conflicts = []
     for same in _by_name(statements, entries).values():
         last = same[-1]
         rivals = {s.given: s for s in same if s.layer == last.layer in DECLARED}
         other = next((s for s in rivals.values() if s.value != last.value), None)
         if other:
-            found.append((other, last))
-    if not found:
+            conflicts.append((other, last))
+    if not conflicts:
         return []
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    (other, last), layer = found[0], found[0][1].layer
+    more = f" (and {len(conflicts) - 1} more)" if len(conflicts) > 1 else ""
+    (other, last), layer = conflicts[0], conflicts[0][1].layer
     return [
         f"{other.where} and {last.where} both set {last.name}{more}, and of two files of one "
         f"layer, '{layer}', neither wins: leave one of them out, set it on the command line "

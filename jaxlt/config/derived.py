@@ -61,12 +61,12 @@ def _schedule_in(schedule: ScheduleConfig, steps: int, begun: int | None) -> Sch
 def hardly_learns(run: RunConfig) -> list[str]:
     """What in a run's optimizer and loss does not go with what it trains, in sentences."""
     name, constant = run.optimizer.name, run.loss.normalize
-    found = []
+    warnings = []
     if not isinstance(constant, str) and (name != "adafactor" or run.model.heads):
         what = "a model with heads" if name == "adafactor" else f"'{name}'"
         steps = "every step, " if name == "sgd" else ""
         eps = "" if name in ("adafactor", "lion", "sgd") else " and eps"
-        found.append(
+        warnings.append(
             f"LossConfig.normalize = {constant:g} is a constant for text to text under Adafactor. "
             f"With {what} it scales {steps}the loss in the log, and the gradients that "
             f"OptimizerConfig.clip_norm{eps} are held against: set it to 'tokens'."
@@ -74,12 +74,12 @@ def hardly_learns(run: RunConfig) -> list[str]:
     trainable, frozen = run.train.trainable, run.train.frozen
     parts = all(p.startswith(("modules/", "deltas/")) for p in trainable) or "params/.*" in frozen
     if trainable and parts and name == "adafactor" and run.optimizer.parameter_scale:
-        found.append(
+        warnings.append(
             "OptimizerConfig.name = 'adafactor' moves a parameter by a share of its size, and what "
             f"trains here beside a frozen backbone ({', '.join(trainable)}) starts at zero: append "
             "--gin_file=runs/adamw.gin."
         )
-    return found
+    return warnings
 
 
 def fields(run: RunConfig) -> "Spec":

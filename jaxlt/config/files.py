@@ -143,8 +143,8 @@ def find_file(name: str, search_paths: Sequence[str | Path], beside: Path | None
             return path
     known: dict[str, None] = {}
     for folder in folders[1:]:
-        found = sorted(folder.rglob("*.gin")) if folder.is_dir() else []
-        known.update(dict.fromkeys(p.relative_to(folder).as_posix() for p in found))
+        paths = sorted(folder.rglob("*.gin")) if folder.is_dir() else []
+        known.update(dict.fromkeys(p.relative_to(folder).as_posix() for p in paths))
     local = sorted({*Path().glob("*.gin"), *(Path() / name).parent.glob("*.gin")})
     known.update(dict.fromkeys(p.as_posix() for p in local))
     same_name = [k for k in known if Path(k).stem == Path(name).stem]

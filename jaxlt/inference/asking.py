@@ -10,8 +10,6 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from jaxlt.config import derived
 from jaxlt.data.tasks import registry
 from jaxlt.data.tasks.kind import Kind, kind_of
@@ -145,13 +143,24 @@ class Asker:
         with_forced: a forced beginning is part of the answers. words: how many words each text
         has, where `how.labels` are theirs.
         """
+        from jaxlt.inference.predictor import encode
+
         inputs, targets = self.lengths
         constraint = Constraint(self.codec, tuple(how.labels), how.force)
         constrained = constraint.decoding(words)
         length = constraint.length(constrained, how.length or targets)
+        advice = (
+            "It cannot be answered in pieces (overlength 'window'), which only words that are "
+            "tagged or searched for entities can: shorten it, have it cut (--overlength=truncate), "
+            "or raise that length."
+            if how.overlength == "window"
+            else "Shorten it, say what is to become of it (--overlength=truncate reads its "
+            "beginning, --overlength=window tags its words in pieces), or raise that length."
+        )
         rows = []
         for i, text in enumerate(texts):
-            ids, cut = self._encoded(text, inputs, how, i)
+            truncate = how.overlength == "truncate"
+            ids, cut = encode(self.codec, text, inputs, truncate, how.name(i), advice)
             rows.append(ids)
             if cut:
                 how.notes.cut.add(how.name(i))
@@ -173,19 +182,6 @@ class Asker:
             )
             for best in decoded
         ]
-
-    def _encoded(self, text: str, limit: int, how: Settings, i: int) -> tuple[np.ndarray, bool]:
-        from jaxlt.inference.predictor import encode
-
-        advice = (
-            "It cannot be answered in pieces (overlength 'window'), which only words that are "
-            "tagged or searched for entities can: shorten it, have it cut (--overlength=truncate), "
-            "or raise that length."
-            if how.overlength == "window"
-            else "Shorten it, say what is to become of it (--overlength=truncate reads its "
-            "beginning, --overlength=window tags its words in pieces), or raise that length."
-        )
-        return encode(self.codec, text, limit, how.overlength == "truncate", how.name(i), advice)
 
     def by_words(
         self,

@@ -92,17 +92,17 @@ def open_backbone(path: str) -> Backbone:
     if base.origin["format"] == "jaxlt":
         return _of_jaxlt(base)
     check_complete(base.shapes, path)
-    found = detect.vocabulary_of(base.origin["path"], base)
-    return Backbone(base, dict(base.settings), "bytes" if found == "byte" else found)
+    vocabulary = detect.vocabulary_of(base.origin["path"], base)
+    return Backbone(base, dict(base.settings), "bytes" if vocabulary == "byte" else vocabulary)
 
 
 def _of_jaxlt(base: Any) -> Backbone:
     """A jaxlt checkpoint says its settings itself (a converted one), or its run's config does."""
     path = epath.Path(base.origin["path"])
     check_complete(base.shapes, str(path))
-    said = base.meta.get("settings")
-    if said:
-        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in said.items()}
+    recorded = base.meta.get("settings")
+    if recorded:
+        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in recorded.items()}
         kept = path.parent / "spiece.model"
         if kept.exists():
             return Backbone(base, settings, str(kept))
@@ -171,14 +171,14 @@ def shipped_models(settings: dict[str, Any]) -> list[str]:
     from jaxlt.models.config import T5Config
 
     defaults = {f.name: f.default for f in dataclasses.fields(T5Config)}
-    found = []
+    names = []
     for path in sorted((shipped_configs() / "models").glob("*.gin")):
-        said = {
+        bound = {
             s.arg: tuple(s.value) if isinstance(s.value, list) else s.value
             for s in files.read_files([str(path)], ())
             if s.kind == "binding" and s.selector == "T5Config"
         }
         known = {k: v for k, v in settings.items() if k in defaults and k not in RUNTIME}
-        if all((defaults | said)[name] == value for name, value in known.items()):
-            found.append(path.name)
-    return found
+        if all((defaults | bound)[name] == value for name, value in known.items()):
+            names.append(path.name)
+    return names

@@ -43,11 +43,11 @@ def capture(
     """
     sites = tuple(sites)
     check_routes(batch, slots_of(config))
-    found = _capture(config, sites, rules_now(), dict(params), dict(batch))
-    if not found:
+    states = _capture(config, sites, rules_now(), dict(params), dict(batch))
+    if not states:
         known = ", ".join(" ".join(SITES).split())
         raise UserError(f"Nothing to capture: no site matches {list(sites)} (sites are: {known}).")
-    return found
+    return states
 
 
 @functools.partial(jax.jit, static_argnames=("config", "sites", "rules"))

@@ -32,9 +32,9 @@ NONE, EACH = "none", "*"
 
 def parse_choices(text: str | Sequence[str]) -> Choices:
     """'lang=sw+am,task=pos' -> (('lang', ('sw', 'am')), ('task', ('pos',)))."""
-    given = text.split(",") if isinstance(text, str) else list(text)
+    items = text.split(",") if isinstance(text, str) else list(text)
     choices = []
-    for item in given:
+    for item in items:
         name, sign, modules = (part.strip() for part in item.partition("="))
         chosen = tuple(part.strip() for part in modules.split("+"))
         if not (name and sign and all(chosen)):
@@ -46,7 +46,7 @@ def parse_choices(text: str | Sequence[str]) -> Choices:
         choices.append((name, chosen))
     names = [name for name, _ in choices]
     if len(set(names)) < len(names):
-        raise UserError(f"A plug is chosen twice in '{','.join(given)}': join modules with '+'.")
+        raise UserError(f"A plug is chosen twice in '{','.join(items)}': join modules with '+'.")
     return tuple(choices)
 
 
@@ -67,29 +67,26 @@ class Composed:
         base: fingerprint of the backbone that `values` were asked for.
         """
         lines = []
-        for name, found in self.slots.items():
+        for name, modules in self.slots.items():
             origins: dict[str, list[str]] = {}
-            for saved in found:
+            for saved in modules:
                 origins.setdefault(saved.origin(base), []).append(saved.name)
             for origin, names in origins.items():
                 lines.append(
-                    f"Plug '{name}' holds {_brief(names)} of {found[0].library}, {origin}."
+                    f"Plug '{name}' holds {_brief(names)} of {modules[0].library}, {origin}."
                 )
         return lines
 
     @property
     def names(self) -> dict[str, str]:
         """What fills each plug: 'glv_Latn', 'glv_Latn+tgl_Latn', '*' for one a language."""
-        banks = {p.name for p in self.model.plugs if p.routes and p.key != ALL}
-        return {
-            name: EACH
-            if name in banks and inner_of(self._plug(name), found) is None
-            else "+".join(saved.name.removeprefix(f"{name}/") for saved in found)
-            for name, found in self.slots.items()
-        }
-
-    def _plug(self, name: str) -> Plug:
-        return next(p for p in self.model.plugs if p.name == name)
+        out: dict[str, str] = {}
+        for p in self.model.plugs:
+            if modules := self.slots.get(p.name):
+                bank = p.routes and p.key != ALL and inner_of(p, modules) is None
+                each = (saved.name.removeprefix(f"{p.name}/") for saved in modules)
+                out[p.name] = EACH if bank else "+".join(each)
+        return out
 
     def values(self, base: Fingerprint) -> dict[str, np.ndarray]:
         """Returns the values of the plugs that the library fills, by the model's flat names.
@@ -106,12 +103,12 @@ class Composed:
                 continue
             mine = {n: leaf for n, leaf in leaves.items() if owner(n) == p.name}
             one = {n: _without_routes(leaf.shape, leaf.axes) for n, leaf in mine.items()}
-            found = []
+            loaded = []
             for saved in self.slots[p.name]:
                 saved.check(p, base, self.force)
-                found.append(saved.values_for(p, one))
+                loaded.append(saved.values_for(p, one))
             for name, leaf in mine.items():
-                parts = [values[name] for values in found]
+                parts = [values[name] for values in loaded]
                 if "routes" not in leaf.axes:  # of one module, or shared by all slots
                     out[name] = parts[0]
                     continue
@@ -125,20 +122,20 @@ class Composed:
         """Values of the modules that a fusion or ensemble joins; its own weights are not in it."""
         alone = dataclasses.replace(self.model, plugs=(inner,), scan_layers=True)
         shapes = {n: leaf.shape for n, leaf in describe(alone).items() if owner(n) == inner.name}
-        found = []
+        loaded = []
         for saved in self.slots[p.name]:
             saved.check(inner, base, self.force)
-            found.append(saved.values_for(inner, shapes))
-        return {n: np.asarray(v) for n, v in bank_of(p.name, inner.name, found).items()}
+            loaded.append(saved.values_for(inner, shapes))
+        return {n: np.asarray(v) for n, v in bank_of(p.name, inner.name, loaded).items()}
 
 
-def inner_of(p: Plug, found: Sequence[Saved]) -> Plug | None:
+def inner_of(p: Plug, modules: Sequence[Saved]) -> Plug | None:
     """The plug that a fusion or ensemble has several of, as it would stand alone.
 
-    None where there is none, and where what was found is a whole fusion itself.
+    None where there is none, and where these are a whole fusion themselves.
     """
     inner = dict(p.settings).get("inner")
-    if inner is None or found[0].is_of(p):
+    if inner is None or modules[0].is_of(p):
         return None
     same = {f: getattr(p, f) for f in ("sites", "stacks", "layers", "leave_out")}
     return dataclasses.replace(inner, **same)
@@ -179,22 +176,22 @@ def compose(
         if modules == (EACH,):
             plugs[name], slots[name] = _bank(plugs.get(name), name, library, languages)
             continue
-        found = tuple(open_module(library, module, name) for module in modules)
-        if name in plugs and inner_of(plugs[name], found):
+        opened = tuple(open_module(library, module, name) for module in modules)
+        if name in plugs and inner_of(plugs[name], opened):
             count = dict(plugs[name].settings).get("count")
-            if count != len(found):
+            if count != len(opened):
                 raise UserError(
                     f"Plug '{name}' joins {count} modules (its `count`), and '{'+'.join(modules)}' "
-                    f"names {len(found)}."
+                    f"names {len(opened)}."
                 )
-            slots[name] = found
+            slots[name] = opened
             continue
-        routes, key = (len(found), ALL) if len(found) > 1 else (0, None)
+        routes, key = (len(opened), ALL) if len(opened) > 1 else (0, None)
         if name in plugs:
             plugs[name] = dataclasses.replace(plugs[name], routes=routes, key=key)
         else:
-            plugs[name] = found[0].plug_as(name, routes, key)
-        slots[name] = found
+            plugs[name] = opened[0].plug_as(name, routes, key)
+        slots[name] = opened
     return Composed(dataclasses.replace(model, plugs=tuple(plugs.values())), slots, force)
 
 
@@ -204,16 +201,16 @@ def _bank(
     """A plug with a slot for each language, and what fills it."""
     if not languages:
         raise UserError(f"'{name}=*' asks for a module of each language, and none are known here.")
-    found = tuple(open_module(library, language, name) for language in languages)
+    modules = tuple(open_module(library, language, name) for language in languages)
     if there is None:
-        return found[0].plug_as(name, len(languages), "source"), found
+        return modules[0].plug_as(name, len(languages), "source"), modules
     if not there.routes:
         there = dataclasses.replace(there, routes=len(languages), key="source")
     if there.routes < len(languages):
         raise UserError(
             f"Plug '{name}' has {there.routes} routes, and there are {len(languages)} languages."
         )
-    return there, found
+    return there, modules
 
 
 Axes = dict[str, tuple[str | None, ...]]

@@ -66,19 +66,15 @@ class Groups:
 
     def sections(self, languages: Collection[str]) -> list[tuple[str, list[str]]]:
         """Returns (key of its mean, languages) of each block of a table: sources come first."""
-        known = sorted(set(languages))
-        if not known:
+        every = sorted(set(languages))
+        if not every:
             return []
-        sources = [name for name in known if name in self.sources]
-        groups = members(known, source=sources, seen=self.seen, families=self.families)
-        blocks = [("", sources)] if sources else []
-        grouped = [
-            (key, list(names))
-            for key, names in groups.items()
-            if key in ("seen", "unseen") or key.startswith("family/")
-        ]
-        rest = [name for name in known if name not in sources]
-        return blocks + (grouped or ([("", rest)] if rest else []))
+        sources = [name for name in every if name in self.sources]
+        groups = members(every, source=sources, seen=self.seen, families=self.families)
+        asked = [key for key in groups if key in ("seen", "unseen") or key.startswith("family/")]
+        rest = [name for name in every if name not in sources]
+        blocks = [("", sources), *([(key, list(groups[key])) for key in asked] or [("", rest)])]
+        return [(key, names) for key, names in blocks if names]
 
     def means(self, values: Mapping[str, float]) -> dict[str, Mean]:
         """Scores by language -> the means of the groups that there are; none of a single one.
@@ -90,15 +86,11 @@ class Groups:
         sources = [name for name in values if name in self.sources]
         settings: dict[str, Any] = {"seen": self.seen, "families": self.families}
         groups = members(values, source=sources, **settings)
-        means = averages(values, source=sources, **settings)
-        sizes = {name: len(of) for name, of in groups.items()}
-        names = tuple(name for name in groups if name.startswith("family/"))
-        sizes["families"], groups["families"] = len(names), names
-        if not sources:
-            means.pop("without_source", None)
+        groups["families"] = tuple(name for name in groups if name.startswith("family/"))
         return {
-            name: Mean(value, sizes[name], tuple(sorted(groups.get(name, ()))))
-            for name, value in means.items()
+            name: Mean(value, len(groups[name]), tuple(sorted(groups[name])))
+            for name, value in averages(values, source=sources, **settings).items()
+            if sources or name != "without_source"
         }
 
 

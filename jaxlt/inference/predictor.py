@@ -116,8 +116,8 @@ class Predictor:
         """
         check_fields(batch, slots_of(self.config))
         mesh, rows = self.program.spec.mesh, len(batch["encoder_input_tokens"])
-        whole = -(-rows // batch_shards(mesh)) * batch_shards(mesh)
-        out = self.program.evaluate(self.params, placed(batch, whole, mesh))
+        count = -(-rows // batch_shards(mesh)) * batch_shards(mesh)
+        out = self.program.evaluate(self.params, placed(batch, count, mesh))
         return {name: np.asarray(values)[:rows] for name, values in out.items()}
 
     def decode_tokens(
@@ -195,9 +195,9 @@ class Predictor:
             return decode(model, self.params, batch, how, trie)
 
     def _decoder(
-        self, rows: Sequence[np.ndarray], given: Mapping[str, Sequence[int] | None]
+        self, rows: Sequence[np.ndarray], ids_of: Mapping[str, Sequence[int] | None]
     ) -> T5Config:
-        """Returns the config of a model that decodes these rows with what is given of them."""
+        """Returns the config of a model that decodes these rows, with these ids of them."""
         model = self.config
         if not isinstance(model, T5Config) or model.is_encoder:
             raise UserError(
@@ -210,7 +210,7 @@ class Predictor:
         for plug in self.config.plugs:
             if not (plug.routes and plug.key in FIELDS):
                 continue
-            ids = given[FIELDS[plug.key]]
+            ids = ids_of[FIELDS[plug.key]]
             if ids is None:
                 what = {"source": "the language", "target": "the language of the output"}
                 known = f"one of {', '.join(self.languages)}"
@@ -330,12 +330,12 @@ def _at_start(job: Any, program: Program, base: BaseSource | None) -> Predictor:
     layout = program.layout
     params = load_base(layout, base, job.model.is_encoder) if base is not None else {}
     params |= draw_params(layout, [n for n in layout.leaves if n not in params], job.train.seed)
-    made = Predictor(
+    predictor = Predictor(
         program, params, 0, job.train.seed, (), Fingerprint(""), trained=_trained(program)
     )
-    made = dataclasses.replace(made, start=made.backbone())
-    check_start(job.model.deltas, made.start)
-    return made
+    predictor = dataclasses.replace(predictor, start=predictor.backbone())
+    check_start(job.model.deltas, predictor.start)
+    return predictor
 
 
 def recomposed(predictor: Predictor, job: Any, composed: Composed, base: Fingerprint) -> Predictor:

@@ -63,7 +63,6 @@ def references_of(examples: Iterable[Example]) -> dict[Direction, str]:
 def score_examples(
     examples: Sequence[Example],
     kinds: Mapping[str, str],
-    seed: int = 0,
     judging: Judging | None = None,
 ) -> Iterator[Judged]:
     """Yields each score of each task and direction, in the order of their first examples.
@@ -76,11 +75,11 @@ def score_examples(
         predictions, references = kind.judged([(e.inputs, e.answer, e.target) for e in group])
         for metric in kind.metrics:
             own = rules.settings(metric, task, language) if kind.by_language else {}
-            scored = score(rules.metric(metric), predictions, references, seed=seed, **own)
+            scored = score(rules.metric(metric), predictions, references, **own)
             yield Judged(task, language, rules.metric(metric), scored, source)
         if all(example.tags[0] for example in group):  # then they have places, as conlleval wants
             gold, predicted = zip(*([tags.split() for tags in e.tags] for e in group), strict=True)
-            scored = score("span_f1", predicted, gold, seed=seed)
+            scored = score("span_f1", predicted, gold)
             yield Judged(task, language, "span_f1", scored, source)
 
 

@@ -133,5 +133,5 @@ def _gradients(run: "RunConfig", predictor: Predictor, item: Delta) -> dict[str,
     steps = max(1, -(-sum(info.rows for info in data.info()) // data.batch_size))
     leaves = item.parts(predictor.params)
     program, params = predictor.program, predictor.params
-    found = mean_squared_gradients(program, params, data, list(leaves.values()), steps)
-    return stack({param: found[leaf] for param, leaf in leaves.items()})
+    scores = mean_squared_gradients(program, params, data, list(leaves.values()), steps)
+    return stack({param: scores[leaf] for param, leaf in leaves.items()})
