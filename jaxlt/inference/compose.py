@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, nearest, repeated, some_of
 from jaxlt.models.config import T5Config
 from jaxlt.models.init import describe
 from jaxlt.modules.fingerprints import Fingerprint
@@ -44,8 +44,7 @@ def parse_choices(text: str | Sequence[str]) -> Choices:
                 "language), task=none (left out)."
             )
         choices.append((name, chosen))
-    names = [name for name, _ in choices]
-    if len(set(names)) < len(names):
+    if repeated(name for name, _ in choices):
         raise UserError(f"A plug is chosen twice in '{','.join(items)}': join modules with '+'.")
     return tuple(choices)
 
@@ -73,7 +72,7 @@ class Composed:
                 origins.setdefault(saved.origin(base), []).append(saved.name)
             for origin, names in origins.items():
                 lines.append(
-                    f"Plug '{name}' holds {_brief(names)} of {modules[0].library}, {origin}."
+                    f"Plug '{name}' holds {some_of(names, 3)} of {modules[0].library}, {origin}."
                 )
         return lines
 
@@ -139,11 +138,6 @@ def inner_of(p: Plug, modules: Sequence[Saved]) -> Plug | None:
         return None
     same = {f: getattr(p, f) for f in ("sites", "stacks", "layers", "leave_out")}
     return dataclasses.replace(inner, **same)
-
-
-def _brief(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
 def _without_routes(shape: tuple[int, ...], axes: tuple[str | None, ...]) -> tuple[int, ...]:

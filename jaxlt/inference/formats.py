@@ -19,7 +19,7 @@ from jaxlt.data.readers.problems import Problems
 from jaxlt.data.sources import files, layouts
 from jaxlt.data.tasks.kind import Kind
 from jaxlt.data.text import words
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, nearest, repeated
 from jaxlt.inference.asking import BY_WORD
 
 Lines = Iterable[tuple[int, bytes]]  # numbered from 1, with their ends
@@ -274,8 +274,7 @@ class Tsv(Table):
             fields = _decoded(raw, place).split("\t")
             if not names:
                 names = fields
-                twice = sorted({name for name in names if names.count(name) > 1})
-                if twice:
+                if twice := repeated(names):
                     raise UserError(f"{place}: the column '{twice[0]}' is there more than once.")
                 self._check_new(names, place)
                 for task in self.kinds:
