@@ -88,7 +88,8 @@ def packed_batch(case: Case) -> dict[str, Any]:
     # Of a third of a row at most, targets as long as their inputs: rows come out nearly full.
     shares = rng.uniform(1 / 12, 1 / 3, count)
     sizes = [np.ceil(shares * width).astype(np.int64) for width in (case.inputs, case.targets)]
-    plan = pack(*sizes, case.inputs, case.targets, np.zeros(count, np.int64))
+    widths = case.inputs, case.targets
+    plan = pack(np.stack(sizes, 1), widths, np.zeros(count, np.int64))
     assert plan.rows >= case.rows, "too few examples to fill the batch"
     chosen = plan.members[: plan.starts[case.rows]]
     row = np.repeat(np.arange(case.rows), np.diff(plan.starts[: case.rows + 1]))
