@@ -19,6 +19,7 @@ import jax.numpy as jnp
 
 from benchmarks.sides import flags, keep
 from jaxlt.engine.loss.losses import (
+    Extras,
     LossConfig,
     chunk_length,
     cross_entropy_chunked,
@@ -37,10 +38,10 @@ def compile_forms(args: argparse.Namespace, chunk: int) -> tuple[dict, tuple]:
     weights = jnp.ones((args.batch, args.length))
 
     def plain(h, k, t, w):
-        return cross_entropy_plain(h, k, t, w, z_loss=1e-4)[0]
+        return cross_entropy_plain(h, k, t, w, extras=Extras(1e-4))[0]
 
     def chunked(h, k, t, w):
-        return cross_entropy_chunked(h, k, t, w, z_loss=1e-4, chunk=chunk)[0]
+        return cross_entropy_chunked(h, k, t, w, extras=Extras(1e-4), chunk=chunk)[0]
 
     inputs = (hidden, kernel, targets, weights)
     forms = {

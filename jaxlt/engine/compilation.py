@@ -3,10 +3,12 @@
 import contextlib
 import ctypes
 import functools
+import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +18,9 @@ from jaxlt.engine.config import KNOWN, CompilerConfig, Option
 from jaxlt.errors import UserError, nearest
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
+_log = logging.getLogger(__name__)
 _ready = False
+Made = TypeVar("Made")
 
 
 def options_of(config: CompilerConfig, devices: Any) -> tuple[Option, ...]:
@@ -87,3 +91,30 @@ def _after_compiling(event: str, seconds: float, **_: Any) -> None:
     if event == _COMPILED and seconds > 1.0 and sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # another libc
             ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def remembered(size: int, what: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
+    """A cache of so many results of a function, by its arguments; says once when it overflows."""
+
+    def cached(make: Callable[..., Made]) -> Callable[..., Made]:
+        told = False
+        cache = functools.lru_cache(maxsize=size)(make)
+
+        @functools.wraps(make)
+        def look_up(*args: Any, **kwargs: Any) -> Made:
+            nonlocal told
+            made = cache(*args, **kwargs)
+            if not told and cache.cache_info().misses > size:
+                told = True
+                _log.warning(
+                    "More than %d %s in one process: the oldest are forgotten, and compiled again "
+                    "where they come back.",
+                    size,
+                    what,
+                )
+            return made
+
+        look_up.cache_clear = cache.cache_clear  # type: ignore[attr-defined]
+        return look_up
+
+    return cached

@@ -83,6 +83,8 @@ class Members:
         hypers: as `side_by_side` makes them. alive: bool [K]; a member that is not keeps its bits.
         apart: each member has a batch of its own, fields [K, B, ...]; else one is for all.
         """
+        if hypers.values is None:
+            hypers = hypers.replace(values=side_by_side([self.program.values] * self.count))
         step = self._compiled(self._frozen_apart(states), apart)
         with mesh_context(self.mesh, ()):  # inside, a member is on one device
             new, metrics = step(states.replace(frozen={}), states.frozen, batch, hypers, alive)

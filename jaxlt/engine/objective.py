@@ -29,6 +29,7 @@ from jaxlt.models.heads import heads_loss, heads_predictions
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import constrain, make_context
 from jaxlt.models.manual import Manual, by_hand, manual_now
+from jaxlt.models.traced import Traced, now
 from jaxlt.modules.deltas import applied
 
 # Batch field [B, T]: the loss's weights where they are not the data's; under heads a row's, [B].
@@ -159,8 +160,11 @@ class Objective:
         method: str,
     ) -> Any:
         """What a method of the model makes of a batch."""
-        drops = self.model.dropout or any(head.dropout for head in self.model.heads)
-        ctx = make_context(batch, key if drops else None)
+        rates = dropouts(self.model)
+        ctx = make_context(batch, key if any(rates.values()) else None)
+        if ctx.dropout_key is not None:
+            keeps = {rate.name: now(rate) for rate in rates.values() if isinstance(rate, Traced)}
+            ctx = ctx.replace(keeps=keeps)
         if self.model.deltas:
             params = applied(params, self.model.deltas, key)
         if cuts:
@@ -183,6 +187,13 @@ class Objective:
             own, count = language_sums(of_rows, batch["language"])
             weights = 1.0 / own
         return {**batch, LOSS_WEIGHTS: weights}, count
+
+
+def dropouts(model: ModelConfig) -> dict[str, float]:
+    """The rates of dropout of a model and its heads, by the names that they go by as marks."""
+    fields = [f.name for f in dataclasses.fields(model) if f.name.endswith("dropout")]
+    rates = {f"model.{field}": getattr(model, field) for field in fields}
+    return rates | {f"heads.{head.name}.dropout": head.dropout for head in model.heads}
 
 
 def _microbatches(batch: Batch, count: int) -> Batch:

@@ -14,11 +14,13 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from jaxlt.engine.batch_checks import check_routes, slots_of
-from jaxlt.engine.compilation import Option
+from jaxlt.engine.compilation import Option, remembered
 from jaxlt.engine.config import LossConfig, OptimizerConfig
+from jaxlt.engine.loss.losses import smoothing
 from jaxlt.engine.objective import Batch, Metrics, Objective
 from jaxlt.engine.optim.optimizers import global_norm
 from jaxlt.engine.optim.routes import RoutedOptimizer, banks_of
@@ -34,6 +36,7 @@ from jaxlt.engine.state import (
 )
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
 from jaxlt.models.manual import Manual
+from jaxlt.models.traced import Rate, given, mark
 from jaxlt.modules import child_tuning
 from jaxlt.modules.deltas import has_penalty, with_penalty
 
@@ -70,13 +73,18 @@ class Hyper(flax.struct.PyTreeNode):
     # Where slots of banks follow clocks of their own: schedules.Numbers; else None.
     schedule: Any = None
     route_rates: Any = None  # {bank: float32 [R]}: factors of its slots' learning rates; or None
+    values: Any = None  # as `sweepable` gives them; None: the program's own
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """The compiled functions of a spec, and the layout of the state they work on."""
+    """The compiled functions of a spec, and the layout of the state they work on.
+
+    Programs of specs that differ in `values` alone share all else.
+    """
 
     spec: StepSpec
+    values: dict[str, Any]  # of the settings that a step takes as arrays, by name
     layout: Layout
     optimizer: RoutedOptimizer
     objective: Objective
@@ -85,6 +93,7 @@ class Program:
 
     def train(self, state: TrainState, batch: Batch, hyper: Hyper) -> tuple[TrainState, Metrics]:
         """One step. The state given is donated, except its `frozen` part, which is only read."""
+        hyper = self.complete(hyper)
         with mesh_context(self.spec.mesh, self.spec.rules):
             new, metrics = self.jitted(state.replace(frozen={}), state.frozen, batch, hyper)
         return new.replace(frozen=state.frozen), metrics
@@ -97,6 +106,10 @@ class Program:
         check_routes(batch, slots_of(self.spec.model))
         with mesh_context(self.spec.mesh, self.spec.rules):
             return self.evaluated(params, batch)
+
+    def complete(self, hyper: Hyper) -> Hyper:
+        """A Hyper with this program's own values, unless it has others."""
+        return hyper if hyper.values is not None else hyper.replace(values=self.values)
 
     @property
     def step(self) -> Any:
@@ -158,6 +171,19 @@ def _train_step(
     hyper: Hyper,
 ) -> tuple[TrainState, Metrics]:
     """The step itself; `state.frozen` is empty in here, the frozen part comes beside it."""
+    with given(hyper.values):
+        return _step(spec, optimizer, objective, state, frozen, batch, hyper)
+
+
+def _step(
+    spec: StepSpec,
+    optimizer: RoutedOptimizer,
+    objective: Objective,
+    state: TrainState,
+    frozen: Flat,
+    batch: Batch,
+    hyper: Hyper,
+) -> tuple[TrainState, Metrics]:
     key = jax.random.fold_in(jax.random.key(hyper.seed), state.step)
     scaled = state.loss_scale
     scale = jnp.float32(1.0) if scaled is None else scaled.scale
@@ -207,7 +233,41 @@ def _train_step(
     return new, metrics
 
 
-_layout = functools.lru_cache(maxsize=16)(make_layout)  # specs differ in much that it is not
+def sweepable(spec: StepSpec) -> tuple[StepSpec, dict[str, Any]]:
+    """What is compiled of a spec, with marks for the numbers that a step takes; and these numbers.
+
+    Returns (spec, values): float32 by name, such as {'loss.z_loss': 1e-4}. 1 - b and 1 - rate are
+    made in float64 and rounded once.
+    """
+    loss, losses = mark(spec.loss, "loss", ("z_loss", "label_smoothing"))
+    optimizer, rates = mark(spec.optimizer, "optimizer", ("weight_decay", "clip_norm", "b1", "b2"))
+    model, drops = _marked_dropout(spec.model)
+    values: dict[str, Any] = {}
+    for name, number in (losses | rates | drops).items():
+        if name in ("optimizer.b1", "optimizer.b2"):
+            values[name] = Rate(np.float32(number), np.float32(1.0 - number))
+        elif name == "loss.label_smoothing":
+            assert not isinstance(spec.model, BiLSTMConfig)  # it has no vocabulary to smooth over
+            values[name] = smoothing(number, spec.model.vocab_rows)
+        else:
+            values[name] = np.float32(1.0 - number if name in drops else number)
+    return dataclasses.replace(spec, loss=loss, optimizer=optimizer, model=model), values
+
+
+def _off(config: Any) -> dict[str, Any]:
+    """No dropout, for the fields of a config that set one."""
+    return {f.name: 0.0 for f in dataclasses.fields(config) if f.name.endswith("dropout")}
+
+
+def _marked_dropout(model: ModelConfig) -> tuple[ModelConfig, dict[str, float]]:
+    marked, rates = mark(model, "model", _off(model))
+    heads = [mark(head, f"heads.{head.name}", _off(head)) for head in model.heads]
+    if heads:
+        object.__setattr__(marked, "heads", tuple(head for head, _ in heads))
+    return marked, rates | {name: rate for _, of in heads for name, rate in of.items()}
+
+
+_layout = remembered(32, "layouts")(make_layout)  # specs differ in much that it is not
 
 
 def layout_of(spec: StepSpec) -> Layout:
@@ -217,9 +277,18 @@ def layout_of(spec: StepSpec) -> Layout:
     )
 
 
-@functools.lru_cache(maxsize=16)
+@remembered(64, "training programs")
 def build(spec: StepSpec) -> Program:
-    """Makes the Program of a spec; equal specs share one, and so its compiled functions."""
+    """Makes the Program of a spec; equal specs share one.
+
+    Those that differ in numbers that a step takes as arrays share its compiled functions.
+    """
+    shape, values = sweepable(spec)
+    return dataclasses.replace(_built(shape), spec=spec, values=values)
+
+
+@remembered(16, "compiled training steps")
+def _built(spec: StepSpec) -> Program:
     layout = layout_of(spec)
     objective = objective_of(spec)  # what does not go is said before anything is read
     axes = {n: layout.leaves[n].axes for n in layout.trainable}
@@ -229,10 +298,31 @@ def build(spec: StepSpec) -> Program:
     )
     out = state_shardings(layout, optimizer, spec.model.dtype == "float16")
     step = functools.partial(_train_step, spec, optimizer, objective)
-    jit = functools.partial(jax.jit, compiler_options=dict(spec.compiler_options) or None)
-    jitted = jit(step, donate_argnums=0, out_shardings=(out, replicated(spec.mesh)))
-    evaluated = jit(objective.rows, out_shardings=replicated(spec.mesh))
-    return Program(spec, layout, optimizer, objective, jitted, evaluated)
+    options = dict(spec.compiler_options) or None
+    places = (out, replicated(spec.mesh))
+    jitted = jax.jit(step, donate_argnums=0, out_shardings=places, compiler_options=options)
+    return Program(spec, {}, layout, optimizer, objective, jitted, evaluation_of(spec))
+
+
+def evaluation_of(spec: StepSpec) -> Any:
+    """The compiled (params, batch) -> sums a row; all that it depends on of a spec is read here."""
+    model = dataclasses.replace(
+        spec.model,
+        heads=tuple(dataclasses.replace(h, **_off(h)) for h in spec.model.heads),
+        **_off(spec.model),
+    )
+    loss = LossConfig(z_loss=0.0, chunk_bytes=spec.loss.chunk_bytes)
+    return _evaluation(model, loss, spec.mesh, spec.rules, spec.compiler_options)
+
+
+@remembered(32, "compiled evaluations")
+def _evaluation(
+    model: ModelConfig, loss: LossConfig, mesh: Mesh, rules: Rules, options: tuple[Option, ...]
+) -> Any:
+    objective = Objective(model, loss, mesh, rules)
+    return jax.jit(
+        objective.rows, out_shardings=replicated(mesh), compiler_options=dict(options) or None
+    )
 
 
 def abstract_state(program: Program) -> TrainState:

@@ -14,6 +14,7 @@ from jax.sharding import PartitionSpec
 
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import T5Config
+from jaxlt.models.traced import Traced
 from jaxlt.modules import int8
 from jaxlt.modules.boxed import fan_in, ones, param, zeros
 from jaxlt.modules.routing import Ids, routes_of
@@ -38,13 +39,15 @@ class Context(flax.struct.PyTreeNode):
     ids: routes by key. dropout_key: a key for the step, or None for no dropout. rows: [B] the
     global row number of each example, so that its dropout mask depends neither on the mesh nor on
     accumulation. path: names above the modules that the context goes through, where these are
-    applied on their own rather than inside of the network.
+    applied on their own rather than inside of the network. keeps: 1 - rate of dropouts whose rate
+    is a mark (`jaxlt.models.traced`), by its name.
     """
 
     ids: Ids
     dropout_key: jax.Array | None = None
     rows: jax.Array | None = None
     path: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
+    keeps: dict[str, jax.Array] = flax.struct.field(default_factory=dict)
 
     def at_layer(self, layer: jax.Array | int) -> "Context":
         """Returns the context as one layer sees it."""
@@ -57,6 +60,7 @@ class Context(flax.struct.PyTreeNode):
             ids=Ids(routes),
             dropout_key=None if self.dropout_key is None else PartitionSpec(),
             rows=None if self.rows is None else rows,
+            keeps=dict.fromkeys(self.keeps, PartitionSpec()),
         )
 
 
@@ -175,7 +179,10 @@ class Dropout(nn.Module):
         if self.rate and ctx.dropout_key is not None:
             path = re.sub(r"layers_\d+", "layers", "/".join((*ctx.path, *self.path)))
             key = jax.random.fold_in(ctx.dropout_key, zlib.crc32(path.encode()))
-            key, keep = jax.random.fold_in(key, layer), 1.0 - self.rate
+            key = jax.random.fold_in(key, layer)
+            keep: Any = 1.0 - self.rate
+            if isinstance(self.rate, Traced):
+                keep = ctx.keeps[self.rate.name]
             shape = (1, x.shape[-1]) if x.ndim == 3 else (x.shape[1], 1, x.shape[-1])
             draw = lambda row: jax.random.bernoulli(jax.random.fold_in(key, row), keep, shape)  # noqa: E731
             x = jnp.where(jax.vmap(draw)(ctx.rows), x / keep, 0).astype(x.dtype)

@@ -100,10 +100,9 @@ def abstract_batch(
 def compile_train(program: Program, batch: Mapping[str, jax.ShapeDtypeStruct]) -> Any:
     """Compiles the training step for its mesh, without running it."""
     state, whole = abstract_state(program), replicated(program.spec.mesh)
-    hyper = Hyper(
-        jax.ShapeDtypeStruct((), jnp.float32, sharding=whole),
-        jax.ShapeDtypeStruct((), jnp.uint32, sharding=whole),
-    )
+    rate = jax.ShapeDtypeStruct((), jnp.float32, sharding=whole)
+    seed = jax.ShapeDtypeStruct((), jnp.uint32, sharding=whole)
+    hyper = program.complete(Hyper(rate, seed))
     with mesh_context(program.spec.mesh, program.spec.rules):
         lowered = program.jitted.lower(state.replace(frozen={}), state.frozen, dict(batch), hyper)
         return lowered.compile()

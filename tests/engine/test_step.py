@@ -134,7 +134,9 @@ def test_so_many_rows_a_device_are_as_many_parts():
         program = build(make_spec(ENCODER, optimizer=SGD, **changes))
         state, batch = abstract_state(program), place_batch(program, MASKED)
         with mesh_context(program.spec.mesh, program.spec.rules):
-            text = program.jitted.lower(state.replace(frozen={}), state.frozen, batch, hyper())
+            text = program.jitted.lower(
+                state.replace(frozen={}), state.frozen, batch, program.complete(hyper())
+            )
         return text.as_text()
 
     bound = lowered(rows_per_device=2)

@@ -20,7 +20,9 @@ def lowered(spec):
     batch = abstract_batch(program, 4, 16, 8)
     hyper = Hyper(jax.ShapeDtypeStruct((), jnp.float32), jax.ShapeDtypeStruct((), jnp.uint32))
     with mesh_context(spec.mesh, spec.rules):
-        traced = program.jitted.trace(state.replace(frozen={}), state.frozen, batch, hyper)
+        traced = program.jitted.trace(
+            state.replace(frozen={}), state.frozen, batch, program.complete(hyper)
+        )
         return traced.lower(lowering_platforms=("cuda",)).as_text()
 
 

@@ -51,7 +51,7 @@ def step(spec, batch, flat):
     program = build(spec)
     state, placed = place_state(program, flat), place_batch(program, batch)
     with mesh_context(spec.mesh, spec.rules):
-        given = (state.replace(frozen={}), state.frozen, placed, hyper(0.1))
+        given = (state.replace(frozen={}), state.frozen, placed, program.complete(hyper(0.1)))
         compiled = program.jitted.lower(*given).compile()
         state, metrics = compiled(*given)
     trained = {n: np.asarray(v) for n, v in state.trainable.items()}

@@ -17,14 +17,16 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from jaxlt.engine.config import LossConfig
 from jaxlt.errors import UserError
+from jaxlt.models.traced import now
 from jaxlt.modules.weight_product import weight_product
 
 Array = jax.Array
@@ -80,13 +82,38 @@ def _logits(hidden: Array, kernel: Array, transposed: bool) -> Array:
     return jnp.einsum("...d,vd->...v", hidden, kernel, preferred_element_type=jnp.float32)
 
 
-def smoothing(label_smoothing: float, vocab: int) -> tuple[float, float]:
-    """Returns (probability of each wrong entry, entropy of the smoothed target)."""
-    if label_smoothing == 0.0:
-        return 0.0, 0.0
+class Extras(NamedTuple):
+    """What is added to the cross-entropy, as numbers or float32 scalars; None without smoothing.
+
+    low: the probability of each wrong entry; slope: how much more than that the target has;
+    entropy: that of the smoothed target.
+    """
+
+    z_loss: Any
+    slope: Any = None
+    low: Any = None
+    entropy: Any = None
+
+
+PLAIN = Extras(0.0)
+
+
+def extras_of(config: LossConfig, vocab: int) -> Extras:
+    """Returns those of a config over a vocabulary of so many entries."""
+    if config.label_smoothing == 0.0:
+        return Extras(now(config.z_loss))
+    smoothed = now(config.label_smoothing)  # a compiled step is given what `smoothing` makes of it
+    if isinstance(smoothed, float):
+        smoothed = smoothing(smoothed, vocab)
+    return Extras(now(config.z_loss), *(smoothed[i] for i in range(3)))
+
+
+def smoothing(label_smoothing: float, vocab: int) -> np.ndarray:
+    """Returns float32 [3]: slope, low and entropy as `Extras` has them."""
     high = 1.0 - label_smoothing
     low = label_smoothing / (vocab - 1)
-    return low, -(high * math.log(high) + (vocab - 1) * low * math.log(low + 1e-20))
+    entropy = -(high * math.log(high) + (vocab - 1) * low * math.log(low + 1e-20))
+    return np.array([1.0 - label_smoothing - low, low, entropy], np.float32)
 
 
 def hits(targets: Array, vocab: int) -> Array:
@@ -98,7 +125,7 @@ def hits(targets: Array, vocab: int) -> Array:
 
 
 def _token_losses(
-    logits: Array, targets: Array, z_loss: float, label_smoothing: float
+    logits: Array, targets: Array, extras: Extras
 ) -> tuple[dict[str, Array], Array, Array]:
     """float32 logits [..., V], targets [...] -> (terms, exps [..., V], log_z [...]).
 
@@ -112,12 +139,11 @@ def _token_losses(
     target = jnp.sum(jnp.where(hits(targets, vocab), logits, 0.0), axis=-1)
     nll = log_sum - (target - peak)
     log_z = log_sum + peak
-    z = z_loss * jnp.square(log_z)
+    z = extras.z_loss * jnp.square(log_z)
     loss = nll + z
-    if label_smoothing:
-        low, entropy = smoothing(label_smoothing, vocab)
+    if extras.slope is not None:
         others = jnp.sum(logits, axis=-1) - vocab * target
-        loss = loss - low * others - entropy
+        loss = loss - extras.low * others - extras.entropy
     terms = {"loss": loss, "nll": nll, "z": z, "correct": (target >= peak).astype(jnp.float32)}
     return terms, exps, log_z
 
@@ -141,13 +167,12 @@ def cross_entropy_plain(
     weights: Array,
     *,
     counted: Array | None = None,
-    z_loss: float = 0.0,
-    label_smoothing: float = 0.0,
+    extras: Extras = PLAIN,
     transposed: bool = False,
 ) -> tuple[Array, dict[str, Array]]:
     """The loss by way of float32 logits [B, T, V]; see the module for shapes and results."""
     logits = _logits(hidden, kernel, transposed)
-    terms, _, _ = _token_losses(logits, targets, z_loss, label_smoothing)
+    terms, _, _ = _token_losses(logits, targets, extras)
     return sums_of(terms, *both(weights, counted))
 
 
@@ -163,8 +188,6 @@ def both(weights: Array, counted: Array | None) -> tuple[Array, Array]:
 class _Settings:
     """What is fixed while tracing the chunked loss."""
 
-    z_loss: float
-    label_smoothing: float
     transposed: bool
     chunk: int
     shards: int
@@ -197,6 +220,7 @@ def _walk(
     kernel: Array,
     targets: Array,
     weights: Array,
+    extras: Extras,
     want: tuple[bool, bool],
 ) -> tuple[dict[str, Array], Array | None, Array | None]:
     """Scans the chunks -> (terms [B, T], d loss_sum / d hidden, d loss_sum / d kernel).
@@ -207,7 +231,6 @@ def _walk(
     """
     batch, length = targets.shape
     vocab = kernel.shape[0 if s.transposed else 1]
-    low, _ = smoothing(s.label_smoothing, vocab)
     # bfloat16 has float32's range; float16 would lose small entries, so its products are float32.
     narrow = hidden.dtype == kernel.dtype == jnp.bfloat16
     to_hidden, to_kernel = (
@@ -219,14 +242,13 @@ def _walk(
     def step(total: Array | None, chunk: tuple[Array, Array, Array]) -> tuple[Any, Any]:
         h, t, w = chunk
         logits = _logits(h, kernel, s.transposed)
-        terms, exps, log_z = _token_losses(logits, t, s.z_loss, s.label_smoothing)
+        terms, exps, log_z = _token_losses(logits, t, extras)
         if not any(want):
             return total, (terms, None)
-        gain = w * (1.0 + 2.0 * s.z_loss * log_z) / jnp.sum(exps, axis=-1)
-        right = w * (1.0 - s.label_smoothing - low)
-        slope = exps * gain[..., None] - jnp.where(hits(t, vocab), right[..., None], 0.0)
-        if low:
-            slope = slope - (w * low)[..., None]
+        gain = w * (1.0 + 2.0 * extras.z_loss * log_z) / jnp.sum(exps, axis=-1)
+        slope = exps * gain[..., None] - jnp.where(hits(t, vocab), right(w, extras)[..., None], 0.0)
+        if extras.slope is not None:
+            slope = slope - (w * extras.low)[..., None]
         slope = slope.astype(jnp.bfloat16) if narrow else slope
         d_hidden = product(to_hidden, slope, kernel) if want[0] else None
         if total is not None:
@@ -243,29 +265,40 @@ def _walk(
     return terms, d_hidden, None if total is None else jnp.sum(total, axis=0)
 
 
+def right(weights: Array, extras: Extras) -> Array:
+    """How far the target's own probability is asked for: all of it, but for what is smoothed."""
+    return weights if extras.slope is None else weights * extras.slope
+
+
 def with_gradients(walk: Callable[..., tuple[dict[str, Array], Any, Any]]) -> Callable[..., Any]:
     """Makes a loss of a walk that has its gradients beside it.
 
-    walk(s, hidden, kernel, targets, weights, want) -> (terms, d_hidden, d_kernel), of which it
-    makes what `want` asks for; loss(s, hidden, kernel, targets, weights, counted) -> (loss_sum,
-    sums), to be differentiated. `s` is what is fixed while tracing.
+    walk(s, hidden, kernel, targets, weights, extras, want) -> (terms, d_hidden, d_kernel), of which
+    it makes what `want` asks for; loss(s, hidden, kernel, targets, weights, counted, extras) ->
+    (loss_sum, sums), to be differentiated. `s` is what is fixed while tracing.
     """
 
     @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
     def loss(
-        s: Any, hidden: Array, kernel: Array, targets: Array, weights: Array, counted: Array
+        s: Any,
+        hidden: Array,
+        kernel: Array,
+        targets: Array,
+        weights: Array,
+        counted: Array,
+        extras: Extras,
     ) -> tuple[Array, dict[str, Array]]:
-        terms, _, _ = walk(s, hidden, kernel, targets, weights, (False, False))
+        terms, _, _ = walk(s, hidden, kernel, targets, weights, extras, (False, False))
         return sums_of(terms, weights, counted)
 
     def changed(s: Any, given: Any, changes: Any) -> tuple[Any, Any]:
         # What is not differentiated (a frozen kernel) has a SymbolicZero for its change.
-        hidden, kernel, targets, weights, counted = given
-        d_hidden, d_kernel, _, d_weights, _ = (
-            None if isinstance(change, SymbolicZero) else change for change in changes
+        hidden, kernel, targets, weights, counted, extras = given
+        d_hidden, d_kernel, _, d_weights = (
+            None if isinstance(change, SymbolicZero) else change for change in changes[:4]
         )
         want = (d_hidden is not None, d_kernel is not None)
-        terms, to_hidden, to_kernel = walk(s, hidden, kernel, targets, weights, want)
+        terms, to_hidden, to_kernel = walk(s, hidden, kernel, targets, weights, extras, want)
         out = sums_of(terms, weights, counted)
         slopes = ((to_hidden, d_hidden), (to_kernel, d_kernel), (terms["loss"], d_weights))
         change = sum(
@@ -290,8 +323,7 @@ def cross_entropy_chunked(
     chunk: int,
     counted: Array | None = None,
     batch_shards: int = 1,
-    z_loss: float = 0.0,
-    label_smoothing: float = 0.0,
+    extras: Extras = PLAIN,
     transposed: bool = False,
 ) -> tuple[Array, dict[str, Array]]:
     """The same results as `cross_entropy_plain`, with the logits of B x `chunk` tokens at a time.
@@ -303,8 +335,8 @@ def cross_entropy_chunked(
     batch, length = targets.shape
     shards = batch_shards if batch % batch_shards == 0 else 1
     chunk = max(1, min(chunk, length))
-    settings = _Settings(z_loss, label_smoothing, transposed, chunk, shards)
-    return _chunked(settings, hidden, kernel, targets, *both(weights, counted))
+    settings = _Settings(transposed, chunk, shards)
+    return _chunked(settings, hidden, kernel, targets, *both(weights, counted), extras)
 
 
 def chunk_length(
@@ -340,14 +372,10 @@ def cross_entropy(
     batch_shards and vocab_shards: devices that share the rows and the vocabulary.
     """
     batch, length = targets.shape
-    vocab = -(-kernel.shape[0 if transposed else 1] // vocab_shards)
-    chunk = chunk_length(config, batch, length, vocab, batch_shards)
-    common: dict[str, Any] = {
-        "counted": counted,
-        "z_loss": config.z_loss,
-        "label_smoothing": config.label_smoothing,
-        "transposed": transposed,
-    }
+    vocab = kernel.shape[0 if transposed else 1]
+    chunk = chunk_length(config, batch, length, -(-vocab // vocab_shards), batch_shards)
+    extras = extras_of(config, vocab)
+    common: dict[str, Any] = {"counted": counted, "extras": extras, "transposed": transposed}
     if not chunk:
         return cross_entropy_plain(hidden, kernel, targets, weights, **common)
     return cross_entropy_chunked(

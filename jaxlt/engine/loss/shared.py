@@ -15,7 +15,15 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxlt.engine.loss.losses import LossConfig, both, hits, smoothing, with_gradients
+from jaxlt.engine.loss.losses import (
+    Extras,
+    LossConfig,
+    both,
+    extras_of,
+    hits,
+    right,
+    with_gradients,
+)
 from jaxlt.models.manual import Manual, gather, scatter
 
 Array = jax.Array
@@ -26,8 +34,6 @@ ABSENT = -1e30  # the logit of what is no entry of the vocabulary
 class _Settings:
     """What is fixed while tracing."""
 
-    z_loss: float
-    label_smoothing: float
     chunk_bytes: int
     vocab: int
     ways: int  # devices that share the vocabulary
@@ -64,14 +70,13 @@ def cross_entropy_shared(
     Kernels that the axis does not divide along D are for the other forms.
     """
     settings = _Settings(
-        config.z_loss,
-        config.label_smoothing,
         config.chunk_bytes,
         kernel.shape[1],
         mesh.shape[manual.axis],
         manual,
     )
-    return _shared(settings, hidden, kernel, targets, *both(weights, counted))
+    extras = extras_of(config, kernel.shape[1])
+    return _shared(settings, hidden, kernel, targets, *both(weights, counted), extras)
 
 
 def _walk(
@@ -80,6 +85,7 @@ def _walk(
     kernel: Array,
     targets: Array,
     weights: Array,
+    extras: Extras,
     want: tuple[bool, bool],
 ) -> tuple[dict[str, Array], Array | None, Array | None]:
     """(terms [B, T], d loss_sum / d hidden, d loss_sum / d kernel), as their arguments lie."""
@@ -87,14 +93,14 @@ def _walk(
     names = ("loss", "nll", "z", "correct")
     return jax.shard_map(
         functools.partial(_local, s, want),
-        in_specs=(rows, shared, rows, rows),
+        in_specs=(rows, shared, rows, rows, PartitionSpec()),
         out_specs=(
             dict.fromkeys(names, rows),
             rows if want[0] else None,
             shared if want[1] else None,
         ),
         check_vma=False,
-    )(hidden, kernel, targets, weights)
+    )(hidden, kernel, targets, weights, extras)
 
 
 _shared = with_gradients(_walk)
@@ -107,6 +113,7 @@ def _local(
     kernel: Array,
     targets: Array,
     weights: Array,
+    extras: Extras,
 ) -> tuple[dict[str, Array], Array | None, Array | None]:
     """A device's rows [b, T, D] and its kernel [D / n, V]; in there, n = s.ways."""
     rows, length, width = hidden.shape
@@ -123,7 +130,7 @@ def _local(
     def step(total: Array | None, chunk: tuple[Array, ...]) -> tuple[Array | None, Any]:
         h, t, w = (gather(x, 0, s.manual) for x in chunk)  # of the whole group: [M, D], [M], [M]
         logits = jnp.einsum("md,dv->mv", h, own, preferred_element_type=jnp.float32)
-        terms, slope = _tokens(s, jnp.where(here, logits, ABSENT), t - first, w, any(want))
+        terms, slope = _tokens(s, jnp.where(here, logits, ABSENT), t - first, w, extras, any(want))
         mine = {
             k: jax.lax.dynamic_slice_in_dim(
                 v, jax.lax.axis_index(s.axis) * rows * size, rows * size
@@ -168,7 +175,7 @@ def _join(x: Array, rows: int, length: int) -> Array:
 
 
 def _tokens(
-    s: _Settings, logits: Array, targets: Array, weights: Array, sloped: bool
+    s: _Settings, logits: Array, targets: Array, weights: Array, extras: Extras, sloped: bool
 ) -> tuple[dict[str, Array], Array | None]:
     """Logits [M, part], targets counted from the first entry -> terms [M], d loss / d logits.
 
@@ -178,18 +185,17 @@ def _tokens(
     exps = jnp.exp(logits - peak[..., None])
     found = hits(targets, logits.shape[-1])
     sums = [jnp.sum(exps, -1), jnp.sum(jnp.where(found, logits, 0.0), -1)]
-    if s.label_smoothing:
+    if extras.slope is not None:
         sums.append(jnp.sum(jnp.where(logits == ABSENT, 0.0, logits), -1))
     total, target, *rest = jax.lax.psum(tuple(sums), s.axis)
     log_z = jnp.log(total) + peak
-    nll, z = log_z - target, s.z_loss * jnp.square(log_z)
-    loss, (low, entropy) = nll + z, smoothing(s.label_smoothing, s.vocab)
+    nll, z = log_z - target, extras.z_loss * jnp.square(log_z)
+    loss = nll + z
     if rest:
-        loss = loss - low * (rest[0] - s.vocab * target) - entropy
+        loss = loss - extras.low * (rest[0] - s.vocab * target) - extras.entropy
     terms = {"loss": loss, "nll": nll, "z": z, "correct": (target >= peak).astype(jnp.float32)}
     if not sloped:
         return terms, None
-    gain = weights * (1.0 + 2.0 * s.z_loss * log_z) / total
-    right = weights * (1.0 - s.label_smoothing - low)
-    slope = exps * gain[..., None] - jnp.where(found, right[..., None], 0.0)
-    return terms, slope - (weights * low)[..., None] if low else slope
+    gain = weights * (1.0 + 2.0 * extras.z_loss * log_z) / total
+    slope = exps * gain[..., None] - jnp.where(found, right(weights, extras)[..., None], 0.0)
+    return terms, slope - (weights * extras.low)[..., None] if rest else slope

@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxlt.engine.config import OptimizerConfig
+from jaxlt.models.traced import now
 
 Array = jax.Array
 Axes = tuple[str | None, ...]
@@ -138,7 +139,7 @@ def update(
             size = lr * jnp.maximum(_root_mean_square(old, how.inner), config.eps2)
         new = old - size * step
         if config.weight_decay and name in decayed:
-            new = new - lr * config.weight_decay * old
+            new = new - lr * now(config.weight_decay) * old
         new_params[name] = new.astype(param.dtype)
     return new_params, {"step": state["step"] + 1, "param_states": new_moments}
 

@@ -24,6 +24,7 @@ from jaxlt.engine.config import OptimizerConfig
 from jaxlt.engine.optim import adafactor
 from jaxlt.engine.optim.adafactor import STACKED_AXES, Axes
 from jaxlt.errors import UserError, nearest
+from jaxlt.models.traced import now
 
 Array = jax.Array
 Params = dict[str, Array]
@@ -45,18 +46,19 @@ class Optimizer(NamedTuple):
 
 FIRST_MOMENTS = ("mu", "trace")
 
-# Each gives the direction of descent without the learning rate; its state is one named tuple.
-DIRECTIONS: dict[str, Callable[[OptimizerConfig], optax.GradientTransformation]] = {
-    "adamw": lambda c: optax.scale_by_adam(c.b1, c.b2, c.eps),
-    "adam": lambda c: optax.scale_by_adam(c.b1, c.b2, c.eps),
-    "nadam": lambda c: optax.scale_by_adam(c.b1, c.b2, c.eps, nesterov=True),
-    "radam": lambda c: optax.scale_by_radam(c.b1, c.b2, c.eps),
-    "amsgrad": lambda c: optax.scale_by_amsgrad(c.b1, c.b2, c.eps),
-    "adamax": lambda c: optax.scale_by_adamax(c.b1, c.b2, c.eps),
-    "lion": lambda c: optax.scale_by_lion(c.b1, c.b2),
-    "sgd": lambda c: optax.trace(c.momentum),
-    "adagrad": lambda c: optax.scale_by_rss(eps=c.eps),
-    "rmsprop": lambda c: optax.scale_by_rms(c.b2, c.eps),
+# Each gives the direction of descent without the learning rate; its state is one named tuple. b1
+# and b2 are numbers, or what stands for them in a compiled step (`jaxlt.models.traced.Rate`).
+DIRECTIONS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "adamw": lambda c, b1, b2: optax.scale_by_adam(b1, b2, c.eps),
+    "adam": lambda c, b1, b2: optax.scale_by_adam(b1, b2, c.eps),
+    "nadam": lambda c, b1, b2: optax.scale_by_adam(b1, b2, c.eps, nesterov=True),
+    "radam": lambda c, b1, b2: optax.scale_by_radam(b1, b2, c.eps),
+    "amsgrad": lambda c, b1, b2: optax.scale_by_amsgrad(b1, b2, c.eps),
+    "adamax": lambda c, b1, b2: optax.scale_by_adamax(b1, b2, c.eps),
+    "lion": lambda c, b1, b2: optax.scale_by_lion(b1, b2),
+    "sgd": lambda c, b1, b2: optax.trace(c.momentum),
+    "adagrad": lambda c, b1, b2: optax.scale_by_rss(eps=c.eps),
+    "rmsprop": lambda c, b1, b2: optax.scale_by_rms(b2, c.eps),
 }
 
 
@@ -66,7 +68,7 @@ def global_norm(grads: Mapping[str, Array]) -> Array:
     return jnp.sqrt(sum(squares, start=jnp.zeros((), jnp.float32)))
 
 
-def clip_by_norm(grads: Params, limit: float) -> Params:
+def clip_by_norm(grads: Params, limit: Any) -> Params:
     """Scales float32 gradients so that their global norm is at most `limit`.
 
     A norm that is not finite makes all of them NaN, where the training loop can see it.
@@ -120,8 +122,9 @@ def _adafactor(
 def _from_optax(
     config: OptimizerConfig, axes: Mapping[str, Axes], decayed: frozenset[str]
 ) -> Optimizer:
-    direction = DIRECTIONS[config.name](config)
-    kind = type(jax.eval_shape(direction.init, {}))
+    make = functools.partial(DIRECTIONS[config.name], config)
+    begin = make(config.b1, config.b2).init
+    kind = type(jax.eval_shape(begin, {}))
 
     def stored(state: Any) -> State:
         """The named tuple as a dict, with first moments in the dtype they are kept in."""
@@ -132,16 +135,17 @@ def _from_optax(
         return out
 
     def init(params: Params) -> State:
-        return stored(direction.init(_float32(params)))
+        return stored(begin(_float32(params)))
 
     def update(grads: Params, state: State, params: Params, lr: Array) -> tuple[Params, State]:
         wide = {k: _float32(v) if k in FIRST_MOMENTS else v for k, v in state.items()}
         old = _float32(params)
+        direction = make(now(config.b1), now(config.b2))
         steps, new_state = direction.update(_float32(grads), kind(**wide), old)
         new = {}
         for name, step in steps.items():
             if config.weight_decay and name in decayed:
-                step = step + config.weight_decay * old[name]
+                step = step + now(config.weight_decay) * old[name]
             new[name] = (old[name] - lr * step).astype(params[name].dtype)
         return new, stored(new_state)
 
@@ -174,7 +178,7 @@ def make_optimizer(
     def update(grads: Params, state: State, params: Params, lr: Array) -> tuple[Params, State]:
         _check(axes, params)
         if config.clip_norm is not None:
-            grads = clip_by_norm(_float32(grads), config.clip_norm)
+            grads = clip_by_norm(_float32(grads), now(config.clip_norm))
         return inner.update(grads, state, params, jnp.asarray(lr, jnp.float32))
 
     def state_axes(params: Params) -> Any:

@@ -38,7 +38,7 @@ class Pace:
     def __init__(self, job: Job, program: Program, languages: Sequence[str]):
         """languages: those of the data, by id."""
         self._schedule, self._seed = job.schedule, jnp.uint32(job.train.seed)
-        self._banks = pace_of_banks(job, program, languages)
+        self._banks, self._values = pace_of_banks(job, program, languages), program.values
 
     def rate(self, step: int) -> float:
         """The schedule's learning rate of the step that leads from `step` to `step` + 1."""
@@ -46,7 +46,8 @@ class Pace:
 
     def at(self, step: int) -> Hyper:
         """All that this step does not share with others."""
-        return Hyper(jnp.float32(self.rate(step)), self._seed, **self._banks)
+        rate = jnp.float32(self.rate(step))
+        return Hyper(rate, self._seed, **self._banks, values=self._values)
 
 
 def pace_of_banks(job: Job, program: Program, languages: Sequence[str]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The losses: T5X's formula written plainly in numpy, the plain form, and the chunked one."""
 
+import functools
 import re
 
 import jax
@@ -47,9 +48,21 @@ def t5x_loss(hidden, kernel, targets, weights, z_loss, label_smoothing):
     }
 
 
+def called(form, hidden, kernel, *rest, z_loss=0.0, label_smoothing=0.0, **kw):
+    """What a loss gives, with its extras for the kernel's vocabulary."""
+    vocab = kernel.shape[0 if kw.get("transposed") else 1]
+    extras = losses.extras_of(losses.LossConfig(z_loss, label_smoothing), vocab)
+    return form(hidden, kernel, *rest, extras=extras, **kw)
+
+
+def at_once(form, *arrays, **kw):
+    """What a loss gives, compiled whole: by operation it would take five times as long."""
+    return jax.jit(functools.partial(called, form, **kw))(*arrays)
+
+
 def gradients(loss, hidden, kernel, *rest, **kw):
     def scalar(h, k):
-        value, sums = loss(h, k, *rest, **kw)
+        value, sums = called(loss, h, k, *rest, **kw)
         return value / 3.0, (value, sums)
 
     grads, (value, sums) = jax.jit(jax.grad(scalar, (0, 1), has_aux=True))(hidden, kernel)
@@ -69,9 +82,9 @@ def test_matches_t5x_formula(form, z_loss, smoothing):
     want = t5x_loss(*data, z_loss, smoothing)
     kw = {"z_loss": z_loss, "label_smoothing": smoothing}
     if form == "plain":
-        value, sums = losses.cross_entropy_plain(*data, **kw)
+        value, sums = at_once(losses.cross_entropy_plain, *data, **kw)
     else:
-        value, sums = losses.cross_entropy_chunked(*data, chunk=3, **kw)
+        value, sums = at_once(losses.cross_entropy_chunked, *data, chunk=3, **kw)
     assert_near(value, want["loss"])
     for key in KEYS:
         assert_near(sums[key], want[key])
@@ -130,12 +143,13 @@ def test_bfloat16_inputs():
 def test_float16_gradient_survives_small_entries():
     hidden, kernel, targets, weights = example(vocab=5000, dtype=jnp.float16)
 
-    def scaled(h, k):
-        return losses.cross_entropy_chunked(h, k, targets, weights, chunk=2)[0] * 1024.0
+    @jax.jit
+    def slopes(h, k):
+        scaled = lambda *a: losses.cross_entropy_chunked(*a, chunk=2)[0] * 1024.0  # noqa: E731
+        return jax.grad(scaled, (0, 1))(h, k, targets, weights)
 
-    grads = jax.grad(scaled, (0, 1))(hidden, kernel)
     wide = [x.astype(jnp.float32) for x in (hidden, kernel)]
-    for got, want in zip(grads, jax.grad(scaled, (0, 1))(*wide), strict=True):
+    for got, want in zip(slopes(hidden, kernel), slopes(*wide), strict=True):
         assert got.dtype == jnp.float16
         assert_near(got, want, 2**-10)
 
@@ -150,19 +164,19 @@ def test_zero_weights(form):
     assert losses.normalizer(losses.LossConfig(), weights * 0, 3) == 1.0
     weights = weights.copy()
     weights[:, 4:] = 0
-    cut = form(hidden[:, :4], kernel, targets[:, :4], weights[:, :4], **kw)
-    jax.tree.map(assert_near, form(hidden, kernel, targets, weights, **kw), cut)
+    cut = at_once(form, hidden[:, :4], kernel, targets[:, :4], weights[:, :4], **kw)
+    jax.tree.map(assert_near, at_once(form, hidden, kernel, targets, weights, **kw), cut)
 
 
 def test_weights_are_differentiable_and_the_sums_are_not():
     hidden, kernel, targets, weights = example()
 
     def value(form, w, **kw):
-        loss, sums = form(hidden, kernel, targets, w, z_loss=1e-2, **kw)
+        loss, sums = called(form, hidden, kernel, targets, w, z_loss=1e-2, **kw)
         return loss + sums["nll_sum"] + sums["row_nll"].sum()
 
-    got = jax.grad(lambda w: value(losses.cross_entropy_chunked, w, chunk=2))(weights)
-    assert_near(got, jax.grad(lambda w: value(losses.cross_entropy_plain, w))(weights))
+    got = jax.jit(jax.grad(lambda w: value(losses.cross_entropy_chunked, w, chunk=2)))(weights)
+    assert_near(got, jax.jit(jax.grad(lambda w: value(losses.cross_entropy_plain, w)))(weights))
 
 
 @pytest.mark.parametrize("moved", [(0,), (0, 1, 3)])
@@ -174,19 +188,20 @@ def test_it_changes_along_a_direction_as_the_plain_form_does(moved):
         def loss(*some):
             filled = dict(zip(moved, some, strict=True))
             arguments = [filled.get(i, value) for i, value in enumerate(given)]
-            return form(*arguments, z_loss=1e-2, label_smoothing=0.1, **kw)[0]
+            return called(form, *arguments, z_loss=1e-2, label_smoothing=0.1, **kw)[0]
 
         at = tuple(jnp.asarray(given[i]) for i in moved)
-        return jax.jvp(loss, at, along)
+        return jax.jit(lambda at, along: jax.jvp(loss, at, along))(at, along)
 
     got = change(losses.cross_entropy_chunked, chunk=2)
     jax.tree.map(assert_near, got, change(losses.cross_entropy_plain))
 
 
 def products(f, *args):
-    """Counts the matrix products of the optimised program and lists the largest arrays' sizes."""
-    text = jax.jit(f).lower(*args).compile().as_text()
-    return len(re.findall(r"= \S+ (?:dot|custom-call)\(", text)), text
+    """Counts the matrix products of the optimised program; also returns its text and result."""
+    compiled = jax.jit(f).lower(*args).compile()
+    text = compiled.as_text()
+    return len(re.findall(r"= \S+ (?:dot|custom-call)\(", text)), text, compiled(*args)
 
 
 def test_frozen_parts_cost_nothing():
@@ -195,20 +210,21 @@ def test_frozen_parts_cost_nothing():
     def loss(h, k):
         return losses.cross_entropy_chunked(h, k, targets, weights, chunk=2)[0]
 
-    both, _ = products(jax.grad(loss, (0, 1)), hidden, kernel)
-    only_hidden, text = products(jax.grad(loss), hidden, kernel)
-    only_kernel, _ = products(jax.grad(loss, 1), hidden, kernel)
-    none, _ = products(loss, hidden, kernel)
+    both, *_ = products(jax.grad(loss, (0, 1)), hidden, kernel)
+    only_hidden, text, slope = products(jax.grad(loss), hidden, kernel)
+    only_kernel, *_ = products(jax.grad(loss, 1), hidden, kernel)
+    none, *_ = products(loss, hidden, kernel)
     assert (both, only_hidden, only_kernel, none) == (3, 2, 2, 1)
     assert not re.search(r"f32\[(1,)?24,4001\]\S* (add|broadcast|dot)", text)  # no accumulator
     frozen = jax.grad(lambda h: loss(h, jax.lax.stop_gradient(kernel) * 1.0))
-    assert products(frozen, hidden)[0] == 2
-    assert_near(frozen(hidden), jax.grad(loss)(hidden, kernel))
+    count, _, found = products(frozen, hidden)
+    assert count == 2
+    assert_near(found, slope)
 
 
 def test_logits_are_never_held():
     hidden, kernel, targets, weights = example(batch=4, length=64, emb=8, vocab=3001)
-    _, text = products(
+    _, text, _ = products(
         jax.grad(lambda h: losses.cross_entropy_chunked(h, kernel, targets, weights, chunk=4)[0]),
         hidden,
     )
@@ -225,11 +241,12 @@ def test_choice_by_size():
     }
     assert chunks == {whole: 0, whole - 1: 5, whole // 4: 2, 1: 1}
     assert losses.chunk_length(losses.LossConfig(chunk_bytes=whole // 2), 4, 10, 50, 2) == 0
-    want = losses.cross_entropy_plain(*data, z_loss=1e-4)
+    want = at_once(losses.cross_entropy_plain, *data, z_loss=1e-4)
     for chunk_bytes in chunks:
         config = losses.LossConfig(chunk_bytes=chunk_bytes)
-        if chunk_bytes in (whole, whole // 4):
-            jax.tree.map(assert_near, losses.cross_entropy(config, *data), want)
+        if chunk_bytes == whole // 4:
+            found = jax.jit(functools.partial(losses.cross_entropy, config))(*data)
+            jax.tree.map(assert_near, found, want)
         program = str(jax.make_jaxpr(lambda *a, c=config: losses.cross_entropy(c, *a))(*data))
         assert ("scan" in program) == (chunk_bytes < whole)
 
@@ -242,7 +259,7 @@ def test_each_language_by_its_own_weights(by_token):
     given = np.repeat(language[:, None], weights.shape[1], 1) if by_token else language
     if by_token:
         given[0, :3] = 3
-    found, count = losses.by_language(jnp.asarray(weights), jnp.asarray(given))
+    found, count = jax.jit(losses.by_language)(weights, given)
     want = np.zeros_like(weights)
     wide = given if by_token else np.repeat(given[:, None], weights.shape[1], 1)
     for one in (3, 7):

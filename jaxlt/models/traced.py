@@ -1,0 +1,95 @@
+"""Numbers of a configuration that a compiled program takes as arrays: a sweep compiles once.
+
+    marked, values = mark(config, "loss", ("z_loss",))     # {"loss.z_loss": 0.0001}
+    with given(values):
+        now(marked.z_loss)                                 # the array that the program was given
+
+Whether a number is there at all (a dropout, a clipping) stays fixed: 0 and None are not marked.
+A mark is no number: what is computed with it, where somebody forgot `now`, is NaN.
+"""
+
+import contextlib
+import contextvars
+import copy
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import flax.struct
+
+Config = TypeVar("Config")
+_VALUES: contextvars.ContextVar[Mapping[str, Any] | None] = contextvars.ContextVar("values")
+
+
+class Traced(float):
+    """Stands for a number in a configuration; marks of one name are equal."""
+
+    name: str
+
+    def __new__(cls, name: str) -> "Traced":
+        """A mark of that name, such as 'loss.z_loss'."""
+        made = super().__new__(cls, math.nan)
+        made.name = name
+        return made
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Traced) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+
+def mark(config: Config, prefix: str, fields: Iterable[str]) -> tuple[Config, dict[str, float]]:
+    """Puts marks into those fields of a frozen config that are numbers, and not 0.
+
+    Returns (the config with marks, the numbers by '<prefix>.<field>').
+    """
+    marked, values = copy.copy(config), {}
+    for field in fields:
+        number = getattr(config, field, None)
+        if number:
+            values[f"{prefix}.{field}"] = number
+            # What a config checks was checked when the number was set.
+            object.__setattr__(marked, field, Traced(f"{prefix}.{field}"))
+    return marked, values
+
+
+@contextlib.contextmanager
+def given(values: Mapping[str, Any] | None) -> Iterator[None]:
+    """Inside, `now` knows these values; to be entered while a program is traced."""
+    token = _VALUES.set(values)
+    try:
+        yield
+    finally:
+        _VALUES.reset(token)
+
+
+def now(number: Any) -> Any:
+    """The value that a mark stands for; any other number as it is."""
+    if not isinstance(number, Traced):
+        return number
+    values = _VALUES.get(None) or {}
+    if number.name not in values:
+        raise ValueError(f"A program is traced without a value for {number.name}.")
+    return values[number.name]
+
+
+class Rate(flax.struct.PyTreeNode):
+    """A decay b as a program takes it: `1 - b` was made in float64, then rounded once."""
+
+    value: Any  # float32 []
+    rest: Any  # float32 [], 1 - b
+
+    def __rsub__(self, one: float) -> Any:
+        return self.rest if one == 1 else one - self.value
+
+    def __mul__(self, other: Any) -> Any:
+        return self.value * other
+
+    __rmul__ = __mul__
+
+    def __pow__(self, exponent: Any) -> Any:
+        return self.value**exponent
