@@ -19,7 +19,7 @@ from jaxlt.engine.optim.schedules import ScheduleConfig
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.resume import arrays_of
 from jaxlt.models.config import T5Config
-from tests.conftest import make_batch, make_config
+from tests.conftest import make_batch, make_config, make_mlm_batch
 
 LANGUAGES = ("aa", "bb", "cc")
 
@@ -62,17 +62,35 @@ def job(
     )
 
 
+def small_job(
+    steps: int = 6,
+    every: int = 2,
+    model: dict[str, Any] | None = None,
+    optimizer: dict[str, Any] | None = None,
+    **changes: Any,
+) -> ArrayJob:
+    """The same of an encoder of one layer by AdamW: a fifth of what there would be to compile."""
+    alone = {"encoder_layers": 1, "decoder_layers": 0} | (model or {})
+    return job(steps, every, alone, {"name": "adamw"} | (optimizer or {}), **changes)
+
+
 def data(batch_size: int = 4, seed: int = 0, rows: int = 22) -> ArrayBatches:
     """Batches of random rows in three languages."""
     return ArrayBatches(make_batch(rows), batch_size, seed=seed, languages=LANGUAGES)
 
 
+def texts(batch_size: int = 4, seed: int = 0, rows: int = 22) -> ArrayBatches:
+    """The same for an encoder alone."""
+    return ArrayBatches(make_mlm_batch(rows), batch_size, seed=seed, languages=LANGUAGES)
+
+
 def run(
     given: ArrayJob, path: Path, source: Any = None, devices: int = 1, **kwargs: Any
 ) -> Outcome:
-    """Trains (or goes on) in `path` on the first `devices` devices."""
+    """Trains (or goes on) in `path` on the first `devices` devices, on random rows by default."""
+    source = source or (data() if given.model.decoder_layers else texts())
     with Workdir.open(path, "", "hash") as workdir:
-        return train(given, source or data(), workdir, devices=jax.devices()[:devices], **kwargs)
+        return train(given, source, workdir, devices=jax.devices()[:devices], **kwargs)
 
 
 def content(result: Outcome) -> dict[str, np.ndarray]:

@@ -120,7 +120,7 @@ def test_a_run_whose_languages_take_turns(tmp_path):
     lang = plug(Bottleneck, "lang", reduction_factor=4, key="source", routes=3)
     ends = []
     for rate in (0.0, 0.01):
-        job = jobs.job(
+        job = jobs.small_job(
             steps=1,
             model={"plugs": (lang,)},
             schedule={"learning_rate": rate},
@@ -135,4 +135,4 @@ def test_a_run_whose_languages_take_turns(tmp_path):
         np.testing.assert_array_equal(before[[0, 2]], after[[0, 2]])
     assert any(np.any(ends[0][n] != ends[1][n]) for n in trained)
     with pytest.raises(UserError, match=r"TrainConfig.cycle names 'b'.*Did you mean 'bb'"):
-        jobs.run(jobs.job(cycle=("b",)), tmp_path / "wrong")
+        jobs.run(jobs.small_job(cycle=("b",)), tmp_path / "wrong")

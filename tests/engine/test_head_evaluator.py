@@ -43,7 +43,7 @@ class Scripted:
 
 def ended(path, *values, **more):
     chosen = {"best_metric": "dev/score", "best_mode": "max", "ties": "dev/nll"} | more
-    given = jobs.job(steps=20, every=50, eval_every=1, patience=2, checkpoint=chosen)
+    given = jobs.small_job(steps=20, every=50, eval_every=1, patience=2, checkpoint=chosen)
     return jobs.run(given, path, evaluators=[Scripted(*values)])
 
 

@@ -12,11 +12,10 @@ from jaxlt.engine.loss.losses import LossConfig
 from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig
 from jaxlt.engine.step import abstract_state, build, mesh_context, objective_of
-from jaxlt.models.encoder import model_of
-from jaxlt.models.init import unflatten
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.site import plug
 from tests.conftest import (
+    forward,
     hyper,
     make_batch,
     make_config,
@@ -29,14 +28,13 @@ from tests.conftest import (
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
-CONFIG, ENCODER = make_config(), make_config(decoder_layers=0)
-# Random bits are most of what there would be to compile: they drop out of an encoder alone.
-DROPPING = make_config(decoder_layers=0, dropout=0.1)
-FLAT, BATCH, MASKED = random_params(CONFIG), make_batch(8), make_mlm_batch(8)
+CONFIG = make_config(encoder_layers=1, decoder_layers=1)
+# Of which there is less to compile: most tests take it, above all those that drop out.
+ENCODER = make_config(encoder_layers=1, decoder_layers=0)
+DROPPING = dataclasses.replace(ENCODER, dropout=0.1)
+FLAT, BATCH, MASKED = random_params(ENCODER), make_batch(8), make_mlm_batch(8)
 ADAMW, SGD = OptimizerConfig("adamw", weight_decay=0.1), OptimizerConfig("sgd")
 MESHES = {
-    "data": MeshConfig(data=8),
-    "fsdp": MeshConfig(data=1, fsdp=8),
     "tensor": MeshConfig(data=1, tensor=8),
     "mixed": MeshConfig(data=2, fsdp=2, tensor=2),
     "replicas": MeshConfig(replica=2, data=2, fsdp=2),
@@ -71,14 +69,18 @@ def unchanged(found, wanted):
 
 
 @functools.cache
-def alone(name="adafactor", model=CONFIG):
+def alone(name="adafactor", model=ENCODER):
     """Three steps on one device by this optimizer."""
-    given = {"adafactor": {}, "adamw": {"optimizer": ADAMW, "skip_nonfinite": True}}
+    given = {
+        "adafactor": {},
+        "adamw": {"optimizer": ADAMW, "skip_nonfinite": True},
+        "sgd": {"optimizer": SGD},
+    }
     return train(make_spec(model, **given[name]))
 
 
 def test_it_learns_and_reports():
-    _, metrics = alone()
+    _, metrics = alone("sgd", CONFIG)
     losses = values(metrics, "loss")
     assert losses[-1] < losses[0]
     assert values(metrics, "target_tokens").tolist() == [BATCH["decoder_loss_weights"].sum()] * 3
@@ -87,15 +89,19 @@ def test_it_learns_and_reports():
     assert np.all(values(metrics, "nll") < losses)  # without the z-loss
 
 
-SLOW = [(mesh, name, 0.1) for mesh in MESHES for name in ("adafactor", "adamw")]
+SLOW = [("tensor", "adafactor"), ("mixed", "adamw"), ("replicas", "adamw")]
+BOTH_DROPPING = dataclasses.replace(CONFIG, dropout=0.1)
 
 
 @pytest.mark.parametrize(
-    "mesh, name, dropout",
-    [("mixed", "adafactor", 0.0), *(pytest.param(*c, marks=pytest.mark.slow) for c in SLOW)],
+    "mesh, name, model",
+    [
+        ("mixed", "adafactor", ENCODER),
+        *(pytest.param(*case, BOTH_DROPPING, marks=pytest.mark.slow) for case in SLOW),
+    ],
+    ids=["mixed", *("-".join(case) for case in SLOW)],
 )
-def test_eight_devices_give_the_losses_of_one(mesh, name, dropout):
-    model = make_config(dropout=dropout)
+def test_eight_devices_give_the_losses_of_one(mesh, name, model):
     optimizer = {"adafactor": OptimizerConfig(), "adamw": ADAMW}[name]
     state, metrics = train(make_spec(model, MESHES[mesh], optimizer=optimizer))
     _, wanted = alone(name, model)
@@ -107,10 +113,9 @@ def test_eight_devices_give_the_losses_of_one(mesh, name, dropout):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mesh", ["data", "tensor"])
-def test_chunked_loss_on_eight_devices(mesh):
+def test_chunked_loss_on_eight_devices():
     loss = LossConfig(chunk_bytes=4 * 40 * 3)
-    _, metrics = train(make_spec(CONFIG, MESHES[mesh], loss=loss))
+    _, metrics = train(make_spec(ENCODER, MESHES["mixed"], loss=loss))
     np.testing.assert_allclose(values(metrics, "loss"), values(alone()[1], "loss"), rtol=1e-5)
 
 
@@ -140,9 +145,10 @@ def test_so_many_rows_a_device_are_as_many_parts():
         return text.as_text()
 
     bound = lowered(rows_per_device=2)
-    assert bound == lowered(accumulate=4) != lowered()
+    assert "tensor<4x2x9xi32>" in bound and bound == lowered(accumulate=4)
 
 
+@pytest.mark.slow
 def test_accumulation_on_a_mesh(once):
     spec = make_spec(DROPPING, MeshConfig(data=2, fsdp=2), optimizer=SGD, accumulate=2)
     np.testing.assert_allclose(
@@ -150,12 +156,12 @@ def test_accumulation_on_a_mesh(once):
     )
 
 
-PARTIAL = {"optimizer": ADAMW, "trainable": ("params/decoder/.*",), "frozen": (".*norm.*",)}
+PARTIAL = {"optimizer": ADAMW, "trainable": ("params/encoder/.*",), "frozen": (".*norm.*",)}
 
 
 def test_frozen_parameters_stay_and_have_no_memory():
-    state, _ = train(make_spec(CONFIG, **PARTIAL), 2)
-    names = {n for n in FLAT if n.startswith("params/decoder/") and "norm" not in n}
+    state, _ = train(make_spec(ENCODER, **PARTIAL), 2)
+    names = {n for n in FLAT if n.startswith("params/encoder/") and "norm" not in n}
     assert set(state.trainable) == set(state.optimizer["mu"]) == set(state.optimizer["nu"]) == names
     unchanged(state.frozen, {n: v for n, v in FLAT.items() if n not in names})
     assert all(np.any(np.asarray(v) != FLAT[n]) for n, v in state.trainable.items())
@@ -163,7 +169,7 @@ def test_frozen_parameters_stay_and_have_no_memory():
 
 @pytest.mark.slow
 def test_frozen_parameters_may_be_bfloat16():
-    spec = make_spec(CONFIG, trainable=("params/decoder/.*",), frozen_dtype="bfloat16")
+    spec = make_spec(ENCODER, trainable=("params/encoder/.*",), frozen_dtype="bfloat16")
     state, metrics = train(spec, 2)
     assert {v.dtype for v in state.frozen.values()} == {jnp.dtype("bfloat16")}
     assert {v.dtype for v in state.trainable.values()} == {jnp.dtype("float32")}
@@ -172,17 +178,17 @@ def test_frozen_parameters_may_be_bfloat16():
 
 @pytest.fixture(scope="module")
 def skipping():
-    return build(make_spec(CONFIG, optimizer=ADAMW, skip_nonfinite=True))
+    return build(make_spec(ENCODER, optimizer=ADAMW, skip_nonfinite=True))
 
 
 def poisoned(program):
-    weights = BATCH["decoder_loss_weights"].copy()
+    weights = MASKED["encoder_loss_weights"].copy()
     weights[2, 1] = np.nan
-    return place_batch(program, BATCH | {"decoder_loss_weights": weights})
+    return place_batch(program, MASKED | {"encoder_loss_weights": weights})
 
 
 def test_a_step_that_is_not_finite_is_skipped(skipping):
-    state, good = place_state(skipping, FLAT), place_batch(skipping, BATCH)
+    state, good = place_state(skipping, FLAT), place_batch(skipping, MASKED)
     state, _ = skipping.train(state, good, hyper())
     before = jax.device_get((state.trainable, state.optimizer))
     state, metrics = skipping.train(state, poisoned(skipping), hyper())
@@ -193,20 +199,19 @@ def test_a_step_that_is_not_finite_is_skipped(skipping):
     state, metrics = skipping.train(state, good, hyper())
     assert metrics["ok"] and np.isfinite(metrics["loss"])
     assert np.any(
-        np.asarray(state.trainable["params/decoder/logits_dense/kernel"])
-        != before[0]["params/decoder/logits_dense/kernel"]
+        np.asarray(state.trainable["params/mlm_head/kernel"]) != before[0]["params/mlm_head/kernel"]
     )
 
 
 def test_without_skipping_it_is_reported():
-    program = build(make_spec(CONFIG))
+    program = build(make_spec(ENCODER))
     _, metrics = program.train(place_state(program, FLAT), poisoned(program), hyper())
     assert not metrics["ok"] and not np.isfinite(metrics["loss"])
 
 
 def test_one_compilation_for_all_rates_and_seeds():
     program, state, batch = begun(make_spec(DROPPING, optimizer=SGD))
-    again = make_spec(make_config(decoder_layers=0, dropout=0.1), optimizer=SGD)
+    again = make_spec(dataclasses.replace(ENCODER, dropout=0.1), optimizer=SGD)
     assert program is build(again)  # equal specs share a program
     losses = []
     for rate, seed in ((0.0, 0), (0.0, 1), (0.0, 2), (0.1, 3)):
@@ -225,7 +230,7 @@ def test_dropout_differs_from_step_to_step():
 
 
 def test_the_state_is_donated_but_not_its_frozen_part():
-    program, state, batch = begun(make_spec(CONFIG, **PARTIAL))
+    program, state, batch = begun(make_spec(ENCODER, **PARTIAL))
     new, _ = program.train(state, batch, hyper())
     assert all(v.is_deleted() for v in state.trainable.values())
     assert not any(v.is_deleted() for v in new.frozen.values())
@@ -233,9 +238,9 @@ def test_the_state_is_donated_but_not_its_frozen_part():
 
 
 def test_evaluation_by_row():
-    program = build(make_spec(make_config(dropout=0.1)))
-    found = jax.device_get(program.evaluate(FLAT, place_batch(program, BATCH)))
-    logits = np.float64(jax.jit(model_of(CONFIG).apply)(unflatten(FLAT), BATCH))  # without dropout
+    program, flat = build(make_spec(BOTH_DROPPING)), random_params(CONFIG)
+    found = jax.device_get(program.evaluate(flat, place_batch(program, BATCH)))
+    logits = np.float64(forward(CONFIG, flat, BATCH))  # without dropout
     peak = logits.max(-1, keepdims=True)
     log_z = np.log(np.exp(logits - peak).sum(-1)) + peak[..., 0]
     target = np.take_along_axis(logits, BATCH["decoder_target_tokens"][..., None], -1)[..., 0]
@@ -249,11 +254,11 @@ def test_evaluation_by_row():
 
 
 def test_an_encoder_alone_trains():
-    _, metrics = alone(model=ENCODER)
+    _, metrics = alone()
     assert np.all(np.diff(values(metrics, "loss")) < 0)
 
 
-HALF = make_spec(dataclasses.replace(ENCODER, dtype="float16"))
+HALF = make_spec(dataclasses.replace(ENCODER, dtype="float16"), optimizer=ADAMW)
 
 
 def test_float16_halves_its_scale_on_overflow():
@@ -273,7 +278,7 @@ def test_float16_trains_as_float32_does():
         state, metrics = half.train(state, batch, hyper())
         losses.append(float(metrics["loss"]))
         assert metrics["ok"]
-    np.testing.assert_allclose(losses, values(alone(model=ENCODER)[1], "loss"), rtol=0.01)
+    np.testing.assert_allclose(losses, values(alone("adamw")[1], "loss"), rtol=0.01)
     assert int(state.loss_scale.good_steps) == 3
 
 

@@ -55,14 +55,14 @@ class Terminating:
 
 
 def test_a_run_that_is_asked_to_go_saves_and_goes_on_later(tmp_path, heard):
-    given = jobs.job(steps=6, every=100, eval_every=2)
+    given = jobs.small_job(steps=6, every=100, eval_every=2)
     result = jobs.run(given, tmp_path / "parts", evaluators=[Terminating()])
     assert result.ended == "preempted" and result.position.step == 2
     assert Checkpoints(tmp_path / "parts").steps() == [2] and heard == []
     for step in (4, 6):
         result = jobs.run(given, tmp_path / "parts", evaluators=[Terminating()])
         assert result.position.step == step
-    whole = jobs.run(jobs.job(steps=6, every=100), tmp_path / "whole")
+    whole = jobs.run(jobs.small_job(steps=6, every=100), tmp_path / "whole")
     jobs.assert_identical(jobs.content(result), jobs.content(whole))
     os.kill(os.getpid(), signal.SIGTERM)
     assert heard == [signal.SIGTERM]
@@ -96,7 +96,7 @@ def test_what_fails_before_the_first_step_leaves_no_handler_and_no_thread(
     tmp_path, heard, train, base
 ):
     with pytest.raises(UserError, match=r"zz|gone"):
-        jobs.run(jobs.job(model=BANKS, **train), tmp_path, base=base)
+        jobs.run(jobs.small_job(model=BANKS, **train), tmp_path, base=base)
     os.kill(os.getpid(), signal.SIGTERM)
     assert heard == [signal.SIGTERM]
     assert not [t for t in threading.enumerate() if t.name == "jaxlt-feed"]

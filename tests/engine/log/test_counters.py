@@ -20,7 +20,7 @@ def expected(source, steps):
     totals = dict.fromkeys(source.languages, 0.0)
     for step in range(steps):
         batch = source.rows(step, 0, source.batch_size)
-        for language, weights in zip(batch["language"], batch["decoder_loss_weights"], strict=True):
+        for language, weights in zip(batch["language"], batch["encoder_loss_weights"], strict=True):
             totals[source.languages[language]] += float((weights > 0).sum())
     return totals
 
@@ -31,17 +31,17 @@ def counted(path, step):
 
 
 def test_counts_are_exact_and_go_on_after_a_resumption(tmp_path):
-    jobs.run(jobs.job(steps=3, every=3), tmp_path)
-    assert counted(tmp_path, 3) == expected(jobs.data(), 3)
-    result = jobs.run(jobs.job(steps=7, every=3), tmp_path, devices=1)
-    assert counted(tmp_path, 7) == expected(jobs.data(), 7)
-    assert result.position.language_tokens == expected(jobs.data(), 7)
+    jobs.run(jobs.small_job(steps=3, every=3), tmp_path)
+    assert counted(tmp_path, 3) == expected(jobs.texts(), 3)
+    result = jobs.run(jobs.small_job(steps=7, every=3), tmp_path, devices=1)
+    assert counted(tmp_path, 7) == expected(jobs.texts(), 7)
+    assert result.position.language_tokens == expected(jobs.texts(), 7)
 
 
 @pytest.mark.slow
 def test_counts_do_not_depend_on_the_mesh(tmp_path):
-    jobs.run(jobs.job(steps=2, mesh={"data": 4}), tmp_path, devices=4)
-    assert counted(tmp_path, 2) == expected(jobs.data(), 2)
+    jobs.run(jobs.small_job(steps=2, mesh={"data": 4}), tmp_path, devices=4)
+    assert counted(tmp_path, 2) == expected(jobs.texts(), 2)
 
 
 def test_tokens_of_packed_rows_count_for_their_own_language():
@@ -60,7 +60,7 @@ def test_tokens_of_packed_rows_count_for_their_own_language():
 
 def test_routed_modules_want_rows_of_one_language():
     model = make_config(plugs=(plug(Bottleneck(), name="lang", key="source", routes=3),))
-    data = jobs.data()
+    data = jobs.texts()
     check_languages(model, data)
     data.mixed_rows = True
     with pytest.raises(UserError, match="packing = 'language'"):

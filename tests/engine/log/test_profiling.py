@@ -130,7 +130,7 @@ def test_a_run_that_fails_leaves_the_profiler_free(tmp_path):
         recorder = Recorder(parse_steps("3:6"), tmp_path / attempt / "profile")
         with pytest.raises(UserError, match="today"):
             jobs.run(
-                jobs.job(steps=6, eval_every=4),
+                jobs.small_job(steps=6, eval_every=4),
                 tmp_path / attempt,
                 recorder=recorder,
                 evaluators=[Broken()],

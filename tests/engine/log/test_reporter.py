@@ -187,7 +187,7 @@ BANKS = {"plugs": (plug(Bottleneck, "lang", key="source", routes=3),)}
 def test_a_run_is_measured_against_the_devices_of_its_mesh(tmp_path, monkeypatch):
     monkeypatch.setattr(engine_logging, "peak_flops", lambda kind: 275e12)
     report = Reporter(None, 6, stream=io.StringIO(), tensorboard=False)
-    given = jobs.job(model=BANKS, trainable=("modules/.*",), route_rates=(("zz", 2.0),))
+    given = jobs.small_job(model=BANKS, trainable=("modules/.*",), route_rates=(("zz", 2.0),))
     with pytest.raises(UserError, match="zz"):  # after the reporter has begun, before a compilation
         jobs.run(given, tmp_path / "run", devices=2, reporter=report)
     assert report._peak == 2 * 275e12 < jax.device_count() * 275e12
