@@ -187,8 +187,9 @@ def _step(
     key = jax.random.fold_in(jax.random.key(hyper.seed), state.step)
     scaled = state.loss_scale
     scale = jnp.float32(1.0) if scaled is None else scaled.scale
-    slots, cuts = optimizer.slots(batch, spec.languages)
-    old, before = optimizer.take(state.trainable, state.optimizer, slots)
+    old, before, slots, cuts = optimizer.taken(
+        state.trainable, state.optimizer, batch, spec.languages
+    )
     grads, sums = objective.gradients(old, frozen, batch, cuts, key, scale)
     if scaled is not None:
         grads = jax.tree.map(lambda g: g / scale, grads)

@@ -149,8 +149,8 @@ def _put(old: Array, new: Array, place: int, slots: Slots) -> Array:
 class RoutedOptimizer:
     """An optimizer of shared leaves and of banks; `init` and `state_axes` as `Optimizer` has them.
 
-    In a step: find the batch's `slots`, `take` what they need of parameters and state,
-    differentiate, `update`, and `put` it back.
+    In a step: what a batch needs is `taken` of parameters and state, differentiated, and after an
+    `update` `put` back.
     """
 
     def __init__(self, config: OptimizerConfig, axes: Mapping[str, Axes], banks: tuple[Bank, ...]):
@@ -252,6 +252,13 @@ class RoutedOptimizer:
         if self._banked.keys() == set(names):
             out["learning_rate"] = sum(out.values(), jnp.float32(0.0)) / len(out)
         return out
+
+    def taken(
+        self, params: Flat, state: Any, batch: Mapping[str, Array], languages: int | None
+    ) -> tuple[Flat, Any, dict[str, Slots], tuple[Cut, ...]]:
+        """What a batch needs: (parameters and state as `take` gives them, and `slots`' two)."""
+        slots, cuts = self.slots(batch, languages)
+        return *self.take(params, state, slots), slots, cuts
 
     def take(self, params: Flat, state: Any, slots: Mapping[str, Slots]) -> tuple[Flat, Any]:
         """Parameters and state with banks cut down to the slots of a batch."""
