@@ -44,7 +44,8 @@ def steps(tmp_path_factory):
         "encoder_layers": 1,
         "decoder_layers": 1,
     }  # a program that no other test has, so that its step is traced
-    given = jobs.job(steps=STEPS, every=100, log_every=2, model=alone)
+    sgd = {"name": "sgd"}
+    given = jobs.job(steps=STEPS, every=100, log_every=2, model=alone, optimizer=sgd)
     sys.setprofile(walk)
     try:
         jobs.run(given, path)

@@ -19,7 +19,8 @@ from jaxlt.modules.site import plug
 from tests.conftest import make_config, make_spec, random_params
 
 NAMES = ["params/encoder/a", "params/decoder/b", "modules/encoder/c"]
-PLUGGED = make_config(plugs=(plug(Bottleneck, "mine", reduction_factor=4),))
+SIZES = {"encoder_layers": 1, "decoder_layers": 0}
+PLUGGED = make_config(**SIZES, plugs=(plug(Bottleneck, "mine", reduction_factor=4),))
 
 
 @dataclasses.dataclass
@@ -74,7 +75,7 @@ def sharded():
 
 
 def test_state_from_a_base(sharded):
-    flat = random_params(make_config())
+    flat = random_params(make_config(**SIZES))
     source, heard = Source(flat), []
     state = make_state(
         sharded.layout, sharded.optimizer, 0, source, on_drawn=lambda names: heard.extend(names)
@@ -92,14 +93,14 @@ def test_state_from_a_base(sharded):
     )
     assert all(v.dtype == jnp.float32 for v in state.trainable.values())
     kernel = state.frozen["params/encoder/layers/mlp/wo/kernel"]
-    assert {s.data.shape for s in kernel.addressable_shards} == {(2, 12, 8)}
+    assert {s.data.shape for s in kernel.addressable_shards} == {(1, 12, 8)}
     assert base_fingerprint(state) == base_fingerprint(
         state.replace(frozen={n: jnp.asarray(v) for n, v in flat.items()})
     )
 
 
 def test_a_large_tensor_is_read_in_runs_of_rows(sharded, monkeypatch):
-    flat = random_params(make_config())
+    flat = random_params(make_config(**SIZES))
     monkeypatch.setattr(engine_state, "PART_BYTES", 1024)
     source = Source(flat)
     state = make_state(sharded.layout, sharded.optimizer, 0, source)

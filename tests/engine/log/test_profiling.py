@@ -87,8 +87,8 @@ def test_a_traced_run_ends_with_the_same_bits(tmp_path):
     say = Reporter(None, 6, stream=stream)
     words = lambda profile: found.append(profile) or profile_table.lines_of(profile)  # noqa: E731
     recorder = Recorder(parse_steps("3:4"), tmp_path / "run/profile", words, say)
-    traced = jobs.run(jobs.job(steps=6), tmp_path / "run", recorder=recorder)
-    plain = jobs.run(jobs.job(steps=6), tmp_path / "plain")
+    traced = jobs.run(jobs.small_job(steps=6), tmp_path / "run", recorder=recorder)
+    plain = jobs.run(jobs.small_job(steps=6), tmp_path / "plain")
     jobs.assert_identical(jobs.content(traced), jobs.content(plain))
     assert jobs.told(tmp_path / "run") == jobs.told(tmp_path / "plain")
 

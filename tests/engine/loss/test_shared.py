@@ -12,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 def test_a_vocabulary_in_parts():
     """41 entries on 4 devices, in chunks of the length."""
     loss = LossConfig(z_loss=0.1, label_smoothing=0.1, chunk_bytes=400)
-    encoder = make_config(vocab_rows=41, decoder_layers=0, **SCANNED)
+    encoder = make_config(vocab_rows=41, encoder_layers=1, decoder_layers=0, **SCANNED)
     same(encoder, MESHES["fsdp"], make_mlm_batch(8), loss=loss)
 
 

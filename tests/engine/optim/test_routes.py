@@ -1,6 +1,7 @@
 """Banks that move slot by slot: many languages in one run, as each in a run of its own."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -29,7 +30,7 @@ from tests.conftest import (
     place_state,
     random_params,
 )
-from tests.engine.jobs import assert_identical, content, job, logged, run
+from tests.engine.jobs import assert_identical, content, job, logged, run, small_job
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
 
@@ -94,10 +95,16 @@ def name(request):
     return request.param
 
 
-@pytest.fixture(scope="module")
-def together(name):
+@functools.cache
+def in_one_run(name="adamw"):
     """All languages in one run, its bank cut down to the slots of each batch."""
     return train(build(spec(name=name)), FLAT, MIXED)
+
+
+@pytest.fixture(scope="module")
+def together(name):
+    """The same by either optimizer."""
+    return in_one_run(name)
 
 
 def alike(found, wanted, tolerance=1e-5):
@@ -114,9 +121,7 @@ def same_trees(found, wanted, tolerance):
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), atol=bound, rtol=0)
 
 
-@pytest.mark.parametrize("name", ["adafactor", pytest.param("adamw", marks=pytest.mark.slow)])
-def test_many_in_one_run_equal_a_run_each(name):
-    together = train(build(spec(name=name)), FLAT, MIXED)
+def test_many_in_one_run_equal_a_run_each(name, together):
     program = build(spec(ALONE, name))
     for n in range(LANGUAGES):
         own = [TEXTS[n, step] for step, present in enumerate(PRESENT) if n in present]
@@ -166,33 +171,26 @@ def test_absence_keeps_every_bit(name, rows):
             assert after["steps"] == (2 if slot in SLOT else 0)
 
 
-def test_accumulation_changes_nothing(name, together):
-    state, metrics = train(build(spec(name=name, accumulate=4)), FLAT, MIXED)
+def test_accumulation_changes_nothing():
+    together = in_one_run()
+    state, metrics = train(build(spec(accumulate=4)), FLAT, MIXED)
     same_trees(together[0].trainable, state.trainable, 1e-5)
     np.testing.assert_allclose(metrics["loss"], together[1]["loss"], rtol=1e-5)
 
 
-MESHES = {
-    "mixed": MeshConfig(data=2, fsdp=2, tensor=2),
-    "data": MeshConfig(data=8),
-    "fsdp": MeshConfig(data=1, fsdp=8),
-}
-
-
-@pytest.mark.parametrize(
-    "mesh", ["mixed", *(pytest.param(m, marks=pytest.mark.slow) for m in ("data", "fsdp"))]
-)
-def test_eight_devices_equal_one(name, together, mesh):
-    state, metrics = train(build(spec(name=name, mesh=MESHES[mesh])), FLAT, MIXED)
+def test_eight_devices_equal_one(name, together):
+    mesh = MeshConfig(data=2, fsdp=2, tensor=2)
+    state, metrics = train(build(spec(name=name, mesh=mesh)), FLAT, MIXED)
     np.testing.assert_allclose(metrics["loss"], together[1]["loss"], rtol=1e-5)
     same_trees(state.trainable, together[0].trainable, 1e-4)
     assert all(len(v.sharding.device_set) == 8 for v in jax.tree.leaves(state.optimizer))
 
 
 @pytest.mark.slow
-def test_a_bank_spread_over_devices_equals_one_that_is_cut_down(name, together):
+def test_a_bank_spread_over_devices_equals_one_that_is_cut_down():
+    together = in_one_run()
     rules = tuple((k, "data" if k == "routes" else v) for k, v in DEFAULT_RULES)
-    program = build(spec(name=name, mesh=MeshConfig(data=4, rules=rules)))
+    program = build(spec(mesh=MeshConfig(data=4, rules=rules)))
     (bank,) = program.optimizer.banks
     assert bank.spread
     state, metrics = train(program, FLAT, MIXED)
@@ -220,8 +218,8 @@ def test_scanned_equals_unrolled(name, together):
     same_trees(stack(unrolled), scanned, 1e-5)
 
 
-def test_a_step_that_is_not_finite_moves_no_slot(name):
-    program = build(spec(name=name, skip_nonfinite=True))
+def test_a_step_that_is_not_finite_moves_no_slot():
+    program = build(spec(skip_nonfinite=True))
     state, _ = train(program, FLAT, MIXED[:1])
     before = jax.device_get((state.trainable, state.optimizer))
     bad = MIXED[1] | {"encoder_loss_weights": MIXED[1]["encoder_loss_weights"].copy()}
@@ -312,11 +310,11 @@ def source(languages=NAMES[:3], rows=32, batch_size=8):
 
 def bank_job(**changes):
     given = {
-        "model": {"plugs": BANK.plugs, "decoder_layers": 0},
+        "model": {"plugs": BANK.plugs},
         "schedule": dataclasses.asdict(SCHEDULE) | {"total_steps": 20},
         "trainable": ("modules/.*",),
     }
-    return job(**(given | changes))
+    return small_job(**(given | changes))
 
 
 @pytest.fixture(scope="module")
