@@ -50,8 +50,8 @@ def frozen(value: Any) -> Any:
 def fit(value: Any, annotation: Any) -> Any:
     """Returns `value` as `annotation` wants it; raises Mismatch where its meaning would change.
 
-    Lists become tuples, a lone value a list of one, ints fit floats, integral floats fit ints, and
-    `@Name` without brackets is called where a dataclass is wanted.
+    Lists become tuples, a lone value a list of one, {name: value} a list of pairs, ints fit floats,
+    integral floats fit ints, and `@Name` without brackets is called where a dataclass is wanted.
     """
     value = frozen(value)
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
@@ -93,6 +93,9 @@ def _fit_union(value: Any, annotation: Any, args: tuple[Any, ...]) -> Any:
 
 def _fit_tuple(value: Any, annotation: Any, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """Fits each element; a lone one makes a list of one, since brackets are a shell's trap."""
+    of_pairs = args[1:] == (Ellipsis,) and len(typing.get_args(args[0])) == 2
+    if isinstance(value, dict) and of_pairs and typing.get_origin(args[0]) is tuple:
+        value = tuple(value.items())
     if not isinstance(value, tuple):
         if not args or args[-1] is not Ellipsis or value is None:
             raise Mismatch(describe(annotation))

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from jaxlt.data import revisions, task_config
+from jaxlt.data.amounts import Amount, amount_of
 from jaxlt.data.labelling import Overlength
 from jaxlt.data.read_config import PAIRED, ObjectiveName, ReadConfig
 from jaxlt.data.readers.problems import OnMalformed
@@ -60,6 +61,10 @@ class DataConfig(ReadConfig):
     (n^alpha of their tokens), 'equal', or 'unimax' (equal, but nobody beyond `max_epochs` of its
     text in `unimax_steps` steps). `packing` puts several examples in a row: of one 'language', or
     'mixed' ones.
+
+    `amounts` are doses of what trains, by language, pair of languages, task or kind: '10k tokens',
+    '300 examples', a share 0.25, or a number (of tokens of running text, else of examples). A
+    smaller one is the beginning of a larger one by the same seed; `mixing` goes by what is left.
     """
 
     tasks: tuple[TaskConfig, ...] = ()
@@ -76,6 +81,8 @@ class DataConfig(ReadConfig):
     max_epochs: float = 4.0
     unimax_steps: int | None = None
     rates: tuple[tuple[str, float], ...] = ()
+    amounts: tuple[tuple[str, Amount], ...] = ()
+    amounts_seed: int | None = dataclasses.field(default=None, metadata=DRAWN)  # None: `seed`
     words_length: int = 128  # heads: words of a row at most, beside inputs_length tokens
     reads: Reads = "tokens"  # heads: tokens, or (BiLSTM) whole words with `word_chars` characters
     word_chars: int = 20
@@ -94,6 +101,9 @@ class DataConfig(ReadConfig):
         object.__setattr__(self, "languages", tuple(self.languages))
         pairs = self.rates.items() if isinstance(self.rates, Mapping) else self.rates
         object.__setattr__(self, "rates", tuple((str(n), float(r)) for n, r in pairs))
+        doses = self.amounts.items() if isinstance(self.amounts, Mapping) else self.amounts
+        own = tuple((str(name), amount_of(amount, str(name))) for name, amount in doses)
+        object.__setattr__(self, "amounts", own)
         check_choices(self, "DataConfig.", **_CHOICES)
         if self.batch_size < 1:
             raise UserError(f"DataConfig.batch_size must be at least 1, not {self.batch_size}.")
@@ -128,7 +138,7 @@ class DataConfig(ReadConfig):
 
     def _check_names(self) -> None:
         """Raises UserError for languages that are named twice, or rated at nothing."""
-        for field in ("languages", "rates"):
+        for field in ("languages", "rates", "amounts"):
             names = [n if field == "languages" else n[0] for n in getattr(self, field)]
             if twice := repeated(names):
                 raise UserError(f"DataConfig.{field} names '{twice[0]}' more than once.")

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxlt.data import rates, revisions
+from jaxlt.data import amounts, rates, revisions
 from jaxlt.data.config import DataConfig
 from jaxlt.data.head_example import HeadExample
 from jaxlt.data.inventory import NOTHING, Inventory
@@ -108,10 +108,18 @@ def _training(
 
     The last are those of texts that have TransferConfig.share together.
     """
-    if not config.transfer:
-        return config, *opened(config, split), frozenset()
-    roles = TransferRoles.of(config)
-    return roles.config, *roles.training(split, opened), roles.few()
+    few: frozenset[str] = frozenset()
+    if config.transfer:
+        roles = TransferRoles.of(config)
+        (texts, own), few = roles.training(split, opened), roles.few()
+        shots = roles.shot_names()
+        config = roles.config
+    else:
+        (texts, own), shots = opened(config, split), few
+    if config.amounts:
+        seed = config.seed if config.amounts_seed is None else config.amounts_seed
+        texts = amounts.dosed(texts, config.amounts, seed, shots)
+    return config, texts, own, few
 
 
 def training_forms(
@@ -120,10 +128,11 @@ def training_forms(
     """Yields each text that a config trains on, with (number, form) of its first examples.
 
     They are read from the files, those too long for heads among them; nothing is tokenised but what
-    few_shot draws from (of a target the examples that it draws), and mixtures of a user's own.
+    few_shot draws from (of a target the examples that it draws), mixtures of a user's own, and what
+    `amounts` count.
     """
     _, _, opened = _opener(config, inventory)
-    if not (config.sources or config.tasks):
+    if config.amounts or not (config.sources or config.tasks):
         texts = _training(config, config.split, opened)[1]
     elif config.transfer:
         texts = TransferRoles.of(config).training(config.split, opened, _unread_texts)[0]
@@ -169,12 +178,16 @@ def training_examples(config: DataConfig) -> Iterator[tuple[str, HeadExample]]:
 
     For the names of labels: what trains is what open_mixture opens.
     """
-    languages = None
+    languages, taken = None, {}
+    if config.amounts:
+        texts = _training(config, "train", _opener(config, NOTHING)[2])[1]
+        taken = {text.name: set(text.numbers().tolist()) for text in texts}
     if config.transfer:
         config, languages = TransferRoles.of(config).read_to_train()
     for name, examples in streamed.labelled_examples(config, "train", languages=languages):
-        for _, example in examples:
-            yield name.partition(".")[0], example
+        for number, (_, example) in enumerate(examples):
+            if not taken or number in taken.get(name, ()):
+                yield name.partition(".")[0], example
 
 
 def examples_of(

@@ -97,10 +97,12 @@ class TransferRoles:
 
     def few(self) -> frozenset[str]:
         """Names of the tasks (or languages) whose few examples have TransferConfig.share."""
-        transfer = _transfer(self.config)
-        if transfer.setting != "few_shot" or not self.config.rules.few_share:
-            return frozenset()
-        return frozenset(self._tasks(self.targets))
+        return self.shot_names() if self.config.rules.few_share else frozenset()
+
+    def shot_names(self) -> frozenset[str]:
+        """Names of the tasks (or languages) of which few_shot draws some examples."""
+        few = _transfer(self.config).setting == "few_shot"
+        return frozenset(self._tasks(self.targets)) if few else frozenset()
 
     def read_to_train(self) -> tuple[DataConfig, tuple[str, ...]]:
         """Returns the config that training reads by, and the languages that it takes of it."""

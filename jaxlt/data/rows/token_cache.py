@@ -70,10 +70,14 @@ class TokenCache:
         self.examples = int(meta["examples"])
         self.labels: list[str] = meta.get("labels", [])
 
+    @property
+    def counted(self) -> Column:
+        """What is counted in tokens: the targets, or what heads read."""
+        return self.columns["targets" if "targets" in self.columns else next(iter(self.columns))]
+
     def tokens(self) -> int:
-        """Returns how many tokens there are of the targets, or of what heads read."""
-        first = "targets" if "targets" in self.columns else next(iter(self.columns))
-        return len(self.columns[first].tokens)
+        """Returns how many tokens there are of what is counted."""
+        return len(self.counted.tokens)
 
     def replaced(self, values: dict[str, np.ndarray]) -> "TokenCache":
         """Returns a cache, some features of which have values[i] in place of each token i."""
@@ -91,6 +95,14 @@ class TokenCache:
             ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
             columns[name] = Column(np.concatenate([column.tokens[:0], *parts]), ends)
         return TokenCache(self.folder, self.meta | {"examples": len(index)}, columns)
+
+    def beginning(self, count: int) -> "TokenCache":
+        """Returns a cache of the first `count` tokens of every column, the last example cut."""
+        columns = {
+            name: Column(column.tokens[:count], np.minimum(column.offsets, count))
+            for name, column in self.columns.items()
+        }
+        return TokenCache(self.folder, self.meta, columns)
 
 
 UNREAD = TokenCache(Path(), {"examples": 0}, {})  # of a text that is not tokenised

@@ -54,8 +54,12 @@ class TokenizedText:
     @property
     def amount(self) -> int:
         """What mixing rates count: tokens of text, or examples where a row is an example."""
-        running = [*self.cache.columns] == ["targets"]
-        return self.cache.tokens() if running else self.cache.examples
+        return self.cache.tokens() if self.running else self.cache.examples
+
+    @property
+    def running(self) -> bool:
+        """Whether it is running text, rather than examples of a row each."""
+        return [*self.cache.columns] == ["targets"]
 
     def numbers(self) -> np.ndarray:
         """Returns the number of the example, among those of its split, that each row [n] is of.

@@ -60,6 +60,11 @@ def _check(config: DataConfig) -> None:
             "seqio's tasks know no setting of transfer: leave DataConfig.transfer out, and choose "
             "languages by DataConfig.rates."
         )
+    if config.amounts:
+        raise UserError(
+            "seqio's tasks have all of their examples: leave DataConfig.amounts out, or train by "
+            "`jaxlt train`."
+        )
     if config.text.is_noisy:
         raise UserError(
             "seqio's tasks have no noise, which TextConfig makes anew for each row of jaxlt's own "

@@ -1,0 +1,218 @@
+"""Doses of training data: how much, of what, nested, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jaxlt.config import load
+from jaxlt.data.amounts import amount_of
+from jaxlt.data.config import DataConfig
+from jaxlt.data.inventory import Inventory
+from jaxlt.data.mixtures import open_evaluation, open_mixture, training_examples, training_forms
+from jaxlt.data.reading import epochs
+from jaxlt.data.seqio_tasks import mixtures as seqio_mixtures
+from jaxlt.data.synth.families import FactoryConfig, Family
+from jaxlt.data.task_config import TaskConfig
+from jaxlt.data.transfer import TransferConfig
+from jaxlt.errors import UserError
+from jaxlt.identity import config_hash
+
+FACTORY = FactoryConfig((Family(2),), sentences=240, annotated=60, parallel=30)
+ASHA, OTHER = "qaa_Latn", "qab_Latn"
+
+
+def config_of(tmp_path, kind="synthetic_text", **more):
+    settings = {"inputs_length": 64, "batch_size": 4, "held_out": 0.1}
+    if kind != "synthetic_text":
+        settings |= {"objective": "text_to_text", "inputs_length": 256, "targets_length": 128}
+    settings |= {"cache_dir": str(tmp_path), "tasks": TaskConfig(kind, factory=FACTORY)}
+    return DataConfig(**(settings | more))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("amounts")
+
+
+def texts_of(config):
+    """What a mixture holds of each language: its caches, by the last part of a task's name."""
+    return {t.name.rpartition(".")[2]: t.cache for t in open_mixture(config)._make.texts}
+
+
+def examples_of(config, language=ASHA, feature="targets"):
+    column = texts_of(config)[language].columns[feature]
+    return [tuple(part) for part in np.split(column.tokens, column.offsets[1:-1])]
+
+
+@pytest.mark.parametrize(
+    ("written", "held"),
+    [
+        ("10k tokens", "10000 tokens"),
+        ("1.5M tokens", "1500000 tokens"),
+        ("1,200 examples", "1200 examples"),
+        ("25%", 0.25),
+        (0.5, 0.5),
+        (1.0, 1.0),
+        (1, 1),
+        (1e4, 10000),
+    ],
+)
+def test_amounts_are_held_in_one_way(written, held):
+    read = amount_of(written, "x")
+    assert read == held and type(read) is type(held) and amount_of(read, "x") == read
+
+
+@pytest.mark.parametrize(
+    "wrong", [0, -1, 0.0, 1.5, True, "10 words", "ten tokens", "0 tokens", None]
+)
+def test_what_is_no_amount_is_told(wrong):
+    with pytest.raises(UserError, match="gives 'swh_Latn' .*10k tokens"):
+        DataConfig(amounts={"swh_Latn": wrong})
+
+
+def test_running_text_is_cut_to_the_token_and_nested(folder):
+    plain = config_of(folder)
+    whole = examples_of(plain)
+    tokens = {}
+    for count in (500, 2000):
+        dosed = replace(plain, amounts={ASHA: f"{count} tokens"})
+        cache = texts_of(dosed)[ASHA]
+        tokens[count] = cache.columns["targets"].tokens
+        assert (
+            cache.tokens()
+            == count
+            == texts_of(replace(plain, amounts={ASHA: count}))[ASHA].tokens()
+        )
+        *documents, last = examples_of(dosed)
+        assert len(set(documents)) == len(documents) and set(documents) <= set(whole)
+        assert (
+            any(one[: len(last)] == last for one in whole) and cache.examples == len(documents) + 1
+        )
+        assert examples_of(dosed, OTHER) == examples_of(plain, OTHER)  # that nobody named
+    assert np.array_equal(tokens[2000][:500], tokens[500])
+    other = texts_of(replace(plain, amounts={ASHA: 500}, seed=1))[ASHA].columns["targets"].tokens
+    assert not np.array_equal(other, tokens[500])
+    kept = replace(plain, amounts={ASHA: 500}, amounts_seed=0, seed=1)
+    assert np.array_equal(texts_of(kept)[ASHA].columns["targets"].tokens, tokens[500])
+
+
+def test_shares_and_examples(folder):
+    plain = config_of(folder)
+    whole = texts_of(plain)[ASHA]
+    half = texts_of(replace(plain, amounts={ASHA: 0.5}))[ASHA]
+    assert half.tokens() == whole.tokens() // 2
+    few = replace(plain, amounts={ASHA: "7 examples"})
+    assert texts_of(few)[ASHA].examples == 7 and set(examples_of(few)) <= set(examples_of(plain))
+    every = examples_of(replace(plain, amounts={ASHA: 1.0}))
+    assert sorted(every) == sorted(examples_of(plain)) and every != examples_of(plain)
+
+
+def test_rows_repeat_by_epochs_of_what_is_left(folder):
+    config = config_of(folder, rates=((ASHA, 1.0),), languages=(ASHA, OTHER))
+    mixture = open_mixture(replace(config, amounts={ASHA: "640 tokens"}))
+    (info,) = mixture.info()
+    window = mixture._make.objective.window
+    assert info.tokens == 640 and info.rows == 640 // window
+    assert epochs(info, mixture, 50) == pytest.approx(50 * 4 / info.rows)
+    rate = {i.name: i.rate for i in open_mixture(config_of(folder, amounts={ASHA: 640})).info()}
+    sizes = texts_of(config_of(folder, amounts={ASHA: 640}))
+    share = [sizes[name].tokens() ** 0.3 for name in (ASHA, OTHER)]
+    assert rate[f"synthetic_text.{ASHA}"] == pytest.approx(share[0] / sum(share))
+
+
+def test_tasks_have_examples_by_name_language_and_kind(folder):
+    config = config_of(
+        folder,
+        tasks=[TaskConfig(f"synthetic_{kind}", factory=FACTORY) for kind in ("tagging", "pairs")],
+        objective="text_to_text",
+        targets_length=128,
+        inputs_length=256,
+    )
+
+    def counts(amounts):
+        return {i.name: i.documents for i in open_mixture(replace(config, amounts=amounts)).info()}
+
+    whole = counts({})
+    tagging, pairs = f"synthetic_tagging.{ASHA}", f"synthetic_pairs.{ASHA}"
+    assert counts({ASHA: 5}) == whole | {tagging: 5, pairs: 5}
+    assert counts({ASHA: 5, tagging: "9 examples"}) == whole | {tagging: 9, pairs: 5}
+    by_kind = {name: 4 for name in whole if "tagging" in name}
+    assert counts({"synthetic_tagging": 4}) == whole | by_kind
+    with pytest.raises(UserError, match="an amount by .* and another by"):
+        counts({ASHA: 5, "synthetic_tagging": 4})
+    with pytest.raises(UserError, match="names 'qac_Latn', of which nothing trains"):
+        counts({"qac_Latn": 5})
+    with pytest.raises(UserError, match=r"Did you mean 'qaa_Latn'\?"):
+        counts({"qaa_Latm": 5})
+    with pytest.raises(
+        UserError, match=rf"asks for 900 examples of '{tagging}'.*in {whole[tagging]} ex"
+    ):
+        counts({tagging: 900})
+    tokens = texts_of(replace(config, amounts={tagging: "100 tokens"}, rates=((tagging, 1),)))[ASHA]
+    assert 50 < tokens.tokens() <= 100
+
+
+def test_both_directions_have_the_same_pairs(folder):
+    ahead, back = (f"synthetic_parallel.{a}:{b}" for a, b in ((ASHA, OTHER), (OTHER, ASHA)))
+    config = config_of(folder, "synthetic_parallel", tag="", amounts={ahead: 6})
+    sides = {f: examples_of(config, f"{ASHA}:{OTHER}", f) for f in ("inputs", "targets")}
+    turned = {f: examples_of(config, f"{OTHER}:{ASHA}", f) for f in ("inputs", "targets")}
+    assert len(sides["inputs"]) == 6
+    assert sides == {"inputs": turned["targets"], "targets": turned["inputs"]}
+    one = replace(config, amounts={ahead: 6, back: 4})
+    assert examples_of(one, f"{OTHER}:{ASHA}", "inputs") == turned["inputs"][:4]
+
+
+def test_heads_learn_the_names_of_their_dose(folder):
+    config = config_of(
+        folder,
+        "synthetic_tagging",
+        objective="heads",
+        amounts={"synthetic_tagging": 3},
+        targets_length=None,
+    )
+    examples = list(training_examples(config))
+    assert len(examples) == 6
+    every = [e for e in training_examples(replace(config, amounts=()))]
+    assert len(every) > 6 and all(one in every for one in examples)
+    names = Inventory({"synthetic_tagging": tuple({x for _, e in examples for x in e.labels})})
+    parted = replace(config, inputs_length=24, overlength="window")
+    rows = texts_of(parted)[ASHA]
+    mine = sorted({int(n) for n in rows.columns["example"].tokens})
+    assert len(mine) == 3 and rows.examples > 3  # examples, however many rows they are read in
+    assert open_mixture(config, inventory=names).info()[0].documents == 3
+    forms = {text.name: len(list(read)) for text, read in training_forms(config)}
+    assert set(forms.values()) == {3}
+
+
+def test_what_is_scored_is_whole_and_few_shot_counts_by_itself(folder):
+    plain = config_of(folder, "synthetic_tagging", held_out=0.3)
+    kept = open_evaluation(plain).num_rows
+    assert open_evaluation(replace(plain, amounts={ASHA: 2})).num_rows == kept
+    few = replace(plain, transfer=TransferConfig("few_shot", ASHA, k=3), amounts={ASHA: 5})
+    assert {i.documents for i in open_mixture(few).info()} == {5, 3}
+    with pytest.raises(UserError, match=rf"names '{OTHER}'.*TransferConfig.k is the amount"):
+        open_mixture(replace(few, amounts={OTHER: 5}))
+
+
+def test_what_was_recorded_before_is_as_it_was(folder):
+    plain = config_of(folder)
+    assert config_hash(plain) == config_hash(replace(plain, amounts_seed=3))
+    assert config_hash(plain) != config_hash(replace(plain, amounts={ASHA: 5}))
+    prints = {
+        open_mixture(replace(plain, amounts=a)).fingerprint for a in ({}, {ASHA: 50}, {ASHA: 60})
+    }
+    assert len(prints) == 3 and open_mixture(plain).fingerprint in prints
+
+
+def test_seqio_has_no_doses(folder):
+    with pytest.raises(UserError, match=r"leave DataConfig.amounts out"):
+        seqio_mixtures.register(config_of(folder, amounts={ASHA: 5}))
+
+
+def test_gin_says_amounts():
+    files = ["models/tiny.gin", "runs/pretrain.gin"]
+    doses = "DataConfig.amounts={'swh_Latn': '10k tokens', 'eng_Latn': 0.5}"
+    run = load(files, [doses, "TEXT='x'", "WORKDIR='w'"])
+    assert run.data.amounts == (("swh_Latn", "10000 tokens"), ("eng_Latn", 0.5))
