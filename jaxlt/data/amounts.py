@@ -138,7 +138,7 @@ def cut(text: TokenizedText, amount: Amount, seed: int) -> TokenizedText:
     out = text.cut(rows, digest([text.key, "amount", size, unit, seed]))
     if text.running and unit == "tokens":
         out = replace(out, cache=out.cache.beginning(size))
-    return out
+    return replace(out, dosed=True)
 
 
 def _key(text: TokenizedText, seed: int) -> np.ndarray:

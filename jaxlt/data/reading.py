@@ -179,7 +179,7 @@ def padding(batch: dict[str, np.ndarray]) -> float:
 
 def epochs(info: LanguageInfo, mixture: Mixture, steps: int) -> float:
     """Returns how often a language's text is seen in `steps` steps."""
-    return info.rate * steps * mixture.batch_size / max(info.rows, 1)
+    return info.epochs(steps * mixture.batch_size)
 
 
 def remarks(config: DataConfig, mixture: Mixture, vocabulary: Vocabulary, steps: int) -> list[str]:

@@ -17,12 +17,13 @@ from etils import epath
 
 from jaxlt.engine.decode.config import DecodingConfig
 from jaxlt.errors import UserError
-from jaxlt.inference import groups, judging
+from jaxlt.inference import groups, judging, opening
 from jaxlt.metrics.result import Decoding
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
-    from jaxlt.data.rows.views import EvaluationBatches
+    from jaxlt.data.rows.packed import PackedBatches
+    from jaxlt.data.rows.views import EvaluationBatches, MixtureBatches
     from jaxlt.inference.predictor import Predictor
 
 # What a value may depend on, and no field of a Result holds.
@@ -118,6 +119,7 @@ def common_of(
         "settings": settings_of(asked),
         "base": predictor.base_fingerprint,
         "data": source.fingerprint,
+        "amounts": _trained_amounts(run),
         "command": shlex.join([*words, *(f"--gin.{text}" for text in asked.overrides)]),
     }
 
@@ -159,6 +161,30 @@ def decoding_of(asked: Evaluation, length: int) -> Decoding:
         language_tokens=asked.language_tokens or "",
         draws=tuple((name, float(getattr(how, name))) for name in draws) if drawn else (),
     )
+
+
+def amounts_of(data: "MixtureBatches | PackedBatches") -> dict[str, dict[str, float]]:
+    """What Results say of each dosed text that trains: examples, tokens, steps of an epoch.
+
+    {"swh_Latn": {"examples": 212, "tokens": 10000, "epoch": 12.5}}
+    """
+    dosed = [info for info in data.info() if info.dosed]
+    return {
+        info.name: {
+            "examples": info.documents,
+            "tokens": info.tokens,
+            "epoch": 1 / info.epochs(data.batch_size),
+        }
+        for info in dosed
+    }
+
+
+def _trained_amounts(run: "RunConfig") -> dict[str, dict[str, float]]:
+    from jaxlt.data.mixtures import open_mixture
+
+    if not run.data.amounts:
+        return {}
+    return amounts_of(open_mixture(run.data, inventory=opening.inventory_of(run)))
 
 
 def transfer_of(run: "RunConfig") -> dict[str, Any]:

@@ -55,8 +55,9 @@ def train(
         opening.keep_inventory(run, inventory)
         run = derived.in_steps(run, data, position.warmup_steps if position else None)
         modules = None if begun else module_values(run, data.languages)
-        reporter = Reporter(workdir.path, run.train.steps, about=provenance.about(run))
-        reporter.note(data.describe())
+        about = provenance.about(run) | {"amounts": provenance.amounts_of(data)}
+        reporter = Reporter(workdir.path, run.train.steps, about=about)
+        reporter.note(data.describe(run.train.steps))
         changed = {n: v for n, v in workdir.changed.items() if begun and n != "run.workdir"}
         for name, values in changed.items():
             reporter.note(f"Changed since the last start: {name}: {values}")
@@ -111,7 +112,7 @@ def rehearse(run: "RunConfig") -> list[str]:
     rows = rows_at_once(checkpoints)
     program = loop.program_of(run, None, spare(run.model, data.languages), rows)
     loop.check_job(run, data, checkpoints, program.spec.mesh)
-    lines = [data.describe()]
+    lines = [data.describe(run.train.steps)]
     if base is not None:
         load_base(program.layout, base, run.model.is_encoder, names=())
         lines.append(f"INIT_FROM has what the model asks for ({base.origin['path']}).")

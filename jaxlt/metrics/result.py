@@ -109,6 +109,9 @@ class Result:
     data: str = ""  # of the rows
     references: str = ""  # of the right answers of this task, language and split
     transfer: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # setting, sources, ...
+    amounts: Mapping[str, Mapping[str, float]] = dataclasses.field(
+        default_factory=dict
+    )  # of a dosed text that trained: its examples, its tokens, the steps of an epoch of it
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # fit for JSON
     time: float | None = None  # seconds since 1970, when it was written
 
@@ -133,6 +136,11 @@ class Result:
         if self.source and self.source != self.target:
             return f"{self.source}-{self.target}"
         return self.target
+
+    @property
+    def epochs(self) -> dict[str, float]:
+        """How often each dosed text has been read by `step`: above 1 it was repeated."""
+        return {name: (self.step or 0) / of["epoch"] for name, of in self.amounts.items()}
 
     @property
     def asked(self) -> tuple[Any, ...]:

@@ -17,6 +17,9 @@ from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.transfer import TransferConfig
 from jaxlt.errors import UserError
 from jaxlt.identity import config_hash
+from jaxlt.inference.provenance import amounts_of
+from jaxlt.metrics.result import Result
+from jaxlt.metrics.result_file import from_json, to_json
 
 FACTORY = FactoryConfig((Family(2),), sentences=240, annotated=60, parallel=30)
 ASHA, OTHER = "qaa_Latn", "qab_Latn"
@@ -67,7 +70,7 @@ def test_amounts_are_held_in_one_way(written, held):
     "wrong", [0, -1, 0.0, 1.5, True, "10 words", "ten tokens", "0 tokens", None]
 )
 def test_what_is_no_amount_is_told(wrong):
-    with pytest.raises(UserError, match="gives 'swh_Latn' .*10k tokens"):
+    with pytest.raises(UserError, match=r"gives 'swh_Latn' .*10k tokens"):
         DataConfig(amounts={"swh_Latn": wrong})
 
 
@@ -115,6 +118,13 @@ def test_rows_repeat_by_epochs_of_what_is_left(folder):
     window = mixture._make.objective.window
     assert info.tokens == 640 and info.rows == 640 // window
     assert epochs(info, mixture, 50) == pytest.approx(50 * 4 / info.rows)
+    assert mixture.describe(50).endswith(f"{50 * 4 / info.rows:.2f}")
+    told = amounts_of(mixture)
+    assert told == {info.name: {"examples": info.documents, "tokens": 640, "epoch": info.rows / 4}}
+    row = Result(metric="nll", value=1.0, n=1, step=50, amounts=told)
+    assert from_json(to_json(row)) == row
+    assert row.epochs == {info.name: pytest.approx(50 * 4 / info.rows)}
+    assert amounts_of(open_mixture(config)) == {}
     rate = {i.name: i.rate for i in open_mixture(config_of(folder, amounts={ASHA: 640})).info()}
     sizes = texts_of(config_of(folder, amounts={ASHA: 640}))
     share = [sizes[name].tokens() ** 0.3 for name in (ASHA, OTHER)]
@@ -139,7 +149,7 @@ def test_tasks_have_examples_by_name_language_and_kind(folder):
     assert counts({ASHA: 5, tagging: "9 examples"}) == whole | {tagging: 9, pairs: 5}
     by_kind = {name: 4 for name in whole if "tagging" in name}
     assert counts({"synthetic_tagging": 4}) == whole | by_kind
-    with pytest.raises(UserError, match="an amount by .* and another by"):
+    with pytest.raises(UserError, match=r"an amount by .* and another by"):
         counts({ASHA: 5, "synthetic_tagging": 4})
     with pytest.raises(UserError, match="names 'qac_Latn', of which nothing trains"):
         counts({"qac_Latn": 5})
@@ -212,7 +222,9 @@ def test_seqio_has_no_doses(folder):
 
 
 def test_gin_says_amounts():
-    files = ["models/tiny.gin", "runs/pretrain.gin"]
-    doses = "DataConfig.amounts={'swh_Latn': '10k tokens', 'eng_Latn': 0.5}"
+    files = ["models/byt5_small.gin", "runs/pretrain.gin", "data/doses.gin"]
+    doses = "AMOUNTS={'swh_Latn': '10k tokens', 'eng_Latn': 0.5}"
     run = load(files, [doses, "TEXT='x'", "WORKDIR='w'"])
+    pairs = "AMOUNTS=[('swh_Latn', '10k tokens'), ('eng_Latn', 0.5)]"
+    assert load(files, [pairs, "TEXT='x'", "WORKDIR='w'"]) == run
     assert run.data.amounts == (("swh_Latn", "10000 tokens"), ("eng_Latn", 0.5))

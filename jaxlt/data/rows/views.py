@@ -25,7 +25,7 @@ class TokenizedText:
     Where a mixture has several tasks of a language, `task` tells them apart. `forms()` reads the
     examples of the split anew, as texts that no vocabulary has touched (of entities for heads: the
     tokens and their tags); None where there are none. `chosen` are the numbers of those that the
-    text is cut to, if it is.
+    text is cut to, if it is; `dosed` says whether DataConfig.amounts cut it.
     """
 
     language: str
@@ -35,6 +35,7 @@ class TokenizedText:
     task: str = ""
     forms: Forms | None = field(default=None, compare=False, repr=False)
     chosen: tuple[int, ...] | None = field(default=None, repr=False)
+    dosed: bool = False
 
     @property
     def name(self) -> str:
@@ -120,15 +121,22 @@ class LanguageInfo:
     tokens: int
     rows: int
     languages: tuple[str, ...] = ()
+    dosed: bool = False
+
+    def epochs(self, rows: int) -> float:
+        """Returns how often the text is seen in so many rows of the mixture."""
+        return self.rate * rows / max(self.rows, 1)
 
 
-def describe(infos: list[LanguageInfo]) -> str:
-    """Returns a table of languages with their rates and sizes."""
+def describe(infos: list[LanguageInfo], rows: int | None = None) -> str:
+    """Returns a table of languages with their rates and sizes, and their epochs in some rows."""
     width = max(8, *(len(i.name) for i in infos))
-    lines = [f"{'language':{width}}   rate %   documents        tokens     rows/epoch"]
+    head = "" if rows is None else "     epochs"
+    lines = [f"{'language':{width}}   rate %   documents        tokens     rows/epoch{head}"]
     for i in infos:
         numbers = f"{100 * i.rate:8.3f} {i.documents:11,} {i.tokens:13,} {i.rows:14,}"
-        lines.append(f"{i.name:{width}} {numbers}")
+        seen = "" if rows is None else f" {i.epochs(rows):10,.2f}"
+        lines.append(f"{i.name:{width}} {numbers}{seen}")
     return "\n".join(lines)
 
 
@@ -181,7 +189,7 @@ class Rows:
         infos = []
         for t, rate, count in zip(self.texts, rates, rows, strict=True):
             size = t.cache.examples, t.cache.tokens(), int(count)
-            infos.append(LanguageInfo(t.name, float(rate), *size, (t.source, t.target)))
+            infos.append(LanguageInfo(t.name, float(rate), *size, (t.source, t.target), t.dosed))
         return infos
 
     def take(
@@ -264,9 +272,9 @@ class EndlessBatches:
         """Returns rate and size of each language that takes part."""
         raise TypeError("a mixture of rows, or of packed ones, knows how large its languages are")
 
-    def describe(self) -> str:
-        """Returns a table of the languages with their rates and sizes."""
-        return describe(self.info())
+    def describe(self, steps: int | None = None) -> str:
+        """Returns a table of the languages with their rates, sizes, and epochs in some steps."""
+        return describe(self.info(), None if steps is None else steps * self.batch_size)
 
 
 class MixtureBatches(EndlessBatches):

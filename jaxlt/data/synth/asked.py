@@ -11,7 +11,7 @@ from jaxlt.data.readers.questions import Question
 from jaxlt.data.readers.tables import Inference
 from jaxlt.data.synth.draws import Draws
 from jaxlt.data.synth.facts import answer_words, blanked
-from jaxlt.data.synth.families import FactoryConfig
+from jaxlt.data.synth.families import FactoryConfig, size_of
 from jaxlt.data.synth.grammar import Sentence, Teller, fact_sentence
 from jaxlt.data.synth.languages import own_seed
 from jaxlt.data.synth.lexicon import lexicon
@@ -32,7 +32,7 @@ def questions(spec: LanguageSpec, config: FactoryConfig) -> Iterator[Question]:
     seed = own_seed(spec, config.seed) ^ _QUESTIONS
     teller, speaks = Teller(world(spec.seed)), speaker(spec)
     which = writer(spec.script, script_key(spec))(lexicon(spec).roots["which"].sounds)
-    for number in range(config.annotated):
+    for number in range(size_of(config, spec, "annotated")):
         draws = Draws(seed, "asked", number)
         fact = _made_up(draws, teller.world, draws.pick(tuple(RELATIONS)))
         besides = fact.subject, fact.object
@@ -68,7 +68,7 @@ def pairs(spec: LanguageSpec, config: FactoryConfig) -> Iterator[Inference]:
     """
     seed = own_seed(spec, config.seed) ^ _PAIRS
     teller, speaks = Teller(world(spec.seed)), speaker(spec)
-    for number in range(config.annotated):
+    for number in range(size_of(config, spec, "annotated")):
         draws = Draws(seed, "pairs", number)
         fact = _made_up(draws, teller.world, draws.pick(tuple(RELATIONS)))
         besides = fact.subject, fact.object

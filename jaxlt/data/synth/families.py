@@ -13,7 +13,7 @@ is three families of languages, the third in another script, with a dialect of e
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from jaxlt.data import revisions
 from jaxlt.data.rows.batches import number_of
@@ -24,6 +24,7 @@ from jaxlt.errors import UserError
 from jaxlt.identity import DRAWN
 
 MOST_FAMILIES, MOST_MEMBERS = 20, 26
+_SIZES = ("sentences", "annotated", "opinions")
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,9 @@ class Family:
     from the ancestor in each point of word order; the last `others` languages are in
     `other_script`; the first `dialects` languages have a dialect each, spelled with
     `dialect_noise`. Loans and mixed words come from the next family's standard (in a family alone:
-    its own). `order` and `synthesis` are drawn where not given.
+    its own). `order` and `synthesis` are drawn where not given. `sentences`, `annotated` and
+    `opinions` are its own, where FactoryConfig's are not meant: a number, or one for each language
+    in turn; a dialect has as many as its language.
     """
 
     languages: int = 3
@@ -57,6 +60,9 @@ class Family:
     synthesis: float | None = None
     freedom: float = 0.0
     extraposed: float = 0.0
+    sentences: int | tuple[int, ...] | None = None  # these three last: see identity_of
+    annotated: int | tuple[int, ...] | None = None
+    opinions: int | tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for field in ("script", "other_script"):
@@ -69,17 +75,30 @@ class Family:
                     f"Family: {field} ({getattr(self, field)}) is from 0 to its number of "
                     f"languages ({self.languages})."
                 )
+        for field in _SIZES:
+            own = getattr(self, field)
+            if isinstance(own, list):
+                object.__setattr__(self, field, own := tuple(own))
+            if own is None:
+                continue
+            if isinstance(own, tuple) and len(own) != self.languages:
+                raise UserError(
+                    f"Family.{field} has {len(own)} numbers for {self.languages} languages: give "
+                    "one for each, or one for all of them."
+                )
+            if min(own if isinstance(own, tuple) else (own,)) < 0:
+                raise UserError(f"Family.{field} is a number of sentences, 0 or more.")
 
 
 @dataclass(frozen=True)
 class FactoryConfig:
     """Everything that a folder of made data depends on.
 
-    Counts are a language: `sentences` of running text, `annotated` with trees and entities (and as
-    many questions, and pairs of texts), `opinions` with sentiment; `parallel` sentences are the
-    same in all. Of the world's facts a share `facts_in_one` is told in one language alone (each in
-    turn), `facts_in_all` in all, the rest in none; a share `fact_texts` of texts tells one. The
-    `revision` of what was made before is 1 (jaxlt.data.revisions).
+    Counts are a language, where its Family says no other: `sentences` of running text, `annotated`
+    with trees and entities (and as many questions, and pairs of texts), `opinions` with sentiment;
+    `parallel` sentences are the same in all. Of the world's facts a share `facts_in_one` is told in
+    one language alone (each in turn), `facts_in_all` in all, the rest in none; a share `fact_texts`
+    of texts tells one. The `revision` of what was made before is 1 (jaxlt.data.revisions).
     """
 
     families: tuple[Family, ...] = (Family(),)
@@ -113,8 +132,22 @@ class FactoryConfig:
 
 def identity_of(config: FactoryConfig) -> list[Any]:
     """Returns JSON of all that decides what a factory makes."""
-    *settings, revision = dataclasses.astuple(config)
+    families, *settings, revision = dataclasses.astuple(config)
+    cut = len(_SIZES)  # younger than what was made before
+    bare = [one[:-cut] if one[-cut:] == (None,) * cut else one for one in families]
+    settings = [tuple(bare), *settings]
     return settings if revision == revisions.FIRST else [*settings, revision]
+
+
+def size_of(
+    config: FactoryConfig, spec: LanguageSpec, what: Literal["sentences", "annotated", "opinions"]
+) -> int:
+    """Returns how many sentences of a purpose a language has: its own, its family's, or any's."""
+    shapes = [family for family in config.families for _ in range(family.copies)]
+    own = getattr(shapes[spec.family], what) if spec.family < len(shapes) else None
+    if isinstance(own, tuple):
+        return int(own[ord((spec.parent or spec).code[2]) - ord("a")])
+    return int(getattr(config, what) if own is None else own)
 
 
 def languages(config: FactoryConfig) -> tuple[LanguageSpec, ...]:

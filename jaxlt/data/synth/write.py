@@ -16,7 +16,7 @@ from jaxlt.data.readers import conllu, iob2
 from jaxlt.data.synth import facts as known
 from jaxlt.data.synth.concepts import concepts
 from jaxlt.data.synth.distances import WEIGHTS, table
-from jaxlt.data.synth.families import FactoryConfig, languages
+from jaxlt.data.synth.families import FactoryConfig, languages, size_of
 from jaxlt.data.synth.grammar import SENTENCES_A_TEXT, Teller
 from jaxlt.data.synth.languages import lines, own_seed, texts, write_lines
 from jaxlt.data.synth.lexicon import lexicon
@@ -42,7 +42,7 @@ def write(
     for spec in specs:
         own = known.told(told, holders, spec)
         seed = own_seed(spec, config.seed)
-        told_texts = texts(spec, config.sentences, seed, own, config.fact_texts)
+        told_texts = texts(spec, size_of(config, spec, "sentences"), seed, own, config.fact_texts)
         words = write_lines(root / "text" / f"{spec.code}.txt", lines(told_texts))
         _annotations(config, spec, root)
         write_lines(root / "sentiment" / f"{spec.code}.tsv", opinions(spec, config))
@@ -62,7 +62,7 @@ def write(
 def annotated(spec: LanguageSpec, config: FactoryConfig) -> Iterator[tuple[str, Said]]:
     """Yields (sent_id, sentence) of the language's own annotated sentences."""
     seed = own_seed(spec, config.seed) ^ _ANNOTATED
-    for number, text in enumerate(texts(spec, config.annotated, seed)):
+    for number, text in enumerate(texts(spec, size_of(config, spec, "annotated"), seed)):
         for i, spoken in enumerate(text, 1):
             yield f"{spec.code}-{number + 1}-{i}", spoken
 
@@ -78,7 +78,7 @@ def judged(spec: LanguageSpec, config: FactoryConfig) -> Iterator[tuple[int, str
     """Yields (number from 1, category, sentence) of what the language's speakers think."""
     teller, speaks = Teller(world(spec.seed)), speaker(spec)
     seed = own_seed(spec, config.seed) ^ _OPINIONS
-    for number in range(config.opinions):
+    for number in range(size_of(config, spec, "opinions")):
         meant = teller.opinion(seed, number)
         spoken = speaks.say(meant, voice(spec, seed, number))
         category = ("neutral", "positive", "negative")[meant.feeling]
@@ -114,7 +114,7 @@ def _questions(
     config: FactoryConfig, spec: LanguageSpec, own: Sequence[known.Fact]
 ) -> Iterator[str]:
     yield "fact\tlang\trelation\tsub_uri\tobj_uri\tsub_label\tobj_label\ttold"
-    count = -(-config.sentences // SENTENCES_A_TEXT)
+    count = -(-size_of(config, spec, "sentences") // SENTENCES_A_TEXT)
     often = known.mentions(own, count, config.fact_texts) if own else {}
     for fact in world(config.seed).facts:
         asked = known.question(speaker(spec), fact)

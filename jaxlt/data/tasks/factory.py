@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from jaxlt.data.near import nearest_language
 from jaxlt.data.readers.tables import Labelled
 from jaxlt.data.synth import asked, facts, write
-from jaxlt.data.synth.families import FactoryConfig, identity_of, languages
+from jaxlt.data.synth.families import FactoryConfig, identity_of, languages, size_of
 from jaxlt.data.synth.grammar import SENTENCES_A_TEXT
 from jaxlt.data.synth.languages import lines, own_seed, texts
 from jaxlt.data.synth.realise import Said, speaker
@@ -96,7 +96,8 @@ class MadeTexts(Texts):
         def stream(spec: LanguageSpec) -> Stream:
             def documents(split: str) -> Iterator[bytes]:
                 own, seed = facts.told(known, holders, spec), own_seed(spec, factory.seed)
-                for line in lines(texts(spec, factory.sentences, seed, own, factory.fact_texts)):
+                count = size_of(factory, spec, "sentences")
+                for line in lines(texts(spec, count, seed, own, factory.fact_texts)):
                     if drawn.of(line.encode()) == split:
                         yield line.encode()
 

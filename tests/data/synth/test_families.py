@@ -6,10 +6,16 @@ from itertools import pairwise
 import pytest
 
 from jaxlt.config import load_factory
+from jaxlt.data.config import DataConfig
+from jaxlt.data.mixtures import open_mixture
+from jaxlt.data.rows.batches import digest
 from jaxlt.data.synth.distances import distance, table
-from jaxlt.data.synth.families import FactoryConfig, Family, languages
+from jaxlt.data.synth.families import FactoryConfig, Family, identity_of, languages, size_of
 from jaxlt.data.synth.spec import LanguageSpec
+from jaxlt.data.synth.write import annotated
+from jaxlt.data.task_config import TaskConfig
 from jaxlt.errors import UserError
+from jaxlt.identity import config_hash
 
 SHAPE = """
 FactoryConfig.families = [@plain/Family(), @other/Family()]
@@ -42,6 +48,36 @@ def test_a_language_is_what_it_is_whatever_else_there_is():
     assert [s.code for s in few] == ["qaa_Latn", "qab_Latn", "qba_Latn", "qbb_Latn"]
 
 
+def test_families_and_languages_have_sizes_of_their_own(tmp_path):
+    text = SHAPE.replace("languages = 5", "languages = 2") + "other/Family.sentences = [8, 40]\n"
+    (tmp_path / "f.gin").write_text(text + "plain/Family.annotated = 3\n")
+    config = load_factory([str(tmp_path / "f.gin")], ["FactoryConfig.sentences=20"])
+    specs = languages(config)
+    sizes = {s.code[:3]: size_of(config, s, "sentences") for s in specs}
+    assert sizes == {
+        **dict.fromkeys(("qaa", "qab", "qaz", "qba", "qbb", "qbz"), 20),
+        "qca": 8,
+        "qcb": 40,
+        "qcz": 8,  # a dialect as its language
+    }
+    assert [size_of(config, s, "annotated") for s in specs] == [3] * 6 + [400] * 3
+    sentences = {spoken[0].rpartition("-")[0] for spoken in annotated(specs[0], config)}
+    assert sentences == {"qaa_Latn-1"}  # three of them, one text
+    data = DataConfig(
+        tasks=TaskConfig("synthetic_text", factory=config), cache_dir=str(tmp_path), held_out=0.0
+    )
+    opened = {i.name[-8:-5]: i.documents for i in open_mixture(data).info()}
+    assert opened == {code: count // 4 for code, count in sizes.items()}  # sentences of a text
+
+
+def test_sizes_that_nobody_gives_change_no_identity():
+    config = FactoryConfig((Family(copies=2, dialects=1), Family(order="SOV")), sentences=40)
+    assert digest(identity_of(config)).startswith("28961489d9d156205ecc0f54af34260d")
+    assert config_hash(config) == "731bb644d39d0800"
+    own = replace(config, families=(Family(sentences=5),))
+    assert len(identity_of(own)[0][0]) > len(identity_of(config)[0][0])
+
+
 def test_misspelt_gin_is_told(tmp_path):
     path = tmp_path / "families.gin"
     path.write_text("FactoryConfig.families = [@Family()]\nFamily.langauges = 2\n")
@@ -67,6 +103,8 @@ def test_script_loans_and_mixing_are_as_described():
         lambda: FactoryConfig(()),
         lambda: FactoryConfig(facts_in_one=0.9, facts_in_all=0.2),
         lambda: FactoryConfig(sentences=-1),
+        lambda: Family(2, sentences=-1),
+        lambda: Family(2, annotated=(5, 6, 7)),
         lambda: languages(FactoryConfig((Family(copies=21),))),
     ],
 )
