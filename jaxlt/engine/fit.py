@@ -55,6 +55,7 @@ class InMemory:
 
     def __init__(self) -> None:
         self.best: TrainState | None = None
+        self.best_position: Position | None = None
 
     def keep(
         self,
@@ -65,7 +66,7 @@ class InMemory:
     ) -> tuple[Position, str | None]:
         """Copies the state that is the best so far."""
         if position.best_step == position.step:
-            self.best = copied(state)
+            self.best, self.best_position = copied(state), dataclasses.replace(position, **counts())
         return (dataclasses.replace(position, **counts()) if ended else position), ended
 
 
@@ -128,7 +129,8 @@ def fit(
 
     # --- the end ----------------------------------------------------------------------------------
     history.position, history.ended = position, ended or "done"
-    history.best = getattr(keeper, "best", None)
+    if isinstance(keeper, InMemory):
+        history.best, history.best_position = keeper.best, keeper.best_position
     return state, history
 
 

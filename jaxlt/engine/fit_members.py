@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxlt.data.rows.batches import BatchSource
@@ -26,6 +27,7 @@ from jaxlt.engine.log.journal import Journal
 from jaxlt.engine.members import Members, side_by_side
 from jaxlt.engine.resume import Position
 from jaxlt.engine.state import TrainState
+from jaxlt.engine.step import Hyper
 from jaxlt.errors import UserError
 
 FAILED = "failed"  # how a member ended whose loss was not finite; its notes say why
@@ -47,6 +49,31 @@ class Numbers:
         return {name: values[index] for name, values in self._fetched.items()}
 
 
+class Paces:
+    """The members' Hypers by step, each leaf [K]; of most only the learning rate changes."""
+
+    def __init__(self, group: Members, hypers: Sequence[Pacing]):
+        self._group, self._hypers = group, hypers
+        self._of: list[Any] = []  # what `_joined` was made of
+        self._joined: Hyper | None = None
+
+    def at(self, step: int) -> Hyper:
+        """Those of the step that leads from `step` to `step` + 1."""
+        each = [hyper(step) for hyper in self._hypers]
+        rates = [hyper.learning_rate for hyper in each]
+        each = [self._group.program.complete(hyper.replace(learning_rate=0)) for hyper in each]
+        leaves = jax.tree.leaves(each)
+        if self._joined is None or any(a is not b for a, b in zip(leaves, self._of, strict=True)):
+            self._of = leaves
+            self._joined = jax.device_put(side_by_side(each), self._group.each)
+        return self._joined.replace(learning_rate=_stack(rates))
+
+
+@jax.jit
+def _stack(numbers: Sequence[Any]) -> jax.Array:
+    return jnp.stack(numbers)
+
+
 class Member:
     """One of the runs: where it is, what was seen of it, and why it ended, if it did."""
 
@@ -56,13 +83,14 @@ class Member:
         config: TrainConfig,
         position: Position,
         hyper: Pacing,
-        evaluators: Sequence[Evaluator] = (),
+        evaluators: Sequence[Evaluator],
+        history: History,
     ):
         self.index, self.config, self.hyper = index, config, hyper
-        self.position, self.evaluators = position, evaluators
-        self.history = History()
-        self.journal = Journal(config, rate_of(hyper), position.languages, position, self.history)
-        self.ended = over(position, config)  # a run that ended may be started again: it ends again
+        self.position, self.evaluators, self.history = position, evaluators, history
+        self.journal = Journal(config, rate_of(hyper), position.languages, position, history)
+        # A run that ended may be started again: it ends again.
+        self.ended = FAILED if history.ended == FAILED else over(position, config)
         self._waiting: tuple[int, Fields, Numbers] | None = None
 
     def take(self, step: int, fields: Fields, numbers: Numbers) -> None:
@@ -89,7 +117,7 @@ class Member:
         parts = (self.evaluators, group.program, state, self.position, best, self.history)
         self.position = evaluate(*parts)
         if self.position.best_step == self.position.step:
-            self.history.best = state
+            self.history.best, self.history.best_position = state, self.counted()
 
     def counted(self) -> Position:
         """Its position with all that is counted brought up to date."""
@@ -103,7 +131,10 @@ class GroupKeeper(Protocol):
     """What keeps the states of a group on the way."""
 
     def keep(self, states: TrainState, runs: Sequence[Member], ended: bool) -> bool:
-        """Keeps them, if they are to be kept; returns whether the group is asked to end."""
+        """Keeps them, if they are to be kept; returns whether the group is asked to end.
+
+        ended: whether all members have.
+        """
         ...
 
 
@@ -117,32 +148,41 @@ def fit_members(
     evaluators: Sequence[Sequence[Evaluator]] = (),
     settings: TrainConfig | None = None,
     best: CheckpointConfig | None = None,
-    positions: Sequence[Position] = (),
+    histories: Sequence[History] = (),
     keeper: GroupKeeper | None = None,
 ) -> tuple[list[TrainState], list[History]]:
     """Trains all members to `steps`; returns each one's last state and what was seen of it.
 
     states: one a member, which stay as they are, or as `Members.join` gives them, to be given
     away. batches: one source for all, or one for each. hypers: of each member, by step.
-    evaluators: those of each member, if there are any. All else is as `fit` has it.
+    evaluators: those of each member, if there are any. histories: what is seen is added to them;
+    one with a position goes on from there, and one that 'failed' stays as it is. All else is as
+    `fit` has it.
     """
     config = dataclasses.replace(settings or TrainConfig(steps), steps=steps)
     best, every = best or CheckpointConfig(), config.eval_every or steps
     sources = [batches] if isinstance(batches, BatchSource) else list(batches)
     _check(group, sources, hypers, config)
     joined = states if isinstance(states, TrainState) else group.join(states)
-    first = int(joined.step.max())  # of those that go on: one that is over stays where it ended
-    starts = positions or [begun(first, sources[k % len(sources)]) for k in range(group.count)]
-    each = evaluators or [()] * group.count
-    runs = [Member(k, config, *own) for k, own in enumerate(zip(starts, hypers, each, strict=True))]
+    told = histories or [History() for _ in range(group.count)]
+    steps_of = joined.step.tolist()
+    starts = [
+        history.position or begun(steps_of[k], sources[k % len(sources)])
+        for k, history in enumerate(told)
+    ]
+    each, paces = evaluators or [()] * group.count, Paces(group, hypers)
+    runs = [
+        Member(k, config, *own)
+        for k, own in enumerate(zip(starts, hypers, each, told, strict=True))
+    ]
+    first = _first(runs)
 
     with _feed(group, sources, config, first, runs) as feed:
         for step, batch, fields in feed:
             # --- a step of each -------------------------------------------------------------------
             now = [run for run in runs if run.ended is None]
             alive = np.array([run.ended is None for run in runs])
-            paces = side_by_side([hyper(step) for hyper in hypers])
-            joined, metrics = group.train(joined, batch, paces, alive, apart=len(sources) > 1)
+            joined, metrics = group.train(joined, batch, paces.at(step), alive, len(sources) > 1)
             numbers = Numbers(metrics)
             for run in now:
                 run.settle()  # the step before, while this one is computed
@@ -168,6 +208,30 @@ def fit_members(
     return [group.member(joined, k) for k in range(group.count)], [run.history for run in runs]
 
 
+def _first(runs: Sequence[Member]) -> int:
+    """The step that those stand at which go on; one that is over stays where it ended."""
+    stands = {run.position.step for run in runs if run.ended is None}
+    if len(stands) > 1:
+        raise UserError(
+            "Members of a group go on from one step, and these stand at "
+            f"{', '.join(str(run.position.step) for run in runs)}: train them one by one."
+        )
+    return stands.pop() if stands else 0
+
+
+def check_batches(sources: Sequence[BatchSource], names: Sequence[str]) -> None:
+    """Raises UserError where members' batches are not of one shape; names: of the members."""
+    shapes = [{name: (s.batch_size, *of) for name, of in s.spec().items()} for s in sources]
+    for who, shape in zip(names, shapes, strict=True):
+        for name in sorted(shapes[0].keys() | shape.keys()):
+            if shape.get(name) != shapes[0].get(name):
+                raise UserError(
+                    f"Members of a group have batches of one shape, and field '{name}' is "
+                    f"{shapes[0].get(name)} in that of {names[0]} and {shape.get(name)} in that of "
+                    f"{who}: give them equal lengths and batch sizes, or train them one by one."
+                )
+
+
 def _check(
     group: Members, sources: Sequence[BatchSource], hypers: Sequence[Any], config: TrainConfig
 ) -> None:
@@ -177,16 +241,7 @@ def _check(
             f"A group of {group.count} members takes one source of batches or {group.count}, and "
             f"{group.count} hypers; it is given {len(sources)} and {len(hypers)}."
         )
-    shapes = [{name: (s.batch_size, *of) for name, of in s.spec().items()} for s in sources]
-    for k, shape in enumerate(shapes):
-        for name in sorted(shapes[0].keys() | shape.keys()):
-            if shape.get(name) != shapes[0].get(name):
-                raise UserError(
-                    f"Members of a group have batches of one shape, and field '{name}' is "
-                    f"{shapes[0].get(name)} in the first member's and {shape.get(name)} in that "
-                    f"of member {k} (counted from 0): give them equal lengths and batch sizes, or "
-                    "train them one by one."
-                )
+    check_batches(sources, [f"member {k} (counted from 0)" for k in range(len(sources))])
     if config.cycle:
         raise UserError(
             "TrainConfig.cycle draws turns by the seed of a run, and members share their batches: "

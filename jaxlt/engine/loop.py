@@ -156,12 +156,19 @@ def _begin(
     begin = functools.partial(start, modules=modules) if checkpoints.latest() is None else restore
     with say.busy("preparing the parameters"):
         state, position = begin(job, program, data, checkpoints, base, say, vocabulary)
+    begin_telling(say, job, program, data, position.step)
+    return state, position
+
+
+def begin_telling(
+    say: Reporter, job: Job, program: Program, data: BatchSource, step: int, members: int = 1
+) -> None:
+    """Starts a reporter after `step`; it is told what a step of so many runs costs."""
     inputs, targets = tokens_of(data.spec())
-    filled = getattr(data, "filled", 1.0)  # less where batches are cut to their width
+    filled = members * getattr(data, "filled", 1.0)  # less where batches are cut to their width
     flops = filled * model_flops(job.model, program.layout, data.batch_size, inputs, targets)
     tokens = round(filled * data.batch_size * (inputs + targets))
-    say.start(position.step, flops, tokens, list(program.spec.mesh.devices.flat))
-    return state, position
+    say.start(step, flops, tokens, list(program.spec.mesh.devices.flat))
 
 
 class Saves:

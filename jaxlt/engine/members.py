@@ -10,7 +10,6 @@ equal shape. On several devices each has its members: nothing is exchanged betwe
 """
 
 import dataclasses
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,10 +18,19 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
+from jaxlt.engine.compilation import remembered
 from jaxlt.engine.objective import Batch, Metrics
 from jaxlt.engine.partitioning import MeshConfig, make_mesh
-from jaxlt.engine.state import TrainState
-from jaxlt.engine.step import Hyper, Program, StepSpec, build, mesh_context
+from jaxlt.engine.state import Flat, TrainState
+from jaxlt.engine.step import (
+    Hyper,
+    Program,
+    StepSpec,
+    abstract_state,
+    build,
+    mesh_context,
+    sweepable,
+)
 from jaxlt.errors import UserError
 
 AXIS = "members"
@@ -58,11 +66,20 @@ class Members:
                 "train what differs in model, optimizer or trainable parameters one by one."
             )
         joined = jax.device_put(side_by_side(moving), self.each)
-        first, *others = (state.frozen for state in states)
+        return joined.replace(frozen=self.join_frozen([state.frozen for state in states]))
+
+    def join_frozen(self, frozen: Sequence[Flat]) -> Flat:
+        """The members' frozen parts, [...] -> [K, ...], or where all are one object, that one."""
+        first, *others = frozen
         if all(other[name] is value for other in others for name, value in first.items()):
-            return joined.replace(frozen=jax.device_put(first, self.whole))
-        frozen = side_by_side([state.frozen for state in states])
-        return joined.replace(frozen=jax.device_put(frozen, self.each))
+            return jax.device_put(first, self.whole)
+        return jax.device_put(side_by_side(frozen), self.each)
+
+    def abstract(self) -> TrainState:
+        """What changes of the joined states (no frozen part), as shapes with shardings."""
+        alone = abstract_state(self.program).replace(frozen={})
+        stack = lambda a: jax.ShapeDtypeStruct((self.count, *a.shape), a.dtype, sharding=self.each)  # noqa: E731
+        return jax.tree.map(stack, alone)
 
     def member(self, states: TrainState, index: int) -> TrainState:
         """The state of one member, where its program alone has it."""
@@ -91,7 +108,8 @@ class Members:
         return new.replace(frozen=states.frozen), metrics
 
     def _compiled(self, frozen_apart: bool, batch_apart: bool) -> Any:
-        return _vmapped(self.program.spec, self.mesh, frozen_apart, batch_apart)
+        shape, _ = sweepable(self.program.spec)
+        return _vmapped(shape, self.mesh, frozen_apart, batch_apart)
 
     def _frozen_apart(self, states: TrainState) -> bool:
         """Whether each member has a frozen part of its own."""
@@ -122,9 +140,12 @@ def members_of(
     return Members(build(alone), count, mesh)
 
 
-@functools.lru_cache(maxsize=16)
+@remembered(16, "compiled steps of groups")
 def _vmapped(spec: StepSpec, mesh: Mesh, frozen_apart: bool, batch_apart: bool) -> Callable:
-    """The compiled (states, frozen, batch, hypers, alive) -> (states, metrics)."""
+    """The compiled (states, frozen, batch, hypers, alive) -> (states, metrics).
+
+    spec: as `sweepable` gives it, so that groups that differ in numbers share it.
+    """
     program = build(spec)
 
     def step(state: Any, frozen: Any, batch: Any, hyper: Any, alive: Any) -> tuple[Any, Metrics]:

@@ -240,19 +240,8 @@ def restore(
     arrays, meta = checkpoints.restore(step, arrays_of(abstract_state(program)))
     position = position_of(meta)
     check_position(job, data, checkpoints, position, vocabulary)
-    frozen = frozen_part(job, program, checkpoints, base, position)
-    files = deltas_on_file(program.layout)
-    found = fingerprint({n: frozen[n] for n in files}) if files else ""
-    if found != position.deltas_fingerprint:
-        raise UserError(
-            f"The frozen deltas are not those that {checkpoints.workdir} was trained on: the "
-            f"content hash of their files is {found}, the checkpoint's is "
-            f"{position.deltas_fingerprint}. Give the former files as delta.file."
-        )
-    extra = arrays["extra"]
-    scaled = program.loss_scaling
-    scale = LossScale(extra["loss_scale"], extra["good_steps"]) if scaled else None
-    state = TrainState(extra["step"], arrays["trainable"], frozen, arrays["optimizer"], scale)
+    frozen = own_frozen_part(job, program, checkpoints, base, position)
+    state = state_of(arrays, frozen)
     say.note(f"Resumed from step {position.step} of {checkpoints.workdir}.")
     devices = program.spec.mesh.size
     if position.devices not in (0, devices):
@@ -263,6 +252,33 @@ def restore(
         )
     warm = job.schedule.warmup_steps
     return state, dataclasses.replace(position, devices=devices, warmup_steps=warm)
+
+
+def state_of(arrays: Mapping[str, Any], frozen: dict[str, Any]) -> TrainState:
+    """The state that `arrays_of` took apart, with its frozen part."""
+    extra = arrays["extra"]
+    scale = LossScale(extra["loss_scale"], extra["good_steps"]) if "loss_scale" in extra else None
+    return TrainState(extra["step"], arrays["trainable"], frozen, arrays["optimizer"], scale)
+
+
+def own_frozen_part(
+    job: Job,
+    program: Program,
+    checkpoints: Checkpoints,
+    base: BaseSource | None,
+    position: Position,
+) -> dict[str, jax.Array]:
+    """The `frozen_part` of a run that goes on, whose frozen deltas have to be its own as well."""
+    frozen = frozen_part(job, program, checkpoints, base, position)
+    files = deltas_on_file(program.layout)
+    found = fingerprint({n: frozen[n] for n in files}) if files else ""
+    if found != position.deltas_fingerprint:
+        raise UserError(
+            f"The frozen deltas are not those that {checkpoints.workdir} was trained on: the "
+            f"content hash of their files is {found}, the checkpoint's is "
+            f"{position.deltas_fingerprint}. Give the former files as delta.file."
+        )
+    return frozen
 
 
 def check_position(

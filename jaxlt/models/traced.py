@@ -35,6 +35,9 @@ class Traced(float):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Traced) and other.name == self.name
 
+    def __ne__(self, other: object) -> bool:  # float has its own, by which no NaN is itself
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(self.name)
 

@@ -31,7 +31,13 @@ SHAPES = {
         {"plugs": (BANK,)},
         {"trainable": ("modules/.*",), "optimizer": OptimizerConfig("adamw"), "languages": 3},
     ),
+    "frozen": ({}, {"trainable": ("params/decoder/.*",), "optimizer": OptimizerConfig("adamw")}),
+    "accumulation": (
+        {"dropout": 0.1},
+        {"accumulate": 2, "optimizer": OptimizerConfig("adafactor", min_factored=8)},
+    ),
 }
+QUICK = ("full", "dropout", "bank")
 
 
 def alone(program, state, rate, seed, batches):
@@ -43,7 +49,9 @@ def alone(program, state, rate, seed, batches):
     return losses, state
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    "shape", [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in SHAPES]
+)
 @pytest.mark.parametrize("devices", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_each_member_is_its_run_alone(shape, devices):
     model, changes = SHAPES[shape]

@@ -46,8 +46,8 @@ class Listener(Protocol):
 class History:
     """All that was seen of a run; it says nothing.
 
-    best: the state at `position.best_step`, where a metric decides on it. ended: 'done',
-    'patience', or 'preempted'.
+    best: the state at `best_position`, where a metric decides on it. ended: 'done', 'patience',
+    'preempted', or of a member of a group 'failed'.
     """
 
     steps: list[dict[str, float]] = dataclasses.field(default_factory=list)
@@ -57,6 +57,7 @@ class History:
     position: "Position | None" = None
     ended: str = ""
     best: "TrainState | None" = None
+    best_position: "Position | None" = None
 
     def note(self, text: str) -> None:
         """Keeps a line for people."""
