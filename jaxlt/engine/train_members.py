@@ -18,6 +18,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from etils import epath
 
 from jaxlt.data.rows.batches import BatchSource
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
@@ -116,7 +117,7 @@ def train_many(
     devices: those that the members are laid over, as many as divide their number.
     """
     config = entries[0].job.train
-    saved = Saved.newest(folder, [entry.name for entry in entries])
+    saved = Saved.newest(folder.path, [entry.name for entry in entries])
     group, programs = group_of(entries, devices, saved)
     say = reporter or Reporter(folder.path, config.steps, tensorboard=False)
 
@@ -276,16 +277,16 @@ class Saved:
     failed: list[str | None]  # why, of members that did
 
     @classmethod
-    def newest(cls, folder: Workdir, names: Sequence[str]) -> "Saved | None":
+    def newest(cls, folder: epath.PathLike, names: Sequence[str]) -> "Saved | None":
         """Reads its record; None where the group is to begin."""
-        checkpoints = Checkpoints(folder.path)
+        checkpoints = Checkpoints(folder)
         step = checkpoints.latest()
         if step is None:
             return None
         meta = checkpoints.meta(step)
         if meta["members"] != list(names):
             raise UserError(
-                f"The group in {folder.path} has the members {', '.join(meta['members'])}, and not "
+                f"The group in {folder} has the members {', '.join(meta['members'])}, and not "
                 f"{', '.join(names)}: give the former, or another folder."
             )
         best = [position_of(one) if one else None for one in meta["best"]]
