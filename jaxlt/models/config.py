@@ -1,6 +1,7 @@
 """The sizes and choices of a backbone, as one frozen value."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from jaxlt.modules.config import Delta, Plug
 REMAT = ("none", "full", "dots", "dots_all")
 _CHOICES = {
     "positions": ("relative", "absolute"),
+    "relpos_start": ("t5", "local"),
     "norm": ("rms", "layer"),
     "norm_place": ("pre", "post"),
     "dtype": ("float32", "bfloat16", "float16"),
@@ -59,6 +61,9 @@ class T5Config:
     relpos_buckets: int = 32
     relpos_max_distance: int = 128
     relpos_per_layer: bool = False  # umT5: a bias table a layer rather than one a stack
+    # 'local': heads begin by looking at what is near (models/attention.py); 't5': nearly flat
+    relpos_start: str = "t5"
+    embedding_std: float = 1.0  # what embeddings are drawn with
     positions: str = "relative"
     max_positions: int = 512  # of absolute positions
     norm: str = "rms"
@@ -81,6 +86,10 @@ class T5Config:
         _check(self, _CHOICES, sizes)
         if self.decoder_layers < 0:
             raise UserError(f"T5Config.decoder_layers is 0 or more, not {self.decoder_layers}.")
+        if not 0 < self.embedding_std < math.inf:
+            raise UserError(
+                f"T5Config.embedding_std is above 0 and finite, not {self.embedding_std}."
+            )
         for field in ("plugs", "deltas"):
             names = [one.name for one in getattr(self, field)]
             if len(set(names)) < len(names):

@@ -1,5 +1,6 @@
 """Norms, projections, embeddings, MLP and dropout; the Sites of a layer live here."""
 
+import functools
 import math
 import re
 import zlib
@@ -21,7 +22,7 @@ from jaxlt.modules.routing import Ids, routes_of
 from jaxlt.modules.site import Site
 
 # Initialisers are made once: drawing compiles a program for each distinct one.
-unit_normal = nn.initializers.normal(1.0)
+normal = functools.lru_cache(nn.initializers.normal)
 fan_in_normal = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -137,16 +138,17 @@ class Dense(nn.Module):
 
 
 class Embed(nn.Module):
-    """Token embeddings by gather, with T5's own initialisation."""
+    """Embeddings by gather, drawn with a standard deviation of `std` (T5's own: 1)."""
 
     rows: int
     width: int
     dtype: Any
     axes: tuple[str | None, str | None] = ("vocab", "embed")
+    std: float = 1.0
 
     def setup(self) -> None:
         shape = (self.rows, self.width)
-        self.embedding = param(self, "embedding", unit_normal, self.axes, shape)
+        self.embedding = param(self, "embedding", normal(self.std), self.axes, shape)
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """[B, T] int32 -> [B, T, D]."""

@@ -158,7 +158,12 @@ class Stack(nn.Module):
                     "targets_length."
                 )
             table = Embed(
-                cfg.max_positions, cfg.emb_dim, cfg.compute_dtype, (None, "embed"), name="positions"
+                cfg.max_positions,
+                cfg.emb_dim,
+                cfg.compute_dtype,
+                (None, "embed"),
+                cfg.embedding_std,
+                name="positions",
             )
             x = x + table(jnp.arange(x.shape[1])[None] if positions is None else positions)
         elif not cfg.relpos_per_layer:

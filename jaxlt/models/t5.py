@@ -54,7 +54,9 @@ class Embedded(nn.Module):
 
     def setup(self) -> None:
         cfg = self.config
-        self.token_embedder = Embed(cfg.vocab_rows, cfg.emb_dim, cfg.compute_dtype)
+        self.token_embedder = Embed(
+            cfg.vocab_rows, cfg.emb_dim, cfg.compute_dtype, std=cfg.embedding_std
+        )
         self.encoder = Stack(cfg, "encoder", cfg.encoder_layers)
         self.embedding_site = Home()
         self.encoder_embed = self.site("encoder/embed")

@@ -99,6 +99,15 @@ def test_state_from_a_base(sharded):
     )
 
 
+def test_a_base_comes_in_place_of_a_local_start():
+    flat = random_params(make_config())
+    config = make_config(relpos_start="local", embedding_std=0.05)
+    program = build(make_spec(config))
+    state = make_state(program.layout, program.optimizer, 0, Source(flat))
+    for name, value in state.trainable.items():
+        np.testing.assert_array_equal(value, flat[name], err_msg=name)
+
+
 def test_a_large_tensor_is_read_in_runs_of_rows(sharded, monkeypatch):
     flat = random_params(make_config(**SIZES))
     monkeypatch.setattr(engine_state, "PART_BYTES", 1024)

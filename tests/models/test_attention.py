@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlt.models.attention import relative_buckets
+from jaxlt.models.attention import AWAY, local_start, relative_buckets
 from jaxlt.models.bias import MASKED, Bias, Step
 
 
@@ -39,6 +39,29 @@ def test_buckets(bidirectional, buckets, max_distance):
     wanted = [bucket(int(d), bidirectional, buckets, max_distance) for d in distances]
     np.testing.assert_array_equal(found, wanted)
     assert found.max() < buckets
+
+
+@pytest.mark.parametrize("heads", [1, 2, 3, 4, 6, 12])
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_heads_begin_by_looking_at_what_is_near(heads, bidirectional):
+    """By place, as the table's users read it: bias[h, key - query], near places alone."""
+    table = local_start(heads, 32, bidirectional)
+    places = np.arange(-7, 8 if bidirectional else 1)  # each has a bucket of its own
+    found = table[:, relative_buckets(places, bidirectional, 32, 128)]
+    for head in range(heads):
+        reach = head // 4 + 1
+        for place, value in zip(places.tolist(), found[head].tolist(), strict=True):
+            back = -place
+            wanted = {
+                0: -2 * abs(back - reach) / reach if back >= 0 else AWAY,
+                1: -2 * abs(place - reach) / reach if place >= 0 else AWAY,
+                2: -abs(place) / reach,
+                3: 0,
+            }[head % 4]
+            if head % 4 == 1 and not bidirectional:
+                wanted = -abs(back - 2 * reach) / reach
+            assert value == pytest.approx(wanted), (head, place)
+    assert local_start(4, 8, True)[0].tolist() == [-2, 0, -2, -4, *[AWAY] * 4]
 
 
 def test_bias_is_what_a_loop_says():

@@ -12,6 +12,8 @@ from tests.conftest import make_config
     "changes, words",
     [
         ({"positions": "relativ"}, "Did you mean 'relative'"),
+        ({"relpos_start": "locl"}, "T5Config.relpos_start.*Did you mean 'local'"),
+        ({"embedding_std": 0.0}, "T5Config.embedding_std is above 0"),
         ({"dtype": "bfloat"}, "Did you mean 'bfloat16'"),
         ({"norm": "batch"}, "rms, layer"),
         ({"norm_place": "middle"}, "pre, post"),

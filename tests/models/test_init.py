@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxlt.models.attention import local_start
 from jaxlt.models.config import T5Config
 from jaxlt.models.init import describe, draw
 from jaxlt.modules.bottleneck import Bottleneck
@@ -85,6 +86,22 @@ def scanned():
 
 def test_values_do_not_depend_on_scan(scanned):
     same(unstack(scanned), drawn(relpos_per_layer=True, scan_layers=False))
+
+
+@pytest.mark.parametrize("per_layer", [True, False])
+def test_a_local_start_is_that_of_every_table(per_layer):
+    changes = {"relpos_start": "local", "relpos_per_layer": per_layer, "embedding_std": 0.05}
+    scanned = drawn(**changes)
+    same(unstack(scanned), drawn(**changes, scan_layers=False))
+    tables = {n: v for n, v in unstack(scanned).items() if n.endswith("rel_embedding")}
+    assert len(tables) == (4 if per_layer else 2)
+    for name, value in tables.items():
+        np.testing.assert_array_equal(value, local_start(2, 32, "/encoder/" in name), err_msg=name)
+    plain = drawn(relpos_per_layer=per_layer)
+    embedding = "params/token_embedder/embedding"
+    np.testing.assert_allclose(scanned[embedding], 0.05 * plain[embedding], rtol=1e-6)
+    rest = {n for n in plain if "rel_embedding" not in n and n != embedding}
+    same({n: scanned[n] for n in rest}, {n: plain[n] for n in rest})
 
 
 def test_values_do_not_depend_on_plugs(scanned):
