@@ -105,6 +105,9 @@ class OptimizerConfig:
         are the names that a regular expression of weight_decay_exclude matches in full.
     clip_norm: gradients are scaled down to this global norm before anything else. In a bank each
         slot has a norm of its own, and what no route picks among has one (engine/optim/routes.py).
+    rates: (pattern, factor) pairs: the learning rate of the trainable parameters that a regular
+        expression matches in full is multiplied, and so is what weight decay takes from them; where
+        several match, by each. [('params/.*/relpos_bias/.*', 30.0)]
     state_dtype: dtype of the first moments (Adam's mu, momentum). Second moments stay float32: in
         bfloat16 a decay of 0.999 would be rounded away.
     """
@@ -124,6 +127,7 @@ class OptimizerConfig:
     momentum: float = 0.9
     step_offset: int = 0
     weight_decay_exclude: tuple[str, ...] = ()
+    rates: tuple[tuple[str, float], ...] = ()
     state_dtype: str = "float32"
 
     def __post_init__(self) -> None:
@@ -140,6 +144,7 @@ class OptimizerConfig:
         if self.name == "adam" and decay:
             raise UserError(f"OptimizerConfig.weight_decay is {decay}, {plain}.")
         _one_of(self, "state_dtype", STATE_DTYPES)
+        _check_rates("OptimizerConfig.rates", self.rates)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -386,12 +391,7 @@ class TrainConfig:
         if self.on_nan not in ("stop", "skip"):
             raise UserError(f"TrainConfig.on_nan is 'stop' or 'skip', not '{self.on_nan}'.")
         _one_of(self, "route_clock", CLOCKS)
-        for language, factor in self.route_rates:
-            if not (math.isfinite(factor) and factor >= 0):
-                raise UserError(
-                    f"TrainConfig.route_rates gives '{language}' the factor {factor}; it must be "
-                    "finite and 0 or more."
-                )
+        _check_rates("TrainConfig.route_rates", self.route_rates)
         check_least(self, 1, "steps", "accumulate", "log_every", "rows_per_device")
         for field in ("epochs", "eval_epochs"):
             value = getattr(self, field)
@@ -399,6 +399,15 @@ class TrainConfig:
                 raise UserError(f"TrainConfig.{field} is above 0, not {value}.")
         keep, inside = self.child_tuning, "it must be above 0 and at most 1, or None"
         _check(self, "child_tuning", keep is None or 0.0 < keep <= 1.0, inside)
+
+
+def _check_rates(field: str, rates: Sequence[tuple[str, float]]) -> None:
+    """Raises UserError for factors of learning rates, a name each, that mean nothing."""
+    for name, factor in rates:
+        if not (math.isfinite(factor) and factor >= 0):
+            raise UserError(
+                f"{field} gives '{name}' the factor {factor}; it must be finite and 0 or more."
+            )
 
 
 class Job(Protocol):

@@ -115,11 +115,11 @@ def update(
     grads: Mapping[str, Array],
     state: dict[str, Any],
     params: Mapping[str, Array],
-    lr: Array,
+    lr: Mapping[str, Array],
 ) -> tuple[dict[str, Array], dict[str, Any]]:
     """One step -> (new parameters in their own dtypes, new state).
 
-    decayed: names that weight decay applies to; lr: float32 scalar.
+    decayed: names that weight decay applies to; lr: float32 scalars, each parameter's own.
     """
     t = (state["step"] - config.step_offset).astype(jnp.float32) + 1.0
     decay = 1.0 - t ** (-config.decay_rate)
@@ -134,12 +134,12 @@ def update(
             step = step / jnp.maximum(
                 1.0, _root_mean_square(step, how.inner) / config.clip_threshold
             )
-        size = lr
+        size = lr[name]
         if config.parameter_scale:
-            size = lr * jnp.maximum(_root_mean_square(old, how.inner), config.eps2)
+            size = size * jnp.maximum(_root_mean_square(old, how.inner), config.eps2)
         new = old - size * step
         if config.weight_decay and name in decayed:
-            new = new - lr * now(config.weight_decay) * old
+            new = new - lr[name] * now(config.weight_decay) * old
         new_params[name] = new.astype(param.dtype)
     return new_params, {"step": state["step"] + 1, "param_states": new_moments}
 

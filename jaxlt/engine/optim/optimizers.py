@@ -13,7 +13,7 @@ themselves, walk both with `jax.tree.map(lambda leaf, axes: ..., state, logical)
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -28,6 +28,7 @@ from jaxlt.models.traced import now
 
 Array = jax.Array
 Params = dict[str, Array]
+Rates = Mapping[str, Array]  # a float32 scalar each
 State = dict[str, Any]
 
 
@@ -40,7 +41,7 @@ class Optimizer(NamedTuple):
     """
 
     init: Callable[[Params], State]
-    update: Callable[[Params, State, Params, Array], tuple[Params, State]]
+    update: Callable[[Params, State, Params, Any], tuple[Params, State]]
     state_axes: Callable[[Params], Any]
 
 
@@ -77,21 +78,49 @@ def clip_by_norm(grads: Params, limit: Any) -> Params:
     return {k: g * scale for k, g in grads.items()}
 
 
+def _matching(pattern: str, field: str, names: Iterable[str]) -> set[str]:
+    """Returns the names that a pattern of a field matches in full; raises where it matches none."""
+    names = list(names)
+    try:
+        hits = {name for name in names if re.fullmatch(pattern, name)}
+    except re.error as err:
+        raise UserError(f"OptimizerConfig.{field}: '{pattern}' is no regex: {err}.") from None
+    if names and not hits:
+        raise UserError(
+            f"OptimizerConfig.{field} has the pattern '{pattern}', which matches no trainable "
+            f"parameter in full.{nearest(pattern, names)}"
+        )
+    return hits
+
+
 def decayed_names(config: OptimizerConfig, axes: Mapping[str, Axes]) -> frozenset[str]:
     """Returns the names of the parameters that weight decay applies to."""
     excluded: set[str] = set()
     for pattern in config.weight_decay_exclude:
-        hits = {name for name in axes if re.fullmatch(pattern, name)}
-        if axes and not hits:
-            raise UserError(
-                f"OptimizerConfig.weight_decay_exclude has the pattern '{pattern}', which matches "
-                f"no trainable parameter in full.{nearest(pattern, axes)}"
-            )
-        excluded |= hits
+        excluded |= _matching(pattern, "weight_decay_exclude", axes)
     matrices = {
         name for name, dims in axes.items() if len([d for d in dims if d not in STACKED_AXES]) > 1
     }
     return frozenset(matrices - excluded)
+
+
+def rate_factors(config: OptimizerConfig, names: Iterable[str]) -> dict[str, list[float]]:
+    """Returns the factors of a parameter's learning rate, by name, where `config.rates` has any."""
+    names, factors = list(names), dict[str, list[float]]()
+    for pattern, factor in config.rates:
+        for name in _matching(pattern, "rates", names):
+            factors.setdefault(name, []).append(factor)
+    return factors
+
+
+def own_rates(
+    factors: Mapping[str, Iterable[float]], lr: Array, names: Iterable[str]
+) -> dict[str, Array]:
+    """Returns the learning rate of each parameter; lr: float32 scalar, that of all others."""
+    rates = dict.fromkeys(names, lr)
+    for name in rates.keys() & factors.keys():
+        rates[name] = functools.reduce(lambda rate, f: rate * now(f), factors[name], lr)
+    return rates
 
 
 def _float32(tree: Mapping[str, Array]) -> Params:
@@ -137,7 +166,7 @@ def _from_optax(
     def init(params: Params) -> State:
         return stored(begin(_float32(params)))
 
-    def update(grads: Params, state: State, params: Params, lr: Array) -> tuple[Params, State]:
+    def update(grads: Params, state: State, params: Params, lr: Rates) -> tuple[Params, State]:
         wide = {k: _float32(v) if k in FIRST_MOMENTS else v for k, v in state.items()}
         old = _float32(params)
         direction = make(now(config.b1), now(config.b2))
@@ -146,7 +175,7 @@ def _from_optax(
         for name, step in steps.items():
             if config.weight_decay and name in decayed:
                 step = step + now(config.weight_decay) * old[name]
-            new[name] = (old[name] - lr * step).astype(params[name].dtype)
+            new[name] = (old[name] - lr[name] * step).astype(params[name].dtype)
         return new, stored(new_state)
 
     def state_axes(params: Params) -> Any:
@@ -159,15 +188,16 @@ def _from_optax(
 
 
 def make_optimizer(
-    config: OptimizerConfig, axes: Mapping[str, Axes], decayed: frozenset[str] | None = None
+    config: OptimizerConfig, axes: Mapping[str, Axes], among: Mapping[str, Axes] | None = None
 ) -> Optimizer:
     """Returns the optimizer of the trainable parameters; axes: {name: logical axes}.
 
     Only what is trainable belongs in `axes`, params and grads: nothing else gets state. `lr` of
-    update is a float32 scalar; parameters come back in their own dtypes. decayed: the names that
-    weight decay applies to, where `axes` are only a part of the trainable parameters.
+    update is a float32 scalar; parameters come back in their own dtypes. among: the axes of all
+    trainable parameters, where `axes` are only a part of them: patterns are matched with all.
     """
-    decayed = decayed_names(config, axes) if decayed is None else decayed
+    decayed = decayed_names(config, axes if among is None else among)
+    factors = rate_factors(config, axes if among is None else among)
     build = _adafactor if config.name == "adafactor" else _from_optax
     inner = build(config, axes, decayed)
 
@@ -179,7 +209,8 @@ def make_optimizer(
         _check(axes, params)
         if config.clip_norm is not None:
             grads = clip_by_norm(_float32(grads), now(config.clip_norm))
-        return inner.update(grads, state, params, jnp.asarray(lr, jnp.float32))
+        rates = own_rates(factors, jnp.asarray(lr, jnp.float32), params)
+        return inner.update(grads, state, params, rates)
 
     def state_axes(params: Params) -> Any:
         _check(axes, params)

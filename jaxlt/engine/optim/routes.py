@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding
 
 from jaxlt.engine.optim.adafactor import UNUSED, Axes
-from jaxlt.engine.optim.optimizers import Optimizer, OptimizerConfig, decayed_names, make_optimizer
+from jaxlt.engine.optim.optimizers import Optimizer, OptimizerConfig, make_optimizer
 from jaxlt.engine.optim.schedules import learning_rate
 from jaxlt.models.config import ModelConfig
 from jaxlt.models.head_parts import read_field
@@ -155,12 +155,11 @@ class RoutedOptimizer:
 
     def __init__(self, config: OptimizerConfig, axes: Mapping[str, Axes], banks: tuple[Bank, ...]):
         """axes: the logical axes of all trainable leaves."""
-        decayed = decayed_names(config, axes)
         self.banks = banks
         self._banked = {name: bank for bank in banks for name in bank.axes}
         shared = {n: a for n, a in axes.items() if n not in self._banked}
-        self._shared = make_optimizer(config, shared, decayed)
-        self._slot = {b.name: make_optimizer(config, b.slot_axes, decayed) for b in banks}
+        self._shared = make_optimizer(config, shared, axes)
+        self._slot = {b.name: make_optimizer(config, b.slot_axes, axes) for b in banks}
         self._places = {b.name: _state_places(b, self._slot[b.name]) for b in banks}
 
     def init(self, params: Flat) -> Any:

@@ -64,7 +64,11 @@ def test_matches_t5x_step(shared_data):
     shapes = jax.tree.map(lambda x: np.shape(x), state, is_leaf=lambda x: not isinstance(x, dict))
     assert jax.tree.map(lambda x: x.shape, fresh) == shapes  # T5X's state is ours, array by array
     assert {s["v"].shape == (1,) for s in state["param_states"].values()} == {True, False}
-    step = jax.jit(lambda g, s, p, lr: adafactor.update(settings, axes, frozenset(), g, s, p, lr))
+    step = jax.jit(
+        lambda g, s, p, lr: adafactor.update(
+            settings, axes, frozenset(), g, s, p, dict.fromkeys(p, lr)
+        )
+    )
     new, new_state = step({n: grads[n] for n in names}, state, params, np.float32(0.02))
     assert int(new_state["step"]) == 5
     for name in names:
@@ -128,7 +132,7 @@ def test_stacked_equals_unstacked_and_the_paper():
     for t in range(5):
         grads = {n: np.float32(rng.normal(size=p.shape) * 10.0 ** rng.uniform(-4, 2, p.shape))
                  for n, p in stacked.items()}  # fmt: skip
-        stacked, state = update(grads, state, stacked, np.float32(0.1))
+        stacked, state = update(grads, state, stacked, dict.fromkeys(stacked, np.float32(0.1)))
         now = jax.device_get(stacked)
         for (name, index), param in single.items():
             key = name, index
@@ -177,6 +181,6 @@ def test_bfloat16_parameters_keep_float32_state():
     settings = OptimizerConfig(min_factored=4)
     state = adafactor.init(settings, axes, params)
     update = jax.jit(functools.partial(adafactor.update, settings, axes, frozenset()))
-    new, state = update(params, state, params, jnp.float32(0.5))
+    new, state = update(params, state, params, {"w": jnp.float32(0.5)})
     assert new["w"].dtype == jnp.bfloat16 and float(new["w"][0, 0]) == 0.5
     assert state["param_states"]["w"]["v_row"].dtype == jnp.float32

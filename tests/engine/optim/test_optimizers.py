@@ -1,5 +1,7 @@
 """Optimizers by name: against optax's own, and what jaxlt adds to them."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +15,7 @@ from jaxlt.engine.optim.optimizers import (
     decayed_names,
     global_norm,
     make_optimizer,
+    own_rates,
 )
 from jaxlt.errors import UserError
 
@@ -155,6 +158,26 @@ def test_weight_decay_is_decoupled_and_spares_vectors(name):
     }
 
 
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "sgd"])
+def test_rates_are_those_of_the_names_that_patterns_match(name):
+    """A parameter moves as in a run of its rate, its weight decay included."""
+    config = OptimizerConfig(name, weight_decay=0.1, min_factored=4)
+    rates = ((".*/(kernel|bias)", 2.0), ("modules/.*", 0.5), (".*/down", 8.0))
+    factors = dict(zip(AXES, (2.0, 1.0, 2.0 * 0.5, 0.5 * 8.0), strict=True))
+    own = make_optimizer(dataclasses.replace(config, rates=rates), AXES)
+    plain = make_optimizer(config, AXES)
+    start = tree(0)
+    params, state = start, own.init(start)
+    others = {f: (start, plain.init(start)) for f in factors.values()}
+    for step in range(3):
+        params, state = own.update(tree(step + 1), state, params, LR)
+        for factor, (old, memory) in others.items():
+            others[factor] = plain.update(tree(step + 1), memory, old, LR * factor)
+    for key, factor in factors.items():
+        np.testing.assert_array_equal(params[key], others[factor][0][key], err_msg=key)
+    assert all(rate is LR for rate in own_rates({}, LR, AXES).values())  # nothing is multiplied
+
+
 @pytest.mark.parametrize(
     "settings,text",
     [
@@ -165,6 +188,7 @@ def test_weight_decay_is_decoupled_and_spares_vectors(name):
         ({"weight_decay": -0.1}, "OptimizerConfig.weight_decay"),
         ({"name": "adam", "weight_decay": 0.1}, "adamw"),
         ({"state_dtype": "float16"}, "OptimizerConfig.state_dtype"),
+        ({"rates": ((".*bias", -1.0),)}, "OptimizerConfig.rates gives '.*bias' the factor -1.0"),
     ],
 )
 def test_bad_settings(settings, text):
@@ -175,6 +199,10 @@ def test_bad_settings(settings, text):
 def test_patterns_and_axes_that_do_not_fit():
     with pytest.raises(UserError, match="weight_decay_exclude"):
         make_optimizer(OptimizerConfig("adamw", weight_decay_exclude=("nothing",)), AXES)
+    with pytest.raises(UserError, match=r"rates has.*Did you mean 'modules/a/bias'"):
+        make_optimizer(OptimizerConfig("adamw", rates=(("module/a/bias", 2.0),)), AXES)
+    with pytest.raises(UserError, match=r"rates: '\(' is no regex"):
+        make_optimizer(OptimizerConfig(rates=(("(", 2.0),)), AXES)
     optimizer = make_optimizer(OptimizerConfig(), {"a": ("embed",)})
     with pytest.raises(ValueError, match="'a' of shape"):
         optimizer.init({"a": jnp.zeros((2, 2))})

@@ -40,7 +40,7 @@ SIZES = {"decoder_layers": 0}  # an encoder alone compiles in half the time
 BANK = make_config(plugs=(plug(Bottleneck, "lang", key="source", routes=SLOTS, **PLUG),), **SIZES)
 ALONE = make_config(plugs=(plug(Bottleneck, "lang", **PLUG),), **SIZES)
 SLOT = (5, 0, 11, 7)  # of each language
-FLAT = random_params(BANK)
+FLAT, GRADIENTS = random_params(BANK), random_params(BANK, seed=1)
 OPTIMIZERS = {
     "adamw": OptimizerConfig("adamw", weight_decay=0.1, clip_norm=0.05),
     "adafactor": OptimizerConfig("adafactor", min_factored=4, weight_decay=0.1, clip_norm=0.05),
@@ -256,6 +256,30 @@ def test_a_step_needs_no_more_memory_for_a_larger_bank():
         held = jax.tree.leaves(program.layout.abstract(program.layout.trainable))
         assert needed[-1].alias_size_in_bytes > 3 * sum(4 * math.prod(a.shape) for a in held)
     assert needed[0].temp_size_in_bytes == needed[1].temp_size_in_bytes
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_rates_by_name_are_those_of_shared_leaves_and_of_banks(name):
+    """A leaf with a factor of 4 moves as at 4 times the rate."""
+    trainable = ("modules/.*", "params/mlm_head/.*")
+    rates = ((".*/down", 4.0), ("params/.*", 4.0))
+    own = dataclasses.replace(OPTIMIZERS[name], rates=rates)
+    leaves = [n for n in FLAT if n.startswith(("modules/", "params/mlm_head/"))]
+    params, grads = ({n: jnp.asarray(tree[n]) for n in leaves} for tree in (FLAT, GRADIENTS))
+
+    def moved(config, rate):
+        optimizer = build(spec(name=name, optimizer=config, trainable=trainable)).optimizer
+        banks = {b.name: jnp.full(b.size, rate) for b in optimizer.banks}
+        assert banks.keys() == {"source"}
+        update = jax.jit(lambda g, p: optimizer.update(g, optimizer.init(p), p, rate, banks)[0])
+        return update(grads, params)
+
+    plain = OPTIMIZERS[name]
+    found, once, fourfold = moved(own, 0.01), moved(plain, 0.01), moved(plain, 0.04)
+    for leaf, value in found.items():
+        wanted = fourfold if leaf.endswith("/down") or leaf.startswith("params/") else once
+        np.testing.assert_allclose(value, wanted[leaf], rtol=1e-6, err_msg=leaf)
+        assert np.any(value != FLAT[leaf]), leaf
 
 
 def test_pads_of_a_route_by_token_are_absent():
