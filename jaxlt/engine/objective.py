@@ -24,7 +24,7 @@ from jaxlt.engine.loss.shared import cross_entropy_shared
 from jaxlt.engine.optim.routes import Cut, cut_down
 from jaxlt.engine.partitioning import batch_parts, batch_shards, spec_for
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
-from jaxlt.models.encoder import loss_weights, model_of, target_fields
+from jaxlt.models.encoder import PLACES, loss_weights, model_of, target_fields
 from jaxlt.models.heads import heads_loss, heads_predictions
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import constrain, make_context
@@ -78,6 +78,9 @@ class Objective:
         hidden = self._forward(params, batch, key, cuts, "hidden")
         targets, weights = target_fields(self.model)
         given = (batch[targets], batch.get(LOSS_WEIGHTS, batch[weights]), batch[weights])
+        if PLACES in batch:
+            states, *given = (at_places(x, batch[PLACES]) for x in (hidden.states, *given))
+            hidden = hidden._replace(states=states)
         manual = manual_now()
         divided = manual and hidden.kernel.shape[0] % self.mesh.shape[manual.axis] == 0
         if manual and divided and not hidden.transposed:
@@ -194,6 +197,11 @@ def dropouts(model: ModelConfig) -> dict[str, float]:
     fields = [f.name for f in dataclasses.fields(model) if f.name.endswith("dropout")]
     rates = {f"model.{field}": getattr(model, field) for field in fields}
     return rates | {f"heads.{head.name}.dropout": head.dropout for head in model.heads}
+
+
+def at_places(values: jax.Array, places: jax.Array) -> jax.Array:
+    """What stands at each row's places: [B, T, ...] at [B, P] -> [B, P, ...]."""
+    return jnp.take_along_axis(values, places.reshape(*places.shape, *(1,) * (values.ndim - 2)), 1)
 
 
 def _microbatches(batch: Batch, count: int) -> Batch:

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -80,7 +81,11 @@ def local_start(heads: int, buckets: int, bidirectional: bool) -> np.ndarray:
 @functools.lru_cache
 def local_init(bidirectional: bool) -> Callable[..., jax.Array]:
     """`local_start` as an initialiser."""
-    return lambda key, shape, dtype: jnp.asarray(local_start(*shape, bidirectional), dtype)
+
+    def init(key: jax.Array, shape: tuple[int, int], dtype: Any) -> jax.Array:
+        return jnp.asarray(local_start(shape[0], shape[1], bidirectional), dtype)
+
+    return init
 
 
 class RelativeBias(nn.Module):

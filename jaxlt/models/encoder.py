@@ -53,6 +53,10 @@ def model_of(config: ModelConfig) -> T5 | Encoder | BiLSTM:
     return Encoder(config) if config.is_encoder else T5(config)
 
 
+# Batch field [B, P], where there is one: the places of a row that may have a target.
+PLACES = "encoder_target_places"
+
+
 def target_fields(config: ModelConfig) -> tuple[str, str]:
     """Names the batch fields that hold the targets [B, T] and their weights [B, T]."""
     side = "encoder" if config.is_encoder else "decoder"

@@ -23,6 +23,7 @@ from jaxlt.engine.partitioning import batch_sharding, check_batch, replicated
 from jaxlt.engine.state import optimizer_abstract
 from jaxlt.engine.step import Hyper, Program, abstract_state, mesh_context
 from jaxlt.errors import UserError
+from jaxlt.models.encoder import PLACES
 from jaxlt.modules.routing import FIELDS
 from jaxlt.plan.estimate import Estimate, Work, estimate, present_machine
 from jaxlt.plan.measure import Measured, measure
@@ -74,7 +75,7 @@ def abstract_batch(
     """The batch of a training step as shapes.
 
     fields: the spec of what makes the rows, which a model with heads needs: they have fields of
-    their own.
+    their own. Of masked language modelling they say at how many places logits are made.
     """
     config, sharding = program.spec.model, batch_sharding(program.spec.mesh)
 
@@ -94,6 +95,9 @@ def abstract_batch(
         batch["decoder_input_tokens"] = field(targets)
     batch[f"{side}_target_tokens"] = field(length)
     batch[f"{side}_loss_weights"] = field(length, dtype=np.float32)
+    if fields is not None and PLACES in fields:
+        shape, dtype = fields[PLACES]
+        batch[PLACES] = field(*shape, dtype=dtype)
     return batch
 
 

@@ -10,7 +10,7 @@ from jaxlt.data.labelling import Labels, Task
 from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.data.vocabulary.label_units import PieceUnits
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
-from jaxlt.engine.batch_checks import check_routes, slots_of
+from jaxlt.engine.batch_checks import check_fields, check_routes, slots_of
 from jaxlt.engine.decode.config import DecodingConfig
 from jaxlt.engine.decode.decoding import decode, greedy
 from jaxlt.engine.evaluator import LossEvaluator
@@ -24,7 +24,14 @@ from jaxlt.inference.predictor import Predictor
 from jaxlt.models.tagger import TaggerConfig
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.site import plug
-from tests.conftest import make_batch, make_config, make_spec, place_batch, random_params
+from tests.conftest import (
+    make_batch,
+    make_config,
+    make_mlm_batch,
+    make_spec,
+    place_batch,
+    random_params,
+)
 
 LANG = plug(Bottleneck, "lang", key="source", routes=3, reduction_factor=4)
 CONFIG = make_config(plugs=(LANG,))
@@ -98,3 +105,17 @@ def test_what_is_looked_at():
     with pytest.raises(UserError, match="Step 1: the batch's cycle -1 has no slot"):
         check_routes({"cycle": jax.numpy.array([-1])}, slots, "Step 1: ")
     jax.jit(lambda index: check_routes({"language": index}, slots))(np.array([7]))  # not known yet
+
+
+def test_a_target_at_no_named_place_is_an_error():
+    batch = make_mlm_batch(rows=2)  # targets at places 1, 4 and 7
+    named = np.tile(np.array([1, 4, 7], np.int32), (2, 1))
+    check_fields(batch | {"encoder_target_places": named}, {})
+    for places, words in {
+        (1, 5, 7): "Row 1: the target at place 4 .* is 0 times among encoder_target_places",
+        (1, 4, 4): "Row 1: the target at place 4 .* is 2 times",
+        (1, 4, 9): "Row 1: encoder_target_places has the place 9, and rows have places 0 to 8",
+    }.items():
+        given = np.stack([named[0], np.array(places, np.int32)])
+        with pytest.raises(UserError, match=words):
+            check_fields(batch | {"encoder_target_places": given}, {}, "Step 3: ")

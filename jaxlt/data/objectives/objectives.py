@@ -234,6 +234,9 @@ class MaskedLM:
 
     The first sentinel stands for the mask; eos ends a row. Random tokens are ordinary pieces; those
     of the first revision (not `ordinary`) any ids of the vocabulary, sentinels among them.
+
+    `encoder_target_places` [R, P] are the places that are asked for, as many as a full row has; a
+    shorter row has others among them, whose weights are 0. Logits are made at these alone.
     """
 
     features: tuple[str, ...] = ("targets",)
@@ -254,6 +257,7 @@ class MaskedLM:
         self.inputs_length, self.window = inputs_length, inputs_length - 1
         self._density, self._byte_lengths = density, vocabulary.byte_lengths
         self._mask_id = vocabulary.sentinels(1)[0]
+        self._most = int(self._asked(np.array(self.window)))
         self._first, last = (0, 0) if ordinary else vocabulary.text_ids
         drawn = vocabulary.ordinary_ids
         self._drawn = drawn[drawn != self._mask_id] if ordinary else np.arange(last, dtype=np.int32)
@@ -263,8 +267,13 @@ class MaskedLM:
             "encoder_input_tokens": ((self.inputs_length,), _INT),
             "encoder_target_tokens": ((self.inputs_length,), _INT),
             "encoder_loss_weights": ((self.inputs_length,), _FLOAT),
+            "encoder_target_places": ((self._most,), _INT),
             "target_bytes": ((), _INT),
         }
+
+    def _asked(self, lengths: np.ndarray) -> np.ndarray:
+        """Returns how many tokens are asked for of rows of these lengths."""
+        return np.maximum(np.rint(lengths * self._density), 1)
 
     def __call__(self, features: Features, draw: Draw) -> dict[str, np.ndarray]:
         tokens, lengths = features["targets"]
@@ -277,8 +286,7 @@ class MaskedLM:
         order = np.argsort(np.where(inside, uniforms[:, 0], 2.0), axis=1, kind="stable")
         rank = np.empty_like(order)
         np.put_along_axis(rank, order, np.broadcast_to(np.arange(width), order.shape), axis=1)
-        wanted = np.maximum(np.rint(lengths * self._density), 1)
-        chosen = inside & (rank < wanted[:, None])
+        chosen = inside & (rank < self._asked(lengths)[:, None])
         first, count = self._first, len(self._drawn)
         random_ids = self._drawn[(first + uniforms[:, 2] * (count - first)).astype(np.int64)]
         action = uniforms[:, 1]
@@ -294,6 +302,7 @@ class MaskedLM:
             "encoder_input_tokens": inputs,
             "encoder_target_tokens": targets,
             "encoder_loss_weights": weights,
+            "encoder_target_places": np.sort(order[:, : self._most], axis=1).astype(np.int32),
             "target_bytes": spelled,
         }
 

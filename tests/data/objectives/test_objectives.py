@@ -164,6 +164,8 @@ def test_masked_lm_is_80_10_10():
     assert np.array_equal(batch["encoder_target_tokens"][:, :-1], tokens)
     assert (batch["encoder_target_tokens"][:, -1] == 1).all()
     assert np.array_equal(seen[~asked], tokens[~asked])
+    places = batch["encoder_target_places"]
+    assert all(np.array_equal(np.flatnonzero(a), p) for a, p in zip(asked, places, strict=True))
     masked, kept = (seen == 258)[asked].mean(), (seen == tokens)[asked].mean()
     assert abs(masked - 0.8) < 0.02 and abs(kept - 0.1) < 0.02
     for name, (shape, dtype) in objective.spec().items():
@@ -174,6 +176,19 @@ def test_masked_lm_of_short_rows():
     batch = MaskedLM(BYTES, 10)({"targets": (texts(3, 9)[0], np.array([4, 9, 0]))}, draw)
     assert (batch["encoder_target_tokens"] > 0).sum(1).tolist() == [5, 10, 0]
     assert batch["encoder_loss_weights"].sum(1).tolist() == [1, 1, 0]
+
+
+@pytest.mark.parametrize("density", [0.01, 0.15, 0.3, 0.97])
+def test_no_target_of_masked_lm_is_at_another_place_than_those_named(density):
+    objective = MaskedLM(BYTES, 24, density)
+    lengths = np.arange(24)
+    batch = objective({"targets": (texts(24, 23)[0], lengths)}, draw)
+    weights, places = batch["encoder_loss_weights"], batch["encoder_target_places"]
+    assert (
+        weights.sum(1).max() == places.shape[1] == objective.spec()["encoder_target_places"][0][0]
+    )
+    assert np.array_equal(np.take_along_axis(weights, places, 1).sum(1), weights.sum(1))
+    assert all(len(set(row)) == len(row) and max(row) < 23 for row in places.tolist())
 
 
 def test_text_to_text_ends_and_shifts():
