@@ -79,8 +79,9 @@ class Objective:
         targets, weights = target_fields(self.model)
         given = (batch[targets], batch.get(LOSS_WEIGHTS, batch[weights]), batch[weights])
         if PLACES in batch:
-            states, *given = (at_places(x, batch[PLACES]) for x in (hidden.states, *given))
-            hidden = hidden._replace(states=states)
+            hidden = hidden._replace(states=at_places(hidden.states, batch[PLACES]))
+            target, weight, counted = (at_places(x, batch[PLACES]) for x in given)
+            given = (target, weight, counted)
         manual = manual_now()
         divided = manual and hidden.kernel.shape[0] % self.mesh.shape[manual.axis] == 0
         if manual and divided and not hidden.transposed:

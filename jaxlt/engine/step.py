@@ -36,7 +36,7 @@ from jaxlt.engine.state import (
 )
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
 from jaxlt.models.manual import Manual
-from jaxlt.models.traced import Rate, given, mark
+from jaxlt.models.traced import Rate, Traced, given, mark
 from jaxlt.modules import child_tuning
 from jaxlt.modules.deltas import has_penalty, with_penalty
 
@@ -242,9 +242,13 @@ def sweepable(spec: StepSpec) -> tuple[StepSpec, dict[str, Any]]:
     """
     loss, losses = mark(spec.loss, "loss", ("z_loss", "label_smoothing"))
     optimizer, rates = mark(spec.optimizer, "optimizer", ("weight_decay", "clip_norm", "b1", "b2"))
+    pairs = enumerate(spec.optimizer.rates)
+    factors = {f"optimizer.rates.{i}": factor for i, (_, factor) in pairs}
+    marks = zip([pattern for pattern, _ in spec.optimizer.rates], map(Traced, factors), strict=True)
+    object.__setattr__(optimizer, "rates", tuple(marks))
     model, drops = _marked_dropout(spec.model)
     values: dict[str, Any] = {}
-    for name, number in (losses | rates | drops).items():
+    for name, number in (losses | rates | factors | drops).items():
         if name in ("optimizer.b1", "optimizer.b2"):
             values[name] = Rate(np.float32(number), np.float32(1.0 - number))
         elif name == "loss.label_smoothing":

@@ -15,7 +15,8 @@ from jaxlt.models.tagger import TaggerConfig
 from tests.conftest import hyper, make_batch, make_config, make_spec, place_batch
 
 # With this eps a step does not hang on the rounding of a gradient that is next to nothing.
-ADAMW = OptimizerConfig("adamw", weight_decay=0.1, clip_norm=0.5, eps=1e-3)
+RATES = ((".*/relpos_bias/.*", 3.0), (".*kernel", 0.5))
+ADAMW = OptimizerConfig("adamw", weight_decay=0.1, clip_norm=0.5, eps=1e-3, rates=RATES)
 LOSS = LossConfig(z_loss=1e-4, label_smoothing=0.1)
 MODEL = make_config(encoder_layers=1, decoder_layers=1, dropout=0.1)
 SPEC = make_spec(MODEL, loss=LOSS, optimizer=ADAMW)
@@ -24,6 +25,7 @@ SWEPT = {  # another value of each number that a step takes
     "clip_norm": {"optimizer": dataclasses.replace(ADAMW, clip_norm=0.01)},
     "b1": {"optimizer": dataclasses.replace(ADAMW, b1=0.5)},
     "b2": {"optimizer": dataclasses.replace(ADAMW, b2=0.9)},
+    "rates": {"optimizer": dataclasses.replace(ADAMW, rates=((RATES[0][0], 0.0), RATES[1]))},
     "z_loss": {"loss": dataclasses.replace(LOSS, z_loss=0.1)},
     "label_smoothing": {"loss": dataclasses.replace(LOSS, label_smoothing=0.3)},
     "dropout": {"model": dataclasses.replace(MODEL, dropout=0.5)},

@@ -69,7 +69,7 @@ def test_golden_names_and_shapes(cfg, umt5):
 
 
 def drawn(seed=3, **changes):
-    leaves, key = describe(make_config(decoder_layers=0, **changes)), jax.random.key(seed)
+    leaves, key = describe(make_config(**({"decoder_layers": 0} | changes))), jax.random.key(seed)
     return jax.device_get({name: draw(leaf, name, key) for name, leaf in leaves.items()})
 
 
@@ -90,14 +90,15 @@ def test_values_do_not_depend_on_scan(scanned):
 
 @pytest.mark.parametrize("per_layer", [True, False])
 def test_a_local_start_is_that_of_every_table(per_layer):
-    changes = {"relpos_start": "local", "relpos_per_layer": per_layer, "embedding_std": 0.05}
+    both = {"relpos_per_layer": per_layer, "decoder_layers": 2}
+    changes = both | {"relpos_start": "local", "embedding_std": 0.05}
     scanned = drawn(**changes)
     same(unstack(scanned), drawn(**changes, scan_layers=False))
     tables = {n: v for n, v in unstack(scanned).items() if n.endswith("rel_embedding")}
     assert len(tables) == (4 if per_layer else 2)
     for name, value in tables.items():
         np.testing.assert_array_equal(value, local_start(2, 32, "/encoder/" in name), err_msg=name)
-    plain = drawn(relpos_per_layer=per_layer)
+    plain = drawn(**both)
     embedding = "params/token_embedder/embedding"
     np.testing.assert_allclose(scanned[embedding], 0.05 * plain[embedding], rtol=1e-6)
     rest = {n for n in plain if "rel_embedding" not in n and n != embedding}

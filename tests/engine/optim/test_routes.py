@@ -18,6 +18,7 @@ from jaxlt.engine.optim.pace import pace_of_banks, spare
 from jaxlt.engine.optim.schedules import ScheduleConfig, learning_rate, numbers_of
 from jaxlt.engine.step import Hyper, build
 from jaxlt.errors import UserError
+from jaxlt.models.traced import given
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.layout import stack, unstack
 from jaxlt.modules.site import owner, plug
@@ -268,11 +269,13 @@ def test_rates_by_name_are_those_of_shared_leaves_and_of_banks(name):
     params, grads = ({n: jnp.asarray(tree[n]) for n in leaves} for tree in (FLAT, GRADIENTS))
 
     def moved(config, rate):
-        optimizer = build(spec(name=name, optimizer=config, trainable=trainable)).optimizer
+        program = build(spec(name=name, optimizer=config, trainable=trainable))
+        optimizer = program.optimizer
         banks = {b.name: jnp.full(b.size, rate) for b in optimizer.banks}
         assert banks.keys() == {"source"}
         update = jax.jit(lambda g, p: optimizer.update(g, optimizer.init(p), p, rate, banks)[0])
-        return update(grads, params)
+        with given(program.values):
+            return update(grads, params)
 
     plain = OPTIMIZERS[name]
     found, once, fourfold = moved(own, 0.01), moved(plain, 0.01), moved(plain, 0.04)
