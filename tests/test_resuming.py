@@ -32,6 +32,7 @@ def begun(tmp_path_factory):
         *("CompilerConfig.gpu=[('xla_gpu_autotune_level', 1)]", "TrainConfig.log_every=7"),
         *("TrainConfig.steps=7", "CheckpointConfig.best_metric=None", "run.eval_data=None"),
         *("eval/DataConfig.batch_size=3", "TrainConfig.on_nan=skip", "INIT_FROM=moved/base"),
+        *("T5Config.relpos_start=local", "T5Config.embedding_std=0.05"),
     ],
 )
 def test_it_may_change(begun, override):

@@ -18,6 +18,7 @@ _FROM_HERE_ON = (
     *("CheckpointConfig.*", "run.eval_data", "eval/*"),
     *("TrainConfig.on_nan", "TrainConfig.max_loss"),  # how bad steps are met that are still to come
     "run.init_from",  # a frozen base is known by its content, and may move
+    *("T5Config.relpos_start", "T5Config.embedding_std"),  # it has begun
 )
 _SHAPES = ("delta.counts",)  # its file's own, and yet of the shapes that its checkpoints hold
 
