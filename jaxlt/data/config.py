@@ -183,8 +183,17 @@ class DataConfig(ReadConfig):
                 f"DataConfig.packing = '{self.packing}': a row of heads holds one example, so set "
                 "it to 'none'."
             )
-        if self.text != AS_IT_IS:
-            raise UserError("TextConfig changes running text, and heads label words as they are.")
+        if self.text.subwords:
+            raise UserError(
+                "TextConfig.subwords samples pieces of running text and of inputs that are text; "
+                "heads label words by their best pieces: set it to 0."
+            )
+        spans = [task.label for task in self.tasks if head_kind(task.kind).shape == "span"]
+        if spans and self.text != AS_IT_IS:
+            raise UserError(
+                f"TextConfig changes words, and the answers of '{spans[0]}' stand at places of the "
+                "text as it is: leave the task out, or TextConfig."
+            )
 
     @property
     def spells_text(self) -> bool:

@@ -63,7 +63,7 @@ def open_mixture(
     content = _identity(config, texts, vocabulary) | {"rates": [float(r) for r in shares]}
     content |= {"seed": config.seed, "shuffle": config.shuffle}
     noise = None
-    if config.text.is_noisy:
+    if config.text.is_noisy and config.objective != "heads":  # which have theirs already
         pairs = [t.language for t in texts] if any(t.ends for t in texts) else []
         marks = [translation.mark(config.tag, pair) for pair in pairs]
         noise = TextNoise(config.text, config.vocabulary_config, texts, objective, marks)
@@ -279,7 +279,7 @@ def open_texts(
     """Returns each language's tokens, and the rates that a registered mixture brings."""
     config.text.check_files()
     if not config.sources:
-        if config.text.settles:
+        if config.text.settles and config.objective != "heads":
             raise UserError(
                 f"The tasks of '{config.mixture}' have made their text already: TextConfig can "
                 "still add noise, but normalises, glosses and transliterates only what "

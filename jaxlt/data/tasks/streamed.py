@@ -26,7 +26,8 @@ from jaxlt.data.sources.splits import Nothing
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.tasks import configured
 from jaxlt.data.tasks.kind import Stream, head_kind, kind_of
-from jaxlt.data.text_forms import Form
+from jaxlt.data.text.labelled import LabelledChange
+from jaxlt.data.text_forms import Form, space_of, words_text
 from jaxlt.data.vocabulary.vocabularies import Vocabulary
 from jaxlt.errors import UserError, some_of
 
@@ -45,6 +46,7 @@ def open_texts(
     chosen = _chosen(streams, config)
     there = [name for name in chosen if split in streams[name][1].splits]
     if isinstance(objective, Labels):
+        config.text.check_languages(tuple(sorted({name.rpartition(".")[2] for name in streams})))
         texts = [_open_labels(name, *streams[name], config, split, objective) for name in there]
     else:
         features = objective.features
@@ -91,7 +93,7 @@ def labelled_examples(
     for name in _chosen(streams, config) if names is None else sorted(names):
         wanted = languages is None or name.rpartition(".")[2] in languages
         if wanted and split in streams[name][1].splits:
-            yield name, list(_labelled(*streams[name], split))
+            yield name, list(_labelled(name, *streams[name], config, split))
 
 
 def _text(
@@ -171,10 +173,11 @@ def _open_labels(
     """A task's examples as what heads read."""
     named, storing = f"{config.mixture}.{name}", labels.storing()
     content = ["heads", VERSION, named, stream.identity(), split]
+    content += _text_identity(name, config, split)
 
     def rows() -> Iterator[Example]:
         examples = parted = left = 0
-        for _, example in _labelled(task, stream, split):
+        for _, example in _labelled(name, task, stream, config, split):
             pieces = storing.pieces(task.label, example)
             if not pieces and split != "train":  # it is scored, as wrong
                 pieces = [storing.nothing(task.label)]
@@ -196,10 +199,39 @@ def _open_labels(
     return _text(name, digest([*content, labels.identity]), cache, _for_heads(stream), split)
 
 
-def _labelled(task: TaskConfig, stream: Stream, split: str) -> Iterator[tuple[str, HeadExample]]:
+def _text_identity(name: str, config: DataConfig, split: str) -> list[Any]:
+    """Returns JSON of what TextConfig does to a task's examples: nothing where it does nothing."""
+    memory, language = config.cache_root / "digests", name.rpartition(".")[2]
+    settled, noisy = config.text.on_labelled(split)
+    said: list[Any] = []
+    if settled and (own := config.text.identity(language, memory)):
+        said.append(own)
+    if noisy and config.text.misspells:
+        said.append(["noise", config.text.noise_identity(memory)])
+    return said
+
+
+def _labelled(
+    name: str, task: TaskConfig, stream: Stream, config: DataConfig, split: str
+) -> Iterator[tuple[str, HeadExample]]:
+    """Yields (inputs, what heads see) of a split, with words as TextConfig changes them."""
     kind = head_kind(task.kind)
-    for inputs, targets in _for_heads(stream)(split):
-        yield inputs, kind.example(inputs, targets)
+
+    def examples() -> Iterator[HeadExample]:
+        return (kind.example(*form) for form in _for_heads(stream)(split))
+
+    change = None
+    if _text_identity(name, config, split):
+        language = name.rpartition(".")[2]
+        change = LabelledChange(config.text, language, name, split, examples)
+    for number, (inputs, targets) in enumerate(_for_heads(stream)(split)):
+        example = kind.example(inputs, targets)
+        if change:
+            example = change(number, example)
+            if example.words:
+                said = words_text(example.words, space_of(config.rules))
+                inputs = f"{inputs.partition(': ')[0]}: {said}"
+        yield inputs, example
 
 
 def _chosen(tasks: Collection[str], config: DataConfig) -> list[str]:

@@ -72,7 +72,7 @@ class TextNoise:
         config = self._config
         letters = config.alphabet
         if config.alphabet_file:
-            letters = _alphabet_of_file(config.alphabet_file)
+            letters = alphabet_of_file(config.alphabet_file)
         elif not letters:
             column = text.cache.columns[self.feature]
             letters = alphabet_of([self._vocabulary.decode(column.tokens[:_SAMPLED])])
@@ -161,7 +161,8 @@ class TextNoise:
         return [drawn, run[end:]]
 
 
-def _alphabet_of_file(path: str) -> str:
+def alphabet_of_file(path: str) -> str:
+    """Returns the letters of a file's first 4 MiB."""
     with files.open_bytes(path) as file:
         lines = file.read(1 << 22).decode("utf-8", errors="ignore").splitlines()
     return alphabet_of(lines)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from jaxlt.data.near import nearest_language
 from jaxlt.data.sources import files
@@ -24,6 +24,7 @@ from jaxlt.errors import UserError, check_choices, nearest
 from jaxlt.identity import PLACED, as_tuples
 
 Change = Callable[[str], str]
+Labelled = Literal["usual", "training", "evaluation", "both"]
 LATIN = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -35,6 +36,9 @@ class TextConfig:
     with `targets` the targets, too (noise never changes them); noise spares a translation's tag. Of
     tasks that seqio knows already only training rows get noise, their prompts too: what they read
     is their own matter. So is what a trained model is given to decode.
+
+    Of tasks for heads the words and texts are changed and labels stay (jaxlt.data.text.labelled),
+    where `labelled` says: in the 'training' split, in 'evaluation', in 'both', or as 'usual'.
     """
 
     normalise: Form = "none"  # or 'NFC', 'NFKC'
@@ -60,6 +64,7 @@ class TextConfig:
     alphabet: str = ""  # letters that are put in, or a file with text of them; '': the text's own
     noisy: tuple[str, ...] = ()  # languages with noise, in letters and subwords
     subwords: float = 0.0  # BPE: the dropout; unigram: alpha of sampling; 0: the best pieces
+    labelled: Labelled = "usual"  # of heads: everywhere, and noise in training alone
 
     def __post_init__(self) -> None:
         as_tuples(self, "glossed", "transliterated", "noisy", "edits")
@@ -67,7 +72,12 @@ class TextConfig:
             object.__setattr__(self, "noise", tuple(self.noise))
         rows = tuple((str(column), str(value)) for column, value in self.dictionary_rows)
         object.__setattr__(self, "dictionary_rows", rows)
-        kinds = {"joiners": Joiners, "apostrophes": Apostrophes, "unknown_words": Unknown}
+        kinds = {
+            "joiners": Joiners,
+            "apostrophes": Apostrophes,
+            "unknown_words": Unknown,
+            "labelled": Labelled,
+        }
         check_choices(self, "TextConfig.", normalise=Form, **kinds)
         self._check_whole()
 
@@ -100,6 +110,14 @@ class TextConfig:
     def misspells(self) -> bool:
         """Whether words of training rows are misspelt."""
         return (self.noise if isinstance(self.noise, int | float) else max(self.noise)) > 0
+
+    def on_labelled(self, split: str) -> tuple[bool, bool]:
+        """Returns whether a split of labelled examples is changed, and whether it is misspelt."""
+        training = split == "train"
+        if self.labelled == "usual":
+            return True, training
+        there = self.labelled == "both" or (self.labelled == "training") == training
+        return there, there
 
     def change(self, language: str) -> Change | None:
         """Returns what is done to the text of a language before it is tokenised, if anything."""
