@@ -3,7 +3,8 @@
     TextConfig(normalise="NFC", transliterate="uroman", noise=(0.10, 0.15), subwords=0.1)
 
 Normalisation, glosses and scripts are settled: made once, before tokenisation, in every split and
-in seqio's tasks. Noise is new at every visit of a training row, and never in evaluation.
+in seqio's tasks. Noise is new at every visit of a training row, and never in evaluation; of what
+heads label it is drawn once an example (jaxlt.data.text.labelled).
 """
 
 import dataclasses
