@@ -8,7 +8,8 @@ edited.at("neurons", 5).decode_tokens(rows, length=32)                          
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import jax
@@ -91,10 +92,17 @@ class Inside:
 
         batches: of the host, [B, ...]; each shape is compiled once. The rest as `hidden` has it.
         """
-        mesh, several = self.program.spec.mesh, list(batches)
-        for batch in several:
-            check_fields(batch, slots_of(self.config))
-        look = capture.look(self.config, several[0] if several else {}, layers, **where)
+        mesh, stream = self.program.spec.mesh, iter(batches)
+        first = next(stream, None)
+        if first is None:
+            raise UserError("There are no moments of no batches: the corpus is empty.")
+        look = capture.look(self.config, first, layers, **where)
+
+        def checked() -> Iterator[Mapping[str, np.ndarray]]:
+            for batch in itertools.chain([first], stream):
+                check_fields(batch, slots_of(self.config))
+                yield batch
+
         split = NamedSharding(mesh, PartitionSpec(None, BATCH_AXES))
 
         def place(values: np.ndarray) -> jax.Array:
@@ -103,7 +111,7 @@ class Inside:
             return jax.device_put(np.pad(values, widths), split)
 
         with self._mesh():
-            return moments(self.config, self.params, several, look, self.slots, place)
+            return moments(self.config, self.params, checked(), look, self.slots, place)
 
     def gradients(
         self,

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlt.errors import UserError
 from jaxlt.inference.capture import Flat, Look, spelt_out, states_of, whole_rows
 from jaxlt.models.config import ModelConfig
 from jaxlt.modules.placement import rules_now
@@ -66,9 +65,7 @@ def moments(
             whole_rows(shapes, where, "summed")
             total = {n: _empty(x.shape[-1]) for n, x in shapes.items()}
         total = _add(config, where, rules_now(), params, total, placed, more, count)
-    if total is None:
-        raise UserError("There are no moments of no batches: the corpus is empty.")
-    return {n: _whole(found) for n, found in total.items()}
+    return {n: _whole(found) for n, found in (total or {}).items()}
 
 
 def chunks(
