@@ -10,6 +10,7 @@ import pytest
 from jaxlt.engine.config import MeshConfig
 from jaxlt.engine.decode.config import DecodingConfig
 from jaxlt.engine.loop import program_of
+from jaxlt.engine.objective import Objective
 from jaxlt.errors import UserError
 from jaxlt.inference import moments as moments_file
 from jaxlt.inference.predictor import Predictor
@@ -271,7 +272,8 @@ def test_gradients_are_those_of_what_makes_the_states(trained):
     table = "params/token_embedder/embedding"
     shifts = {s: f"modules/{s}/layers/block_out/shift/mean" for s in ("encoder", "decoder")}
     part = {n: shifted.params[n] for n in (table, *shifts.values())}
-    objective = shifted.program.objective
+    spec = shifted.program.spec
+    objective = Objective(spec.model, spec.loss, spec.mesh, spec.rules)
     wanted = jax.jit(jax.grad(lambda part: objective({**shifted.params, **part}, fields)[0]))(part)
     by_token = np.zeros_like(wanted[table])
     for stack, read in (("encoder", "encoder_input_tokens"), ("decoder", "decoder_input_tokens")):
