@@ -13,9 +13,9 @@ for _name, _value in QUIET.items():
 
 
 def __getattr__(name: str) -> object:
-    """`jaxlt.load`, imported when it is asked for: it brings jax."""
-    if name == "load":
-        from jaxlt.api import load
+    """`jaxlt.load`, `jaxlt.run` and `jaxlt.Run`, imported when asked for: they bring jax."""
+    if name in ("load", "run", "Run"):
+        from jaxlt import api
 
-        return load
+        return getattr(api, name)
     raise AttributeError(f"module 'jaxlt' has no attribute '{name}'")

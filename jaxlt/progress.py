@@ -29,6 +29,7 @@ _WORTH = 5.0  # what took so many seconds leaves a line on a terminal
 
 _speaking = False
 _shown: "_Doing | None" = None
+_heard: list[str] | None = None
 
 
 def speak(on: bool) -> None:
@@ -97,9 +98,23 @@ def towards(end: int, parts: int) -> Iterator[None]:
 
 def say(text: str) -> None:
     """Prints a line for people, beside the output proper; of several processes one does."""
+    if _heard is not None:
+        _heard.append(text)
+        return
     jax = sys.modules.get("jax")
     if jax is None or jax.process_index() == 0:
         print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def heard() -> Iterator[list[str]]:
+    """While it lasts, the lines that are said come into a list, and none is printed."""
+    global _heard
+    before, _heard = _heard, []
+    try:
+        yield _heard
+    finally:
+        _heard = before
 
 
 def detail(text: str) -> None:

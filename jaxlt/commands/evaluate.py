@@ -7,14 +7,13 @@ The table goes to the screen, and each number as a row to results.jsonl in the r
 """
 
 import argparse
-import dataclasses
 import functools
 from typing import TYPE_CHECKING
 
 from jaxlt import progress
 from jaxlt.commands import flags, run_flags
 from jaxlt.errors import check_positive
-from jaxlt.inference import evaluation, provenance, tables
+from jaxlt.inference import evaluation, tables
 from jaxlt.inference.groups import BACKBONES, open_groups
 from jaxlt.inference.provenance import Evaluation
 from jaxlt.metrics import questions, result_file, text
@@ -159,16 +158,16 @@ def main(args: argparse.Namespace) -> int:
     with progress.doing("Opening the data"):
         source, split = evaluation.open_data(run, predictor, args.split, languages, args.limit)
     if args.answers:
-        results = evaluation.answers(run, predictor, vocabulary, source, split, asked)
+        answered = evaluation.answers(run, predictor, vocabulary, source, split, asked)
+        answered.show()
+        results = answered.results
     else:
-        groups = open_groups(run, source.languages, asked.group, asked.backbone)
-        common = provenance.common_of(run, predictor, source, split, asked)
-        scored = evaluation.losses(predictor, source, groups)
-        results = [dataclasses.replace(one, **common) for one in scored]
+        results = evaluation.scored(run, predictor, source, split, asked)
         if distributed.is_primary():
             names = ", ".join(module.name for module in predictor.modules)
             what = f"{run.data.objective}, {split} split{names and f', modules {names}'}"
             heading = f"{run.workdir}, step {predictor.step:,}: {what}"
+            groups = open_groups(run, source.languages, asked.group, asked.backbone)
             tables.show_losses(heading, results, groups)
     if distributed.is_primary() and not args.no_results:
         result_file.append(path, results)
@@ -184,4 +183,4 @@ def _judge_saved(args: argparse.Namespace) -> None:
             args.workdir = folder
         return run_flags.load_run(args)
 
-    evaluation.judge_saved(args.from_answers, evaluation_of(args), open_run)
+    evaluation.judge_saved(args.from_answers, evaluation_of(args), open_run).show()

@@ -129,8 +129,10 @@ def _load(
     read = files.read_files(gin_files, search_paths) + files.read_overrides(overrides)
     given = renamed.now(read)
     behind = {name: _fallback(name, value) for name, value in (fallbacks or {}).items()}
-    asked = [s for s in given if isinstance(s.value, files.Macro) and s.value.required]
-    statements = [*behind.values(), *(s for s in given if s not in asked or s.name not in behind)]
+    # What is required in the end and given by a fallback is its value, whatever stood there before.
+    last = {s.name: s.value for s in given}
+    asked = {n for n, v in last.items() if isinstance(v, files.Macro) and v.required}
+    statements = [*behind.values(), *(s for s in given if s.name not in asked & behind.keys())]
     statements, lines = imports.carried_out(statements)
     entries = build.entries(_selectors(statements))
     with _clear():

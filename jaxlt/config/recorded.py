@@ -100,6 +100,8 @@ def load_run(
     """
     run = load(gin_files, overrides, search_paths, fallbacks)
     place = folder or run.workdir
+    if not place:  # in memory
+        return run
     unsaid = behind(place)
     begun = kept(place, overrides)
     of_data = {n.removeprefix("DataConfig."): v for n, v in unsaid.items() if "DataConfig." in n}

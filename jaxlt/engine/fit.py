@@ -98,7 +98,8 @@ def fit(
     best = best or CheckpointConfig()
     position = position or begun(int(state.step), batches)
     at: Pacing = hyper if callable(hyper) else lambda _: hyper
-    keeper, history = keeper or InMemory(), History()
+    keeper, heard = keeper or InMemory(), getattr(journal, "say", None)
+    history = heard if isinstance(heard, History) else History()
     state = state if donate else copied(state)
     ended = over(position, config)  # a run that ended may be started again: it ends again
 

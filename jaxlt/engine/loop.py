@@ -25,6 +25,7 @@ from jaxlt.engine.fit import feed_of, fit, over
 from jaxlt.engine.hosts import distributed
 from jaxlt.engine.hosts.signals import Preemption
 from jaxlt.engine.log.flops import model_flops, tokens_of
+from jaxlt.engine.log.history import History, Listener
 from jaxlt.engine.log.journal import Journal
 from jaxlt.engine.log.profiling import UNTRACED, Recorder
 from jaxlt.engine.log.reporter import Reporter
@@ -94,12 +95,13 @@ def train(
     devices: Sequence[jax.Device] | None = None,
     modules: ModuleValues | None = None,
     recorder: Recorder = UNTRACED,
+    history: History | None = None,
 ) -> Outcome:
     """Trains from the newest complete checkpoint of `workdir`, or from the start.
 
     vocabulary: a fingerprint that checkpoints carry, so that a later run cannot take another.
     devices: those that the mesh is laid over; all of them unless given. recorder: traces steps.
-    modules: what a library fills the model's plugs with at the start.
+    modules: what fills the model's plugs at the start. history: keeps all that is seen, on the way.
     """
     # --- shapes, shardings, compiled step ---------------------------------------------------------
     checkpoints = Checkpoints(workdir.path, job.checkpoint)
@@ -118,10 +120,13 @@ def train(
         feed = opened.enter_context(feed_of(job.train, program, data, position.step, ended))
         pace = Pace(job, program, data.languages)
         saves = opened.enter_context(Saves(checkpoints, job.checkpoint, preemption))
+        heard: Listener = say
+        if history is not None:
+            history.also, heard = say, history
         journal = Journal(
-            job.train, pace.rate, data.languages, position, say, recorder, saves.last_good
+            job.train, pace.rate, data.languages, position, heard, recorder, saves.last_good
         )
-        state, history = fit(
+        state, seen = fit(
             program,
             state,
             feed,
@@ -138,8 +143,8 @@ def train(
 
     # --- the end ----------------------------------------------------------------------------------
     distributed.barrier("jaxlt-end")
-    position = history.position or position
-    return Outcome(state, program, history.ended, journal.metrics, position, checkpoints)
+    position = seen.position or position
+    return Outcome(state, program, seen.ended, journal.metrics, position, checkpoints)
 
 
 def _begin(
@@ -218,10 +223,14 @@ class Saves:
         return f"The last good checkpoint is kept: {saved}. "
 
 
-def check_job(job: Job, data: BatchSource, checkpoints: Checkpoints, mesh: Mesh) -> None:
-    """Raises UserError for settings that would be without effect or do harm, before any step."""
+def check_job(job: Job, data: BatchSource, checkpoints: Checkpoints | None, mesh: Mesh) -> None:
+    """Raises UserError for settings that would be without effect or do harm, before any step.
+
+    checkpoints: of the run's folder, where it has one.
+    """
     check_batch(data.batch_size, job.train.accumulate, mesh)
-    distributed.check_same("the newest checkpoint that it sees", checkpoints.latest())
+    if checkpoints is not None:
+        distributed.check_same("the newest checkpoint that it sees", checkpoints.latest())
     distributed.check_same("its data (DataConfig and the files' content)", data.fingerprint)
     check_languages(job.model, data)
     if job.train.patience and job.checkpoint.best_metric is None:

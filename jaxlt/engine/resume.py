@@ -8,7 +8,7 @@ was drawn, from `workdir/base`, written once.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -123,6 +123,33 @@ def start(
     modules: ModuleValues | None = None,
 ) -> tuple[TrainState, Position]:
     """Makes the state at step 0, and writes down what a resumption could not find again."""
+    state, position, drawn = fresh(job, program, data, base, say.note, vocabulary, modules)
+    files = set(deltas_on_file(program.layout))
+    kept = {n: state.frozen[n] for n in drawn if n in state.frozen and n not in files}
+    checkpoints.forget_base()  # of a start that came to no checkpoint, perhaps with another config
+    if kept:
+        checkpoints.save_base(kept, {"seed": job.train.seed})
+    return state, dataclasses.replace(
+        position,
+        frozen_fingerprint=_backbone_fingerprint(state.frozen),
+        deltas_fingerprint=fingerprint({n: state.frozen[n] for n in files}) if files else "",
+    )
+
+
+def fresh(
+    job: Job,
+    program: Program,
+    data: BatchSource,
+    base: BaseSource | None,
+    note: Callable[[str], object],
+    vocabulary: str = "",
+    modules: ModuleValues | None = None,
+) -> tuple[TrainState, Position, list[str]]:
+    """Makes the state at step 0; returns it, its Position, and which leaves no file holds.
+
+    note hears what there is to say of it. The Position has no hash of what is frozen: a run in
+    memory is not resumed.
+    """
     layout = program.layout
     drawn: list[str] = []
     state = make_state(
@@ -140,17 +167,14 @@ def start(
         values = modules.values(backbone)
         state, given = _with_modules(state, layout, values), set(values)
         for line in modules.told(backbone):
-            say.note(line)
-    if base is None:
+            note(line)
+    anew = [name for name in drawn if name not in given]
+    if base is not None and anew:
+        where = base.origin.get("path", "the base")
+        note(f"Not in {where}, drawn from the seed: {_brief(anew)}.")
+    if base is None or "path" not in base.origin:  # in memory, where nobody finds it again
         drawn = list(layout.leaves)
-    elif anew := [name for name in drawn if name not in given]:
-        say.note(f"Not in {base.origin['path']}, drawn from the seed: {_brief(anew)}.")
-    files = set(deltas_on_file(layout))
-    kept = {n: state.frozen[n] for n in drawn if n in state.frozen and n not in files}
-    checkpoints.forget_base()  # of a start that came to no checkpoint, perhaps with another config
-    if kept:
-        checkpoints.save_base(kept, {"seed": job.train.seed})
-    return state, Position(
+    position = Position(
         step=0,
         seed=job.train.seed,
         data_fingerprint=data.fingerprint,
@@ -158,13 +182,13 @@ def start(
         base_origin=dict(base.origin) if base is not None else {"format": "drawn from the seed"},
         base_fingerprint=backbone.whole,
         base_parts=dict(backbone.parts),
-        frozen_fingerprint=_backbone_fingerprint(state.frozen),
+        frozen_fingerprint="",
         vocabulary=vocabulary,
-        deltas_fingerprint=fingerprint({n: state.frozen[n] for n in files}) if files else "",
         devices=program.spec.mesh.size,
         rows_per_device=data.batch_size // batch_shards(program.spec.mesh) // _parts(program, data),
         warmup_steps=job.schedule.warmup_steps,
     )
+    return state, position, drawn
 
 
 def deltas_on_file(layout: Layout) -> list[str]:

@@ -105,9 +105,12 @@ def partition(
     return [n for n in names if n in chosen], [n for n in names if n not in chosen]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Layout:
-    """Shapes, logical axes and shardings of everything a run holds, before any of it exists."""
+    """Shapes, logical axes and shardings of everything a run holds, before any of it exists.
+
+    One of itself alone is equal to it: what is compiled for a layout is found by it.
+    """
 
     leaves: Mapping[str, Leaf]
     trainable: tuple[str, ...]
@@ -370,8 +373,7 @@ def make_state(
     params = held | draw_params(layout, missing, seed)
     trainable = {n: params[n] for n in layout.trainable}
     frozen = {n: params[n] for n in layout.frozen}
-    out = jax.tree.map(lambda a: a.sharding, optimizer_abstract(layout, optimizer))
-    memory = jax.jit(optimizer.init, out_shardings=out)(trainable)
+    memory = _memory(layout, optimizer)(trainable)
     return TrainState(
         step=jax.device_put(jnp.int32(0), replicated(layout.mesh)),
         trainable=trainable,
@@ -379,6 +381,13 @@ def make_state(
         optimizer=memory,
         loss_scale=new_loss_scale(layout.mesh) if loss_scaling else None,
     )
+
+
+@functools.lru_cache(maxsize=16)
+def _memory(layout: Layout, optimizer: RoutedOptimizer) -> Callable[[Flat], Any]:
+    """The compiled start of an optimizer's state, sharded."""
+    out = jax.tree.map(lambda a: a.sharding, optimizer_abstract(layout, optimizer))
+    return jax.jit(optimizer.init, out_shardings=out)
 
 
 def new_loss_scale(mesh: Mesh) -> LossScale:

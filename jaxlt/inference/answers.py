@@ -35,6 +35,7 @@ from jaxlt.metrics.result_file import to_json
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
     from jaxlt.data.config import DataConfig
+    from jaxlt.data.inventory import Inventory
     from jaxlt.data.labelling import Labels
     from jaxlt.data.rows.views import EvaluationBatches
     from jaxlt.data.vocabulary.vocabularies import Vocabulary
@@ -144,12 +145,14 @@ def _constrained(
     return constraint.decoding([max(1, len(example.target.split())) for example in examples])
 
 
-def objective_of(run: "RunConfig", vocabulary: "Vocabulary") -> "Labels":
-    """How a run's heads read examples."""
+def objective_of(
+    run: "RunConfig", vocabulary: "Vocabulary", inventory: "Inventory | None" = None
+) -> "Labels":
+    """How a run's heads read examples; inventory: the names of its labels, where in memory."""
     from jaxlt.data.labelling import Labels
     from jaxlt.data.objectives.build import build_objective
 
-    objective = build_objective(run.data, vocabulary, opening.inventory_of(run))
+    objective = build_objective(run.data, vocabulary, opening.inventory_of(run, inventory))
     assert isinstance(objective, Labels)
     return objective
 
@@ -165,7 +168,7 @@ def label_examples(
     from jaxlt.data.mixtures import examples_of
     from jaxlt.inference.labelling import label
 
-    objective, kinds = objective_of(run, vocabulary), kinds_of(run.data)
+    objective, kinds = objective_of(run, vocabulary, predictor.inventory), kinds_of(run.data)
     out: list[Example] = []
     left = 0
     for text, asked in examples_of(run.eval_data or run.data, split, source):

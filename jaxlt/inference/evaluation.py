@@ -1,8 +1,8 @@
 """A trained run evaluated: its losses, or its answers judged by their tasks' own metrics.
 
 source, split = open_data(run, predictor, languages=("swh_Latn",), limit=200)
-losses(predictor, source, groups)                                          # [Result, ...]
-answers(run, predictor, vocabulary, source, split, Evaluation(lid="lid/")) # shown and saved too
+scored(run, predictor, source, split, Evaluation(group="family"))          # [Result, ...]
+answers(run, predictor, vocabulary, source, split, Evaluation(lid="lid/")).results
 """
 
 import dataclasses
@@ -32,6 +32,7 @@ from jaxlt.metrics.result import Result
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
     from jaxlt.data.config import DataConfig
+    from jaxlt.data.inventory import Inventory
     from jaxlt.data.rows.views import EvaluationBatches
     from jaxlt.data.vocabulary.vocabularies import Vocabulary
     from jaxlt.inference.predictor import Predictor
@@ -54,7 +55,7 @@ def open_data(
     from jaxlt.data.transfer import TransferRoles
     from jaxlt.engine.partitioning import batch_shards
 
-    inventory = opening.inventory_of(run)
+    inventory = opening.inventory_of(run, predictor.inventory)
     config = run.eval_data or dataclasses.replace(run.data, split="validation")
     split = split or config.split
     shards = batch_shards(predictor.program.spec.mesh)
@@ -122,6 +123,47 @@ def losses(
     return results
 
 
+def scored(
+    run: "RunConfig",
+    predictor: "Predictor",
+    source: "EvaluationBatches",
+    split: str,
+    asked: Evaluation,
+) -> list[Result]:
+    """`losses`, with all that Results say of how they came about."""
+    groups = open_groups(run, source.languages, asked.group, asked.backbone)
+    common = provenance.common_of(run, predictor, source, split, asked)
+    return [dataclasses.replace(one, **common) for one in losses(predictor, source, groups)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """The examples as they were answered, and their Results.
+
+    judged: the scores behind the Results. remarks: lines on what is odd in them. path: of the file
+    that keeps the examples, if one does. notes: lines that were said on the way to a Run's answers.
+    """
+
+    examples: list[Example]
+    results: list[Result]
+    judged: list[Judged]
+    groups: Groups
+    remarks: tuple[str, ...] = ()
+    path: str | None = None
+    notes: tuple[str, ...] = ()
+
+    def show(self) -> None:
+        """Shows the table, and what is to be said of it."""
+        from jaxlt.engine.hosts import distributed
+
+        if distributed.is_primary():
+            tables.show(self.judged, self.groups)
+        for line in self.remarks:
+            progress.say(line)
+        if self.path is not None:
+            progress.say(f"The answers are in {self.path}")
+
+
 def answers(
     run: "RunConfig",
     predictor: "Predictor",
@@ -129,8 +171,8 @@ def answers(
     source: "EvaluationBatches",
     split: str,
     asked: Evaluation,
-) -> list[Result]:
-    """Decodes, scores, shows the table and saves the answers; returns the Results.
+) -> Answers:
+    """Decodes and scores; saves the answers in the run's folder, where it has one.
 
     What cannot be written, or asked, is said before anything is decoded.
     """
@@ -152,10 +194,11 @@ def answers(
     length = asked.max_length or derived.lengths(run)[1]
     how = None if heads else provenance.decoding_of(asked, length)
     common = provenance.common_of(run, predictor, source, split, asked, how)
-    header = saved.asked_of(common)
-    path = saved.place(run.workdir, header)
-    check = functools.partial(saved.check_writable, path.parent)
-    distributed.on_primary(check, "Opening the answers")
+    header, path = saved.asked_of(common), None
+    if run.workdir:
+        path = saved.place(run.workdir, header)
+        check = functools.partial(saved.check_writable, path.parent)
+        distributed.on_primary(check, "Opening the answers")
     if heads:
         count = sum(len(numbers) for _, numbers in source.numbers())
         with progress.doing("Labelling examples", count):
@@ -163,11 +206,10 @@ def answers(
             examples = label_examples(run, predictor, source, vocabulary, split)
     else:
         examples = decode_examples(run, predictor, source, vocabulary, asked)
-    if distributed.is_primary():
+    if path is not None and distributed.is_primary():
         saved.save(path, header, examples)
-    out = judge(run, examples, kinds, groups, asked.lid, rules, common)
-    progress.say(f"The answers are in {path}")
-    return out
+    out = judge(run, examples, kinds, groups, asked.lid, rules, common, predictor.inventory)
+    return out if path is None else dataclasses.replace(out, path=str(path))
 
 
 def judge(
@@ -178,23 +220,25 @@ def judge(
     identifier: str | None = None,
     rules: Judging | None = None,
     common: Mapping[str, Any] | None = None,
-) -> list[Result]:
-    """Scores answers and shows the table; returns the Results.
+    inventory: "Inventory | None" = None,
+) -> Answers:
+    """Scores answers.
 
     identifier: of languages, as --lid says it. rules: by which answers are judged. common: fields
-    that all Results have.
+    that all Results have. inventory: the names of labels, where no folder holds them.
     """
-    from jaxlt.engine.hosts import distributed
-
     with progress.doing("Judging the answers"):
         judged = list(score_examples(examples, kinds, judging=rules))
         judged += _wrong_language(run, examples, kinds, identifier)
-        judged = scoring.with_baselines(_trivial(run, examples, kinds), judged, kinds, rules)
-    if distributed.is_primary():
-        tables.show(judged, groups)
-    _remark("No better than a trivial answer", scoring.remarks(judged))
-    _remark("One label alone", scoring.one_answer(examples, kinds))
-    return tables.results(judged, groups, common, scoring.references_of(examples))
+        judged = scoring.with_baselines(
+            _trivial(run, examples, kinds, inventory), judged, kinds, rules
+        )
+    remarks = (
+        *_remark("No better than a trivial answer", scoring.remarks(judged)),
+        *_remark("One label alone", scoring.one_answer(examples, kinds)),
+    )
+    found = tables.results(judged, groups, common, scoring.references_of(examples))
+    return Answers(examples, found, judged, groups, remarks)
 
 
 def tasks_of(run: "RunConfig", source: "EvaluationBatches") -> set[tuple[str, str]]:
@@ -203,23 +247,24 @@ def tasks_of(run: "RunConfig", source: "EvaluationBatches") -> set[tuple[str, st
 
 
 def _trivial(
-    run: "RunConfig", examples: list[Example], kinds: dict[str, str]
+    run: "RunConfig",
+    examples: list[Example],
+    kinds: dict[str, str],
+    inventory: "Inventory | None",
 ) -> dict[str, list[Example]]:
     """The examples as trivial baselines answer them, and a line where these cannot learn."""
     try:
-        inventory = opening.inventory_of(run)
-        return baselines(run.data, inventory, examples, kinds)
+        return baselines(run.data, opening.inventory_of(run, inventory), examples, kinds)
     except UserError as error:
         progress.say(f"No trivial baseline is shown, for lack of the training data: {error}")
         return {}
 
 
-def _remark(what: str, lines: Iterable[str], most: int = 8) -> None:
-    """Says what is to be known of some scores, those beyond the first few by their number."""
+def _remark(what: str, lines: Iterable[str], most: int = 8) -> list[str]:
+    """A line on what is to be known of some scores, those beyond the first few by their number."""
     each = list(lines)
     more = f"; and {len(each) - most} more" if len(each) > most else ""
-    if each:
-        progress.say(f"{what}: {'; '.join(each[:most])}{more}.")
+    return [f"{what}: {'; '.join(each[:most])}{more}."] if each else []
 
 
 def _wrong_language(
@@ -248,10 +293,8 @@ def _wrong_language(
     return list(wrong_language.wrong_language(wanted, identifier))
 
 
-def judge_saved(
-    path: str, asked: Evaluation, open_run: "Callable[[str], RunConfig]"
-) -> list[Result]:
-    """Judges saved answers again, without a model; returns the Results.
+def judge_saved(path: str, asked: Evaluation, open_run: "Callable[[str], RunConfig]") -> Answers:
+    """Judges saved answers again, without a model.
 
     open_run: opens the run that they are of; it takes the folder in which the file of answers lies.
     """

@@ -207,7 +207,8 @@ class Model:
             )
         overlength: Any = how.overlength
         data = dataclasses.replace(self.run.data, overlength=overlength)
-        objective = objective_of(dataclasses.replace(self.run, data=data), self.vocabulary)
+        run = dataclasses.replace(self.run, data=data)
+        objective = objective_of(run, self.vocabulary, self.predictor.inventory)
         heads = [task.name for task in objective.tasks if task.shape == kind.shape]
         if not heads:
             there = ", ".join(f"{task.name} ({_DOES[task.shape]})" for task in objective.tasks)

@@ -71,7 +71,7 @@ def vocabulary_of(run: "RunConfig", base: "BaseSource | None") -> "Vocabulary":
     if base is None:
         return vocabulary
     meta: Any = getattr(base, "meta", {})
-    if base.origin["format"] == "jaxlt":
+    if base.origin["format"] in ("jaxlt", "memory"):
         theirs = meta.get("vocabulary", "")
         if theirs and theirs != vocabulary.fingerprint:
             raise _other_vocabulary(run, base, "another one (by its fingerprint)")
@@ -88,10 +88,10 @@ def vocabulary_of(run: "RunConfig", base: "BaseSource | None") -> "Vocabulary":
 
 
 def _other_vocabulary(run: "RunConfig", base: "BaseSource", what: str) -> UserError:
+    where = base.origin.get("path", "its base")
     return UserError(
-        f"DataConfig.vocabulary = '{run.data.vocabulary}' is not the vocabulary that "
-        f"{base.origin['path']} was trained with, which is {what}. Its embeddings would mean "
-        "nothing."
+        f"DataConfig.vocabulary = '{run.data.vocabulary}' is not the vocabulary that {where} was "
+        f"trained with, which is {what}. Its embeddings would mean nothing."
     )
 
 
@@ -112,16 +112,22 @@ def composed(run: "RunConfig", languages: tuple[str, ...]) -> "Composed | None":
     return compose(run.model, parse_choices(run.modules), run.library, languages, run.force_modules)
 
 
-def inventory_of(run: "RunConfig", anew: bool = False) -> "Inventory":
-    """The names of a run's labels: those in its folder, or (`anew`) those of its training data."""
+def inventory_of(
+    run: "RunConfig", held: "Inventory | None" = None, anew: bool = False
+) -> "Inventory":
+    """The names of a run's labels: those `held` in memory, those in its folder, or (`anew`) those
+    of its training data.
+    """
     from jaxlt.data import inventory
     from jaxlt.models.config import BiLSTMConfig
 
     check_heads(run)
     if run.data.objective != "heads":
         return inventory.NOTHING
+    if held is not None:
+        return held
     path = Path(run.workdir).expanduser() / inventory.NAME
-    if path.is_file():
+    if run.workdir and path.is_file():
         return inventory.read(path)
     if not anew:
         raise UserError(
@@ -156,8 +162,11 @@ class Opened(NamedTuple):
     data: "MixtureBatches | PackedBatches"
 
 
-def open_all(run: "RunConfig", with_base: bool) -> Opened:
-    """Opens all that a training run reads; where one process fails, all of them hear of it."""
+def open_all(run: "RunConfig", with_base: bool, base: "BaseSource | None" = None) -> Opened:
+    """Opens all that a training run reads; where one process fails, all of them hear of it.
+
+    base: one that is open already, in the place of INIT_FROM.
+    """
     from jaxlt import progress
     from jaxlt.data.mixtures import open_mixture
     from jaxlt.engine.hosts import distributed
@@ -167,7 +176,7 @@ def open_all(run: "RunConfig", with_base: bool) -> Opened:
     error: UserError | None = None
     try:
         with progress.doing("Opening what the run reads"):
-            base = base_of(run) if with_base else None
+            base = (base or base_of(run)) if with_base else None
             vocabulary, inventory = vocabulary_of(run, base), inventory_of(run, anew=True)
             data = open_mixture(run.data, inventory=inventory)
     except UserError as caught:

@@ -17,9 +17,12 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 from etils import epath
+from jax.sharding import Mesh
 
 from jaxlt import progress
+from jaxlt.data.inventory import Inventory
 from jaxlt.data.near import nearest_language
+from jaxlt.engine.batch_checks import check_fields, slots_of
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.checkpoint.fingerprint import fingerprint_of, modules_of
 from jaxlt.engine.decode.config import EOS, DecodingConfig
@@ -27,14 +30,13 @@ from jaxlt.engine.decode.decoding import Decoded, decode
 from jaxlt.engine.decode.trie import Trie
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.partitioning import batch_shards, place_rows
-from jaxlt.engine.resume import frozen_part, position_of
-from jaxlt.engine.state import BaseSource, draw_params, load_base
+from jaxlt.engine.resume import Position, frozen_part, position_of
+from jaxlt.engine.state import BaseSource, Flat, draw_params, load_base
 from jaxlt.engine.step import Program, mesh_context
 from jaxlt.errors import UserError
 from jaxlt.inference.compose import Composed
-from jaxlt.inference.inside import Inside
 from jaxlt.metrics.result import Module
-from jaxlt.models.config import T5Config
+from jaxlt.models.config import ModelConfig, T5Config
 from jaxlt.modules.deltas import check_start
 from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.routing import FIELDS, check_indices
@@ -55,9 +57,11 @@ class Codec(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Predictor(Inside):
+class Predictor:
     """Parameters of a run at a step, and what is known of how they came about."""
 
+    program: Program
+    params: Flat  # base and modules
     step: int
     seed: int
     languages: tuple[str, ...]  # names by the ids that routes go by; () where none are known
@@ -67,11 +71,17 @@ class Predictor(Inside):
     trained: int = 0  # parameters that the run trained
     # Modules of a library that fill plugs, by the plugs' names.
     chosen: dict[str, str] = dataclasses.field(default_factory=dict)
+    inventory: Inventory | None = None  # names of the labels, where no folder holds them
 
     @property
     def base_fingerprint(self) -> str:
         """Of the whole backbone as the run found it."""
         return self.start.whole
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's config."""
+        return self.program.spec.model
 
     @functools.cached_property
     def modules(self) -> tuple[Module, ...]:
@@ -100,6 +110,17 @@ class Predictor(Inside):
                 f"{nearest_language(name, self.languages)} Its languages: {known}."
             )
         return self.languages.index(name)
+
+    def score(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns sums a row, without dropout: row_nll, row_correct, row_weight, ...: each [B].
+
+        batch: host arrays [B, ...], any B; the fields of training.
+        """
+        check_fields(batch, slots_of(self.config))
+        mesh, rows = self.program.spec.mesh, len(batch["encoder_input_tokens"])
+        count = -(-rows // batch_shards(mesh)) * batch_shards(mesh)
+        out = self.program.evaluate(self.params, placed(batch, count, mesh))
+        return {name: np.asarray(values)[:rows] for name, values in out.items()}
 
     def decode_tokens(
         self, rows: Sequence[np.ndarray], length: int, **settings: Any
@@ -171,9 +192,9 @@ class Predictor(Inside):
         trie: Trie | None,
     ) -> Decoded:
         spec = self.program.spec
-        rows = place_rows([(0, fields)], len(fields["encoder_input_tokens"]), spec.mesh)
+        batch = place_rows([(0, fields)], len(fields["encoder_input_tokens"]), spec.mesh)
         with mesh_context(spec.mesh, spec.rules):
-            return decode(model, self.params, rows | self.slots, how, trie)
+            return decode(model, self.params, batch, how, trie)
 
     def _decoder(
         self, rows: Sequence[np.ndarray], ids_of: Mapping[str, Sequence[int] | None]
@@ -219,6 +240,17 @@ def filled(rows: Sequence[np.ndarray], width: int) -> np.ndarray:
     for i, row in enumerate(rows):
         out[i, : len(row)] = row
     return out
+
+
+def placed(batch: Mapping[str, np.ndarray], count: int, mesh: Mesh) -> dict[str, jax.Array]:
+    """Host rows [B, ...] on the devices, numbered, the last one again up to `count` of them."""
+    more = count - len(next(iter(batch.values())))
+    fields = {
+        name: np.pad(values, [(0, more)] + [(0, 0)] * (np.ndim(values) - 1), mode="edge")
+        for name, values in batch.items()
+    }
+    fields["row"] = np.arange(count, dtype=np.int32)
+    return place_rows([(0, fields)], count, mesh)
 
 
 def widths(longest: int) -> list[int]:
@@ -277,9 +309,16 @@ def open_predictor(
     arrays, meta = checkpoints.restore(chosen, wanted, part=True)
     position = position_of(meta)
     frozen = frozen_part(job, program, checkpoints, base, position)
+    return predictor_at(program, {**frozen, **arrays["trainable"]}, position)
+
+
+def predictor_at(
+    program: Program, params: Flat, position: Position, inventory: Inventory | None = None
+) -> Predictor:
+    """The run that is at a position with these parameters, all that its model has."""
     return Predictor(
         program,
-        {**frozen, **arrays["trainable"]},
+        params,
         position.step,
         position.seed,
         position.languages,
@@ -287,6 +326,7 @@ def open_predictor(
         position.vocabulary,
         position.evaluation,
         _trained(program),
+        inventory=inventory,
     )
 
 

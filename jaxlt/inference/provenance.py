@@ -22,6 +22,7 @@ from jaxlt.metrics.result import Decoding
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
+    from jaxlt.data.inventory import Inventory
     from jaxlt.data.rows.packed import PackedBatches
     from jaxlt.data.rows.views import EvaluationBatches, MixtureBatches
     from jaxlt.inference.predictor import Predictor
@@ -91,7 +92,7 @@ def _config_hash(run: "RunConfig") -> str:
     from jaxlt.config import load, recorded
 
     path = epath.Path(run.workdir).expanduser() / "config.gin"
-    if path.is_file():
+    if run.workdir and path.is_file():
         with tempfile.TemporaryDirectory() as folder:  # gin files are read on this machine
             copy = Path(folder) / path.name
             copy.write_bytes(path.read_bytes())
@@ -109,6 +110,7 @@ def common_of(
 ) -> dict[str, Any]:
     """The fields of a Result that an evaluation's numbers share."""
     words = ["jaxlt", "eval", f"--step={predictor.step}", f"--split={split}", *asked.flags]
+    words += [f"--gin.{text}" for text in asked.overrides]
     return about(run) | {
         "split": split,
         "seed": predictor.seed,
@@ -119,8 +121,8 @@ def common_of(
         "settings": settings_of(asked),
         "base": predictor.base_fingerprint,
         "data": source.fingerprint,
-        "amounts": _trained_amounts(run),
-        "command": shlex.join([*words, *(f"--gin.{text}" for text in asked.overrides)]),
+        "amounts": _trained_amounts(run, predictor.inventory),
+        "command": shlex.join(words) if run.workdir else "",  # none opens what is in memory
     }
 
 
@@ -179,12 +181,15 @@ def amounts_of(data: "MixtureBatches | PackedBatches") -> dict[str, dict[str, fl
     }
 
 
-def _trained_amounts(run: "RunConfig") -> dict[str, dict[str, float]]:
+def _trained_amounts(
+    run: "RunConfig", inventory: "Inventory | None"
+) -> dict[str, dict[str, float]]:
     from jaxlt.data.mixtures import open_mixture
 
     if not run.data.amounts:
         return {}
-    return amounts_of(open_mixture(run.data, inventory=opening.inventory_of(run)))
+    names = opening.inventory_of(run, inventory)
+    return amounts_of(open_mixture(run.data, inventory=names))
 
 
 def transfer_of(run: "RunConfig") -> dict[str, Any]:

@@ -1,12 +1,13 @@
-"""Training what a config names, in its folder: all is opened, checked, and handed to the loop.
+"""Training what a config names: all is opened, checked, and handed to the loop.
 
 outcome = train(config.load(["models/tiny.gin", "runs/pretrain.gin"], ["WORKDIR=out", ...]))
 rehearse(run)       # the same as far as the first batch; nothing is written into the folder
+in_memory(run)      # the same to the end, without a folder: nothing is written at all
 """
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from etils import epath
 
@@ -15,25 +16,31 @@ from jaxlt.config import derived
 from jaxlt.data.inventory import Inventory
 from jaxlt.data.labelling import Labels
 from jaxlt.data.mixtures import build_objective, open_evaluation
-from jaxlt.data.vocabulary.vocabularies import open_vocabulary
+from jaxlt.data.vocabulary.vocabularies import Vocabulary, open_vocabulary
 from jaxlt.engine import loop
 from jaxlt.engine.batch_checks import check_fields, slots_of
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.checkpoint.workdir import Workdir
 from jaxlt.engine.evaluator import LossEvaluator
+from jaxlt.engine.fit import fit
 from jaxlt.engine.head_evaluator import HeadEvaluator
 from jaxlt.engine.hosts import distributed
+from jaxlt.engine.log.history import History
+from jaxlt.engine.log.journal import Journal
 from jaxlt.engine.log.profiling import Profile, Recorder, Steps
 from jaxlt.engine.log.reporter import Reporter
-from jaxlt.engine.optim.pace import spare
-from jaxlt.engine.resume import check_position, rows_at_once, saved_position
-from jaxlt.engine.state import load_base
+from jaxlt.engine.optim.pace import Pace, spare
+from jaxlt.engine.resume import check_position, fresh, rows_at_once, saved_position
+from jaxlt.engine.state import BaseSource, ModuleValues, TrainState, load_base
+from jaxlt.engine.step import Program
 from jaxlt.errors import UserError
 from jaxlt.inference import opening, provenance
-from jaxlt.inference.compose import Composed
+from jaxlt.inference.held import Modules
 from jaxlt.modules.fingerprints import Fingerprint
 
 if TYPE_CHECKING:
+    import jax
+
     from jaxlt.config import RunConfig
 
 
@@ -41,26 +48,32 @@ def train(
     run: "RunConfig",
     profiled: Steps | None = None,
     describe: Callable[[Profile], Sequence[str]] = lambda _: (),
+    *,
+    base: BaseSource | None = None,
+    modules: Modules | None = None,
+    devices: Sequence["jax.Device"] | None = None,
+    history: History | None = None,
 ) -> loop.Outcome:
-    """Opens everything that a run names, and trains it.
+    """Opens everything that a run names, and trains it in its folder.
 
-    profiled: steps to trace; describe: words what was seen of them.
+    profiled: steps to trace; describe: words what was seen of them. base, modules: in memory, in
+    the place of those that the run names. history: keeps all that is seen.
     """
     position = saved_position(Checkpoints(run.workdir))
     begun = position is not None
     with Workdir.open(run.workdir, **_bound_to(run, begun)) as workdir:
         # A run under way needs its base again only for what is frozen.
         needed = not begun or loop.program_of(run).layout.frozen
-        base, vocabulary, inventory, data = opening.open_all(run, bool(needed))
+        base, vocabulary, inventory, data = opening.open_all(run, bool(needed), base)
         opening.keep_inventory(run, inventory)
         run = derived.in_steps(run, data, position.warmup_steps if position else None)
-        modules = None if begun else module_values(run, data.languages)
+        values = None if begun else module_values(run, data.languages, modules)
         about = provenance.about(run) | {"amounts": provenance.amounts_of(data)}
         reporter = Reporter(workdir.path, run.train.steps, about=about)
         reporter.note(data.describe(run.train.steps))
         changed = {n: v for n, v in workdir.changed.items() if begun and n != "run.workdir"}
-        for name, values in changed.items():
-            reporter.note(f"Changed since the last start: {name}: {values}")
+        for name, was in changed.items():
+            reporter.note(f"Changed since the last start: {name}: {was}")
         if profiled is not None:
             profiled.check(run.train.steps)
         mine = profiled if distributed.is_primary() else None  # each host traces its own part
@@ -73,10 +86,58 @@ def train(
             base=base,
             reporter=reporter,
             vocabulary=vocabulary.fingerprint,
-            modules=modules,
+            devices=devices,
+            modules=values,
             recorder=recorder,
+            history=history,
         )
     return result
+
+
+class Trained(NamedTuple):
+    """A run that was trained in memory."""
+
+    program: Program
+    state: TrainState
+    history: History
+    vocabulary: Vocabulary
+    inventory: Inventory
+
+
+def in_memory(
+    run: "RunConfig",
+    base: BaseSource | None = None,
+    modules: Modules | None = None,
+    devices: Sequence["jax.Device"] | None = None,
+) -> Trained:
+    """Trains what a run names, but for its folder, from the start; writes and prints nothing.
+
+    base, modules: in memory, in the place of those that the run names.
+    """
+    base, vocabulary, inventory, data = opening.open_all(run, True, base)
+    run = derived.in_steps(run, data)
+    values = module_values(run, data.languages, modules)
+    held_out = evaluators(run, data.languages, inventory)
+    program = loop.program_of(run, devices, spare(run.model, data.languages))
+    loop.check_job(run, data, None, program.spec.mesh)
+    history = History(notes=[data.describe(run.train.steps)])
+    parts = (run, program, data, base, history.note, vocabulary.fingerprint, values)
+    state, position, _ = fresh(*parts)
+    pace = Pace(run, program, data.languages)
+    state, history = fit(
+        program,
+        state,
+        data,
+        pace.at,
+        run.train.steps,
+        evaluators=held_out,
+        settings=run.train,
+        best=run.checkpoint,
+        position=position,
+        journal=Journal(run.train, pace.rate, data.languages, position, history),
+        donate=True,
+    )
+    return Trained(program, state, history, vocabulary, inventory)
 
 
 def _bound_to(run: "RunConfig", begun: bool) -> dict[str, Any]:
@@ -129,8 +190,17 @@ def rehearse(run: "RunConfig") -> list[str]:
     return [*lines, f"The first batch ({data.batch_size} rows){read} could be read."]
 
 
-def module_values(run: "RunConfig", languages: tuple[str, ...]) -> Composed | None:
-    """What the run's plugs start from, where a library says it."""
+def module_values(
+    run: "RunConfig", languages: tuple[str, ...], modules: Modules | None = None
+) -> ModuleValues | None:
+    """What the run's plugs start from: modules of another run, in memory, or of a library."""
+    if modules is not None:
+        if run.modules:
+            raise UserError(
+                f"run.modules = {list(run.modules)} names modules of a library, and modules in "
+                "memory are given besides: leave one of them out."
+            )
+        return modules.into(run.model, languages, run.force_modules)
     composed = opening.composed(run, languages)
     if composed is None:
         return None

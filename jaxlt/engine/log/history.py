@@ -44,10 +44,10 @@ class Listener(Protocol):
 
 @dataclasses.dataclass
 class History:
-    """All that was seen of a run; it says nothing.
+    """All that was seen of a run; it says nothing itself.
 
     best: the state at `best_position`, where a metric decides on it. ended: 'done', 'patience',
-    'preempted', or of a member of a group 'failed'.
+    'preempted', or of a member of a group 'failed'. also: who hears of it all besides.
     """
 
     steps: list[dict[str, float]] = dataclasses.field(default_factory=list)
@@ -58,29 +58,42 @@ class History:
     ended: str = ""
     best: "TrainState | None" = None
     best_position: "Position | None" = None
+    also: "Listener | None" = None
 
     def note(self, text: str) -> None:
         """Keeps a line for people."""
         self.notes.append(text)
+        if self.also is not None:
+            self.also.note(text)
 
     def tick(self, step: int) -> None:
-        """Nothing is shown."""
+        """Nothing is kept."""
+        if self.also is not None:
+            self.also.tick(step)
 
     def seen(self, step: int, values: Mapping[str, float]) -> None:
         """Keeps the numbers of a step."""
         self.steps.append({"step": step, **values})
+        if self.also is not None:
+            self.also.seen(step, values)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """They are kept already."""
+        if self.also is not None:
+            self.also.log(step, values)
 
     def evaluation(self, step: int, values: Mapping[str, float]) -> None:
         """Keeps the metrics of an evaluation."""
         self.evaluations.append({"step": step, **values})
+        if self.also is not None:
+            self.also.evaluation(step, values)
 
     def results(self, found: Sequence[Result]) -> None:
         """Keeps the Results of an evaluation."""
         self.found += found
+        if self.also is not None:
+            self.also.results(found)
 
     def busy(self, what: str) -> contextlib.AbstractContextManager[None]:
-        """Nothing is shown."""
-        return contextlib.nullcontext()
+        """Nothing is kept."""
+        return contextlib.nullcontext() if self.also is None else self.also.busy(what)
