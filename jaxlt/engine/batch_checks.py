@@ -15,7 +15,7 @@ from jaxlt.errors import UserError
 from jaxlt.models.config import ModelConfig
 from jaxlt.models.encoder import PLACES
 from jaxlt.models.head_parts import check_words
-from jaxlt.modules.routing import CYCLE, FIELDS, check_indices
+from jaxlt.modules.routing import ALL, CYCLE, FIELDS, check_indices, field_of
 
 WEIGHTS = "encoder_loss_weights"
 
@@ -27,9 +27,9 @@ def slots_of(model: ModelConfig, languages: int | None = None) -> dict[str, int]
     """
     slots: dict[str, int] = {}
     for plug in model.plugs:
-        if plug.routes and plug.key in FIELDS:
-            field, size = FIELDS[plug.key], plug.routes
-            if languages is not None and plug.key != "task":
+        if plug.routes and plug.key and plug.key != ALL:
+            field, size = field_of(plug.key), plug.routes
+            if languages is not None and plug.key in ("source", "target"):
                 size = min(size, languages)
             slots[field] = min(size, slots.get(field, size))
     if FIELDS["source"] in slots:

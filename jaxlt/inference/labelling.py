@@ -22,7 +22,8 @@ from jaxlt.engine.batch_checks import check_fields, slots_of
 from jaxlt.engine.partitioning import batch_shards
 from jaxlt.engine.step import StepSpec, mesh_context
 from jaxlt.errors import UserError
-from jaxlt.inference.predictor import Predictor, placed, widths
+from jaxlt.inference.inside import placed
+from jaxlt.inference.predictor import Predictor, widths
 from jaxlt.models.encoder import model_of
 from jaxlt.models.head import find_head
 from jaxlt.models.init import unflatten
@@ -141,7 +142,8 @@ def _outputs(predictor: Predictor, head: str, batch: Mapping[str, np.ndarray]) -
     while count < len(batch["head"]):
         count *= 2
     with mesh_context(spec.mesh, spec.rules):
-        return _apply(spec, head)(predictor.params, placed(batch, count, spec.mesh))
+        given = placed(batch, count, spec.mesh) | predictor.slots
+        return _apply(spec, head)(predictor.params, given)
 
 
 @functools.lru_cache(maxsize=16)

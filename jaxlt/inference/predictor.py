@@ -17,12 +17,10 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 from etils import epath
-from jax.sharding import Mesh
 
 from jaxlt import progress
 from jaxlt.data.inventory import Inventory
 from jaxlt.data.near import nearest_language
-from jaxlt.engine.batch_checks import check_fields, slots_of
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.checkpoint.fingerprint import fingerprint_of, modules_of
 from jaxlt.engine.decode.config import EOS, DecodingConfig
@@ -35,8 +33,9 @@ from jaxlt.engine.state import BaseSource, Flat, draw_params, load_base
 from jaxlt.engine.step import Program, mesh_context
 from jaxlt.errors import UserError
 from jaxlt.inference.compose import Composed
+from jaxlt.inference.inside import Inside
 from jaxlt.metrics.result import Module
-from jaxlt.models.config import ModelConfig, T5Config
+from jaxlt.models.config import T5Config
 from jaxlt.modules.deltas import check_start
 from jaxlt.modules.fingerprints import Fingerprint
 from jaxlt.modules.routing import FIELDS, check_indices
@@ -57,11 +56,9 @@ class Codec(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Predictor:
+class Predictor(Inside):
     """Parameters of a run at a step, and what is known of how they came about."""
 
-    program: Program
-    params: Flat  # base and modules
     step: int
     seed: int
     languages: tuple[str, ...]  # names by the ids that routes go by; () where none are known
@@ -77,11 +74,6 @@ class Predictor:
     def base_fingerprint(self) -> str:
         """Of the whole backbone as the run found it."""
         return self.start.whole
-
-    @property
-    def config(self) -> ModelConfig:
-        """The model's config."""
-        return self.program.spec.model
 
     @functools.cached_property
     def modules(self) -> tuple[Module, ...]:
@@ -110,17 +102,6 @@ class Predictor:
                 f"{nearest_language(name, self.languages)} Its languages: {known}."
             )
         return self.languages.index(name)
-
-    def score(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Returns sums a row, without dropout: row_nll, row_correct, row_weight, ...: each [B].
-
-        batch: host arrays [B, ...], any B; the fields of training.
-        """
-        check_fields(batch, slots_of(self.config))
-        mesh, rows = self.program.spec.mesh, len(batch["encoder_input_tokens"])
-        count = -(-rows // batch_shards(mesh)) * batch_shards(mesh)
-        out = self.program.evaluate(self.params, placed(batch, count, mesh))
-        return {name: np.asarray(values)[:rows] for name, values in out.items()}
 
     def decode_tokens(
         self, rows: Sequence[np.ndarray], length: int, **settings: Any
@@ -192,9 +173,9 @@ class Predictor:
         trie: Trie | None,
     ) -> Decoded:
         spec = self.program.spec
-        batch = place_rows([(0, fields)], len(fields["encoder_input_tokens"]), spec.mesh)
+        rows = place_rows([(0, fields)], len(fields["encoder_input_tokens"]), spec.mesh)
         with mesh_context(spec.mesh, spec.rules):
-            return decode(model, self.params, batch, how, trie)
+            return decode(model, self.params, rows | self.slots, how, trie)
 
     def _decoder(
         self, rows: Sequence[np.ndarray], ids_of: Mapping[str, Sequence[int] | None]
@@ -240,17 +221,6 @@ def filled(rows: Sequence[np.ndarray], width: int) -> np.ndarray:
     for i, row in enumerate(rows):
         out[i, : len(row)] = row
     return out
-
-
-def placed(batch: Mapping[str, np.ndarray], count: int, mesh: Mesh) -> dict[str, jax.Array]:
-    """Host rows [B, ...] on the devices, numbered, the last one again up to `count` of them."""
-    more = count - len(next(iter(batch.values())))
-    fields = {
-        name: np.pad(values, [(0, more)] + [(0, 0)] * (np.ndim(values) - 1), mode="edge")
-        for name, values in batch.items()
-    }
-    fields["row"] = np.arange(count, dtype=np.int32)
-    return place_rows([(0, fields)], count, mesh)
 
 
 def widths(longest: int) -> list[int]:

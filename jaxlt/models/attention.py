@@ -133,7 +133,7 @@ def query_init(head_dim: int) -> Callable[..., jax.Array]:
 
 
 class Attention(nn.Module):
-    """Multi-head attention; sites on each projection, on `kv`."""
+    """Multi-head attention; sites on each projection, on `kv` and on its `weights`."""
 
     config: T5Config
     place: str
@@ -198,6 +198,9 @@ class Attention(nn.Module):
         if added is not None:
             logits = logits + added
         weights = jax.nn.softmax(logits, axis=-1).astype(cfg.compute_dtype)
+        layers, place = cfg.layers_of(self.place.split("/")[0]), f"{self.place}/weights"
+        site = Site(place, cfg.plugs, cfg.compute_dtype, layers, name="weights_site")
+        weights = site(weights, None, ctx.ids)
         # Prefixes are never dropped: so masks are the same with and without them.
         own = Dropout(cfg.dropout, name="dropout")(weights[..., bias.prefix :], ctx, layer)
         weights = jnp.concatenate([weights[..., : bias.prefix], own], -1) if bias.prefix else own

@@ -18,6 +18,7 @@ from jaxlt.models.config import BiLSTMConfig
 from jaxlt.models.heads import Heads, Outputs
 from jaxlt.models.layers import Context, Dropout, fan_in_normal
 from jaxlt.modules.boxed import param, zeros
+from jaxlt.modules.interventions import watched
 
 embedding_normal = nn.initializers.normal(0.3)
 orthogonal = nn.initializers.orthogonal()
@@ -154,10 +155,11 @@ class BiLSTM(nn.Module):
             parts.append(drop(table(words), ctx))
         if cfg.char_rows:
             parts.append(self.spelling(batch["chars"]))
-        x = jnp.concatenate(parts, axis=-1)
+        x = watched(self, "encoder/embed", 0, jnp.concatenate(parts, axis=-1))
         for i in range(cfg.layers):
             x = Dropout(cfg.dropout, name=f"dropout_{i}")(x, ctx)
             x, _ = Lstm(cfg.units, cfg.compute_dtype, name=f"lstm_{i}")(x, mask)
+            x = watched(self, "encoder/block_out", i + 1, x)
         return x
 
     def spelling(self, chars: jax.Array) -> jax.Array:

@@ -41,8 +41,8 @@ def way_of(
     where = platform()
     if where != "tpu" and cfg.attention == "auto":
         return "plain"  # on GPUs too, until one has been measured
-    if any(plug.matches(f"{place}/kv") for plug in cfg.plugs):
-        return "plain"  # prefixes have no distance
+    if any(plug.matches(f"{place}/{site}") for plug in cfg.plugs for site in ("kv", "weights")):
+        return "plain"  # prefixes have no distance, and its weights are never written down
     if where in ("gpu", "cuda", "rocm"):
         serves = not packed and fused_attention_gpu.serves(cfg, queries, keys)
         return "gpu" if serves else "plain"

@@ -22,7 +22,8 @@ from jaxlt.modules.boxed import Boxed
 from jaxlt.modules.delta_files import Stored
 from jaxlt.modules.deltas import declare
 from jaxlt.modules.layout import unit_keys
-from jaxlt.modules.site import unplugged
+from jaxlt.modules.routing import ALL, FIELDS, field_of
+from jaxlt.modules.site import as_probe, owner, unplugged
 
 UNIT_AXES = ("layers", "routes", "members")
 
@@ -68,6 +69,8 @@ def tiny_batch(config: ModelConfig) -> dict[str, np.ndarray]:
             batch["target_language"] = batch["language"]
         if plug.key == "task":
             batch["task"] = batch["language"]
+        if plug.routes and plug.key and plug.key not in (ALL, *FIELDS):
+            batch[field_of(plug.key)] = np.zeros((), np.int32)
     return batch
 
 
@@ -89,7 +92,13 @@ def _network(config: ModelConfig) -> dict[str, Leaf]:
 def describe(config: ModelConfig) -> dict[str, Leaf]:
     """Lists every parameter, flat, without making any: {'params/...': Leaf, ...}."""
     leaves = dict(_network(config))
-    unplugged(config.plugs, [n for n in leaves if n.startswith("modules/")])
+    names = [n for n in leaves if n.startswith("modules/")]
+    unknown = {p.name for p in config.plugs} - {owner(n) for n in names}
+    if unknown and not isinstance(config, BiLSTMConfig):
+        # Some have no weights to be known by, or meet no site.
+        probes = dataclasses.replace(config, plugs=tuple(map(as_probe, config.plugs)))
+        names = [n for n in _network(probes) if n.startswith("modules/")]
+    unplugged(config.plugs, names)
     return leaves | {n: Leaf(*declared) for n, declared in declare(config.deltas, leaves).items()}
 
 

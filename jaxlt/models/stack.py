@@ -196,14 +196,14 @@ class Stack(nn.Module):
             for i in range(self.layers):
                 x, _ = block(cfg, self.stack, name=f"layers_{i}")(x, i, *rest)
             return x
-        # Whoever makes parameters or collects states needs all layers in one.
+        # Whoever makes parameters or fills a cache needs all layers in one.
         if not (self.scope and self.scope.mutable):
             lowest, manual = lowest_layer(cfg.plugs, self.stack, self.layers), manual_now()
             if lowest or manual:
                 return self.in_parts(lowest, manual, x, *rest)
         scanned = nn.scan(
             block,
-            variable_axes=dict.fromkeys(("params", "modules", "captured", "cache", "memory"), 0),
+            variable_axes=dict.fromkeys(("params", "modules", "cache", "memory"), 0),
             split_rngs={"params": True},
             in_axes=(0, *(nn.broadcast for _ in rest)),
             length=self.layers,

@@ -16,6 +16,7 @@ import numpy as np
 
 from jaxlt.errors import UserError, nearest
 from jaxlt.modules.boxed import ones, zeros
+from jaxlt.modules.layout import group_layers, unstack
 from jaxlt.modules.routing import Ids
 from jaxlt.modules.site import Method
 
@@ -75,10 +76,7 @@ class Ablate(Method):
 
 
 class Capture(Method):
-    """y as it is; a copy is left in the collection 'captured' for whoever asked for that.
-
-    Its name there is the place, with colons: '.../encoder:mlp_out'.
-    """
+    """y as it is: see `watched`. Layers are to be spelt out, not scanned."""
 
     places = ("block_out",)
     combines = True
@@ -86,12 +84,23 @@ class Capture(Method):
     @nn.compact
     def __call__(self, y: Any, x: Any = None, ids: Ids | None = None) -> Any:
         """y: [B, T, D], or (k, v, bias) at `kv`, of which (k, v) are kept -> y."""
-        if not self.is_initializing():
-            kept = y[:2] if isinstance(y, tuple) else y
-            name = self.place.replace("/", ":")
-            latest = {"init_fn": lambda: None, "reduce_fn": lambda old, new: new}
-            self.sow("captured", name, kept, **latest)
-        return y
+        layer = 0 if ids is None or ids.layer is None else ids.layer + 1
+        return watched(self, self.place, layer, y)
+
+
+def watched(module: nn.Module, place: str, layer: int, y: Any) -> Any:
+    """Leaves y in the collection 'captured' where that is asked for; adds what 'shifts' has there.
+
+    Both name it by place and layer (0: outside of the layers), as 'encoder:mlp_out@1'. What is
+    added are zeros, with regard to which a loss has the gradient that it has with regard to y.
+    """
+    name = f"{place.replace('/', ':')}@{layer}"
+    if module.has_variable("shifts", name):
+        y = y + module.get_variable("shifts", name)
+    if not module.is_initializing():
+        latest = {"init_fn": lambda: None, "reduce_fn": lambda old, new: new}
+        module.sow("captured", name, y[:2] if isinstance(y, tuple) else y, **latest)
+    return y
 
 
 def filled(
@@ -103,7 +112,7 @@ def filled(
     each layer and slot in front ([L, D], [R, D], [L, R, D], as `flat` holds it); one without them
     goes everywhere.
     """
-    out = {}
+    out: dict[str, np.ndarray] = {}
     for leaf, value in constants.items():
         names = [name for name in flat if name.endswith(f"/{plug}/{leaf}")]
         if not names:
@@ -112,12 +121,14 @@ def filled(
             raise UserError(
                 f"Plug '{plug}' has no constant '{leaf}' (it has: {has}).{nearest(leaf, leaves)}"
             )
-        for name in names:
-            shape = np.shape(flat[name])
+        for name, members in group_layers(names).items():
+            one = np.shape(flat[members[0]])
+            shape = one if members == [name] else (len(members), *one)
             if np.shape(value) != shape[len(shape) - np.ndim(value) :]:
                 raise UserError(
                     f"'{leaf}' of plug '{plug}' is {list(np.shape(value))}, which does not fit "
                     f"'{name}' {list(shape)}."
                 )
-            out[name] = np.broadcast_to(np.asarray(value, np.float32), shape)
+            full = {name: np.broadcast_to(np.asarray(value, np.float32), shape)}
+            out |= full if members == [name] else unstack(full)
     return out

@@ -44,11 +44,14 @@ class Route(flax.struct.PyTreeNode):
     parts, {part: int32 [A]}: where banks have been cut down to the slots that the batch uses (each
         is a `Slice` then), these slots in rising order, the rest of the A filled with a number
         beyond every bank.
+    layer, int32 []: its plugs work at that place of a stack alone, 0 outside of the layers and n in
+        the n-th of them; or None.
     """
 
     index: jax.Array
     weights: jax.Array | None = None
     parts: Mapping[str, jax.Array] = flax.struct.field(default_factory=dict)
+    layer: jax.Array | None = None
 
     def within(self, bank: Bank) -> jax.Array:
         """Returns `index` into a bank as it stands."""
@@ -74,6 +77,7 @@ class Route(flax.struct.PyTreeNode):
             index=rows if self.index.ndim else whole,
             weights=weights if weights is None else rows if weights.ndim == 2 else by_layer,
             parts=dict.fromkeys(self.parts, whole),
+            layer=None if self.layer is None else whole,
         )
 
     def spread(self) -> "Route":
@@ -116,12 +120,24 @@ class Ids(flax.struct.PyTreeNode):
 FIELDS = {"source": "language", "target": "target_language", "task": "task"}
 CYCLE = "cycle"  # the field that says the source's slot in its place, where slots take turns
 ALL = "all"  # the key of a plug whose slots all serve every row, their outputs averaged
+# Before any other key, the fields of its slot, int32 [] or [B], and of the one layer it works in.
+SLOT, LAYER = "slot/", "layer/"
+
+
+def field_of(key: str) -> str:
+    """The batch field that says the slots of a key: 'source' -> 'language', 'x' -> 'slot/x'."""
+    return FIELDS.get(key, SLOT + key)
 
 
 def routes_of(batch: Mapping[str, jax.Array]) -> Ids:
     """Returns the routes that a batch carries: {'source': Route([B]), ...}."""
     fields = FIELDS | ({"source": CYCLE} if CYCLE in batch else {})
-    return Ids({key: Route(batch[field]) for key, field in fields.items() if field in batch})
+    routes = {key: Route(batch[field]) for key, field in fields.items() if field in batch}
+    for field in batch:
+        if field.startswith(SLOT):
+            key = field.removeprefix(SLOT)
+            routes[key] = Route(batch[field], layer=batch.get(LAYER + key))
+    return Ids(routes)
 
 
 def check_indices(index: np.ndarray, capacity: int, what: str) -> None:

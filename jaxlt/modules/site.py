@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxlt.errors import UserError, check_one_of, nearest
-from jaxlt.modules.boxed import Axes, Boxed, Init
+from jaxlt.modules.boxed import Axes, Boxed, Init, zeros
 from jaxlt.modules.config import Plug
 from jaxlt.modules.config import plug as plug
 from jaxlt.modules.products import routed_matmul
@@ -33,6 +33,7 @@ SITES = (
     "attn_norm cross_attn_norm mlp_norm final_norm",  # a norm's output; x = its input
     "attn_out cross_attn_out mlp_out",  # a sublayer's output after dropout; x = its residual input
     "kv",  # (k, v, bias description); x = the attention's input
+    "weights",  # an attention's, [B, H, Q, K], before dropout; x = None
     "kernel",  # y = the weight itself
     "block_out",  # the residual stream after a block; x = the block's input
 )
@@ -206,6 +207,10 @@ class Site(nn.Module):
             return self.home(p, self.place, self.dtype, y, x, ids)
         method = method_of(p, self.place, self.dtype)
         new = method(y, x, ids) if method.combines else per_slot(method, y, x, ids)
+        only = ids[p.key].layer if ids is not None and p.key and p.key in ids else None
+        if ids is not None and only is not None:
+            here = 0 if ids.layer is None else ids.layer + 1
+            new = method.gated(jnp.asarray(here == only), new, y)
         works = [p.works_in(i, self.layers) for i in range(self.layers)]
         if all(works) or ids is None or ids.layer is None:
             return new
@@ -256,6 +261,21 @@ def owner(name: str) -> str | None:
     """
     pairs = itertools.pairwise(name.split("/"))
     return next((part for site, part in pairs if site.endswith(_SITE_ENDS)), None)
+
+
+class Probe(Method):
+    """Changes nothing, and has a weight: where it is shows which sites a plug meets."""
+
+    @nn.compact
+    def __call__(self, y: Any, x: Any = None, ids: Ids | None = None) -> Any:
+        """y -> y."""
+        self.parameter("met", zeros, (), ())
+        return y
+
+
+def as_probe(p: Plug) -> Plug:
+    """A Probe at a plug's sites."""
+    return dataclasses.replace(p, method=Probe, settings=(), routes=0, key=None, parallel=None)
 
 
 def unplugged(plugs: tuple[Plug, ...], module_names: Iterable[str]) -> None:
