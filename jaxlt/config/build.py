@@ -48,6 +48,13 @@ HEADS = {
     "ClassifierConfig": "jaxlt.models.classifier:ClassifierConfig",
     "SpanConfig": "jaxlt.models.span_extractor:SpanConfig",
 }
+# Parts of a step, which bring jax too.
+TRANSFORMS = {
+    "ChildTuning": "jaxlt.engine.optim.transforms:ChildTuning",
+    "VocabularyRows": "jaxlt.engine.optim.transforms:VocabularyRows",
+    "PCGrad": "jaxlt.engine.optim.transforms:PCGrad",
+}
+LATE = HEADS | TRANSFORMS
 METHODS = {
     "bottleneck": "jaxlt.modules.bottleneck:Bottleneck",
     "pfeiffer": "jaxlt.modules.bottleneck:Pfeiffer",
@@ -151,9 +158,10 @@ def load_object(path: str) -> Any:
 
 
 def table() -> dict[str, str]:
-    """Returns TABLE with the heads that have been imported."""
-    heads = load_object("jaxlt.models.head:HeadConfig").imported()
-    return TABLE | {name: f"{head.__module__}:{name}" for name, head in heads.items()}
+    """Returns TABLE with the heads and parts of a step that have been imported."""
+    kinds = load_object("jaxlt.models.head:HeadConfig").imported()
+    kinds |= load_object("jaxlt.engine.open:kinds_of")(load_object("jaxlt.engine.open:Transform"))
+    return TABLE | {name: f"{kind.__module__}:{name}" for name, kind in kinds.items()}
 
 
 def heads_for(shape: str) -> list[str]:
@@ -167,13 +175,14 @@ def heads_for(shape: str) -> list[str]:
 def entries(named: Iterable[str] = ()) -> dict[str, Entry]:
     """Returns all that gin can build, by gin name; registers it with gin the first time.
 
-    named: selectors of gin's; the heads among them are loaded.
+    named: selectors of gin's; those among them that bring jax are loaded.
     """
     import gin
 
-    for name in {selector.rpartition(".")[2] for selector in named} & HEADS.keys():
-        load_object(HEADS[name])
+    for name in {selector.rpartition(".")[2] for selector in named} & LATE.keys():
+        load_object(LATE[name])
     BASES[load_object("jaxlt.models.head:HeadConfig")] = tuple(HEADS)
+    BASES[load_object("jaxlt.engine.open:Transform")] = tuple(TRANSFORMS)
     for name, path in table().items():
         if name not in _ENTRIES:
             module = path.partition(":")[0]

@@ -7,7 +7,7 @@ misspelt, so they are errors here.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jaxlt.config.build import HEADS, MODELS, PARTS, Entry
+from jaxlt.config.build import LATE, MODELS, PARTS, Entry
 from jaxlt.config.files import Macro, Reference, Statement, references, shipped_configs
 from jaxlt.config.layers import DECLARED, LAST
 from jaxlt.errors import UserError, nearest
@@ -56,7 +56,7 @@ def _is_constant(name: str) -> bool:
 
 def _names(statement: Statement, entries: dict[str, Entry]) -> Iterable[str]:
     """Yields what is wrong with the names in one statement."""
-    known = dict.fromkeys([*entries, *HEADS])
+    known = dict.fromkeys([*entries, *LATE])
     if statement.kind in ("binding", "block"):
         entry = lookup(statement.selector, entries)
         if entry is None and not _known_to_gin(statement.selector):

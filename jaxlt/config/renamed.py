@@ -14,7 +14,7 @@ import re
 import typing
 from collections.abc import Sequence
 
-from jaxlt.config.build import HEADS, load_object, table
+from jaxlt.config.build import LATE, load_object, table
 from jaxlt.config.files import Macro, Statement, references
 from jaxlt.identity import first_name
 
@@ -30,7 +30,7 @@ def binding(name: str, first: bool = False) -> str:
     Heads are known once they are imported, those of jaxlt's own always.
     """
     thing, dot, field = name.rpartition(".")
-    path = (HEADS | table()).get(re.split(r"[/.]", thing)[-1])
+    path = (LATE | table()).get(re.split(r"[/.]", thing)[-1])
     names = _renamed(path) if path else {}
     if first:
         names = {new: old for old, new in names.items()}

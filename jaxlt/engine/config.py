@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from jaxlt.engine.open import Transform
 from jaxlt.errors import UserError, check_least, nearest
 from jaxlt.identity import DRAWN, HARMLESS
 
@@ -362,8 +363,9 @@ class TrainConfig:
     on_nan: 'stop', or 'skip' the step. max_loss: a loss above it counts as exploded, and is met
     likewise.
     compiler: options of XLA's compiler, by platform.
-    child_tuning: every step keeps each entry of the gradients with this probability, and divides
-    it by it (ChildTuning F).
+    transforms: of gradients, in this order (`jaxlt.engine.optim.transforms`): @ChildTuning(),
+    @VocabularyRows(), @PCGrad(), or a user's own `jaxlt.engine.open.Transform`.
+    child_tuning: `keep` of a @ChildTuning() (F) that goes before other masks.
     """
 
     steps: int
@@ -381,6 +383,7 @@ class TrainConfig:
     epochs: float | None = None
     eval_epochs: float | None = None
     child_tuning: float | None = None
+    transforms: tuple[Transform, ...] = ()
     route_clock: str = "auto"
     route_rates: tuple[tuple[str, float], ...] = ()
     cycle: tuple[str, ...] = ()

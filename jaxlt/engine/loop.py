@@ -19,7 +19,7 @@ from jaxlt.data.rows.batches import BatchSource
 from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.checkpoint.workdir import Workdir
 from jaxlt.engine.compilation import options_of
-from jaxlt.engine.config import CheckpointConfig, Job
+from jaxlt.engine.config import CheckpointConfig, Job, TrainConfig
 from jaxlt.engine.evaluator import Evaluator
 from jaxlt.engine.fit import feed_of, fit, over
 from jaxlt.engine.hosts import distributed
@@ -29,7 +29,9 @@ from jaxlt.engine.log.history import History, Listener
 from jaxlt.engine.log.journal import Journal
 from jaxlt.engine.log.profiling import UNTRACED, Recorder
 from jaxlt.engine.log.reporter import Reporter
+from jaxlt.engine.open import Transform
 from jaxlt.engine.optim.pace import Pace, spare
+from jaxlt.engine.optim.transforms import ChildTuning
 from jaxlt.engine.partitioning import check_batch, make_mesh
 from jaxlt.engine.resume import Position, restore, rows_at_once, save, start
 from jaxlt.engine.state import BaseSource, ModuleValues, TrainState
@@ -77,10 +79,17 @@ def program_of(
             skip_nonfinite=job.train.on_nan == "skip",
             max_loss=job.train.max_loss if job.train.on_nan == "skip" else None,
             languages=languages,
-            child_tuning=job.train.child_tuning,
+            transforms=transforms_of(job.train),
             compiler_options=options_of(job.train.compiler, mesh.devices),
         )
     )
+
+
+def transforms_of(config: TrainConfig) -> tuple[Transform, ...]:
+    """Those of a run, `child_tuning` among them."""
+    child = () if config.child_tuning is None else (ChildTuning(config.child_tuning),)
+    lead = int(bool(config.transforms) and config.transforms[0].parts is not None)
+    return (*config.transforms[:lead], *child, *config.transforms[lead:])
 
 
 def train(

@@ -11,7 +11,7 @@ params are flat. All that an objective holds is fixed while tracing.
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -21,8 +21,10 @@ from jax.sharding import Mesh
 from jaxlt.engine.config import LossConfig, Rules
 from jaxlt.engine.loss.losses import by_language, cross_entropy, language_sums, normalizer
 from jaxlt.engine.loss.shared import cross_entropy_shared
+from jaxlt.engine.open import Parts
 from jaxlt.engine.optim.routes import Cut, cut_down
 from jaxlt.engine.partitioning import batch_parts, batch_shards, spec_for
+from jaxlt.errors import UserError
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
 from jaxlt.models.encoder import PLACES, loss_weights, model_of, target_fields
 from jaxlt.models.heads import heads_loss, heads_predictions
@@ -44,7 +46,8 @@ class Objective:
     """Language modelling, or the losses of the model's heads.
 
     manual: how a training step runs the layers by hand, where it does. accumulate,
-    rows_per_device: in how many parts `gradients` takes a batch.
+    rows_per_device: in how many parts `gradients` takes a batch. between: of what it gives
+    gradients side by side, [K, ...], in place of their sum.
     """
 
     model: ModelConfig
@@ -54,6 +57,7 @@ class Objective:
     manual: Manual | None = None
     accumulate: int = 1
     rows_per_device: int | None = None
+    between: Parts | None = None
 
     @functools.cached_property
     def network(self) -> Any:
@@ -122,22 +126,36 @@ class Objective:
             report |= {k: sums[k] for k in ("nll_sum", "z_sum", "correct_sum", "weight_sum")}
             return total * (scale / divisor), report
 
-        grad = jax.grad(loss, has_aux=True)
         count = batch_parts(len(weights), self.mesh, self.accumulate, self.rows_per_device)
-        if count == 1:
-            grads, sums = grad(trainable, batch)
-            return grads, sums | {"divisor": reported}
-
-        def add(total: Any, part: Batch) -> tuple[Any, None]:
-            return jax.tree.map(jnp.add, total, grad(trainable, part)), None
-
-        parts = _microbatches(batch, count)
-        zeros = jax.tree.map(
-            lambda a: jnp.zeros(a.shape, a.dtype),
-            jax.eval_shape(grad, trainable, {k: v[0] for k, v in parts.items()}),
-        )
-        (grads, sums), _ = jax.lax.scan(add, zeros, parts)
+        grads_of = functools.partial(_accumulated, loss, trainable, count=count)
+        if self.between is None:
+            grads, sums = grads_of(batch)
+        else:
+            grads, sums = self._side_by_side(grads_of, batch)
         return grads, sums | {"divisor": reported}
+
+    def _side_by_side(self, grads_of: Any, batch: Batch) -> tuple[Flat, Metrics]:
+        """Gradients [K, ...] of each language of a batch, and the sums of all."""
+        assert self.between is not None
+        language = batch.get("language")
+        if language is None:
+            raise UserError("PCGrad between languages needs the batch's field 'language'.")
+        _, place = jnp.unique(language, size=language.size, return_inverse=True)
+        group = jnp.minimum(place.reshape(language.shape), self.between.most - 1)
+        weights = batch.get(LOSS_WEIGHTS)
+        if weights is None:
+            weights = (
+                jnp.ones(len(language)) if self.model.heads else batch[target_fields(self.model)[1]]
+            )
+        if group.ndim < weights.ndim:
+            group = group[:, None]
+
+        def of(index: jax.Array) -> tuple[Flat, Metrics]:
+            return grads_of({**batch, LOSS_WEIGHTS: jnp.where(group == index, weights, 0)})
+
+        grads, sums = jax.lax.map(of, jnp.arange(min(self.between.most, len(language))))
+        # What is counted goes by the data's weights, so each pass has counted all of it.
+        return grads, {n: jnp.sum(v) if n == "loss_sum" else v[0] for n, v in sums.items()}
 
     def rows(self, params: Flat, batch: Batch) -> Metrics:
         """Per-row sums without dropout, the fields that tell whose they are, heads' predictions."""
@@ -203,6 +221,28 @@ def dropouts(model: ModelConfig) -> dict[str, float]:
 def at_places(values: jax.Array, places: jax.Array) -> jax.Array:
     """What stands at each row's places: [B, T, ...] at [B, P] -> [B, P, ...]."""
     return jnp.take_along_axis(values, places.reshape(*places.shape, *(1,) * (values.ndim - 2)), 1)
+
+
+def _accumulated(
+    loss: Callable[[Flat, Batch], tuple[jax.Array, Metrics]],
+    trainable: Flat,
+    batch: Batch,
+    count: int,
+) -> tuple[Flat, Metrics]:
+    """(gradients, sums) of a loss over a batch that is taken in `count` parts."""
+    grad = jax.grad(loss, has_aux=True)
+    if count == 1:
+        return grad(trainable, batch)
+
+    def add(total: Any, part: Batch) -> tuple[Any, None]:
+        return jax.tree.map(jnp.add, total, grad(trainable, part)), None
+
+    parts = _microbatches(batch, count)
+    zeros = jax.tree.map(
+        lambda a: jnp.zeros(a.shape, a.dtype),
+        jax.eval_shape(grad, trainable, {k: v[0] for k, v in parts.items()}),
+    )
+    return jax.lax.scan(add, zeros, parts)[0]
 
 
 def _microbatches(batch: Batch, count: int) -> Batch:

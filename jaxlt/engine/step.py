@@ -22,8 +22,10 @@ from jaxlt.engine.compilation import Option, remembered
 from jaxlt.engine.config import LossConfig, OptimizerConfig
 from jaxlt.engine.loss.losses import smoothing
 from jaxlt.engine.objective import Batch, Metrics, Objective
+from jaxlt.engine.open import Transform
 from jaxlt.engine.optim.optimizers import global_norm
 from jaxlt.engine.optim.routes import RoutedOptimizer, banks_of
+from jaxlt.engine.optim.transforms import checked, transformed
 from jaxlt.engine.partitioning import Rules, manual_layers
 from jaxlt.engine.state import (
     Flat,
@@ -37,10 +39,7 @@ from jaxlt.engine.state import (
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
 from jaxlt.models.manual import Manual
 from jaxlt.models.traced import Rate, Traced, given, mark
-from jaxlt.modules import child_tuning
 from jaxlt.modules.deltas import has_penalty, with_penalty
-
-CHILD = 0x6368696C  # folded into a step's key for child tuning's masks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +59,7 @@ class StepSpec:
     skip_nonfinite: bool = False
     max_loss: float | None = None  # a loss above it is skipped like one that is not finite
     languages: int | None = None  # a batch goes through no more slots of a bank than these
-    child_tuning: float | None = None  # share of every gradient's entries that a step keeps
+    transforms: tuple[Transform, ...] = ()  # of gradients
     compiler_options: tuple[Option, ...] = ()  # of this mesh's platform
     collectives: str = "compiler"  # see MeshConfig
 
@@ -131,8 +130,10 @@ def mesh_context(mesh: Mesh, rules: Rules) -> Iterator[None]:
 
 def objective_of(spec: StepSpec) -> Objective:
     """What a spec's step descends."""
-    parts = (spec.accumulate, spec.rows_per_device)
-    return Objective(spec.model, spec.loss, spec.mesh, spec.rules, manual_of(spec), *parts)
+    count = (spec.accumulate, spec.rows_per_device)
+    between = next((one.parts for one in spec.transforms if one.parts), None)
+    where = (spec.mesh, spec.rules, manual_of(spec))
+    return Objective(spec.model, spec.loss, *where, *count, between)
 
 
 def manual_of(spec: StepSpec) -> Manual | None:
@@ -193,12 +194,13 @@ def _step(
     grads, sums = objective.gradients(old, frozen, batch, cuts, key, scale)
     if scaled is not None:
         grads = jax.tree.map(lambda g: g / scale, grads)
+    axes = optimizer.axes
+    grads = transformed(spec.transforms, grads, key, axes, surgery=True)
     penalty = None
     if has_penalty(spec.model.deltas):
         grads, penalty = with_penalty(spec.model.deltas, grads, old, frozen)
     norm = global_norm(grads)
-    if spec.child_tuning is not None:
-        grads = child_tuning.masked(grads, spec.child_tuning, jax.random.fold_in(key, CHILD))
+    grads = transformed(spec.transforms, grads, key, axes, surgery=False)
     loss = sums["loss_sum"] / sums["divisor"]
     ok = jnp.isfinite(norm) & jnp.isfinite(loss)
     if spec.max_loss is not None:
@@ -289,6 +291,9 @@ def build(spec: StepSpec) -> Program:
     Those that differ in numbers that a step takes as arrays share its compiled functions.
     """
     shape, values = sweepable(spec)
+    if spec.transforms:
+        leaves, trained = layout_of(spec).leaves, layout_of(spec).trainable
+        checked(spec.transforms, spec, {n: leaves[n].axes for n in trained})
     return dataclasses.replace(_built(shape), spec=spec, values=values)
 
 

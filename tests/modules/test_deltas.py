@@ -14,6 +14,7 @@ from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.engine.checkpoint.fingerprint import fingerprint_of
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.optim.optimizers import OptimizerConfig
+from jaxlt.engine.optim.transforms import ChildTuning
 from jaxlt.engine.partitioning import MeshConfig, make_mesh
 from jaxlt.engine.step import build, objective_of
 from jaxlt.errors import UserError
@@ -386,7 +387,8 @@ def test_child_tuning_masks_the_gradients_of_a_step():
     given = {"trainable": ("params/encoder/.*",), "optimizer": OptimizerConfig("sgd")}
     spec, moved = make_spec(make_config(**ENCODER), **given), {}
     for keep in (None, 0.3):
-        program = build(dataclasses.replace(spec, child_tuning=keep))
+        transforms = () if keep is None else (ChildTuning(keep),)
+        program = build(dataclasses.replace(spec, transforms=transforms))
         state = place_state(program, random_params(spec.model))
         before = {n: np.asarray(v) for n, v in state.trainable.items()}
         state, _ = program.train(state, place_batch(program, make_mlm_batch()), hyper(1.0))

@@ -155,7 +155,7 @@ class RoutedOptimizer:
 
     def __init__(self, config: OptimizerConfig, axes: Mapping[str, Axes], banks: tuple[Bank, ...]):
         """axes: the logical axes of all trainable leaves."""
-        self.banks = banks
+        self.axes, self.banks = dict(axes), banks
         self._banked = {name: bank for bank in banks for name in bank.axes}
         shared = {n: a for n, a in axes.items() if n not in self._banked}
         self._shared = make_optimizer(config, shared, axes)
