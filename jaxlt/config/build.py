@@ -54,7 +54,11 @@ TRANSFORMS = {
     "VocabularyRows": "jaxlt.engine.optim.transforms:VocabularyRows",
     "PCGrad": "jaxlt.engine.optim.transforms:PCGrad",
 }
-LATE = HEADS | TRANSFORMS
+AUXILIARY = {
+    "Alignment": "jaxlt.engine.loss.alignment:Alignment",
+    "Contrastive": "jaxlt.engine.loss.contrastive:Contrastive",
+}
+LATE = HEADS | TRANSFORMS | AUXILIARY
 METHODS = {
     "bottleneck": "jaxlt.modules.bottleneck:Bottleneck",
     "pfeiffer": "jaxlt.modules.bottleneck:Pfeiffer",
@@ -160,7 +164,9 @@ def load_object(path: str) -> Any:
 def table() -> dict[str, str]:
     """Returns TABLE with the heads and parts of a step that have been imported."""
     kinds = load_object("jaxlt.models.head:HeadConfig").imported()
-    kinds |= load_object("jaxlt.engine.open:kinds_of")(load_object("jaxlt.engine.open:Transform"))
+    for base in ("Transform", "Auxiliary"):
+        below = load_object("jaxlt.engine.open:kinds_of")
+        kinds |= below(load_object(f"jaxlt.engine.open:{base}"))
     return TABLE | {name: f"{kind.__module__}:{name}" for name, kind in kinds.items()}
 
 
@@ -183,6 +189,7 @@ def entries(named: Iterable[str] = ()) -> dict[str, Entry]:
         load_object(LATE[name])
     BASES[load_object("jaxlt.models.head:HeadConfig")] = tuple(HEADS)
     BASES[load_object("jaxlt.engine.open:Transform")] = tuple(TRANSFORMS)
+    BASES[load_object("jaxlt.engine.open:Auxiliary")] = tuple(AUXILIARY)
     for name, path in table().items():
         if name not in _ENTRIES:
             module = path.partition(":")[0]

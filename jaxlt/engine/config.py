@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from jaxlt.engine.open import Transform
+from jaxlt.engine.open import Auxiliary, Transform
 from jaxlt.errors import UserError, check_least, nearest
 from jaxlt.identity import DRAWN, HARMLESS
 
@@ -231,14 +231,21 @@ class LossConfig:
         loss that is reported is then the mean over languages.
     chunk_bytes: float32 logits of a device larger than this are computed in chunks of at most this
         size (one position of each row at the least).
+    auxiliary: losses beside the main one: @Alignment(), @Contrastive(), or a user's own
+        `jaxlt.engine.open.Auxiliary`. Each is logged as its name (`alignment`), a mean.
     """
 
     z_loss: float = 1e-4
     label_smoothing: float = 0.0
     normalize: str | float = "tokens"
     chunk_bytes: int = dataclasses.field(default=2**28, metadata=HARMLESS)
+    auxiliary: tuple[Auxiliary, ...] = ()
 
     def __post_init__(self) -> None:
+        names = [one.name for one in self.auxiliary]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise UserError(f"LossConfig.auxiliary has '{twice[0]}' more than once.")
         inside = 0.0 <= self.label_smoothing < 1.0
         _check(self, "label_smoothing", inside, "it must be at least 0 and below 1")
         _check(self, "z_loss", self.z_loss >= 0.0, "it must be 0 or more")

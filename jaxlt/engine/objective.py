@@ -24,7 +24,7 @@ from jaxlt.engine.loss.shared import cross_entropy_shared
 from jaxlt.engine.open import Parts
 from jaxlt.engine.optim.routes import Cut, cut_down
 from jaxlt.engine.partitioning import batch_parts, batch_shards, spec_for
-from jaxlt.errors import UserError
+from jaxlt.errors import UserError, nearest
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
 from jaxlt.models.encoder import PLACES, loss_weights, model_of, target_fields
 from jaxlt.models.heads import heads_loss, heads_predictions
@@ -39,6 +39,19 @@ LOSS_WEIGHTS = "loss_weights"
 Batch = Mapping[str, jax.Array]
 Flat = dict[str, Any]
 Metrics = dict[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """How a loss beside the main one reads the model, whatever banks have been cut down."""
+
+    objective: "Objective"
+    cuts: tuple[Cut, ...]
+
+    def states(self, params: Flat, batch: Batch, key: jax.Array | None) -> jax.Array:
+        """[B, S, D] of the encoder's tokens; key: of dropout."""
+        states = self.objective.forward(params, batch, key, self.cuts, "encode")
+        return states[:, -batch["encoder_input_tokens"].shape[1] :]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +90,9 @@ class Objective:
         cut down to some of their slots.
         """
         if self.model.heads:
-            outputs = self._forward(params, batch, key, cuts, "outputs")
+            outputs = self.forward(params, batch, key, cuts, "outputs")
             return heads_loss(self.model.heads, outputs, batch, batch.get(LOSS_WEIGHTS))
-        hidden = self._forward(params, batch, key, cuts, "hidden")
+        hidden = self.forward(params, batch, key, cuts, "hidden")
         targets, weights = target_fields(self.model)
         given = (batch[targets], batch.get(LOSS_WEIGHTS, batch[weights]), batch[weights])
         if PLACES in batch:
@@ -119,22 +132,70 @@ class Objective:
             batch, languages = self._by_language(batch, weights)
             reported = jnp.maximum(languages, 1).astype(jnp.float32)
 
-        def loss(params: Flat, part: Batch) -> tuple[jax.Array, Metrics]:
-            with by_hand(self.manual):
-                total, sums = self({**frozen, **params}, part, key, cuts)
-            report = {"loss_sum": total}
-            report |= {k: sums[k] for k in ("nll_sum", "z_sum", "correct_sum", "weight_sum")}
-            return total * (scale / divisor), report
-
         count = batch_parts(len(weights), self.mesh, self.accumulate, self.rows_per_device)
-        grads_of = functools.partial(_accumulated, loss, trainable, count=count)
+        wholes = (
+            None if count == 1 else self._weights_beside({**frozen, **trainable}, batch, key, cuts)
+        )
+
+        def loss(params: Flat, part: Batch, only: int | None = None) -> tuple[jax.Array, Metrics]:
+            whole = {**frozen, **params}
+            with by_hand(self.manual):
+                total, sums = self(whole, part, key, cuts)
+                more, told = self._beside(whole, part, key, cuts, wholes)
+            report = {"loss_sum": total, **told}
+            report |= {k: sums[k] for k in ("nll_sum", "z_sum", "correct_sum", "weight_sum")}
+            values = [total * (scale / divisor), *(scale * mean for mean in more)]
+            return functools.reduce(jnp.add, values) if only is None else values[only], report
+
+        def grads_of(part: Batch, only: int | None = None) -> tuple[Flat, Metrics]:
+            return _accumulated(functools.partial(loss, only=only), trainable, part, count)
+
         if self.between is None:
             grads, sums = grads_of(batch)
+        elif self.between.of == "objectives":
+            each = [grads_of(batch, i) for i in range(1 + len(self.loss.auxiliary))]
+            grads, sums = jax.tree.map(lambda *g: jnp.stack(g), *(g for g, _ in each)), each[0][1]
         else:
-            grads, sums = self._side_by_side(grads_of, batch)
+            grads, sums = self._by_group(grads_of, batch)
         return grads, sums | {"divisor": reported}
 
-    def _side_by_side(self, grads_of: Any, batch: Batch) -> tuple[Flat, Metrics]:
+    def _beside(
+        self,
+        params: Flat,
+        batch: Batch,
+        key: jax.Array | None,
+        cuts: tuple[Cut, ...],
+        wholes: Mapping[str, jax.Array] | None = None,
+    ) -> tuple[list[jax.Array], Metrics]:
+        """The weighted means of the losses beside the main one; '<name>/<sum>': their sums.
+
+        wholes: what to divide by, where this batch is a part of one; else its own weights.
+        """
+        costs: list[jax.Array] = []
+        told: Metrics = {}
+        for one in self.loss.auxiliary:
+            total, sums = one(Network(self, cuts), params, batch, key)
+            if "weight_sum" not in sums:
+                raise UserError(
+                    f"The objective {type(one).__name__} returned no 'weight_sum' among its sums "
+                    f"({', '.join(sums) or 'none'}): what its sum over a batch is to be divided "
+                    f"by, such as how many rows it is over.{nearest('weight_sum', sums)}"
+                )
+            sums = jax.lax.stop_gradient({"sum": total, **sums})
+            told |= {f"{one.name}/{k}": v for k, v in sums.items()}
+            weight = sums["weight_sum"] if wholes is None else wholes[one.name]
+            costs.append(total * (now(one.weight) / jnp.where(weight > 0, weight, 1.0)))
+        return costs, told
+
+    def _weights_beside(
+        self, params: Flat, batch: Batch, key: jax.Array | None, cuts: tuple[Cut, ...]
+    ) -> Metrics:
+        """The weights of a whole batch by objective; where these need no pass, none is compiled."""
+        with by_hand(self.manual):
+            _, told = self._beside(params, batch, key, cuts)
+        return {one.name: told[f"{one.name}/weight_sum"] for one in self.loss.auxiliary}
+
+    def _by_group(self, grads_of: Any, batch: Batch) -> tuple[Flat, Metrics]:
         """Gradients [K, ...] of each language of a batch, and the sums of all."""
         assert self.between is not None
         language = batch.get("language")
@@ -161,7 +222,7 @@ class Objective:
         """Per-row sums without dropout, the fields that tell whose they are, heads' predictions."""
         predictions: Metrics = {}
         if self.model.heads:
-            outputs = self._forward(params, batch, None, (), "outputs")
+            outputs = self.forward(params, batch, None, (), "outputs")
             _, sums = heads_loss(self.model.heads, outputs, batch)
             predictions = heads_predictions(self.model.heads, outputs, batch)
         else:
@@ -173,7 +234,7 @@ class Objective:
             out["target_bytes"] = batch["target_bytes"]
         return out | predictions
 
-    def _forward(
+    def forward(
         self,
         params: Flat,
         batch: Batch,
@@ -209,6 +270,17 @@ class Objective:
             own, count = language_sums(of_rows, batch["language"])
             weights = 1.0 / own
         return {**batch, LOSS_WEIGHTS: weights}, count
+
+
+def means(name: str, sums: Metrics) -> Metrics:
+    """What is told of a loss beside the main one: its mean under its name, and of its other sums.
+
+    {'a/sum': 6, 'a/weight_sum': 3, 'a/correct': 2} -> {'a': 2, 'a/correct': 0.667}
+    """
+    own = {n.partition("/")[2]: v for n, v in sums.items() if n.startswith(f"{name}/")}
+    weight = own.pop("weight_sum")
+    divided = {k: v / jnp.maximum(weight, 1.0) for k, v in own.items()}
+    return {name: divided.pop("sum"), **{f"{name}/{k}": v for k, v in divided.items()}}
 
 
 def dropouts(model: ModelConfig) -> dict[str, float]:

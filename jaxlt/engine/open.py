@@ -7,8 +7,11 @@ what it does. One of a user's own needs no row anywhere: gin knows it once its f
 
 import abc
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+from jaxlt.errors import UserError
 
 
 def kinds_of(base: type) -> dict[str, type]:
@@ -23,7 +26,7 @@ def kinds_of(base: type) -> dict[str, type]:
 class Parts(NamedTuple):
     """What gradients side by side are of.
 
-    of: 'languages' of a batch; `most`: beyond so many the rest is one.
+    of: 'objectives', or 'languages' of a batch; `most`: of these beyond so many the rest is one.
     """
 
     of: str
@@ -50,3 +53,35 @@ class Transform(abc.ABC):
         self, grads: dict[str, Any], key: Any, axes: Mapping[str, tuple[str | None, ...]]
     ) -> dict[str, Any]:
         """Gradients by name -> gradients of the same shapes; `key` is the step's own."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Auxiliary(abc.ABC):
+    """A loss beside the main one, in `LossConfig.auxiliary`.
+
+    weight: what its mean is multiplied by in what a step descends.
+    """
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.weight) and self.weight >= 0):
+            what = f"{type(self).__name__}.weight is {self.weight}"
+            raise UserError(f"{what}; it must be finite and 0 or more.")
+
+    @property
+    def name(self) -> str:
+        """By which its numbers are reported."""
+        return type(self).__name__.lower()
+
+    def check(self, model: Any) -> None:  # noqa: B027
+        """Raises UserError where a model's config cannot have it."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, network: Any, params: dict[str, Any], batch: Mapping[str, Any], key: Any
+    ) -> tuple[Any, dict[str, Any]]:
+        """The sum over a batch, and sums by name: all are divided by `weight_sum`, one of them.
+
+        network: reads the model, `states(params, batch, key) -> [B, S, D]` of its encoder.
+        """

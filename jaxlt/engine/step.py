@@ -21,7 +21,7 @@ from jaxlt.engine.batch_checks import check_routes, slots_of
 from jaxlt.engine.compilation import Option, remembered
 from jaxlt.engine.config import LossConfig, OptimizerConfig
 from jaxlt.engine.loss.losses import smoothing
-from jaxlt.engine.objective import Batch, Metrics, Objective
+from jaxlt.engine.objective import Batch, Metrics, Objective, means
 from jaxlt.engine.open import Transform
 from jaxlt.engine.optim.optimizers import global_norm
 from jaxlt.engine.optim.routes import RoutedOptimizer, banks_of
@@ -227,6 +227,8 @@ def _step(
         metrics["loss_scale"] = scale
     if penalty is not None:
         metrics["penalty"] = penalty
+    for one in spec.loss.auxiliary:
+        metrics |= means(one.name, sums)
     new = state.replace(
         step=state.step + 1,
         trainable=params,
@@ -243,6 +245,9 @@ def sweepable(spec: StepSpec) -> tuple[StepSpec, dict[str, Any]]:
     made in float64 and rounded once.
     """
     loss, losses = mark(spec.loss, "loss", ("z_loss", "label_smoothing"))
+    beside = [mark(one, f"loss.{one.name}", ("weight",)) for one in spec.loss.auxiliary]
+    object.__setattr__(loss, "auxiliary", tuple(one for one, _ in beside))
+    losses |= {name: weight for _, weights in beside for name, weight in weights.items()}
     optimizer, rates = mark(spec.optimizer, "optimizer", ("weight_decay", "clip_norm", "b1", "b2"))
     pairs = enumerate(spec.optimizer.rates)
     factors = {f"optimizer.rates.{i}": factor for i, (_, factor) in pairs}
@@ -291,6 +296,8 @@ def build(spec: StepSpec) -> Program:
     Those that differ in numbers that a step takes as arrays share its compiled functions.
     """
     shape, values = sweepable(spec)
+    for one in spec.loss.auxiliary:
+        one.check(spec.model)
     if spec.transforms:
         leaves, trained = layout_of(spec).leaves, layout_of(spec).trainable
         checked(spec.transforms, spec, {n: leaves[n].axes for n in trained})

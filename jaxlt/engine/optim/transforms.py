@@ -18,7 +18,7 @@ from jaxlt.modules import child_tuning
 Axes = Mapping[str, tuple[str | None, ...]]
 Flat = dict[str, Any]
 SALT = 0x6368696C  # folded into a step's key for its first transform, then counted up
-PARTS = ("languages",)
+PARTS = ("languages", "objectives")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +81,8 @@ class VocabularyRows(Transform):
 class PCGrad(Transform):
     """Gradient surgery (Yu et al., 2020): each part loses what goes against another part.
 
-    between: 'languages' of a batch; beyond `groups` of them the rest is one. Each part costs a
-        pass over the batch.
+    between: 'languages' of a batch (beyond `groups` of them the rest is one), or 'objectives': the
+        main one, and each of LossConfig.auxiliary. Each part costs a pass over the batch.
     Parts are taken up in an order drawn each step. Where none is at odds with another, the sum is
     the plain gradient.
     """
@@ -99,6 +99,15 @@ class PCGrad(Transform):
     def parts(self) -> Parts:
         """What the gradients that it is given side by side are of."""
         return Parts(self.between, self.groups)
+
+    def check(self, spec: Any, axes: Axes) -> None:
+        """There have to be parts to be at odds, and these parts alone."""
+        if (self.between == "objectives") != bool(spec.loss.auxiliary):
+            has = "no other" if self.between == "objectives" else "others in LossConfig.auxiliary"
+            raise UserError(
+                f"PCGrad.between is '{self.between}', and beside the main objective the run has "
+                f"{has}: where there are others, surgery is between 'objectives'."
+            )
 
     def __call__(self, grads: Flat, key: jax.Array, axes: Axes) -> Flat:
         """Gradients [K, ...] -> one of each."""

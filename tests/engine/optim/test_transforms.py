@@ -122,6 +122,7 @@ def test_rows_of_the_vocabulary_move_alone():
             "OptimizerConfig.weight_decay = 0.1 would move",
         ),
         ({"transforms": (VocabularyRows(1),), "trainable": (".*/wo/kernel",)}, "nothing that"),
+        ({"transforms": (PCGrad("objectives"),)}, "the run has no other"),
     ],
 )
 def test_what_a_step_cannot_have(spec, text):
