@@ -68,7 +68,7 @@ def test_the_marks_are_these():
         if mark_of(field)
     }
     assert {name for name, mark in marked.items() if mark == "drawn"} == {
-        *("TrainConfig.seed", "DataConfig.seed", "FactoryConfig.seed"),
+        *("TrainConfig.seed", "DataConfig.seed", "DataConfig.amounts_seed", "FactoryConfig.seed"),
     }
     assert {name for name, mark in marked.items() if mark == "harmless"} == {
         *("RunConfig.workdir", "RunConfig.mesh", "RunConfig.library", "RunConfig.force_modules"),
