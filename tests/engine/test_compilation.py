@@ -15,7 +15,7 @@ from jaxlt.engine.loop import program_of
 from jaxlt.engine.step import build
 from jaxlt.errors import UserError
 from jaxlt.plan.aot import abstract_batch, compile_train
-from tests.conftest import make_spec
+from tests.conftest import make_config, make_spec
 from tests.engine import jobs
 
 COMPILE = """
@@ -127,9 +127,9 @@ def test_steps_are_compiled_with_them(monkeypatch):
     asked = []
     real = jax.jit
     monkeypatch.setattr(jax, "jit", lambda *a, **k: asked.append(k) or real(*a, **k))
-    given = make_spec(compiler_options=(OPTION,), languages=3)
-    build(given)
-    build(make_spec(languages=3))
+    alone = make_config(mlp_dim=28)  # which no other test has compiled
+    build(make_spec(alone, compiler_options=(OPTION,)))
+    build(make_spec(alone))
     assert [k["compiler_options"] for k in asked if "compiler_options" in k] == [
         dict([OPTION]),
         dict([OPTION]),

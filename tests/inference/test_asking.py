@@ -169,7 +169,9 @@ def test_heads_read_pairs_as_they_are(start_model, monkeypatch):
     monkeypatch.setattr(answers, "objective_of", lambda *_: heads)
     monkeypatch.setattr(labelling, "label", label)
     config = SimpleNamespace(heads=(ClassifierConfig("nli", 3),))
-    predictor = SimpleNamespace(config=config, languages=(), routed_by=lambda key: False)
+    predictor = SimpleNamespace(
+        config=config, languages=(), inventory=None, routed_by=lambda key: False
+    )
     model = dataclasses.replace(start_model, predictor=predictor)
     pair = ("The hypothesis: x", "y hypothesis: z")
     assert model.pairs([pair]) == ["1"]
