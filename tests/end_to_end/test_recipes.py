@@ -46,9 +46,9 @@ RECIPES = {
     "runs/adapt.gin": Recipe(0.04),
     "runs/finetune.gin": Recipe(0.4, TEXT_TO_TEXT),
     "runs/heads.gin": Recipe(0.4),
-    "runs/lab_heads.gin": Recipe(0.4),
     "runs/lab_mlm.gin": Recipe(0.1),
     "runs/lab_spans.gin": Recipe(0.1),
+    "runs/lab_heads.gin": Recipe(0.4),
     "runs/lt_sft_full.gin": Recipe(0.06),
     "runs/lt_sft_sparse.gin": Recipe(0.04),
     "runs/mmt5_finetune.gin": Recipe(0.2, TEXT_TO_TEXT),
@@ -82,6 +82,7 @@ RECIPES = {
     "modules/x_mod.gin": Recipe(0.25),
 }
 STARTS = ("runs/pretrain.gin", "modules/mmt5.gin")  # the backbones of others
+ENCODERS = ("mlm_tiny", "lab_mlm")
 INCLUDED = "runs/base.gin"  # by recipes, which learn with it
 LEARNS = [n for n in FILES if n.startswith(("runs/", "modules/", "heads/")) and n != INCLUDED]
 SMALL = (
@@ -156,6 +157,8 @@ def planned(root: Path, runs: Path) -> list[tuple[str, list[str]]]:
         "byt5_small_checkpoint": str(runs / "runs/pretrain.gin"),
         "mmt5_checkpoint": str(runs / "modules/mmt5.gin"),
         "x_mod_checkpoint": str(runs / "modules/mmt5.gin"),  # the same modules
+        "runs/lab": str(runs / "runs/lab_mlm.gin"),
+        "my.model": "byte",
         "library": str(root / "library"),
         "masks/swh.safetensors": str(root / "mask.safetensors"),
         "masks/pos.safetensors": str(root / "mask.safetensors"),
@@ -181,9 +184,9 @@ def planned(root: Path, runs: Path) -> list[tuple[str, list[str]]]:
             key = key.replace("--gin.INIT_FROM", "--gin.run.init_from")  # as tiny.gin sets that
             argv.append(f"{key}={value}" if value else key)
         argv += [*SMALL, *RECIPES[name].more, f"--gin.WORKDIR={runs / name}"]
-        is_encoder = "--gin_file=models/mlm_tiny.gin" in argv
+        is_encoder = not {f"--gin_file=models/{m}.gin" for m in ENCODERS}.isdisjoint(argv)
         argv += [] if is_encoder else ["--gin.T5Config.decoder_layers=1"]
-        has_heads = "--gin_file=runs/heads.gin" in argv
+        has_heads = any(a.endswith(("runs/heads.gin", "runs/lab_heads.gin")) for a in argv)
         argv += ["--gin.DataConfig.length_buckets=0"] if has_heads else []  # one width to compile
         plan.append((name, argv))
         if name in then:
