@@ -87,6 +87,7 @@ def test_a_run_at_its_start_and_by_gin_files(tiny_run, run_flags, tmp_path, caps
     assert "has no complete checkpoint yet" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow
 def test_routed_modules_keep_the_ids_of_training(tiny_run, run_flags, tmp_path, capsys):
     command = [*run_flags(tmp_path / "adapted", "runs/adapt.gin")]
     command = [c for c in command if "LEARNING_RATE" not in c]

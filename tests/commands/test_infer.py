@@ -206,6 +206,7 @@ def asked(task_flags, *more):
     return ["infer", *task_flags, "--batch_size=4", *map(str, more)]
 
 
+@pytest.mark.slow
 def test_a_real_treebank_filled_in(task_flags, start_model, shared_data, tmp_path, monkeypatch):
     from jaxlt.data.readers import conllu
     from jaxlt.data.sources import files

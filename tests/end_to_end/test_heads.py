@@ -45,15 +45,9 @@ def arguments(corpora, workdir, recipe, *more, verb="train", model=MODEL):
     return [verb, *files, *sizes, *where, *more]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "recipe",
-    [
-        "tagging",
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("parsing", "entities", "topics", "pairs", "questions")
-        ),
-    ],
+    "recipe", ["tagging", "parsing", "entities", "topics", "pairs", "questions"]
 )
 def test_a_recipe_trains_and_is_evaluated(command, corpora, tmp_path, recipe):
     status, _, errors = command(arguments(corpora, tmp_path, recipe))

@@ -60,6 +60,7 @@ def close(history, alone):
         np.testing.assert_allclose(list(mine.values()), list(wanted.values()), rtol=2e-6)
 
 
+@pytest.mark.slow
 def test_members_with_batches_of_their_own_end_as_alone(parts):
     program, group, states, hypers, sources = parts
     ends, histories = fit_members(

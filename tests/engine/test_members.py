@@ -37,7 +37,7 @@ SHAPES = {
         {"accumulate": 2, "optimizer": OptimizerConfig("adafactor", min_factored=8)},
     ),
 }
-QUICK = ("full", "dropout", "bank")
+QUICK = ("full",)
 
 
 def alone(program, state, rate, seed, batches):
@@ -76,6 +76,7 @@ def test_each_member_is_its_run_alone(shape, devices):
             np.testing.assert_allclose(mine.trainable[name], value, atol=2e-6, err_msg=name)
 
 
+@pytest.mark.slow
 def test_own_batches_own_frozen_parts_and_members_that_are_over():
     program = build(make_spec(make_config(**ENCODER), trainable=("params/decoder/.*",)))
     group = members_of(program, 2)

@@ -147,6 +147,7 @@ def test_eight_devices_are_as_one():
         np.testing.assert_allclose(values(eight, key), values(one, key), rtol=2e-5)
 
 
+@pytest.mark.slow
 def test_languages_weigh_alike_whatever_labels_they_have():
     """The gradient of a batch is the sum of each language's own, as in runs of their own."""
     heads = tuple(dataclasses.replace(head, dropout=0.0) for head in (TAGGER, CLASSIFIER))

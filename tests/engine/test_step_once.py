@@ -74,6 +74,7 @@ def test_a_sweep_compiles_once_and_its_number_counts(plain, name):
     assert not same and np.isfinite(losses).all()
 
 
+@pytest.mark.slow
 def test_a_number_that_is_given_is_a_number_that_is_written_into_the_program(plain, monkeypatch):
     """The same spec, compiled with every number as a constant."""
     monkeypatch.setattr("jaxlt.engine.step.sweepable", lambda spec: (spec, {}))

@@ -83,6 +83,7 @@ def trained(tmp_path_factory):
     return together(folder, group_jobs()), folder
 
 
+@pytest.mark.slow
 def test_members_are_saved_as_ordinary_runs(trained, tmp_path):
     outcomes, folder = trained
     assert [one.ended for one in outcomes] == ["done", "done"]
@@ -100,6 +101,7 @@ def test_members_are_saved_as_ordinary_runs(trained, tmp_path):
         assert int(more.state.step) == STEPS + 1
 
 
+@pytest.mark.slow
 def test_a_group_goes_on_to_the_same_bits(trained, tmp_path):
     outcomes, _ = trained
     half = together(tmp_path, group_jobs(steps=2))

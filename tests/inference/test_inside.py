@@ -90,6 +90,7 @@ def test_states_are_those_of_the_blocks_one_after_the_other(trained):
         np.testing.assert_allclose(means[row], own.mean(0), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_decoder_words_neurons_and_attention(trained):
     normed = trained.hidden(BATCH, -1, stack="decoder")[2]
     memory = model_of(trained.config).apply(
@@ -265,6 +266,7 @@ def test_new_modules_are_drawn_and_plugs_need_a_site(trained):
         trained.with_plugs(plug(Ablate, "quiet"), values={"quiet": {"kep": np.ones(24)}})
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_what_makes_the_states(trained):
     """The table's gradient is that of the embeddings, a shift's the sum of those of the states."""
     shifted = trained.with_plugs(plug(MeanShift, "shift"))

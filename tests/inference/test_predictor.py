@@ -71,6 +71,7 @@ def opened(given, path, step=None, base=None, devices=1, **mesh):
     )
 
 
+@pytest.mark.slow
 def test_parameters_are_those_of_the_run_on_any_mesh(trained):
     given, path, result = trained
     expected = jax.device_get({**result.state.frozen, **result.state.trainable})

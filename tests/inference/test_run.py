@@ -120,6 +120,7 @@ def test_training_twice_gives_the_same_and_another_seed_compiles_nothing(quiet, 
     assert equal(first, pretrained.predictor()) and not equal(first, other.predictor())
 
 
+@pytest.mark.slow
 def test_a_base_in_memory_is_as_one_in_a_folder(quiet, texts, pretrained, in_folder, adapted):
     through = tiny(texts, BOTTLENECK)
     assert through.train(base=in_folder).steps == adapted.history.steps
@@ -131,6 +132,7 @@ def test_a_base_in_memory_is_as_one_in_a_folder(quiet, texts, pretrained, in_fol
     assert through.config.init_from == in_folder.config.workdir
 
 
+@pytest.mark.slow
 def test_a_frozen_base_in_memory_is_kept_in_the_folder_of_a_run(texts, pretrained, adapted):
     kept = tiny(texts, BOTTLENECK, WORKDIR=texts.parent / "adapted_in_folder")
     assert kept.train(base=pretrained).steps == adapted.history.steps
@@ -158,6 +160,7 @@ def test_modules_in_memory_are_as_through_a_library(quiet, texts, pretrained, ad
         tiny(texts, BOTTLENECK, start).train(modules=adapted.modules())
 
 
+@pytest.mark.slow
 def test_answers_of_heads_are_those_of_a_folder(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     corpora = write_treebanks(tmp_path / "ud", 8, 4)

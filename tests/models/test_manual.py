@@ -160,6 +160,7 @@ def test_halves_of_a_torus_are_boxes():
     assert _in_halves(shared) is shared
 
 
+@pytest.mark.slow
 def test_gradients_leave_in_parts_and_a_device_gathers_the_slots_of_its_rows_alone():
     """No gradient of a layer is reduced whole; of the seven slots that a step has cut out of
     eleven, those of four rows travel. The step is that of the compiler's own way.

@@ -440,10 +440,8 @@ def two():
     return case, (program, 0, *steps(program, case.flat, LANGUAGES, rate=RATE))
 
 
-@pytest.mark.parametrize(
-    "mesh",
-    ["mixed", *(pytest.param(m, marks=pytest.mark.slow) for m in ("data", "fsdp", "tensor"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", ["mixed", "data", "fsdp", "tensor"])
 def test_eight_devices_of_every_shape_equal_one(two, mesh):
     check_devices(*two, mesh, RATE)
 

@@ -48,6 +48,7 @@ def test_equals_tokens_in_front_of_the_input():
     np.testing.assert_allclose(forward(config, flat, batch), wanted, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_equals_tokens_in_front_of_the_decoder():
     config, flat, plain_config, plain = both({}, "decoder")
     batch = make_batch()

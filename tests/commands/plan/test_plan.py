@@ -90,6 +90,7 @@ def test_memory_is_what_the_arrays_take(mesh, quick_compile):
     assert plan.tokens == 8 * (9 + 7)
 
 
+@pytest.mark.slow
 def test_a_compiled_plan_agrees_with_the_compilers_count(capsys, tmp_path):
     sizes = ("T5Config.encoder_layers=1", "T5Config.decoder_layers=1", "INPUTS_LENGTH=32")
     flags = [f"--gin.{s}" for s in (*sizes, "BATCH_SIZE=8", "DTYPE=float32")]

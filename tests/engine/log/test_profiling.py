@@ -119,6 +119,7 @@ def test_a_traced_run_ends_with_the_same_bits(tmp_path):
     assert sum(shares) == pytest.approx(100, abs=1)
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_leaves_the_profiler_free(tmp_path):
     class Broken:
         name = "dev"

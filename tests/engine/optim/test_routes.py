@@ -350,6 +350,7 @@ def straight(tmp_path_factory):
     return run(bank_job(), tmp_path_factory.mktemp("straight"), source())
 
 
+@pytest.mark.slow
 def test_going_on_is_bit_identical(straight, tmp_path):
     run(bank_job(steps=3, every=3), tmp_path, source())
     assert_identical(content(run(bank_job(), tmp_path, source())), content(straight))
