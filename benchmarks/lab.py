@@ -11,7 +11,8 @@ of its words are cognates) and on a dialect, of which it has seen no tag. Its en
 masked language modelling on both sisters (`mlm`), the same from T5's own flat start (`mlm flat`),
 span corruption with an encoder-decoder (`spans`), or with nothing (`untrained`, three times the
 steps). Every seed is a world of its own; all languages have one order of subject, verb and object,
-and sisters differ in the sides of one to three kinds of dependents.
+and sisters differ in the sides of one to three kinds of dependents. Nothing is claimed of `spans`:
+at this size it transfers in some worlds and not in others.
 drawn: the same two arms, `mlm` and `untrained`, in worlds whose orders are drawn: a sister of
 another order (seed 3) gains nothing.
 ewt: a tagger of 300 sentences of English EWT, after masked language modelling on the text of its
@@ -54,7 +55,6 @@ ARMS = ("mlm", "mlm flat", "spans", "untrained")
 CLAIMS = (  # (part, language, an arm, the arm that it is better than)
     ("made", SISTER, "mlm", "untrained"),
     ("made", SISTER, "mlm", "mlm flat"),
-    ("made", SISTER, "spans", "untrained"),
     ("drawn", SISTER, "mlm", "untrained"),
     ("ewt", "eng_Latn", "mlm", "untrained"),
 )
