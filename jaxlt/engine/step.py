@@ -23,7 +23,7 @@ from jaxlt.engine.config import LossConfig, OptimizerConfig
 from jaxlt.engine.loss.losses import smoothing
 from jaxlt.engine.objective import Batch, Metrics, Objective, means
 from jaxlt.engine.open import Transform
-from jaxlt.engine.optim.optimizers import global_norm
+from jaxlt.engine.optim.optimizers import Rate, global_norm
 from jaxlt.engine.optim.routes import RoutedOptimizer, banks_of
 from jaxlt.engine.optim.transforms import checked, transformed
 from jaxlt.engine.partitioning import Rules, manual_layers
@@ -38,7 +38,7 @@ from jaxlt.engine.state import (
 )
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
 from jaxlt.models.manual import Manual
-from jaxlt.models.traced import Rate, Traced, given, mark
+from jaxlt.models.traced import Traced, given, mark
 from jaxlt.modules.deltas import has_penalty, with_penalty
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxlt.errors import UserError, check_least, check_one_of, check_share
 from jaxlt.identity import HARMLESS
 from jaxlt.models.head import HeadConfig, check_heads
+from jaxlt.models.traced import is_marked
 from jaxlt.modules.config import Delta, Plug
 
 REMAT = ("none", "full", "dots", "dots_all")
@@ -31,8 +32,8 @@ def _check(config: Any, choices: Mapping[str, tuple[str, ...]], sizes: Iterable[
     for field, known in choices.items():
         check_one_of(f"{kind}.{field}", getattr(config, field), known)
     check_least(config, 1, *sizes)
-    fields = (f.name for f in dataclasses.fields(config))
-    check_share(config, *(name for name in fields if name.endswith("dropout")))
+    rates = (f.name for f in dataclasses.fields(config) if f.name.endswith("dropout"))
+    check_share(config, *(name for name in rates if not is_marked(config, name)))
     check_heads(config.heads, kind)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 from jaxlt.errors import UserError, check_least, check_share, nearest
+from jaxlt.models.traced import is_marked
 
 
 class Part(Protocol):
@@ -68,7 +69,8 @@ class HeadConfig(abc.ABC):
 
     def __post_init__(self) -> None:
         check_least(self, 1, *(field for field in self.sizes if hasattr(self, field)))
-        check_share(self, "dropout")
+        if not is_marked(self, "dropout"):
+            check_share(self, "dropout")
 
     @staticmethod
     def imported() -> "dict[str, type[HeadConfig]]":

@@ -5,7 +5,8 @@
         now(marked.z_loss)                                 # the array that the program was given
 
 Whether a number is there at all (a dropout, a clipping) stays fixed: 0 and None are not marked.
-A mark is no number: what is computed with it, where somebody forgot `now`, is NaN.
+A mark is no number: what is computed with it, where somebody forgot `now`, is NaN. Configurations
+know marks, so nothing heavy is imported here.
 """
 
 import contextlib
@@ -14,8 +15,6 @@ import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
-
-import flax.struct
 
 Config = TypeVar("Config")
 _VALUES: contextvars.ContextVar[Mapping[str, Any] | None] = contextvars.ContextVar("values")
@@ -60,6 +59,11 @@ def mark(config: Config, prefix: str, fields: Iterable[str]) -> tuple[Config, di
     return marked, values
 
 
+def is_marked(config: Any, field: str) -> bool:
+    """Whether a field holds a mark, so that its number was checked where it was set."""
+    return isinstance(getattr(config, field), Traced)
+
+
 @contextlib.contextmanager
 def given(values: Mapping[str, Any] | None) -> Iterator[None]:
     """Inside, `now` knows these values; to be entered while a program is traced."""
@@ -78,21 +82,3 @@ def now(number: Any) -> Any:
     if number.name not in values:
         raise ValueError(f"A program is traced without a value for {number.name}.")
     return values[number.name]
-
-
-class Rate(flax.struct.PyTreeNode):
-    """A decay b as a program takes it: `1 - b` was made in float64, then rounded once."""
-
-    value: Any  # float32 []
-    rest: Any  # float32 [], 1 - b
-
-    def __rsub__(self, one: float) -> Any:
-        return self.rest if one == 1 else one - self.value
-
-    def __mul__(self, other: Any) -> Any:
-        return self.value * other
-
-    __rmul__ = __mul__
-
-    def __pow__(self, exponent: Any) -> Any:
-        return self.value**exponent

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
@@ -30,6 +31,24 @@ Array = jax.Array
 Params = dict[str, Array]
 Rates = Mapping[str, Array]  # a float32 scalar each
 State = dict[str, Any]
+
+
+class Rate(flax.struct.PyTreeNode):
+    """A decay b as a program takes it: `1 - b` was made in float64, then rounded once."""
+
+    value: Any  # float32 []
+    rest: Any  # float32 [], 1 - b
+
+    def __rsub__(self, one: float) -> Any:
+        return self.rest if one == 1 else one - self.value
+
+    def __mul__(self, other: Any) -> Any:
+        return self.value * other
+
+    __rmul__ = __mul__
+
+    def __pow__(self, exponent: Any) -> Any:
+        return self.value**exponent
 
 
 class Optimizer(NamedTuple):
@@ -48,7 +67,7 @@ class Optimizer(NamedTuple):
 FIRST_MOMENTS = ("mu", "trace")
 
 # Each gives the direction of descent without the learning rate; its state is one named tuple. b1
-# and b2 are numbers, or what stands for them in a compiled step (`jaxlt.models.traced.Rate`).
+# and b2 are numbers, or what stands for them in a compiled step (`Rate`).
 DIRECTIONS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adamw": lambda c, b1, b2: optax.scale_by_adam(b1, b2, c.eps),
     "adam": lambda c, b1, b2: optax.scale_by_adam(b1, b2, c.eps),

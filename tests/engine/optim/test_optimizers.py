@@ -11,6 +11,7 @@ import pytest
 from jaxlt.engine.config import OPTIMIZERS, OptimizerConfig
 from jaxlt.engine.optim.optimizers import (
     DIRECTIONS,
+    Rate,
     clip_by_norm,
     decayed_names,
     global_norm,
@@ -208,3 +209,18 @@ def test_patterns_and_axes_that_do_not_fit():
         optimizer.init({"a": jnp.zeros((2, 2))})
     with pytest.raises(ValueError, match="'step'"):
         optimizer.state_axes(optimizer.init({"a": jnp.zeros(2)}))
+
+
+@pytest.mark.parametrize("make", [optax.scale_by_adam, optax.scale_by_radam, optax.scale_by_lion])
+def test_a_rate_is_to_optax_what_its_number_is(make):
+    """1 - b is made in float64: of float32's 0.999 it would be off in the fifth digit."""
+    rates = [Rate(np.float32(b), np.float32(1.0 - b)) for b in (0.9, 0.999)]
+    params = {"a": jnp.arange(1.0, 5.0)}
+    found = []
+    for optimizer in (make(0.9, 0.999), make(*rates)):
+        state = optimizer.init(params)
+        for scale in (1.0, -0.3, 0.7):
+            steps, state = optimizer.update({"a": scale * params["a"]}, state)
+        found.append(np.asarray(steps["a"]))
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
+    assert float(1 - rates[1]) == np.float32(0.001) != np.float32(1.0) - np.float32(0.999)
