@@ -70,6 +70,7 @@ def gradients(loss, batch=PAIRS, **spec):
         return jax.device_get(call(FLAT))
 
 
+@pytest.mark.slow
 def test_alignment_and_contrastive_are_what_they_say():
     a, b = (vectors(PAIRS[n]) for n in ("encoder_input_tokens", "decoder_target_tokens"))
     pair = PAIRS["language"] != PAIRS["target_language"]

@@ -90,6 +90,7 @@ def test_one_language_for_all_rows_in_the_place_of_a_bank(library):
     close(found, wanted)
 
 
+@pytest.mark.slow
 def test_the_average_of_two(library):
     folder, _, flat = library
     start = small()

@@ -184,6 +184,7 @@ def test_a_full_disk_is_told_of(tmp_path):
 BANKS = {"plugs": (plug(Bottleneck, "lang", key="source", routes=3),)}
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_against_the_devices_of_its_mesh(tmp_path, monkeypatch):
     monkeypatch.setattr(engine_logging, "peak_flops", lambda kind: 275e12)
     report = Reporter(None, 6, stream=io.StringIO(), tensorboard=False)
