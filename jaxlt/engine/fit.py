@@ -1,7 +1,7 @@
 """The training loop, in reading order; in memory, without a folder and without a word.
 
     state, history = fit(program, state, batches, pace.at, steps=400)
-    history.steps[-1]["loss"]           # a record a step; history.evaluations, .results, .position
+    history.steps[-1]["loss"]           # a record a step; history.evaluations, .found, .position
 
 `jaxlt.engine.loop.train` is this loop with a folder: checkpoints, resumption, signals, a screen.
 """

@@ -10,6 +10,7 @@ equal shape. On several devices each has its members: nothing is exchanged betwe
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -107,9 +108,16 @@ class Members:
             new, metrics = step(states.replace(frozen={}), states.frozen, batch, hypers, alive)
         return new.replace(frozen=states.frozen), metrics
 
-    def _compiled(self, frozen_apart: bool, batch_apart: bool) -> Any:
-        shape, _ = sweepable(self.program.spec)
-        return _vmapped(shape, self.mesh, frozen_apart, batch_apart)
+    @functools.cached_property
+    def _steps(self) -> dict[tuple[bool, ...], Callable]:
+        """Those that this group has used, so that a step looks up nothing large."""
+        return {}
+
+    def _compiled(self, *apart: bool) -> Callable:
+        """The step for (frozen parts apart, batches apart)."""
+        if apart not in self._steps:
+            self._steps[apart] = _vmapped(sweepable(self.program.spec)[0], self.mesh, *apart)
+        return self._steps[apart]
 
     def _frozen_apart(self, states: TrainState) -> bool:
         """Whether each member has a frozen part of its own."""

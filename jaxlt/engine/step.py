@@ -1,7 +1,8 @@
 """One training step and one evaluation step, compiled once for all runs of equal shapes.
 
-A `Program` is what a StepSpec (hashable: sizes, mesh, patterns) compiles to. Learning rate and seed
-are arrays, so runs that differ in nothing else share it.
+A `Program` is what a StepSpec (hashable: sizes, mesh, patterns) compiles to. Learning rate, seed
+and the numbers that `sweepable` names are arrays: programs of runs that differ in nothing else
+share their compiled functions.
 """
 
 import dataclasses
@@ -162,18 +163,10 @@ def _next_scale(scale: LossScale, ok: jax.Array) -> LossScale:
     return LossScale(value, jnp.where(good >= 2000, 0, good))
 
 
-def _train_step(
-    spec: StepSpec,
-    optimizer: RoutedOptimizer,
-    objective: Objective,
-    state: TrainState,
-    frozen: Flat,
-    batch: Batch,
-    hyper: Hyper,
-) -> tuple[TrainState, Metrics]:
-    """The step itself; `state.frozen` is empty in here, the frozen part comes beside it."""
-    with given(hyper.values):
-        return _step(spec, optimizer, objective, state, frozen, batch, hyper)
+def _train_step(*parts: Any) -> tuple[TrainState, Metrics]:
+    """`_step`, in which the numbers that the last of its arguments brings stand for their marks."""
+    with given(parts[-1].values):
+        return _step(*parts)
 
 
 def _step(
@@ -185,6 +178,7 @@ def _step(
     batch: Batch,
     hyper: Hyper,
 ) -> tuple[TrainState, Metrics]:
+    """The step itself; `state.frozen` is empty in here, the frozen part comes beside it."""
     key = jax.random.fold_in(jax.random.key(hyper.seed), state.step)
     scaled = state.loss_scale
     scale = jnp.float32(1.0) if scaled is None else scaled.scale

@@ -1,8 +1,8 @@
 """The two sides of a batch of translations as sentence vectors: what losses over pairs share.
 
 A row is a pair where its input and its target are in two languages (`language`,
-`target_language`). Both sides go through the encoder; a
-sentence's vector is the mean of its tokens' states.
+`target_language`). Both sides go through the encoder; a sentence's vector is the mean of its
+tokens' states.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ def pair_vectors(
     if "encoder_segment_ids" in batch:
         raise UserError(
             "Losses over pairs of sentences take one pair a row, and these rows are packed: set "
-            "DataConfig.pack = False."
+            "DataConfig.packing = 'none'."
         )
     if "target_language" not in batch:
         raise UserError(

@@ -137,8 +137,8 @@ def own_rates(
 ) -> dict[str, Array]:
     """Returns the learning rate of each parameter; lr: float32 scalar, that of all others."""
     rates = dict.fromkeys(names, lr)
-    for name in rates.keys() & factors.keys():
-        rates[name] = functools.reduce(lambda rate, f: rate * now(f), factors[name], lr)
+    for name in rates:  # in one order, so that every process compiles the same program
+        rates[name] = functools.reduce(lambda rate, f: rate * now(f), factors.get(name, ()), lr)
     return rates
 
 
