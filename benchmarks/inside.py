@@ -30,8 +30,8 @@ def run(side: str, layers: int, dtype: str) -> None:
     import jax.numpy as jnp
     import numpy as np
 
-    from jaxlt.inference.capture import look, spelt_out
-    from jaxlt.inference.moments import AT_ONCE, moments
+    from jaxlt.inference.states.capture import look, spelt_out
+    from jaxlt.inference.states.moments import AT_ONCE, moments
     from jaxlt.models.config import T5Config
     from jaxlt.models.encoder import model_of
     from jaxlt.models.init import describe, draw, unflatten

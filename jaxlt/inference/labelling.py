@@ -22,8 +22,8 @@ from jaxlt.engine.batch_checks import check_fields, slots_of
 from jaxlt.engine.partitioning import batch_shards
 from jaxlt.engine.step import StepSpec, mesh_context
 from jaxlt.errors import UserError
-from jaxlt.inference.inside import placed
 from jaxlt.inference.predictor import Predictor, widths
+from jaxlt.inference.states.inside import placed
 from jaxlt.models.encoder import model_of
 from jaxlt.models.head import find_head
 from jaxlt.models.init import unflatten

@@ -33,7 +33,7 @@ from jaxlt.engine.state import BaseSource, Flat, draw_params, load_base
 from jaxlt.engine.step import Program, mesh_context
 from jaxlt.errors import UserError
 from jaxlt.inference.compose import Composed
-from jaxlt.inference.inside import Inside
+from jaxlt.inference.states.inside import Inside
 from jaxlt.metrics.result import Module
 from jaxlt.models.config import T5Config
 from jaxlt.modules.deltas import check_start

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from jaxlt.engine.state import load_base
 from jaxlt.errors import UserError, nearest
 from jaxlt.inference import opening
-from jaxlt.inference.gradient_scores import mean_squared_gradients
 from jaxlt.inference.predictor import Predictor
+from jaxlt.inference.states.gradient_scores import mean_squared_gradients
 from jaxlt.modules import delta_files
 from jaxlt.modules.delta_files import INDICES, VALUES
 from jaxlt.modules.deltas import Delta, changes, delta

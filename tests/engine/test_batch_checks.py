@@ -17,10 +17,10 @@ from jaxlt.engine.evaluator import LossEvaluator
 from jaxlt.engine.feed import read_batch
 from jaxlt.engine.step import build
 from jaxlt.errors import UserError
-from jaxlt.inference.capture import capture
-from jaxlt.inference.gradient_scores import mean_squared_gradients
 from jaxlt.inference.labelling import label
 from jaxlt.inference.predictor import Predictor
+from jaxlt.inference.states.capture import capture
+from jaxlt.inference.states.gradient_scores import mean_squared_gradients
 from jaxlt.models.tagger import TaggerConfig
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.site import plug

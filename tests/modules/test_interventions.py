@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxlt.errors import UserError
-from jaxlt.inference.capture import capture
+from jaxlt.inference.states.capture import capture
 from jaxlt.models.init import unflatten
 from jaxlt.modules.interventions import Ablate, MeanShift, Project, filled
 from jaxlt.modules.routing import Ids, Route

@@ -10,7 +10,7 @@ from jaxlt.engine.config import DEFAULT_RULES, MeshConfig
 from jaxlt.engine.partitioning import make_mesh
 from jaxlt.engine.step import mesh_context
 from jaxlt.errors import UserError
-from jaxlt.inference.capture import capture
+from jaxlt.inference.states.capture import capture
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import make_context

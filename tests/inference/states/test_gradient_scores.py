@@ -8,8 +8,8 @@ import pytest
 from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.engine.loss.losses import LossConfig, normalizer
 from jaxlt.engine.step import build, objective_of
-from jaxlt.inference import gradient_scores
-from jaxlt.inference.gradient_scores import mean_squared_gradients
+from jaxlt.inference.states import gradient_scores
+from jaxlt.inference.states.gradient_scores import mean_squared_gradients
 from tests.conftest import (
     make_config,
     make_mlm_batch,

@@ -12,8 +12,8 @@ from jaxlt.engine.decode.config import DecodingConfig
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.objective import Objective
 from jaxlt.errors import UserError
-from jaxlt.inference import moments as moments_file
 from jaxlt.inference.predictor import Predictor
+from jaxlt.inference.states import moments as moments_file
 from jaxlt.models.bias import Bias
 from jaxlt.models.config import BiLSTMConfig
 from jaxlt.models.encoder import model_of
@@ -155,7 +155,7 @@ def test_moments_are_those_of_the_captured_states(devices, monkeypatch):
 def test_only_what_is_asked_for_is_computed(trained):
     """One layer of eight: no array of all layers, and nothing above it."""
     deep = opened({"encoder_layers": 8, "decoder_layers": 0})
-    from jaxlt.inference import capture
+    from jaxlt.inference.states import capture
 
     where = capture.look(deep.config, READ, [2])
     lowered = capture._hidden.lower(

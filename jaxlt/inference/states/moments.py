@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxlt.inference.capture import Flat, Look, spelt_out, states_of, whole_rows
+from jaxlt.inference.states.capture import Flat, Look, spelt_out, states_of, whole_rows
 from jaxlt.models.config import ModelConfig
 from jaxlt.modules.placement import rules_now
 

@@ -23,8 +23,8 @@ from jaxlt.engine.partitioning import batch_shards, place_rows
 from jaxlt.engine.state import Flat, draw_params
 from jaxlt.engine.step import Program, build, mesh_context
 from jaxlt.errors import UserError, nearest
-from jaxlt.inference import capture
-from jaxlt.inference.moments import Moments, moments
+from jaxlt.inference.states import capture
+from jaxlt.inference.states.moments import Moments, moments
 from jaxlt.models.config import BiLSTMConfig, ModelConfig, T5Config
 from jaxlt.models.head_parts import read_field
 from jaxlt.modules.interventions import filled

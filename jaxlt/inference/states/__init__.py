@@ -1,0 +1,1 @@
+"""Inside a trained model: states of its layers, their moments, gradients, and interventions."""
