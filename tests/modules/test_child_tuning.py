@@ -1,13 +1,26 @@
 """ChildTuning's gradient masks: shares, scaling, and layers that are scanned or not."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxlt.engine.config import TrainConfig
+from jaxlt.engine.config import OptimizerConfig, TrainConfig
+from jaxlt.engine.optim.transforms import ChildTuning
+from jaxlt.engine.step import build
 from jaxlt.errors import UserError
 from jaxlt.modules.child_tuning import add_squares, masked
+from tests.conftest import (
+    hyper,
+    make_config,
+    make_mlm_batch,
+    make_spec,
+    place_batch,
+    place_state,
+    random_params,
+)
 
 
 def test_kept_entries_are_divided_by_their_share():
@@ -46,3 +59,20 @@ def test_a_share_is_a_share(keep):
         TrainConfig(1, child_tuning=keep)
     TrainConfig(1)
     TrainConfig(1, child_tuning=0.3)
+
+
+@pytest.mark.slow
+def test_child_tuning_masks_the_gradients_of_a_step():
+    given = {"trainable": ("params/encoder/.*",), "optimizer": OptimizerConfig("sgd")}
+    spec, moved = make_spec(make_config(decoder_layers=0), **given), {}
+    for keep in (None, 0.3):
+        transforms = () if keep is None else (ChildTuning(keep),)
+        program = build(dataclasses.replace(spec, transforms=transforms))
+        state = place_state(program, random_params(spec.model))
+        before = {n: np.asarray(v) for n, v in state.trainable.items()}
+        state, _ = program.train(state, place_batch(program, make_mlm_batch()), hyper(1.0))
+        kernels = [n for n in before if n.endswith("kernel")]
+        moved[keep] = np.mean(
+            np.concatenate([(np.asarray(state.trainable[n]) != before[n]).ravel() for n in kernels])
+        )
+    assert moved[None] > 0.95 and 0.25 < moved[0.3] < 0.35

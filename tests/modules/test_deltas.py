@@ -14,7 +14,6 @@ from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.engine.checkpoint.fingerprint import fingerprint_of
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.optim.optimizers import OptimizerConfig
-from jaxlt.engine.optim.transforms import ChildTuning
 from jaxlt.engine.partitioning import MeshConfig, make_mesh
 from jaxlt.engine.step import build, objective_of
 from jaxlt.errors import UserError
@@ -380,23 +379,6 @@ def test_diff_pruning_trains_gates_and_is_cut_by_what_passes_them(tmp_path):
     after = run(tuned, tmp_path / "tuned")
     assert sum(v.size for v in after.state.trainable.values()) == 50
     assert all(np.all(np.asarray(v) != 0) for v in after.state.trainable.values())
-
-
-@pytest.mark.slow
-def test_child_tuning_masks_the_gradients_of_a_step():
-    given = {"trainable": ("params/encoder/.*",), "optimizer": OptimizerConfig("sgd")}
-    spec, moved = make_spec(make_config(**ENCODER), **given), {}
-    for keep in (None, 0.3):
-        transforms = () if keep is None else (ChildTuning(keep),)
-        program = build(dataclasses.replace(spec, transforms=transforms))
-        state = place_state(program, random_params(spec.model))
-        before = {n: np.asarray(v) for n, v in state.trainable.items()}
-        state, _ = program.train(state, place_batch(program, make_mlm_batch()), hyper(1.0))
-        kernels = [n for n in before if n.endswith("kernel")]
-        moved[keep] = np.mean(
-            np.concatenate([(np.asarray(state.trainable[n]) != before[n]).ravel() for n in kernels])
-        )
-    assert moved[None] > 0.95 and 0.25 < moved[0.3] < 0.35
 
 
 def test_files_say_what_is_wrong_with_them(tmp_path):
