@@ -26,7 +26,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
+from jaxlt.engine import compilation
 from jaxlt.engine.loss.losses import LossConfig
 from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.partitioning import MeshConfig, make_mesh, place_rows
@@ -209,6 +211,16 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no shared data at {folder}; set JAXLT_SHARED_DATA to its folder")
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_programs():
+    """No worker holds more of them than Linux lets it; they are kept on disk, in each file."""
+    compilation.room()
+    yield
+    if not jax.config.values["jax_enable_compilation_cache"]:  # by a run that was traced
+        jax.config.update("jax_enable_compilation_cache", True)
+        compilation_cache.reset_cache()
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import functools
+import gc
 import logging
 import os
 import sys
@@ -12,12 +13,14 @@ from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax.experimental.compilation_cache import compilation_cache
 
 from jaxlt.engine import heap
 from jaxlt.engine.config import KNOWN, CompilerConfig, Option
 from jaxlt.errors import UserError, nearest
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
+_MAPS, _MAP_BOUND = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 _log = logging.getLogger(__name__)
 _ready = False
 Made = TypeVar("Made")
@@ -91,6 +94,32 @@ def _after_compiling(event: str, seconds: float, **_: Any) -> None:
     if event == _COMPILED and seconds > 1.0 and sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # another libc
             ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def room(share: float = 0.5) -> bool:
+    """Forgets all compiled programs where this process holds too many; returns whether it did.
+
+    Linux bounds how many pieces of memory a process may map, a small model's run takes hundreds,
+    and where none is left the compiler crashes. share: of the bound, which is gone past.
+    """
+    try:
+        bound = int(_MAP_BOUND.read_text())
+        with open(_MAPS, "rb") as file:
+            mapped = sum(1 for _ in file)
+    except (OSError, ValueError):  # another system
+        return False
+    if mapped <= share * bound:
+        return False
+    jax.clear_caches()
+    gc.collect()
+    return True
+
+
+def with_names() -> None:
+    """Compiles anew what runs from here on: in a trace, a program of a cache has no names."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    jax.clear_caches()
 
 
 def remembered(size: int, what: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:

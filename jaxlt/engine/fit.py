@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from jaxlt.data.near import nearest_language
 from jaxlt.data.rows.batches import BatchSource
+from jaxlt.engine import compilation
 from jaxlt.engine.batch_checks import slots_of
 from jaxlt.engine.config import CheckpointConfig, TrainConfig
 from jaxlt.engine.evaluator import Evaluator, evaluate
@@ -94,6 +95,7 @@ def fit(
     position: where the run is, for one that goes on (`history.position`).
     """
     # --- what stands around the steps -------------------------------------------------------------
+    compilation.room()  # of the runs before
     config = dataclasses.replace(settings or TrainConfig(steps), steps=steps)
     best = best or CheckpointConfig()
     position = position or begun(int(state.step), batches)

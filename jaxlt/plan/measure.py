@@ -45,7 +45,7 @@ def measure(
     """
     state = make_state(program.layout, program.optimizer, 0, loss_scaling=program.loss_scaling)
     given = made_batch(program, batch)
-    hyper = Hyper(jnp.float32(0.0), jnp.uint32(0))
+    hyper = program.complete(Hyper(jnp.float32(0.0), jnp.uint32(0)))
     wall: list[float] = []
     busy: list[float] = []
     with mesh_context(program.spec.mesh, program.spec.rules):

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -159,3 +160,25 @@ def test_a_plan_compiles_with_them():
     batch = abstract_batch(program, 4, 8, 8)
     with pytest.raises(jax.errors.JaxRuntimeError, match="No such compile option: 'xla_nonsense'"):
         compile_train(program, batch)
+
+
+@pytest.mark.skipif(not compilation._MAPS.exists(), reason="only Linux bounds a process's maps")
+def test_programs_are_forgotten_before_the_system_has_no_room_for_them(tmp_path, monkeypatch):
+    def mapped():
+        return len(compilation._MAPS.read_bytes().splitlines())
+
+    programs = [jax.jit(lambda x, n=n: (x * n + jnp.sin(x)).sum()) for n in range(20)]
+    assert not compilation.room(share=1.0)
+    before = mapped()
+    values = [float(program(jnp.ones(3))) for program in programs]
+    held = mapped()
+    assert held >= before + len(programs)
+    bound = tmp_path / "max_map_count"
+    bound.write_text(f"{held * 2}\n")
+    monkeypatch.setattr(compilation, "_MAP_BOUND", bound)
+    assert not compilation.room(share=0.9)
+    assert compilation.room(share=0.25)
+    assert mapped() <= held - len(programs)
+    assert [float(program(jnp.ones(3))) for program in programs] == values
+    monkeypatch.setattr(compilation, "_MAPS", tmp_path / "of_another_system")
+    assert not compilation.room(share=0.0)

@@ -26,6 +26,7 @@ from typing import Any
 import jax
 from etils import epath
 
+from jaxlt.engine import compilation
 from jaxlt.engine.checkpoint.store import is_local
 from jaxlt.engine.feed import Feed
 from jaxlt.engine.log.reporter import Reporter
@@ -132,6 +133,8 @@ class Recorder:
             self._steps, self._feed = self._asked.among(feed.steps), feed
             if not self._steps:
                 self._note("--profile: of the steps that are left, none is to be traced.")
+            else:
+                compilation.with_names()
 
     def before(self, step: int, made: Any) -> None:
         """Before a step, counted from 0. made: what comes of the one before, to be waited for."""
