@@ -27,7 +27,8 @@ _TIMES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 def amount_of(amount: object, name: str) -> Amount:
     """Returns the amount of `name` as it is held and hashed, or raises UserError.
 
-    A text is of tokens, of examples or of a hundred ('25%' is 0.25); 1 is one and 1.0 all.
+    A text is of tokens, of examples or of a hundred ('25%' is 0.25); 1 is one and 1.0 all. None of
+    anything ('0 tokens', 0.0) is 0.
     """
     found = _WRITTEN.fullmatch(amount.strip()) if isinstance(amount, str) else None
     if found and found[4]:
@@ -36,15 +37,16 @@ def amount_of(amount: object, name: str) -> Amount:
         count = float(re.sub("[_,]", "", found[1])) * _TIMES[found[2]]
         if count >= 1 and count.is_integer():
             return f"{int(count)} {found[3]}"
-    if isinstance(amount, float) and amount > 1 and amount.is_integer():
+        amount = 0 if count == 0 else amount
+    if isinstance(amount, float) and amount != 1 and amount.is_integer():
         amount = int(amount)  # gin's 1e4
     is_number = isinstance(amount, int | float) and not isinstance(amount, bool)
-    if is_number and (0 < amount <= 1 or (isinstance(amount, int) and amount >= 1)):  # type: ignore[operator]
+    if is_number and (0 <= amount <= 1 or (isinstance(amount, int) and amount >= 1)):  # type: ignore[operator]
         return amount  # type: ignore[return-value]
     raise UserError(
         f"DataConfig.amounts gives '{name}' {amount!r}: an amount is '10k tokens', '300 examples', "
-        "a share above 0 and at most 1.0, or a whole number (of tokens of running text, else of "
-        "examples), and above 0. Leave a language that is not to be read out of the rates."
+        "a share of at most 1.0, or a whole number (of tokens of running text, else of examples). "
+        "What has 0 does not train, and keeps its id and its evaluation."
     )
 
 
@@ -54,12 +56,18 @@ def dosed(
     seed: int,
     few: Collection[str] = (),
 ) -> list[TokenizedText]:
-    """Returns the texts, cut to the amounts that are given for them.
+    """Returns the texts, cut to the amounts that are given for them; those of amount 0 are empty.
 
     few: names of those that TransferConfig.k has cut already; an amount for one is a UserError.
     """
     chosen = _by_text([text for text in texts if text.name not in few], dict(amounts), few)
-    return [cut(t, chosen[t.name], seed) if t.name in chosen else t for t in texts]
+    out = [cut(t, chosen[t.name], seed) if t.name in chosen else t for t in texts]
+    if not any(text.cache.examples for text in out):
+        raise UserError(
+            f"DataConfig.amounts gives {some_of(sorted(chosen))} 0, and nothing else trains: give "
+            "one of them more."
+        )
+    return out
 
 
 def _by_text(
@@ -120,6 +128,8 @@ def cut(text: TokenizedText, amount: Amount, seed: int) -> TokenizedText:
         size, unit = max(int(amount * there[usual]), 1), usual
     else:
         size, unit = amount, usual
+    if not size:
+        return replace(text.cut(np.zeros(0, np.int64), digest([text.key, "none"])), dosed=True)
     if size > there[unit]:
         raise UserError(
             f"DataConfig.amounts asks for {size:,} {unit} of '{text.name}', which has "

@@ -65,6 +65,7 @@ class DataConfig(ReadConfig):
     `amounts` are doses of what trains, by language, pair of languages, task or kind: '10k tokens',
     '300 examples', a share 0.25, or a number (of tokens of running text, else of examples). A
     smaller one is the beginning of a larger one by the same seed; `mixing` goes by what is left.
+    What has 0 does not train, and keeps the id of its language and its evaluation.
     """
 
     tasks: tuple[TaskConfig, ...] = ()

@@ -51,6 +51,7 @@ def open_mixture(
     """Returns the training batches of a config; tokenises first what has no cache yet."""
     vocabulary, objective, opened = _opener(config, inventory)
     config, texts, own_rates, few = _training(config, split or config.split, opened)
+    config, texts, absent, own_rates = _present(config, texts, own_rates)
     for text in texts:
         if not text.windows(objective, partial=False):
             raise UserError(
@@ -69,7 +70,7 @@ def open_mixture(
         noise = TextNoise(config.text, config.vocabulary_config, texts, objective, marks)
         content |= {"noise": config.text.noise_identity(config.cache_root / "digests")}
     languages = _ids(config, texts)
-    make = Rows(objective, texts, languages, noise)
+    make = Rows(objective, texts, languages, noise, absent)
     order: dict[str, Any] = {
         name: getattr(config, name) for name in ("batch_size", "seed", "shuffle")
     }
@@ -122,6 +123,27 @@ def _training(
     return config, texts, own, few
 
 
+def _present(
+    config: DataConfig, texts: list[TokenizedText], own: dict[str, float]
+) -> tuple[DataConfig, list[TokenizedText], list[TokenizedText], dict[str, float]]:
+    """Returns (config, texts, those whose amount is 0, a mixture's own rates) without the third.
+
+    Languages keep the ids that they have with it; rates for it alone are left out.
+    """
+    absent = [text for text in texts if text.dosed and not text.cache.examples]
+    if not absent:
+        return config, texts, absent, own
+    present = [text for text in texts if text not in absent]
+
+    def names(some: list[TokenizedText]) -> set[str]:
+        return {name for t in some for name in (t.name, t.source, t.name.partition(".")[0])}
+
+    gone = names(absent) - names(present)
+    rates = tuple((name, rate) for name, rate in config.rates if name not in gone)
+    config = replace(config, languages=_ids(config, texts), rates=rates)
+    return config, present, absent, {name: r for name, r in own.items() if name not in gone}
+
+
 def training_forms(
     config: DataConfig, inventory: Inventory = NOTHING, most: int | None = None
 ) -> Iterator[tuple[TokenizedText, Iterator[tuple[int, Form]]]]:
@@ -133,7 +155,7 @@ def training_forms(
     """
     _, _, opened = _opener(config, inventory)
     if config.amounts or not (config.sources or config.tasks):
-        texts = _training(config, config.split, opened)[1]
+        texts = [t for t in _training(config, config.split, opened)[1] if t.cache.examples]
     elif config.transfer:
         texts = TransferRoles.of(config).training(config.split, opened, _unread_texts)[0]
     else:

@@ -6,6 +6,7 @@ Result(metric="nll", value=2.3, n=157, **common)
 
 import dataclasses
 import fnmatch
+import functools
 import hashlib
 import shlex
 import tempfile
@@ -22,6 +23,7 @@ from jaxlt.metrics.result import Decoding
 
 if TYPE_CHECKING:
     from jaxlt.config import RunConfig
+    from jaxlt.data.config import DataConfig
     from jaxlt.data.inventory import Inventory
     from jaxlt.data.rows.packed import PackedBatches
     from jaxlt.data.rows.views import EvaluationBatches, MixtureBatches
@@ -169,13 +171,15 @@ def amounts_of(data: "MixtureBatches | PackedBatches") -> dict[str, dict[str, fl
     """What Results say of each dosed text that trains: examples, tokens, steps of an epoch.
 
     {"swh_Latn": {"examples": 212, "tokens": 10000, "epoch": 12.5}}
+
+    Of one whose amount is 0 all are 0.
     """
     dosed = [info for info in data.info() if info.dosed]
     return {
         info.name: {
             "examples": info.documents,
             "tokens": info.tokens,
-            "epoch": 1 / info.epochs(data.batch_size),
+            "epoch": 1 / info.epochs(data.batch_size) if info.rows else 0.0,
         }
         for info in dosed
     }
@@ -184,12 +188,17 @@ def amounts_of(data: "MixtureBatches | PackedBatches") -> dict[str, dict[str, fl
 def _trained_amounts(
     run: "RunConfig", inventory: "Inventory | None"
 ) -> dict[str, dict[str, float]]:
-    from jaxlt.data.mixtures import open_mixture
-
     if not run.data.amounts:
         return {}
-    names = opening.inventory_of(run, inventory)
-    return amounts_of(open_mixture(run.data, inventory=names))
+    return _amounts(run.data, opening.inventory_of(run, inventory))
+
+
+@functools.lru_cache(maxsize=64)
+def _amounts(data: "DataConfig", names: "Inventory") -> dict[str, dict[str, float]]:
+    """`amounts_of` what a config opens: once in a process, however often its runs are evaluated."""
+    from jaxlt.data.mixtures import open_mixture
+
+    return amounts_of(open_mixture(data, inventory=names))
 
 
 def transfer_of(run: "RunConfig") -> dict[str, Any]:

@@ -139,8 +139,12 @@ class Result:
 
     @property
     def epochs(self) -> dict[str, float]:
-        """How often each dosed text has been read by `step`: above 1 it was repeated."""
-        return {name: (self.step or 0) / of["epoch"] for name, of in self.amounts.items()}
+        """How often each dosed text has been read by `step`: above 1 it was repeated.
+
+        A text of amount 0 was read 0 times.
+        """
+        steps = self.step or 0
+        return {n: steps / of["epoch"] if of["epoch"] else 0.0 for n, of in self.amounts.items()}
 
     @property
     def asked(self) -> tuple[Any, ...]:

@@ -59,6 +59,8 @@ def examples_of(config, language=ASHA, feature="targets"):
         (1.0, 1.0),
         (1, 1),
         (1e4, 10000),
+        ("0 tokens", 0),
+        (0.0, 0),
     ],
 )
 def test_amounts_are_held_in_one_way(written, held):
@@ -67,7 +69,7 @@ def test_amounts_are_held_in_one_way(written, held):
 
 
 @pytest.mark.parametrize(
-    "wrong", [0, -1, 0.0, 1.5, True, "10 words", "ten tokens", "0 tokens", None]
+    "wrong", [-1, 1.5, True, False, "10 words", "ten tokens", "0.5 tokens", None]
 )
 def test_what_is_no_amount_is_told(wrong):
     with pytest.raises(UserError, match=r"gives 'swh_Latn' .*10k tokens"):
@@ -161,6 +163,32 @@ def test_tasks_have_examples_by_name_language_and_kind(folder):
         counts({tagging: 900})
     tokens = texts_of(replace(config, amounts={tagging: "100 tokens"}, rates=((tagging, 1),)))[ASHA]
     assert 50 < tokens.tokens() <= 100
+
+
+def test_what_has_no_dose_does_not_train_and_is_scored(folder):
+    plain = config_of(folder)
+    own = {"rates": ((OTHER, 1.0),), "languages": (ASHA, OTHER)}
+    none, alone = (
+        open_mixture(replace(plain, amounts={ASHA: 0})),
+        open_mixture(replace(plain, **own)),
+    )
+    rows = none.rows(3, 0, 4)
+    assert all((rows[name] == given).all() for name, given in alone.rows(3, 0, 4).items())
+    assert none.languages == open_mixture(plain).languages and (rows["language"] == 1).all()
+    told = amounts_of(none)
+    assert told == {f"synthetic_text.{ASHA}": {"examples": 0, "tokens": 0, "epoch": 0}}
+    assert Result(metric="nll", value=1.0, n=1, step=50, amounts=told).epochs == {
+        f"synthetic_text.{ASHA}": 0
+    }
+    assert none.describe(50).splitlines()[-1].split() == [*told, "0.000", "0", "0", "0", "0.00"]
+    scored = open_evaluation(replace(plain, amounts={ASHA: 0}))
+    assert set(scored.rows(0, 0, 2)["language"].tolist()) == {0, 1}
+    rated = replace(plain, rates=((ASHA, 2.0), (OTHER, 1.0)), amounts={ASHA: 0})
+    assert [info.rate for info in open_mixture(rated).info()] == [1, 0]
+    with pytest.raises(UserError, match=r"gives .* 0, and nothing else trains"):
+        open_mixture(replace(plain, amounts={ASHA: 0, OTHER: 0}))
+    with pytest.raises(UserError, match=r"Did you mean 'qaa_Latn'\?"):
+        open_mixture(replace(plain, amounts={"qaa_Latm": 0}))
 
 
 def test_both_directions_have_the_same_pairs(folder):

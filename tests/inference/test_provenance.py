@@ -1,8 +1,15 @@
 """What Results say of how a number was asked for."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import pytest
 
+from jaxlt.data import mixtures
+from jaxlt.data.config import DataConfig
+from jaxlt.data.inventory import Inventory
 from jaxlt.errors import UserError
+from jaxlt.inference import provenance
 from jaxlt.inference.provenance import Evaluation, settings_of
 
 
@@ -39,3 +46,17 @@ def test_heads_have_labels_of_their_own(flag, asked):
     with pytest.raises(UserError, match=f"--{flag} is for models that write text"):
         Evaluation(**asked).check_free()
     Evaluation().check_free()
+
+
+def test_amounts_are_counted_once_however_often_a_run_is_evaluated(monkeypatch, tmp_path):
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "eng_Latn.txt").write_text("".join(f"line {i}\n" for i in range(90)))
+    data = DataConfig(sources=str(tmp_path / "t"), cache_dir=str(tmp_path / "c"), inputs_length=16)
+    run = SimpleNamespace(data=dataclasses.replace(data, amounts={"eng_Latn": "100 tokens"}))
+    opened, real = [], mixtures.open_mixture
+    monkeypatch.setattr(mixtures, "open_mixture", lambda *a, **k: opened.append(a) or real(*a, **k))
+    monkeypatch.setattr(provenance.opening, "inventory_of", lambda run, held: Inventory({}))
+    told = [provenance._trained_amounts(run, None) for _ in range(3)]
+    assert told[0]["eng_Latn"]["tokens"] == 100 and told == 3 * told[:1] and len(opened) == 1
+    run.data = data
+    assert provenance._trained_amounts(run, None) == {} and len(opened) == 1

@@ -1,7 +1,7 @@
 """Batches over tokenised languages: an endless seeded mixture, and one pass for evaluation."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -172,8 +172,11 @@ class Rows:
         texts: list[TokenizedText],
         languages: tuple[str, ...],
         noise: Noise | None = None,
+        absent: Sequence[TokenizedText] = (),
     ):
+        """absent: texts of which nothing trains, for `info` alone."""
         self.objective, self.texts, self._noise = objective, texts, noise
+        self._absent = absent
         self.ids = {"language": np.array([languages.index(t.source) for t in texts], np.int32)}
         if any(t.ends for t in texts):
             self.ids["target_language"] = np.array(
@@ -190,7 +193,8 @@ class Rows:
         for t, rate, count in zip(self.texts, rates, rows, strict=True):
             size = t.cache.examples, t.cache.tokens(), int(count)
             infos.append(LanguageInfo(t.name, float(rate), *size, (t.source, t.target), t.dosed))
-        return infos
+        none = (LanguageInfo(t.name, 0.0, 0, 0, 0, (), t.dosed) for t in self._absent)
+        return [*infos, *none]
 
     def take(
         self,
