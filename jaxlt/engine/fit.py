@@ -99,7 +99,8 @@ def fit(
     config = dataclasses.replace(settings or TrainConfig(steps), steps=steps)
     best = best or CheckpointConfig()
     position = position or begun(int(state.step), batches)
-    at: Pacing = hyper if callable(hyper) else lambda _: hyper
+    # A step is asked for twice, when it is made and when its numbers are looked at, one step later.
+    at: Pacing = functools.lru_cache(2)(hyper) if callable(hyper) else lambda _: hyper
     keeper, heard = keeper or InMemory(), getattr(journal, "say", None)
     history = heard if isinstance(heard, History) else History()
     state = state if donate else copied(state)

@@ -163,6 +163,7 @@ def fit_members(
     best, every = best or CheckpointConfig(), config.eval_every or steps
     sources = [batches] if isinstance(batches, BatchSource) else list(batches)
     _check(group, sources, hypers, config)
+    hypers = [functools.lru_cache(2)(hyper) for hyper in hypers]  # as in `fit`
     joined = states if isinstance(states, TrainState) else group.join(states)
     told = histories or [History() for _ in range(group.count)]
     steps_of = joined.step.tolist()

@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -46,7 +46,6 @@ from jaxlt.engine.resume import (
 from jaxlt.engine.state import BaseSource, ModuleValues, TrainState
 from jaxlt.engine.step import Program, sweepable
 from jaxlt.errors import UserError
-from jaxlt.metrics.result import Result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,29 +79,13 @@ class MemberOutcome(Outcome):
     why: str = ""
 
 
-@dataclasses.dataclass
-class Recorded(History):
-    """What was seen of a member, which is written to the files of its workdir as well."""
+class Files(Reporter):
+    """Writes the files of a member's workdir; the screen is its group's."""
 
-    reporter: Reporter = dataclasses.field(kw_only=True)
-
-    def tick(self, step: int) -> None:
-        """Starts the clock of the rates."""
-        self.reporter.tick(step)
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Writes a row of metrics.jsonl."""
-        self.reporter.log(step, values)
-
-    def evaluation(self, step: int, values: Mapping[str, float]) -> None:
-        """Keeps the metrics of an evaluation, and writes them."""
-        super().evaluation(step, values)
-        self.reporter.evaluation(step, values)
-
-    def results(self, found: Sequence[Result]) -> None:
-        """Keeps the Results of an evaluation, and writes them."""
-        super().results(found)
-        self.reporter.results(found)
+    @contextlib.contextmanager
+    def busy(self, what: str) -> Iterator[None]:
+        """Says nothing."""
+        yield
 
 
 def train_many(
@@ -127,11 +110,11 @@ def train_many(
         silent = opened.enter_context(open(os.devnull, "w", encoding="utf-8"))
 
         # --- where we are -------------------------------------------------------------------------
-        histories = []
-        for entry in entries:
-            own = Reporter(entry.workdir.path, config.steps, silent, about=entry.about)
-            opened.callback(own.close)
-            histories.append(Recorded(reporter=own))
+        files = [
+            opened.enter_context(Files(entry.workdir.path, config.steps, silent, about=entry.about))
+            for entry in entries
+        ]
+        histories = [History(also=own) for own in files]
         with say.busy("preparing the parameters"):
             if saved is None:
                 states = _begin(entries, group, histories, say)
@@ -141,8 +124,8 @@ def train_many(
         stands = [history.position.step for history in histories if history.position]
         telling = (entries[0].job, group.program, entries[0].data)
         begin_telling(say, *telling, max(stands), group.count)
-        for history, step in zip(histories, stands, strict=True):
-            begin_telling(history.reporter, *telling, step)
+        for own, step in zip(files, stands, strict=True):
+            begin_telling(own, *telling, step)
 
         # --- the steps, and the end ---------------------------------------------------------------
         alike = len({entry.data.fingerprint for entry in entries}) == 1

@@ -29,6 +29,7 @@ from jaxlt.metrics.result import Result
 
 if TYPE_CHECKING:
     import jax
+    import numpy as np
 
     from jaxlt.config import RunConfig
     from jaxlt.data.vocabulary.vocabularies import Vocabulary
@@ -137,6 +138,23 @@ class Run:
             found = evaluation.scored(self.config, predictor, source, named, settings)
         self._keep(found)
         return found
+
+    def rows(
+        self, split: str | None = None, languages: Sequence[str] = (), count: int = 8
+    ) -> "dict[str, np.ndarray]":
+        """The first held-out rows, of the languages in turn: fields [count, ...] for the predictor.
+
+        run.predictor().hidden(run.rows(), [0, -1], "mean")        # {0: [8, D], 12: [8, D]}
+        """
+        parts = (self.predictor(), split, tuple(languages))
+        with progress.heard():
+            source, _ = evaluation.open_data(self.config, *parts)
+        if not 1 <= count <= source.num_rows:
+            raise UserError(
+                f"Run.rows gives from 1 row to as many as are held out, {source.num_rows}, and is "
+                f"asked for {count}."
+            )
+        return source.rows(0, 0, count)
 
     def answers(
         self,

@@ -61,7 +61,7 @@ def train(
     """
     position = saved_position(Checkpoints(run.workdir))
     begun = position is not None
-    with Workdir.open(run.workdir, **_bound_to(run, begun)) as workdir:
+    with Workdir.open(run.workdir, **bound_to(run, begun)) as workdir:
         # A run under way needs its base again only for what is frozen.
         needed = not begun or loop.program_of(run).layout.frozen
         base, vocabulary, inventory, data = opening.open_all(run, bool(needed), base)
@@ -140,7 +140,7 @@ def in_memory(
     return Trained(program, state, history, vocabulary, inventory)
 
 
-def _bound_to(run: "RunConfig", begun: bool) -> dict[str, Any]:
+def bound_to(run: "RunConfig", begun: bool) -> dict[str, Any]:
     """The config that a workdir is bound to, and what of it may change.
 
     It is bound by what was learnt in it, not by a start that failed.
@@ -165,7 +165,7 @@ def rehearse(run: "RunConfig") -> list[str]:
     """
     checkpoints = Checkpoints(run.workdir, run.checkpoint)
     position = saved_position(checkpoints)
-    Workdir.check(run.workdir, **_bound_to(run, position is not None))
+    Workdir.check(run.workdir, **bound_to(run, position is not None))
     needed = position is None or loop.program_of(run).layout.frozen
     base, vocabulary, inventory, data = opening.open_all(run, bool(needed))
     run = derived.in_steps(run, data, position.warmup_steps if position else None)
