@@ -1,4 +1,4 @@
-"""The scripts of docs/notebook.md, as they stand there."""
+"""The scripts of docs/notebook.md, as they stand there; both are of one shape, compiled once."""
 
 import ast
 import re
