@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Union
 
 from jaxlt import progress
+from jaxlt.engine import compilation
 from jaxlt.engine.log.history import History
 from jaxlt.errors import UserError, nearest
 from jaxlt.inference import evaluation, training
@@ -67,6 +68,7 @@ class Run:
         base: another run, or a path, in the place of INIT_FROM. modules: those of another run
         (`.modules()`), in the place of run.modules. on: devices; all of them unless given.
         """
+        compilation.prepare()
         source = self._base(base)
         self._opened.clear()
         if self.config.workdir:

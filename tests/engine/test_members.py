@@ -39,7 +39,6 @@ SHAPES = {
         {"accumulate": 2, "optimizer": OptimizerConfig("adafactor", min_factored=8)},
     ),
 }
-QUICK = ("full",)
 
 
 def alone(program, state, rate, seed, batches):
@@ -51,10 +50,9 @@ def alone(program, state, rate, seed, batches):
     return losses, state
 
 
-@pytest.mark.parametrize(
-    "shape", [s if s in QUICK else pytest.param(s, marks=pytest.mark.slow) for s in SHAPES]
-)
-@pytest.mark.parametrize("devices", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow  # quick: test_fit_members.py::test_one_stops_early_and_one_fails_while_another_goes_on
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("devices", [1, 3])
 def test_each_member_is_its_run_alone(shape, devices):
     model, changes = SHAPES[shape]
     program = build(make_spec(make_config(**ENCODER, **model), **changes))

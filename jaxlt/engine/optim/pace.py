@@ -46,7 +46,7 @@ class Pace:
 
     def at(self, step: int) -> Hyper:
         """All that this step does not share with others."""
-        rate = jnp.float32(self.rate(step))
+        rate = np.float32(self.rate(step))  # a number of jax's would cost a millisecond to make
         return Hyper(rate, self._seed, **self._banks, values=self._values)
 
 
