@@ -50,7 +50,8 @@ def alone(program, state, rate, seed, batches):
     return losses, state
 
 
-@pytest.mark.slow  # quick: test_fit_members.py::test_one_stops_early_and_one_fails_while_another_goes_on
+# quick: test_fit_members.py::test_one_stops_early_and_one_fails_while_another_goes_on
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("devices", [1, 3])
 def test_each_member_is_its_run_alone(shape, devices):
