@@ -39,7 +39,7 @@ from jaxlt.engine.state import (
 )
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
 from jaxlt.models.manual import Manual
-from jaxlt.models.traced import Traced, given, mark
+from jaxlt.models.traced import Traced, given, mark, mark_each, with_marks
 from jaxlt.modules.deltas import has_penalty, with_penalty
 
 
@@ -239,17 +239,15 @@ def sweepable(spec: StepSpec) -> tuple[StepSpec, dict[str, Any]]:
     made in float64 and rounded once.
     """
     loss, losses = mark(spec.loss, "loss", ("z_loss", "label_smoothing"))
-    beside = [mark(one, f"loss.{one.name}", ("weight",)) for one in spec.loss.auxiliary]
-    object.__setattr__(loss, "auxiliary", tuple(one for one, _ in beside))
-    losses |= {name: weight for _, weights in beside for name, weight in weights.items()}
+    auxiliary, weights = mark_each(spec.loss.auxiliary, "loss", ("weight",))
     optimizer, rates = mark(spec.optimizer, "optimizer", ("weight_decay", "clip_norm", "b1", "b2"))
-    pairs = enumerate(spec.optimizer.rates)
-    factors = {f"optimizer.rates.{i}": factor for i, (_, factor) in pairs}
-    marks = zip([pattern for pattern, _ in spec.optimizer.rates], map(Traced, factors), strict=True)
-    object.__setattr__(optimizer, "rates", tuple(marks))
-    model, drops = _marked_dropout(spec.model)
+    pairs = [(p, f"optimizer.rates.{i}", n) for i, (p, n) in enumerate(spec.optimizer.rates)]
+    factors = {name: factor for _, name, factor in pairs}
+    model, drops = mark(spec.model, "model", _off(spec.model))
+    heads, of_heads = mark_each(spec.model.heads, "heads", ("dropout",))
+    drops |= of_heads
     values: dict[str, Any] = {}
-    for name, number in (losses | rates | factors | drops).items():
+    for name, number in (losses | weights | rates | factors | drops).items():
         if name in ("optimizer.b1", "optimizer.b2"):
             values[name] = Rate(np.float32(number), np.float32(1.0 - number))
         elif name == "loss.label_smoothing":
@@ -257,20 +255,18 @@ def sweepable(spec: StepSpec) -> tuple[StepSpec, dict[str, Any]]:
             values[name] = smoothing(number, spec.model.vocab_rows)
         else:
             values[name] = np.float32(1.0 - number if name in drops else number)
-    return dataclasses.replace(spec, loss=loss, optimizer=optimizer, model=model), values
+    shape = dataclasses.replace(
+        spec,
+        loss=with_marks(loss, auxiliary=auxiliary),
+        optimizer=with_marks(optimizer, rates=tuple((p, Traced(name)) for p, name, _ in pairs)),
+        model=with_marks(model, heads=heads),
+    )
+    return shape, values
 
 
 def _off(config: Any) -> dict[str, Any]:
     """No dropout, for the fields of a config that set one."""
     return {f.name: 0.0 for f in dataclasses.fields(config) if f.name.endswith("dropout")}
-
-
-def _marked_dropout(model: ModelConfig) -> tuple[ModelConfig, dict[str, float]]:
-    marked, rates = mark(model, "model", _off(model))
-    heads = [mark(head, f"heads.{head.name}", _off(head)) for head in model.heads]
-    if heads:
-        object.__setattr__(marked, "heads", tuple(head for head, _ in heads))
-    return marked, rates | {name: rate for _, of in heads for name, rate in of.items()}
 
 
 _layout = remembered(32, "layouts")(make_layout)  # specs differ in much that it is not

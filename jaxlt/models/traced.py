@@ -49,14 +49,30 @@ def mark(config: Config, prefix: str, fields: Iterable[str]) -> tuple[Config, di
 
     Returns (the config with marks, the numbers by '<prefix>.<field>').
     """
-    marked, values = copy.copy(config), {}
-    for field in fields:
-        number = getattr(config, field, None)
-        if number:
-            values[f"{prefix}.{field}"] = number
-            # What a config checks was checked when the number was set.
-            object.__setattr__(marked, field, Traced(f"{prefix}.{field}"))
-    return marked, values
+    numbers = {field: getattr(config, field, None) for field in fields}
+    values = {f"{prefix}.{field}": number for field, number in numbers.items() if number}
+    marks = {name.rpartition(".")[2]: Traced(name) for name in values}
+    return with_marks(config, **marks), values
+
+
+def mark_each(
+    configs: Iterable[Any], prefix: str, fields: Iterable[str]
+) -> tuple[tuple[Any, ...], dict[str, float]]:
+    """The same of configs that have names; the numbers by '<prefix>.<name>.<field>'."""
+    pairs = [mark(one, f"{prefix}.{one.name}", fields) for one in configs]
+    values = {name: number for _, of in pairs for name, number in of.items()}
+    return tuple(marked for marked, _ in pairs), values
+
+
+def with_marks(config: Config, **fields: Any) -> Config:
+    """Returns a frozen config with these fields, which hold marks, unchecked.
+
+    What a config checks was checked when the numbers were set.
+    """
+    marked = copy.copy(config)
+    for field, value in fields.items():
+        object.__setattr__(marked, field, value)
+    return marked
 
 
 def is_marked(config: Any, field: str) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxlt.data.rows.batches import Spec
 from jaxlt.engine.config import Job
-from jaxlt.engine.log.flops import model_flops, tokens_of
+from jaxlt.engine.log.flops import model_flops, places_of, tokens_of
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.partitioning import batch_sharding, check_batch, replicated
 from jaxlt.engine.state import optimizer_abstract
@@ -160,7 +160,7 @@ def plan_run(
         groups=groups,
         mesh=dict(mesh.shape),
         memory=_memory(program, rows, executable),
-        flops=model_flops(job.model, layout, rows, inputs, targets),
+        flops=model_flops(job.model, layout, rows, inputs, targets or places_of(fields or {})),
         tokens=rows * (inputs + targets),
         executable=executable,
     )

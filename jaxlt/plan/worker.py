@@ -21,7 +21,7 @@ from jaxlt.plan.search import Candidate
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """request: all that `compile_for` sends."""
     from jaxlt.config import load
-    from jaxlt.engine.log.flops import model_flops
+    from jaxlt.engine.log.flops import model_flops, places_of
     from jaxlt.engine.loop import program_of
     from jaxlt.engine.partitioning import check_batch
     from jaxlt.plan.aot import abstract_batch, compile_train
@@ -38,11 +38,13 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     program = program_of(run, topology.devices())
     rows, (inputs, targets) = run.data.batch_size, derived.lengths(run)
     check_batch(rows, run.train.accumulate, program.spec.mesh)
-    batch = abstract_batch(program, rows, inputs, targets, derived.fields(run))
+    fields = derived.fields(run)
+    batch = abstract_batch(program, rows, inputs, targets, fields)
+    logits = targets or places_of(fields)  # an encoder has logits at masked places alone
     work = Work(
         rows=rows,
         tokens=rows * (inputs + targets),
-        flops=model_flops(run.model, program.layout, rows, inputs, targets),
+        flops=model_flops(run.model, program.layout, rows, inputs, logits),
         steps=run.train.steps,
     )
     machine = Machine(topology.chip, topology if isinstance(topology, Topology) else None)

@@ -4,11 +4,13 @@ Cut-offs are found by bisecting over the bits of float32, exactly and without so
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 NEVER = -jnp.inf  # the logit of what cannot be chosen
+Number = float | jax.Array  # float32 []
 
 
 def best_of(logits: jax.Array) -> jax.Array:
@@ -34,10 +36,10 @@ def largest_threshold(holds: Callable[[jax.Array], jax.Array], shape: tuple[int,
     return jax.lax.bitcast_convert_type(low, jnp.float32)
 
 
-def filtered(logits: jax.Array, temperature: float, top_k: int, top_p: float) -> jax.Array:
+def filtered(logits: jax.Array, temperature: Number, top_k: int, top_p: Number | None) -> jax.Array:
     """Logits [..., V] divided by temperature, those outside of top-k and then top-p at -inf.
 
-    top_k = 0 and top_p = 1.0 leave all in. top_p keeps the smallest set of likeliest tokens whose
+    top_k = 0 and top_p = None leave all in. top_p keeps the smallest set of likeliest tokens whose
     probabilities, among those that top-k left, come to top_p. Equals at a cut-off stay together.
     """
     logits = logits / temperature
@@ -47,7 +49,7 @@ def filtered(logits: jax.Array, temperature: float, top_k: int, top_p: float) ->
             lambda t: jnp.sum(p >= t[..., None], -1) >= top_k, logits.shape[:-1]
         )
         logits = jnp.where(p >= kth[..., None], logits, NEVER)
-    if top_p < 1.0:
+    if top_p is not None:
         p = jax.nn.softmax(logits)
         least = largest_threshold(
             lambda t: jnp.sum(jnp.where(p >= t[..., None], p, 0.0), -1) >= top_p,
@@ -67,7 +69,7 @@ def drawn(logits: jax.Array, keys: jax.Array, position: jax.Array) -> jax.Array:
     return jax.vmap(jax.vmap(draw))(keys, logits)
 
 
-def keys_of(seed: int, rows: jax.Array, count: int) -> jax.Array:
+def keys_of(seed: Any, rows: jax.Array, count: int) -> jax.Array:
     """Keys [B, N]: of a seed, the number of a row and that of a draw; whatever else is decoded."""
     key = jax.random.key(seed)
 

@@ -4,9 +4,11 @@
 
 The encoder runs once, its keys and values are made once a layer, and each position costs one token
 a hypothesis. A batch may mix languages: its routes hold for every step. Rows end on their own, and
-the loop with the last of them.
+the loop with the last of them. Seed, temperature, top_p and length penalty are arrays: other ones
+compile nothing.
 """
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +25,7 @@ from jaxlt.engine.decode.trie import Trie
 from jaxlt.errors import UserError
 from jaxlt.models.config import T5Config
 from jaxlt.models.layers import make_context
+from jaxlt.models.traced import Traced, given, with_marks
 from jaxlt.modules.placement import rules_now
 
 __all__ = ["EOS", "Decoded", "DecodingConfig", "decode", "greedy"]
@@ -34,19 +37,48 @@ def _decode(
     params: Mapping[str, jax.Array],
     batch: Mapping[str, jax.Array],
     decoding: DecodingConfig,
+    values: Mapping[str, jax.Array],
     trie: Trie | None,
     rules: tuple[Any, ...],
-    scored: bool = True,
+    scored: bool,
 ) -> Decoded:
     rows = make_context(batch).rows
     limits = Limits(batch.get("decoder_prefix_tokens"), trie, batch.get("label_set"), rows)
-    with nn.logical_axis_rules(rules):
+    with nn.logical_axis_rules(rules), given(values):
         # On CPUs a scan would copy every layer's weights at every step.
         unroll = jax.default_backend() == "cpu"
         stepper = Stepper(config, params, batch, decoding.length, decoding.hypotheses, unroll)
         if decoding.method == "beam":
             return beam_search(stepper, decoding, limits)
         return walk(stepper, decoding, limits, scored)
+
+
+def sweepable(decoding: DecodingConfig) -> tuple[DecodingConfig, dict[str, Any]]:
+    """What is compiled of a config, with marks for the numbers that it takes; and these numbers.
+
+    A top_p of 1 stays: it leaves all tokens in, and costs nothing.
+    """
+    names = ["temperature", "length_penalty", "seed"] + ["top_p"] * (decoding.top_p < 1)
+    values: dict[str, Any] = {
+        f"decoding.{name}": np.float32(getattr(decoding, name)) for name in names
+    }
+    values["decoding.seed"] = np.uint32(decoding.seed % 2**32)
+    marks = {name: Traced(f"decoding.{name}") for name in names}
+    return with_marks(decoding, **marks), values
+
+
+def _decoded(
+    config: T5Config,
+    params: Mapping[str, jax.Array],
+    batch: Mapping[str, np.ndarray | jax.Array],
+    decoding: DecodingConfig,
+    trie: Trie | None,
+    scored: bool,
+) -> Decoded:
+    check(config, batch, decoding, trie)
+    plain = dataclasses.replace(config, remat="none", dropout=0.0)
+    fixed, values = sweepable(decoding)
+    return _decode(plain, dict(params), dict(batch), fixed, values, trie, rules_now(), scored)
 
 
 def decode(
@@ -69,8 +101,7 @@ def decode(
     forbids tokens and leaves the probabilities of the others as they are. A beam search that finds
     fewer than `returns` fills up with rows of 0 whose score is -inf.
     """
-    check(config, batch, decoding, trie)
-    found = _decode(config, dict(params), dict(batch), decoding, trie, rules_now())
+    found = _decoded(config, params, batch, decoding, trie, scored=True)
     return Decoded(np.asarray(found.tokens), np.asarray(found.scores))
 
 
@@ -84,9 +115,7 @@ def greedy(
 
     params: flat, base and modules. Ends early when every row has ended.
     """
-    decoding = DecodingConfig(length)
-    check(config, batch, decoding, None)
-    found = _decode(config, dict(params), dict(batch), decoding, None, rules_now(), False)
+    found = _decoded(config, params, batch, DecodingConfig(length), None, scored=False)
     return np.asarray(found.tokens[:, 0])
 
 

@@ -9,6 +9,7 @@ from jaxlt.engine.decode.choice import NEVER, best_of, drawn, filtered, keys_of,
 from jaxlt.engine.decode.config import DecodingConfig
 from jaxlt.engine.decode.steps import Cache, Stepper
 from jaxlt.engine.decode.trie import Trie
+from jaxlt.models.traced import now
 
 
 class Decoded(NamedTuple):
@@ -68,12 +69,15 @@ def walk(stepper: Stepper, decoding: DecodingConfig, limits: Limits, scored: boo
     scored: False leaves the scores at zero, and their cost out.
     """
     shape = (stepper.rows, stepper.hypotheses)
-    keys = keys_of(decoding.seed, limits.rows, shape[1]) if decoding.method == "sample" else None
+    draws = decoding.method == "sample"
+    keys = keys_of(now(decoding.seed), limits.rows, shape[1]) if draws else None
+    temperature = now(decoding.temperature)
+    top_p = None if decoding.top_p == 1.0 else now(decoding.top_p)
 
     def choose(values: jax.Array, i: jax.Array) -> jax.Array:
         if keys is None:
             return best_of(values)
-        left = filtered(values, decoding.temperature, decoding.top_k, decoding.top_p)
+        left = filtered(values, temperature, decoding.top_k, top_p)
         return drawn(left, keys, i)
 
     def body(s: Walk) -> Walk:
@@ -117,7 +121,7 @@ class Beams(NamedTuple):
     cache: Cache
 
 
-def penalty(length: Any, alpha: float) -> Any:
+def penalty(length: Any, alpha: Any) -> Any:
     """GNMT's length penalty, as T5 uses it: ((5 + length) / 6) ** alpha; scores are divided by it.
 
     length counts all tokens of a hypothesis, the forced ones and the end included.
@@ -133,7 +137,7 @@ def beam_search(stepper: Stepper, decoding: DecodingConfig, limits: Limits) -> D
     live hypothesis can come before the last that is returned any more. What has not ended by
     `length` comes after all that has.
     """
-    n, length, alpha = decoding.beams, decoding.length, decoding.length_penalty
+    n, length, alpha = decoding.beams, decoding.length, now(decoding.length_penalty)
     rows, count = stepper.rows, decoding.returns
     longest = penalty(float(length), alpha)
 
@@ -173,7 +177,7 @@ def beam_search(stepper: Stepper, decoding: DecodingConfig, limits: Limits) -> D
 
 def extended(stepper: Stepper, decoding: DecodingConfig, limits: Limits, s: Beams) -> Beams:
     """All rows a position further."""
-    n, alpha = decoding.beams, decoding.length_penalty
+    n, alpha = decoding.beams, now(decoding.length_penalty)
     last = jax.lax.dynamic_index_in_dim(s.tokens, jnp.maximum(s.i - 1, 0), 2, keepdims=False)
     last = jnp.where(s.i > 0, last, 0)
     logits, cache = stepper.logits(last, s.i, s.cache, s.ancestry)
@@ -225,7 +229,7 @@ def beams_of(a: jax.Array, which: jax.Array) -> jax.Array:
     return jnp.take_along_axis(a, which.reshape(*which.shape, *(1,) * (a.ndim - 2)), axis=1)
 
 
-def best_of_beams(s: Beams, count: int, longest: float) -> Decoded:
+def best_of_beams(s: Beams, count: int, longest: Any) -> Decoded:
     """Ended hypotheses first, by score, then live ones."""
     tokens = jnp.concatenate([s.ended, s.tokens], axis=1)
     scores = jnp.concatenate([s.ended_scores, s.scores / longest], axis=1)

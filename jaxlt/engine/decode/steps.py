@@ -39,12 +39,14 @@ class Stepper:
         hypotheses: int,
         unroll: bool = False,
     ):
-        """params: flat, base, modules and deltas. length: tokens of a row at most.
+        """config: without dropout or remat. params: flat, base, modules and deltas.
+
+        length: tokens of a row at most.
 
         unroll: go through the decoder's layers one by one even if they are scanned.
         """
         flat = in_compute_dtype(config, applied(params, config.deltas))
-        config = dataclasses.replace(config, remat="none", dropout=0.0, deltas=())
+        config = dataclasses.replace(config, deltas=())
         self._batch, self._ctx = batch, make_context(batch)
         memory: Any = model_of(config).apply(unflatten(flat), batch, self._ctx, method="encode")
         if unroll and config.scan_layers:

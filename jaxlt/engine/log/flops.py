@@ -8,11 +8,14 @@ from collections.abc import Mapping
 
 from jaxlt.engine.state import Layout
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
+from jaxlt.models.encoder import PLACES
 from jaxlt.models.head_parts import read_field
 
 
 def forward_flops(config: ModelConfig, rows: int, inputs: int, targets: int) -> float:
     """FLOPs of a forward pass over [rows, inputs] and, with a decoder, [rows, targets].
+
+    Of an encoder, `targets` positions a row have logits; all of them where it is 0.
 
     Heads that label are not counted, nor are the characters of words.
     """
@@ -52,3 +55,8 @@ def tokens_of(spec: Mapping[str, tuple[tuple[int, ...], object]]) -> tuple[int, 
     inputs = math.prod(spec[read_field(spec)][0])
     decoder = spec.get("decoder_target_tokens")
     return inputs, math.prod(decoder[0]) if decoder else 0
+
+
+def places_of(spec: Mapping[str, tuple[tuple[int, ...], object]]) -> int:
+    """Positions a row for which an encoder alone makes logits; 0 where that is all of them."""
+    return math.prod(spec[PLACES][0]) if PLACES in spec else 0

@@ -185,6 +185,27 @@ def test_draws_are_a_rows_own(params, inputs):
     assert len({tuple(t) for t in together.tokens.reshape(-1, LENGTH)}) > 12
 
 
+@pytest.mark.parametrize("method", ["sample", "beam"])
+def test_other_numbers_compile_nothing_and_count(params, inputs, method):
+    """By the same programs as the tests of draws and of beams."""
+    of = {
+        "sample": ({"top_k": 20, "top_p": 0.95}, {"seed": 0}, {"temperature": 3.0}, {"top_p": 0.5}),
+        "beam": ({"beams": 3}, {"length_penalty": 0.0}, {"length_penalty": -4.0}),
+    }
+    first, *others = of[method]
+    plain = DecodingConfig(
+        LENGTH, method=method, returns=3, **({"seed": 5} | first if method == "sample" else first)
+    )
+    wanted = decode(CONFIG, params, inputs, plain)
+    before = decoding._decode._cache_size()
+    for changes in others:
+        found = decode(CONFIG, params, inputs, dataclasses.replace(plain, **changes))
+        assert not np.array_equal(found.scores, wanted.scores), changes
+    again = dataclasses.replace(CONFIG, dropout=0.3)
+    np.testing.assert_array_equal(decode(again, params, inputs, plain).tokens, wanted.tokens)
+    assert decoding._decode._cache_size() == before
+
+
 @pytest.mark.slow
 def test_cold_draws_are_greedy(params, inputs, found):
     cold = DecodingConfig(LENGTH, method="sample", returns=2, temperature=1e-4)
