@@ -225,11 +225,19 @@ def compiled_programs():
 
 @pytest.fixture(scope="module")
 def quick_compile():
-    """Programs compiled in the module are optimised little: most of a test is compiling."""
+    """Programs compiled in the module are optimised little: most of a test is compiling.
+
+    Their bits are others, so that none stays for a file that compiles as users do, or the reverse.
+    """
     before = jax.config.values["jax_disable_most_optimizations"]
+    if before:  # all of this process is compiled so
+        yield
+        return
+    jax.clear_caches()
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()
 
 
 @pytest.fixture

@@ -100,7 +100,7 @@ def room(share: float = 0.5) -> bool:
     """Forgets all compiled programs where this process holds too many; returns whether it did.
 
     Linux bounds how many pieces of memory a process may map, a small model's run takes hundreds,
-    and where none is left the compiler crashes. share: of the bound, which is gone past.
+    and where none is left the compiler crashes. share: of the bound, beyond which they go.
     """
     try:
         bound = int(_MAP_BOUND.read_text())

@@ -173,7 +173,6 @@ def test_members_lie_over_devices(trained, tmp_path):
 
 @pytest.mark.slow
 def test_a_group_that_is_killed_goes_on_to_the_same_bits(tmp_path):
-    jax.clear_caches()  # programs that other files compiled otherwise have other bits
     path = tmp_path / "killed"
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(path)])
     saved = Checkpoints(path / "group")

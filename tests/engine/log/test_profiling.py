@@ -3,7 +3,6 @@
 import io
 from types import SimpleNamespace
 
-import jax
 import pytest
 
 from jaxlt.engine.log.profiling import Profile, Recorder, Steps, parse_steps
@@ -84,7 +83,6 @@ def test_a_trace_that_cannot_be_read_is_told_and_an_error_of_ours_is_one(tmp_pat
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_compile")
 def test_a_traced_run_ends_with_the_same_bits(tmp_path):
-    jax.clear_caches()  # programs that other files compiled otherwise have other bits
     found, stream = [], io.StringIO()
     say = Reporter(None, 6, stream=stream)
     words = lambda profile: found.append(profile) or profile_table.lines_of(profile)  # noqa: E731
