@@ -77,11 +77,17 @@ def identity(value: Any) -> Any:
 def _fields(config: Any) -> dict[str, Any]:
     out = {}
     for field in dataclasses.fields(config):
-        mark, value = mark_of(field), getattr(config, field.name)
-        if mark in ("harmless", "drawn") or _is_first(field, value):
-            continue
-        out[first_name(field)] = identity(_last_parts(value) if mark == "placed" else value)
+        keep, value = field_identity(field, getattr(config, field.name))
+        if keep and mark_of(field) != "drawn":
+            out[first_name(field)] = identity(value)
     return out
+
+
+def field_identity(field: "dataclasses.Field[Any]", value: Any) -> tuple[bool, Any]:
+    """Whether a field's value counts, and what of it: of a path the last part."""
+    mark = mark_of(field)
+    keep = mark != "harmless" and not _is_first(field, value)
+    return keep, _last_parts(value) if mark == "placed" else value
 
 
 def _is_first(field: "dataclasses.Field[Any]", value: Any) -> bool:

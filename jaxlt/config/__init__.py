@@ -41,6 +41,7 @@ __all__ = [
     "config_hash",
     "load",
     "load_factory",
+    "load_study",
     "operative_config",
     "shipped_configs",
     "versions",
@@ -116,6 +117,16 @@ def load_factory(
 ) -> "FactoryConfig":
     """Returns the made languages that gin files and overrides describe."""
     return _load("FactoryConfig", gin_files, overrides, search_paths, None)[0]
+
+
+def load_study(
+    gin_files: Iterable[str] = (),
+    overrides: Iterable[str] = (),
+    search_paths: Sequence[str | Path] = (),
+    root: str = "study",
+) -> Any:
+    """Returns the study (or the sweep) that gin files and overrides describe."""
+    return _load(root, gin_files, overrides, search_paths, None)[0]
 
 
 def _load(

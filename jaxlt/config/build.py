@@ -40,6 +40,14 @@ TABLE = {
     "FactoryConfig": "jaxlt.data.synth.families:FactoryConfig",
     "Family": "jaxlt.data.synth.families:Family",
 }
+# What is about runs, not of one: a run's own files may speak of it.
+STUDIES = {
+    "study": "jaxlt.experiments.config:Study",
+    "sweep": "jaxlt.experiments.config:Sweep",
+    "claim": "jaxlt.experiments.config:Claim",
+    "laboratory": "jaxlt.experiments.laboratory:Laboratory",
+}
+TABLE |= STUDIES
 # Heads, which bring jax: loaded where a gin file names one. One of a user's own needs no row: it
 # is known once its file is imported (`import my_heads` in a gin file).
 HEADS = {
@@ -93,6 +101,7 @@ MODELS = ("T5Config", "BiLSTMConfig")  # what `run.model` may be
 # What has such parts, by its gin name.
 PARTS = {
     "run": SECTIONS,
+    "study": {"laboratory": "laboratory"},
     "DataConfig": {"text": "TextConfig"},
     "TrainConfig": {"compiler": "CompilerConfig"},
 }
@@ -164,9 +173,9 @@ def load_object(path: str) -> Any:
 def table() -> dict[str, str]:
     """Returns TABLE with the heads and parts of a step that have been imported."""
     kinds = load_object("jaxlt.models.head:HeadConfig").imported()
-    for base in ("Transform", "Auxiliary"):
-        below = load_object("jaxlt.engine.open:kinds_of")
-        kinds |= below(load_object(f"jaxlt.engine.open:{base}"))
+    bases = ("jaxlt.engine.open:Transform", "jaxlt.engine.open:Auxiliary")
+    for base in (*bases, "jaxlt.experiments.recipe:Recipe"):
+        kinds |= load_object("jaxlt.engine.open:kinds_of")(load_object(base))
     return TABLE | {name: f"{kind.__module__}:{name}" for name, kind in kinds.items()}
 
 
@@ -260,7 +269,7 @@ def _build(name: str, target: Any, hints: dict[str, Any], required: list[str], g
     parts = PARTS.get(name, {})
     made = {part: _ENTRIES[s].call() for part, s in parts.items() if part not in given}
     given = {**made, **given}
-    if name == "delta" and scopes:
+    if name in ("delta", "claim", "figure") and scopes:
         given.setdefault("name", scopes[-1])
     if name == "plug":
         given, hints = _prepare_plug(session, scopes, given, hints)

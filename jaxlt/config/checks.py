@@ -7,7 +7,7 @@ misspelt, so they are errors here.
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from jaxlt.config.build import LATE, MODELS, PARTS, Entry
+from jaxlt.config.build import LATE, MODELS, PARTS, STUDIES, Entry
 from jaxlt.config.files import Macro, Reference, Statement, references, shipped_configs
 from jaxlt.config.layers import DECLARED, LAST
 from jaxlt.errors import UserError, nearest
@@ -204,7 +204,7 @@ def _unused(statements: Sequence[Statement], entries: dict[str, Entry], root: st
         elif (
             entry
             and entry.name not in built
-            and not (s.file and (root != "run" or entry.name in MODELS))
+            and not (s.file and (root != "run" or entry.name in (*MODELS, *STUDIES)))
         ):
             yield (
                 f"{s.where}: nothing builds '{entry.name}', so this would have no effect: a value "

@@ -1,0 +1,1 @@
+"""Studies: claims of the field made testable, as stages over cells, judged from rows."""

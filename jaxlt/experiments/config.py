@@ -1,0 +1,89 @@
+"""What gin says of a study: its question, recipe, axes, claims and figures; and of a sweep.
+
+study.name = 'mad_x'
+study.recipe = @mad_x()
+study.cross = {'mad_x.languages': [2, 4]}
+study.claims = [@target/claim()]
+target/claim.effect = '@target - @source'
+"""
+
+import dataclasses
+import re
+from typing import Any
+
+from jaxlt.errors import UserError, repeated
+from jaxlt.experiments.axes import Axes, Values, pairs
+from jaxlt.experiments.laboratory import Laboratory
+from jaxlt.experiments.recipe import Recipe
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """What is claimed of an effect, and by which rule it is judged; written before the run.
+
+    effect: of arms, by the `method` of their rows: '@target - @source',
+    '@shared[languages=1] - @shared[languages=16]' (jaxlt.experiments.effect says all of it). holds:
+    'low > 0', 'low > -0.01' (no worse), 'high < 0.1', 'abs < 0.02' (equal). Rows of this metric,
+    task (any where it is ''), split and these languages count. paper: the number it reports.
+    """
+
+    text: str
+    metric: str
+    effect: str
+    holds: str = "low > 0"
+    name: str = ""
+    task: str = ""
+    split: str = "test"
+    languages: tuple[str, ...] = ()
+    seeds: int = 5
+    pairs: tuple[str, ...] = ("seed", "language")
+    confidence: float = 0.95
+    paper: str = ""
+
+    @property
+    def rule(self) -> dict[str, Any]:
+        """What decides the verdict, as it is stored at the first plan."""
+        rule = dataclasses.asdict(self)
+        return {name: rule[name] for name in rule if name not in ("text", "paper")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Study(Axes):
+    """A question, the recipe that answers it, over which cells, and how its rows are judged.
+
+    quick: bindings of a quick look, which has 2 seeds and says that it is one.
+    """
+
+    name: str = ""
+    question: str = ""
+    recipe: Recipe | None = None
+    laboratory: Laboratory = dataclasses.field(default_factory=Laboratory)
+    quick: Values = ()
+    claims: tuple[Claim, ...] = ()
+    figures: tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "quick", pairs(self.quick))
+        if not _NAME.fullmatch(self.name):
+            raise UserError(
+                f"study.name is the name of a folder, of small letters and digits: '{self.name}'."
+            )
+        for twice in repeated(claim.name for claim in self.claims):
+            raise UserError(f"Two claims of the study '{self.name}' are called '{twice}'.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep(Axes):
+    """Single runs over axes, without a recipe: each is trained and evaluated.
+
+    split: of the evaluation. answers: examples are answered and judged, as `eval --answers` does.
+    """
+
+    name: str = "sweep"
+    split: str | None = None
+    answers: bool = False
+    claims: tuple[Claim, ...] = ()
+    figures: tuple[Any, ...] = ()
