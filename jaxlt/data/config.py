@@ -184,10 +184,10 @@ class DataConfig(ReadConfig):
                 f"DataConfig.packing = '{self.packing}': a row of heads holds one example, so set "
                 "it to 'none'."
             )
-        if self.text.subwords:
+        if self.text.subwords and self.reads == "words":
             raise UserError(
-                "TextConfig.subwords samples pieces of running text and of inputs that are text; "
-                "heads label words by their best pieces: set it to 0."
+                "TextConfig.subwords samples the pieces that words are cut into, and "
+                "DataConfig.reads = 'words' cuts none: set it to 0, or read 'tokens'."
             )
         spans = [task.label for task in self.tasks if head_kind(task.kind).shape == "span"]
         if spans and self.text != AS_IT_IS:

@@ -6,9 +6,10 @@
 So a head and an encoder-decoder learn the same tasks.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jaxlt.data import text_forms
+from jaxlt.data.vocabulary.alignment import Cut
 from jaxlt.errors import UserError
 
 WORDS = ("tags", "tree", "entities")  # shapes whose words are labelled
@@ -21,7 +22,8 @@ class HeadExample:
     Of n `words`, `labels` [n] are tags, relations (universal ones, without what follows the colon)
     or IOB2 tags, and `heads` [n] numbers of words, 0 for the root. Else `texts` are one, or premise
     and hypothesis, or question and context; `label` is the class, or the answer, which
-    begins at the character `place` of the context, or somewhere in it (-1).
+    begins at the character `place` of the context, or somewhere in it (-1). `cut` finds its pieces,
+    where they are not the best.
     """
 
     shape: str
@@ -31,6 +33,7 @@ class HeadExample:
     texts: tuple[str, ...] = ()
     label: str = ""
     place: int = -1
+    cut: Cut | None = field(default=None, compare=False, repr=False)
 
 
 def labelled_words(shape: str, inputs: str, targets: str) -> HeadExample:

@@ -27,8 +27,11 @@ from jaxlt.errors import UserError
 
 Overlength = Literal["refuse", "leave_out", "window"]
 NUMBER = "example"  # stored beside the fields: which example of its split a row is of
+SAID = "said"  # and, where it is spelt anew at each visit, what it says
 _INT = np.dtype(np.int32)
 _SHIFTED = ("word_first", "word_labels", "word_heads", "label", "span")  # stored one higher
+_NONE = np.zeros(0, np.int32)
+_NOTHING = Units(_NONE, _NONE, _NONE, _NONE)
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,7 @@ class Labels:
         }
         self._words = words_length
         self._length = words_length if reader.chars else inputs_length
+        self._end = len(reader.end(_NOTHING).ids)  # units of the mark that ends a text
         self._overlength = overlength
         self.features = tuple(self.spec())
 
@@ -175,8 +179,47 @@ class Labels:
 
     def nothing(self, head: str) -> Piece:
         """Returns the row of an example that is not read: it holds nothing, and weighs nothing."""
-        none = np.zeros(0, np.int32)
-        return Piece(self._fields(head, Units(none, none, none, none)))
+        return Piece(self._fields(head, _NOTHING))
+
+    def said(self, example: HeadExample, piece: Piece) -> list[str]:
+        """Returns what a row of an example says: its words or texts, of a long text a part."""
+        if example.words:
+            return list(example.words[piece.start : piece.stop])
+        size = len(piece.fields[self.reader.input]) - self._end
+        if example.shape == "pair" or (not piece.start and size < self._length - self._end):
+            return list(example.texts)
+        (text,) = example.texts
+        first, stop = self.reader.characters(text, piece.start, piece.start + size)
+        return [text[first:stop]]
+
+    def respelt(self, example: HeadExample, room: int | None = None) -> dict[str, np.ndarray]:
+        """Returns the stored fields that hold the spelling of a row which says all of an example.
+
+        Words that are more than `room` units (None: those of a row) have none; texts lose their
+        end, the longer one of a pair first.
+        """
+        room = (room or self._length) - self._end * max(len(example.texts), 1)
+        own: dict[str, np.ndarray] = {}
+        if example.words:
+            units = self.reader.of_words(example.words, example.cut)
+            low, high = int(units.first[0]), int(units.stop[-1])
+            if high - low > room:
+                return {}
+            own["word_first"] = units.first - low + 1
+            units = self.reader.end(units.cut(low, high))
+        else:
+            texts = [self.reader.of_text(text, cut=example.cut) for text in example.texts]
+            most = [room]
+            if len(texts) > 1:
+                first = min(len(texts[0].ids), max(room - len(texts[1].ids), room // 2))
+                most = [first, room - first]
+            texts = [
+                self.reader.end(text.cut(0, size)) for text, size in zip(texts, most, strict=True)
+            ]
+            units = _joined(texts)
+            own["sentence"] = _sentences(texts)
+        own |= {self.reader.input: units.ids, "chars": units.chars.reshape(-1)}
+        return {name: values for name, values in own.items() if name in self.features}
 
     def _fields(self, head: str, units: Units, **own: Sequence[int] | np.ndarray) -> dict:
         fields = {name: np.zeros(0, np.int32) for name in self.features}
@@ -188,14 +231,14 @@ class Labels:
     def _of_words(self, head: str, example: HeadExample) -> Iterator[Piece]:
         if not example.words:
             return
-        units = self.reader.of_words(example.words)
+        units = self.reader.of_words(example.words, example.cut)
         numbers = self._numbers.get(head, {})
         labels = np.array([numbers.get(label, -1) for label in example.labels], np.int32)
         heads = np.array(example.heads, np.int32)
         windows = self._windows(units, example)
         for i, (start, stop) in enumerate(windows):
             low = int(units.first[start])
-            high = min(int(units.stop[stop - 1]), low + self._room(units))
+            high = min(int(units.stop[stop - 1]), low + self._length - self._end)
             first = (start + windows[i - 1][1]) // 2 if i else start
             last = (windows[i + 1][0] + stop) // 2 if i + 1 < len(windows) else stop
             mine = (np.arange(start, stop) >= first) & (np.arange(start, stop) < last)
@@ -211,16 +254,12 @@ class Labels:
             read = self.reader.end(units.cut(low, high))
             yield Piece(self._fields(head, read, **fields), start, stop, first, last)
 
-    def _room(self, units: Units) -> int:
-        """How many units a row holds beside the mark of its end."""
-        return self._length - len(self.reader.end(units).ids) + len(units.ids)
-
     def _windows(self, units: Units, example: HeadExample) -> list[tuple[int, int]]:
         """Runs of words that fit a row; each begins in the last quarter of the one before.
 
         Of a word that is longer than a row the beginning is read, in a row of its own.
         """
-        room = self._room(units)
+        room = self._length - self._end
         count, out, start = len(example.words), [], 0
         while True:
             reach = int(np.searchsorted(units.stop, units.first[start] + room, "right"))
@@ -239,21 +278,21 @@ class Labels:
         end = self.reader.end
         label = [self._numbers.get(head, {}).get(example.label, -1) + 1]
         if example.shape == "pair":
-            parts = [end(self.reader.of_text(text)) for text in example.texts]
+            parts = [end(self.reader.of_text(text, cut=example.cut)) for text in example.texts]
             size = sum(len(part.ids) for part in parts)
             if size > self._length:
                 raise self._too_long(example, f"a pair of {size} tokens, which cannot be parted")
-            sentence = np.repeat([1, 2], [len(part.ids) for part in parts])
+            sentence = _sentences(parts)
             yield Piece(self._fields(head, _joined(parts), label=label, sentence=sentence))
             return
         if example.shape == "span":
             yield from self._of_question(head, example)
             return
-        text = self.reader.of_text(example.texts[0])
-        room = self._length - len(end(text).ids) + len(text.ids)
+        text = self.reader.of_text(example.texts[0], cut=example.cut)
+        room = self._length - self._end
         for start in range(0, max(len(text.ids), 1), room):
             part = end(text.cut(start, start + room))
-            sentence = np.ones(len(part.ids), np.int32)
+            sentence = _sentences([part])
             yield Piece(self._fields(head, part, label=label, sentence=sentence), start)
 
     def _of_question(self, head: str, example: HeadExample) -> Iterator[Piece]:
@@ -267,7 +306,7 @@ class Labels:
             self.reader.end(self.reader.of_text(asked)),
             self.reader.of_text(context, spans),
         )
-        room = self._length - len(question.ids) - len(self.reader.end(text).ids) + len(text.ids)
+        room = self._length - len(question.ids) - self._end
         if room < 2:
             raise self._too_long(example, f"its question alone has {len(question.ids)} tokens")
         before, count, start = len(question.ids), len(text.ids), 0
@@ -314,10 +353,10 @@ def _spans(example: HeadExample, context: str) -> list[Span]:
 
 
 def _joined(parts: Sequence[Units]) -> Units:
-    none = np.zeros(0, np.int32)
-    return Units(
-        np.concatenate([part.ids for part in parts]),
-        none,
-        none,
-        np.concatenate([part.chars for part in parts]),
-    )
+    ids, chars = ([getattr(part, name) for part in parts] for name in ("ids", "chars"))
+    return Units(np.concatenate(ids), _NONE, _NONE, np.concatenate(chars))
+
+
+def _sentences(texts: Sequence[Units]) -> np.ndarray:
+    """Which of a row's texts, from 1, each of its units is of."""
+    return np.repeat(np.arange(1, len(texts) + 1), [len(text.ids) for text in texts])

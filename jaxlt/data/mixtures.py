@@ -22,8 +22,10 @@ from jaxlt.data import amounts, rates, revisions
 from jaxlt.data.config import DataConfig
 from jaxlt.data.head_example import HeadExample
 from jaxlt.data.inventory import NOTHING, Inventory
+from jaxlt.data.labelling import SAID, Labels
 from jaxlt.data.near import nearest_language
 from jaxlt.data.objectives.build import build_objective
+from jaxlt.data.objectives.denoised import PIECE, NewSpans, denoising
 from jaxlt.data.objectives.objectives import Objective
 from jaxlt.data.readers.problems import warn_once
 from jaxlt.data.rows.batches import digest
@@ -31,10 +33,17 @@ from jaxlt.data.rows.length_buckets import LikeEvaluationBatches, LikeMixtureBat
 from jaxlt.data.rows.packed import PackedBatches
 from jaxlt.data.rows.prepared import Bitext, Prepared
 from jaxlt.data.rows.token_cache import UNREAD, VERSION, TokenCache, open_or_build
-from jaxlt.data.rows.views import EvaluationBatches, MixtureBatches, Rows, TokenizedText
+from jaxlt.data.rows.views import (
+    EvaluationBatches,
+    MixtureBatches,
+    Renew,
+    Rows,
+    TokenizedText,
+)
 from jaxlt.data.sources import sources, translation
 from jaxlt.data.sources.discovery import discover
 from jaxlt.data.tasks import streamed
+from jaxlt.data.text.labelled import LabelledNoise
 from jaxlt.data.text.noising import TextNoise
 from jaxlt.data.text_forms import Form
 from jaxlt.data.transfer import Open, TransferRoles
@@ -69,8 +78,11 @@ def open_mixture(
         marks = [translation.mark(config.tag, pair) for pair in pairs]
         noise = TextNoise(config.text, config.vocabulary_config, texts, objective, marks)
         content |= {"noise": config.text.noise_identity(config.cache_root / "digests")}
+    renew = _renewing(config, texts, objective)
+    if isinstance(renew, LabelledNoise):
+        content |= {"noise": config.text.noise_identity(config.cache_root / "digests")}
     languages = _ids(config, texts)
-    make = Rows(objective, texts, languages, noise, absent)
+    make = Rows(objective, texts, languages, noise, absent, renew)
     order: dict[str, Any] = {
         name: getattr(config, name) for name in ("batch_size", "seed", "shuffle")
     }
@@ -89,6 +101,15 @@ def open_mixture(
         content |= {"like_lengths": config.length_buckets}
     batches = LikeMixtureBatches if config.length_buckets else MixtureBatches
     return batches(make, shares, languages, **order, fingerprint=digest(content))
+
+
+def _renewing(config: DataConfig, texts: list[TokenizedText], objective: Objective) -> Renew | None:
+    """Returns what is drawn anew at each visit beside noise of text, if anything is."""
+    if any(PIECE in text.cache.columns for text in texts):
+        return NewSpans(texts, denoising(config))
+    if isinstance(objective, Labels) and any(SAID in text.cache.columns for text in texts):
+        return LabelledNoise(config.text, config.vocabulary_config, texts, objective)
+    return None
 
 
 def _opener(config: DataConfig, inventory: Inventory) -> tuple[Vocabulary, Objective, Open]:

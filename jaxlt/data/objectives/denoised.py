@@ -1,22 +1,31 @@
-"""Span corruption drawn once, as pairs of token ids: running text among tasks with answers.
+"""Span corruption as pairs of token ids: running text among tasks with answers.
 
     for ids in denoised(documents, denoising(config)):
         ids["inputs"], ids["targets"]         # without an end, which comes after trimming
+        ids["piece"]                          # what they are made of, for NewSpans
 
 The draws are those of seqio's map_over_dataset(num_seeds=1) under its seed 0, which made such pairs
 first: caches of either are the same, and TensorFlow is not needed.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from jaxlt.data.objectives.objectives import SpanCorruption, corrupted_lengths, raw_length
+from jaxlt.data.objectives.objectives import (
+    Features,
+    SpanCorruption,
+    corrupted_lengths,
+    raw_length,
+)
 from jaxlt.data.objectives.of_text import corrupted_piece
 from jaxlt.data.read_config import ReadConfig
+from jaxlt.data.rows.batches import uniforms
+from jaxlt.data.rows.views import TokenizedText
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 
+PIECE = "piece"
 _DOCUMENTS = 128  # joined before cutting, as T5's reduce_concat_tokens does
 _LOW, _GRAPH_SEED = 0xFFFFFFFF, 87654321  # TensorFlow's seed where none is set
 
@@ -39,7 +48,43 @@ def denoised(
     seeds = zip(_random(0), _random(1), strict=True)
     for piece, seed in zip(_pieces(documents, objective.window), seeds, strict=False):
         inputs, targets, _ = corrupted_piece(objective, piece, seed)
-        yield {"inputs": inputs[:-1], "targets": targets[:-1]}
+        yield {"inputs": inputs[:-1], "targets": targets[:-1], PIECE: piece}
+
+
+class NewSpans:
+    """Draws the spans of `denoise` tasks anew at each visit; see jaxlt.data.rows.views.Renew.
+
+    Of one piece inputs and targets have the same lengths, wherever its spans are.
+    """
+
+    def __init__(self, texts: Sequence[TokenizedText], objective: SpanCorruption):
+        self._columns = [text.cache.columns.get(PIECE) for text in texts]
+        self._objective = objective
+
+    def __call__(
+        self,
+        features: Features,
+        text: np.ndarray,
+        index: np.ndarray,
+        seed: int,
+        places: np.ndarray,
+        room: np.ndarray | None,
+    ) -> None:
+        """Puts the new pairs of rows into their features."""
+        columns = [self._columns[which] for which in text]
+        here = np.array([row for row, column in enumerate(columns) if column], np.int64)
+        pieces = [c.whole(index[row]) for row, c in enumerate(columns) if c]
+        lengths = np.array([len(piece) for piece in pieces], np.int64)
+        tokens = np.zeros((len(here), self._objective.window), np.int32)
+        for row, piece in zip(tokens, pieces, strict=True):
+            row[: len(piece)] = piece
+
+        def draw(rows: np.ndarray, count: int) -> np.ndarray:
+            return uniforms(seed, "spans", places[here[rows]], count)
+
+        fields = self._objective({"targets": (tokens, lengths)}, draw)
+        features["inputs"][0][here] = fields["encoder_input_tokens"]
+        features["targets"][0][here] = fields["decoder_target_tokens"]
 
 
 def _pieces(documents: Iterable[np.ndarray], window: int) -> Iterator[np.ndarray]:

@@ -49,6 +49,12 @@ class Widths:
         """Returns the n of the narrowest rows, an n-th of whole ones, that hold such a share."""
         return next(n for n in self._parts if n * share <= 1)
 
+    def room(self, text: np.ndarray, index: np.ndarray) -> np.ndarray:
+        """Returns the units [n] of the narrowest rows that hold these."""
+        whole = next(iter(self._counted.values()))
+        parts = np.array([self.part(share) for share in self.shares(text, index)])
+        return -(-whole // parts)
+
     def cut(self, fields: Mapping[str, np.ndarray], part: int) -> dict[str, np.ndarray]:
         """Returns the fields [B, ...] with an n-th of their columns, rounded up."""
         return {
@@ -88,6 +94,9 @@ class LikeMixtureBatches(MixtureBatches):
         return self._widths.cut(
             self._taken(rows[place, start:stop]), self._widths.part(shares[place])
         )
+
+    def _room(self, text: np.ndarray, index: np.ndarray) -> np.ndarray:
+        return self._widths.room(text, index)
 
 
 _PURPOSE = int.from_bytes(b"lengths", "little")

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from jaxlt.data.labelling import NUMBER
-from jaxlt.data.objectives.objectives import Objective
+from jaxlt.data.objectives.objectives import Features, Objective
 from jaxlt.data.rows.batches import Schedule, Spec, mixed, number_of, permute, uniforms
 from jaxlt.data.rows.token_cache import TokenCache
 from jaxlt.data.text_forms import Form
@@ -163,6 +163,11 @@ class Noise(Protocol):
         """Returns the rows changed, row i cut to most[i] tokens, and their lengths."""
 
 
+# Puts what is drawn anew at places[i] into the features of rows, in place: (features, text [R],
+# index [R], seed, places [R, ...], units that each row may fill [R], if that is less than all).
+Renew = Callable[[Features, np.ndarray, np.ndarray, int, np.ndarray, np.ndarray | None], None]
+
+
 class Rows:
     """Makes the fields of chosen windows of chosen texts, with noise if there is any."""
 
@@ -173,10 +178,11 @@ class Rows:
         languages: tuple[str, ...],
         noise: Noise | None = None,
         absent: Sequence[TokenizedText] = (),
+        renew: Renew | None = None,
     ):
         """absent: texts of which nothing trains, for `info` alone."""
         self.objective, self.texts, self._noise = objective, texts, noise
-        self._absent = absent
+        self._absent, self.renew = absent, renew
         self.ids = {"language": np.array([languages.index(t.source) for t in texts], np.int32)}
         if any(t.ends for t in texts):
             self.ids["target_language"] = np.array(
@@ -204,12 +210,16 @@ class Rows:
         purpose: str,
         places: np.ndarray,
         grow: bool = True,
+        room: np.ndarray | None = None,
     ) -> dict[str, np.ndarray]:
         """Returns the fields of window index[i] of text[i], its noise drawn at places[i].
 
-        Unless they may `grow`, examples are no longer with noise than without.
+        Unless they may `grow`, examples are no longer with noise than without. What heads read is
+        no longer than `room`.
         """
         features = {name: self._gather(name, text, index) for name in self.objective.features}
+        if self.renew:
+            self.renew(features, text, index, seed, places, room)
         if self._noise:
             name = self._noise.feature
             tokens, lengths = features[name]
@@ -303,7 +313,13 @@ class MixtureBatches(EndlessBatches):
 
     def _taken(self, row: np.ndarray) -> dict[str, np.ndarray]:
         """Returns the fields of global rows [n]."""
-        return self._make.take(*self._drawn(row), self._seed, "noise", row)
+        drawn = self._drawn(row)
+        room = self._room(*drawn) if self._make.renew else None
+        return self._make.take(*drawn, self._seed, "noise", row, room=room)
+
+    def _room(self, text: np.ndarray, index: np.ndarray) -> np.ndarray | None:
+        """Returns how many units each row may fill; None: those of its spec."""
+        return None
 
     def info(self) -> list[LanguageInfo]:
         return self._make.info(self._rates, self._counts)

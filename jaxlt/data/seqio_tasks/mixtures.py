@@ -65,7 +65,7 @@ def _check(config: DataConfig) -> None:
             "seqio's tasks have all of their examples: leave DataConfig.amounts out, or train by "
             "`jaxlt train`."
         )
-    if config.text.is_noisy:
+    if config.text.is_noisy or config.text.anew:
         raise UserError(
             "seqio's tasks have no noise, which TextConfig makes anew for each row of jaxlt's own "
             "batches: leave TextConfig's noise out, or train by `jaxlt train`."

@@ -15,9 +15,9 @@ import numpy as np
 
 from jaxlt.data.config import DataConfig
 from jaxlt.data.head_example import HeadExample
-from jaxlt.data.labelling import NUMBER, Labels
+from jaxlt.data.labelling import NUMBER, SAID, Labels
 from jaxlt.data.near import nearest_language
-from jaxlt.data.objectives.denoised import denoised, denoising
+from jaxlt.data.objectives.denoised import PIECE, denoised, denoising
 from jaxlt.data.objectives.objectives import Objective
 from jaxlt.data.rows.batches import digest
 from jaxlt.data.rows.token_cache import UNREAD, VERSION, Example, TokenCache, open_or_build
@@ -26,7 +26,7 @@ from jaxlt.data.sources.splits import Nothing
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.tasks import configured
 from jaxlt.data.tasks.kind import Stream, head_kind, kind_of
-from jaxlt.data.text.labelled import LabelledChange
+from jaxlt.data.text.labelled import LabelledChange, as_said
 from jaxlt.data.text_forms import Form, space_of, words_text
 from jaxlt.data.vocabulary.vocabularies import Vocabulary
 from jaxlt.errors import UserError, some_of
@@ -132,6 +132,8 @@ def _open(
     features: tuple[str, ...],
 ) -> TokenizedText:
     content, steps, examples = _recipe(task, stream, config, vocabulary)
+    if config.text.anew and kind_of(task.kind).denoised:
+        features = (*features, PIECE)
     named = f"{config.mixture}.{name}"
     known = [named, content, steps, vocabulary.fingerprint, split, features]
     key = digest(["task", VERSION, *known])
@@ -174,6 +176,9 @@ def _open_labels(
     named, storing = f"{config.mixture}.{name}", labels.storing()
     content = ["heads", VERSION, named, stream.identity(), split]
     content += _text_identity(name, config, split)
+    features = (*labels.features, NUMBER)
+    if config.text.renews(name.rpartition(".")[2], split):
+        features, content = (*features, SAID), [*content, SAID]
 
     def rows() -> Iterator[Example]:
         examples = parted = left = 0
@@ -183,7 +188,8 @@ def _open_labels(
                 pieces = [storing.nothing(task.label)]
                 left += 1
             for piece in pieces:
-                yield {**piece.fields, NUMBER: np.array([examples])}
+                more = {SAID: as_said(labels.said(example, piece))} if SAID in features else {}
+                yield {**piece.fields, NUMBER: np.array([examples]), **more}
             examples, left, parted = examples + 1, left + (not pieces), parted + (len(pieces) > 1)
         if left or parted:
             what = f"{left} left out" if left else f"{parted} read in parts"
@@ -191,7 +197,7 @@ def _open_labels(
                 "Of %d examples of '%s', %s: they are longer than a row.", examples, name, what
             )
 
-    root, features = config.cache_root / "tokens", (*labels.features, NUMBER)
+    root = config.cache_root / "tokens"
     stored = digest([*content, labels.stored_identity])
     known = functools.partial(storing.names, task.label)
     cache = open_or_build(root, named, split, stored, _INT32, features, rows, known)
@@ -206,7 +212,7 @@ def _text_identity(name: str, config: DataConfig, split: str) -> list[Any]:
     said: list[Any] = []
     if settled and (own := config.text.identity(language, memory)):
         said.append(own)
-    if noisy and config.text.misspells:
+    if noisy and config.text.is_noisy and not config.text.renews(language, split):
         said.append(["noise", config.text.noise_identity(memory)])
     return said
 
@@ -223,7 +229,8 @@ def _labelled(
     change = None
     if _text_identity(name, config, split):
         language = name.rpartition(".")[2]
-        change = LabelledChange(config.text, language, name, split, examples)
+        how = config.vocabulary_config
+        change = LabelledChange(config.text, language, name, split, examples, how)
     for number, (inputs, targets) in enumerate(_for_heads(stream)(split)):
         example = kind.example(inputs, targets)
         if change:

@@ -66,7 +66,7 @@ class TextNoise:
         return 16 + self._window // 16 if self._window else 0
 
     def _has_noise(self, text: TokenizedText) -> bool:
-        return not self._config.noisy or text.source in self._config.noisy
+        return self._config.noisy_in(text.source)
 
     def _misspeller(self, text: TokenizedText) -> CharacterNoise:
         config = self._config

@@ -4,7 +4,7 @@
 
 Normalisation, glosses and scripts are settled: made once, before tokenisation, in every split and
 in seqio's tasks. Noise is new at every visit of a training row, and never in evaluation; of what
-heads label it is drawn once an example (jaxlt.data.text.labelled).
+heads label it is drawn once an example where nothing else is said (jaxlt.data.text.labelled).
 """
 
 import dataclasses
@@ -39,7 +39,9 @@ class TextConfig:
     is their own matter. So is what a trained model is given to decode.
 
     Of tasks for heads the words and texts are changed and labels stay (jaxlt.data.text.labelled),
-    where `labelled` says: in the 'training' split, in 'evaluation', in 'both', or as 'usual'.
+    where `labelled` says: in the 'training' split, in 'evaluation', in 'both', or as 'usual'. A
+    training row is spelt once and for all, but with `anew`, and always with `subwords`, at every
+    visit; what would then be longer than its row keeps its best pieces, or some of its spelling.
     """
 
     normalise: Form = "none"  # or 'NFC', 'NFKC'
@@ -65,6 +67,7 @@ class TextConfig:
     alphabet: str = ""  # letters that are put in, or a file with text of them; '': the text's own
     noisy: tuple[str, ...] = ()  # languages with noise, in letters and subwords
     subwords: float = 0.0  # BPE: the dropout; unigram: alpha of sampling; 0: the best pieces
+    anew: bool = False  # at each visit: misspellings of labelled words, spans of `denoise` tasks
     labelled: Labelled = "usual"  # of heads: everywhere, and noise in training alone
 
     def __post_init__(self) -> None:
@@ -119,6 +122,16 @@ class TextConfig:
             return True, training
         there = self.labelled == "both" or (self.labelled == "training") == training
         return there, there
+
+    def noisy_in(self, language: str) -> bool:
+        """Returns whether a language is one of those with noise."""
+        return not self.noisy or language in self.noisy
+
+    def renews(self, language: str, split: str) -> bool:
+        """Returns whether labelled rows of a language are spelt anew at each visit."""
+        spelt = (self.anew and self.misspells) or self.subwords > 0
+        there = split == "train" and self.on_labelled(split)[1]
+        return there and spelt and self.noisy_in(language)
 
     def change(self, language: str) -> Change | None:
         """Returns what is done to the text of a language before it is tokenised, if anything."""

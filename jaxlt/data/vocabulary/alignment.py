@@ -10,7 +10,7 @@ Every span has at least one token to itself, whatever the vocabulary: a piece th
 the border of two spans is cut there, and a span that is normalised to nothing is an unk.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,8 @@ from jaxlt.data.text.unicode import AS_IS, Normalised, Span, UnicodeConfig, norm
 from jaxlt.data.vocabulary.subwords import SPACE, Segmenter, Token, open_segmenter
 from jaxlt.data.vocabulary.vocabularies import UNK, Vocabulary
 from jaxlt.errors import UserError
+
+Cut = Callable[[str], list[Token]]  # the tokens of text that SentencePiece has normalised
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,13 @@ def align(
     text: str,
     spans: Sequence[Span],
     unicode: UnicodeConfig = AS_IS,
+    cut: Cut | None = None,
 ) -> Aligned:
     """Returns the tokens of a text (without eos), and which of them each span has.
 
     `spans` are in order and do not overlap; they need not cover the text. The text is normalised
-    as `unicode` says, then by SentencePiece's own normaliser where the vocabulary has one.
+    as `unicode` says, then by SentencePiece's own normaliser where the vocabulary has one. `cut`
+    finds its pieces; without it they are the library's, the best.
     """
     _check(text, spans)
     cuts = [edge for span in spans for edge in span]
@@ -75,7 +79,8 @@ def align(
     if vocabulary.config.kind == "bytes":
         tokens = _byte_tokens(vocabulary, normalised.text, inner)
     else:
-        tokens = _piece_tokens(open_segmenter(vocabulary.config.path), normalised.text, inner)
+        segmenter = open_segmenter(vocabulary.config.path)
+        tokens = _piece_tokens(segmenter, normalised.text, inner, cut)
     return _placed(tokens, normalised, spans)
 
 
@@ -126,12 +131,15 @@ def _byte_tokens(vocabulary: Vocabulary, text: str, spans: Sequence[Span]) -> _T
     return tokens, owned[: len(spans)]
 
 
-def _piece_tokens(segmenter: Segmenter, text: str, spans: Sequence[Span]) -> _Tokens:
+def _piece_tokens(
+    segmenter: Segmenter, text: str, spans: Sequence[Span], cut: Cut | None
+) -> _Tokens:
     """SentencePiece's tokens, cut where spans meet inside one."""
     plain, origin = segmenter.processor.normalize(text, with_offsets=True)
     places = np.asarray(origin[: len(plain)], np.int64)
     bounds = [_bounds(plain, places, span) for span in spans]
-    tokens = _cut(segmenter, plain, _library_tokens(segmenter, plain, text), bounds)
+    found = cut(plain) if cut else _library_tokens(segmenter, plain, text)
+    tokens = _cut(segmenter, plain, found, bounds)
     out: list[Token] = []
     owned: list[Span] = []
     at = 0

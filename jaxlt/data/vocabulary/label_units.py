@@ -14,7 +14,7 @@ import numpy as np
 from jaxlt.data.inventory import UNKNOWN, Inventory
 from jaxlt.data.rows.batches import digest
 from jaxlt.data.text.unicode import Span
-from jaxlt.data.vocabulary.alignment import align, join_words
+from jaxlt.data.vocabulary.alignment import Cut, align, join_words
 from jaxlt.data.vocabulary.vocabularies import EOS, Vocabulary
 
 _NONE = np.zeros(0, np.int32)
@@ -46,10 +46,10 @@ class Reader(Protocol):
     stored: str  # as the fingerprint, whatever labels the inventory has
     size: int  # ids are below it
 
-    def of_words(self, words: Sequence[str]) -> Units:
-        """Units of words with a space between them."""
+    def of_words(self, words: Sequence[str], cut: Cut | None = None) -> Units:
+        """Units of words with a space between them; `cut` finds pieces, else they are the best."""
 
-    def of_text(self, text: str, spans: Sequence[Span] = ()) -> Units:
+    def of_text(self, text: str, spans: Sequence[Span] = (), cut: Cut | None = None) -> Units:
         """Units of a text, and those of spans of its characters."""
 
     def end(self, units: Units) -> Units:
@@ -69,11 +69,11 @@ class PieceUnits:
         self.fingerprint = self.stored = vocabulary.fingerprint
         self.size = vocabulary.size
 
-    def of_words(self, words: Sequence[str]) -> Units:
-        return self.of_text(*join_words(words))
+    def of_words(self, words: Sequence[str], cut: Cut | None = None) -> Units:
+        return self.of_text(*join_words(words), cut)
 
-    def of_text(self, text: str, spans: Sequence[Span] = ()) -> Units:
-        aligned = align(self._vocabulary, text, spans)
+    def of_text(self, text: str, spans: Sequence[Span] = (), cut: Cut | None = None) -> Units:
+        aligned = align(self._vocabulary, text, spans, cut=cut)
         return Units(aligned.ids, aligned.first, aligned.stop, np.zeros((0, 0), np.int32))
 
     def end(self, units: Units) -> Units:
@@ -97,8 +97,8 @@ class WordUnits:
         self.stored = digest([chars, inventory.words, inventory.chars])
         self.size = UNKNOWN + 1 + max(len(self._words), len(self._chars))
 
-    def of_words(self, words: Sequence[str]) -> Units:
-        """Units are the words."""
+    def of_words(self, words: Sequence[str], cut: Cut | None = None) -> Units:
+        """Units are the words, which nothing cuts."""
         ids = np.array([self._words.get(word, UNKNOWN) for word in words], np.int32)
         chars = np.zeros((len(words), self.chars), np.int32)
         for row, word in zip(chars, words, strict=True):
@@ -107,7 +107,7 @@ class WordUnits:
         place = np.arange(len(words), dtype=np.int32)
         return Units(ids, place, place + 1, chars)
 
-    def of_text(self, text: str, spans: Sequence[Span] = ()) -> Units:
+    def of_text(self, text: str, spans: Sequence[Span] = (), cut: Cut | None = None) -> Units:
         """Units are what spaces separate; a span has those that it touches."""
         found = list(re.finditer(r"\S+", text))
         units = self.of_words([match[0] for match in found])

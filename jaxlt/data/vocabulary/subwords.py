@@ -51,12 +51,15 @@ class SubwordSampler:
 
         `inside` says that the text begins within a word.
         """
-        segmenter = self._segmenter
-        plain = segmenter.processor.normalize(text)
+        plain = self._segmenter.processor.normalize(text)
         if inside:
             plain = plain.removeprefix(SPACE)
+        return np.array([number for number, _, _ in self.tokens(plain, seed, *place)], np.int32)
+
+    def tokens(self, plain: str, seed: int, *place: int) -> list[Token]:
+        """Returns the tokens of normalised text (spaces are '▁')."""
         draws = stream(seed, "subwords", *place).random(3 * len(plain)).tolist()
-        return np.array(segmenter.sample(plain, iter(draws), self._strength), np.int32)
+        return self._segmenter.sample(plain, iter(draws), self._strength)
 
 
 @functools.lru_cache(maxsize=8)
@@ -118,11 +121,11 @@ class Segmenter:
         surfaces = (s for word in self._chunks(text[start:stop]) for s in cut(word))
         return self._tokens(surfaces, start)
 
-    def sample(self, text: str, draws: Iterator[float], strength: float) -> list[int]:
-        """Returns the ids of a drawn segmentation; it takes at most 3 draws a character."""
+    def sample(self, text: str, draws: Iterator[float], strength: float) -> list[Token]:
+        """Returns the tokens of a drawn segmentation; it takes at most 3 draws a character."""
         cut = self._drawn if self.kind == _UNIGRAM else self._merged
         surfaces = (s for word in self._chunks(text) for s in cut(word, draws, strength))
-        return [number for number, _, _ in self._tokens(surfaces, 0)]
+        return self._tokens(surfaces, 0)
 
     def _chunks(self, text: str) -> list[str]:
         return self._words.findall(text) if self._words else [text]

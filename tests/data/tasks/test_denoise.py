@@ -8,10 +8,13 @@ import seqio
 
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import open_evaluation, open_mixture
+from jaxlt.data.objectives.denoised import PIECE
 from jaxlt.data.objectives.objectives import corrupted_lengths
+from jaxlt.data.rows.batches import uniforms
 from jaxlt.data.seqio_tasks import mixtures
 from jaxlt.data.seqio_tasks.configured import denoising
 from jaxlt.data.task_config import TaskConfig
+from jaxlt.data.text.settings import TextConfig
 from jaxlt.data.transfer import TransferConfig
 from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
@@ -70,6 +73,30 @@ def test_pairs_fit_and_spell_the_text(config):
     assert vocabulary.decode(said) in lines
     row = mixture.rows(0, 0, 16)
     assert np.all(row["encoder_input_tokens"].max(axis=1) > 0)
+
+
+def test_spans_are_drawn_anew_at_each_visit(config):
+    once = replace(config, rates={"denoise": 1.0})
+    anew = replace(once, text=TextConfig(anew=True))
+    mixture, usual = open_mixture(anew), open_mixture(once)
+    assert mixture.fingerprint != usual.fingerprint
+    assert [i.tokens for i in mixture.info()] == [i.tokens for i in usual.info()]
+    objective, seen = denoising(config), {}
+    for step in range(12):
+        batch, row = mixture.rows(step, 0, 16), step * 16 + np.arange(16)
+        stored = usual.rows(step, 0, 16)
+        for i, (text, index) in enumerate(zip(*mixture._drawn(row), strict=True)):
+            piece = mixture._make.texts[text].cache.columns[PIECE].whole(index)
+            # The plain reference: span corruption of running text, its draws at the global row.
+            draw = lambda rows, n, at=row[i]: uniforms(0, "spans", np.array([at]), n)  # noqa: E731
+            wanted = objective({"targets": (piece[None], np.array([len(piece)]))}, draw)
+            for name in ("encoder_input_tokens", "decoder_target_tokens"):
+                assert np.array_equal(batch[name][i], wanted[name][0])
+                assert (batch[name][i] > 0).sum() == (stored[name][i] > 0).sum()
+            seen.setdefault((text, index), set()).add(batch["encoder_input_tokens"][i].tobytes())
+    assert max(map(len, seen.values())) > 1
+    with pytest.raises(UserError, match="leave TextConfig's noise out"):
+        mixtures.register(anew)
 
 
 def test_it_mixes_into_a_task_and_is_never_evaluated(config):

@@ -2,17 +2,24 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from jaxlt.config import load
 from jaxlt.data import inventory
 from jaxlt.data.config import DataConfig
 from jaxlt.data.mixtures import examples_of, open_evaluation, open_mixture, training_examples
+from jaxlt.data.rows.batches import stream
 from jaxlt.data.synth.families import FactoryConfig, Family
 from jaxlt.data.task_config import TaskConfig
+from jaxlt.data.tasks import streamed
+from jaxlt.data.text.noise import CharacterNoise, alphabet_of
 from jaxlt.data.text.settings import TextConfig
 from jaxlt.data.text.translit import RandomMap
+from jaxlt.data.vocabulary.subwords import SubwordSampler
+from jaxlt.data.vocabulary.vocabularies import open_vocabulary
 from jaxlt.errors import UserError
+from tests.pieces import train_pieces
 
 KINDS = ("tagging", "parsing", "entities", "pairs", "sentiment")
 FACTORY = FactoryConfig((Family(2),), sentences=120, annotated=28, opinions=12)
@@ -93,6 +100,135 @@ def test_noise_is_where_it_is_asked_for_and_a_letter_a_word(plain, labelled, spl
         assert left[f"synthetic_tagging.{OTHER}"] == right[f"synthetic_tagging.{OTHER}"]
 
 
+def opened(config):
+    """(mixture, examples by task) of what trains."""
+    names = inventory.take(training_examples(config), {t.label: 0 for t in config.tasks})
+    told = streamed.labelled_examples(config, "train")
+    return open_mixture(config, inventory=names), {n: [e for _, e in of] for n, of in told}
+
+
+def visited(mixture, steps):
+    """Yields (task, its example's number, global row, the row's fields)."""
+    for step in range(steps):
+        batch, row = mixture.rows(step, 0, 4), step * 4 + np.arange(4)
+        for i, (text, index) in enumerate(zip(*mixture._drawn(row), strict=True)):
+            fields = {name: values[i] for name, values in batch.items() if "language" not in name}
+            yield mixture._make.texts[text].name, int(index), int(row[i]), fields
+
+
+def row_of(mixture, task, example):
+    labels = mixture._make.objective
+    (piece,) = labels.pieces(task.partition(".")[0], example)
+    return {name: values[0] for name, values in labels.batch([piece]).items()}
+
+
+def assert_same(row, wanted):
+    assert row.keys() == wanted.keys()
+    assert all(np.array_equal(row[name], wanted[name]) for name in row)
+
+
+def test_noise_is_new_at_each_visit_and_labels_stay(plain):
+    plain = replace(plain, seed=5)
+    mixture, told = opened(changed(plain, noise=0.4, noisy=(ONE,), anew=True))
+    every = {task: (" ".join([*e.words, *e.texts]) for e in of) for task, of in told.items()}
+    noises = {task: CharacterNoise(alphabet_of(said), 0.4) for task, said in every.items()}
+    seen = {}
+    for task, number, row, fields in visited(mixture, 36):
+        example = told[task][number]
+        if task.endswith(ONE):  # as if the example itself were misspelt, and read like any other
+            noise, draws = noises[task], stream(5, "misspell", row)
+            words = tuple(noise.words(example.words, draws))
+            texts = tuple(noise(text, draws) for text in example.texts)
+            example = replace(example, words=words, texts=texts)
+        assert_same(fields, row_of(mixture, task, example))
+        seen.setdefault((task, number), []).append(fields["encoder_input_tokens"].tobytes())
+    again = [spelt for spelt in seen.items() if len(spelt[1]) > 1]
+    apart = {task.endswith(ONE) for (task, _), rows in again if len(set(rows)) > 1}
+    assert apart == {True} and len(again) > 20
+    once = opened(changed(plain, noise=0.4, noisy=(ONE,)))[0]
+    assert len({m.fingerprint for m in (mixture, once, opened(plain)[0])}) == 3
+    for one, same in zip(visited(mixture, 2), visited(mixture, 2), strict=True):
+        assert_same(one[3], same[3])
+
+
+@pytest.fixture(scope="module")
+def tagged(plain, tmp_path_factory):
+    """Tags of words in pieces of BPE."""
+    one = replace(plain, tasks=plain.tasks[:1], seed=5)
+    said = [" ".join(e.words) for of in opened(one)[1].values() for e in of]
+    path = train_pieces(tmp_path_factory.mktemp("bpe") / "bpe", said, 200, model_type="bpe")
+    return replace(one, vocabulary=path, inputs_length=120)
+
+
+def test_words_are_cut_anew_at_each_visit(tagged):
+    mixture, told = opened(changed(tagged, subwords=0.3))
+    best = SubwordSampler(tagged.vocabulary_config, 0.0)
+    sampler = SubwordSampler(tagged.vocabulary_config, 0.3)
+    finer = 0
+    for task, number, row, fields in visited(mixture, 20):
+        example = told[task][number]
+        usual = row_of(mixture, task, example)
+        assert_same(usual, row_of(mixture, task, replace(example, cut=lambda p: best.tokens(p, 0))))
+        cut = lambda plain, row=row: sampler.tokens(plain, 5, row)  # noqa: E731
+        assert_same(fields, row_of(mixture, task, replace(example, cut=cut)))
+        spelt = open_vocabulary(tagged.vocabulary_config).decode(fields["encoder_input_tokens"])
+        assert spelt == " ".join(example.words)
+        finer += (fields["encoder_input_tokens"] > 0).sum() > (
+            usual["encoder_input_tokens"] > 0
+        ).sum()
+    assert finer > 40
+
+
+def test_what_no_longer_fits_goes_back_and_no_label_is_lost(tagged):
+    usual = opened(tagged)[0]
+    longest = max(
+        int((fields["encoder_input_tokens"] > 0).sum()) for *_, fields in visited(usual, 30)
+    )
+    tight = replace(tagged, inputs_length=longest)
+    tight = changed(tight, subwords=1.0, noise=0.8, edits=("insert",))
+    mixture, told = opened(tight)
+    kept = set()
+    for task, number, _, fields in visited(mixture, 30):
+        wanted = row_of(usual, task, told[task][number])
+        words = told[task][number].words
+        assert np.array_equal(fields["word_labels"], wanted["word_labels"])
+        assert (fields["word_first"][: len(words)] >= 0).all()
+        spelt = open_vocabulary(tight.vocabulary_config).decode(fields["encoder_input_tokens"])
+        assert len(spelt.split()) == len(words)
+        kept.add(sum(a != b for a, b in zip(spelt.split(), words, strict=True)) / len(words))
+    assert min(kept) < 0.3 and max(kept) > 0.5
+
+
+def test_rows_of_like_length_stay_as_narrow(tagged):
+    alike = replace(tagged, length_buckets=3, inputs_length=128)
+    noisy, plainly = opened(changed(alike, subwords=0.4))[0], opened(alike)[0]
+    widths = set()
+    for step in range(12):
+        rows, others = noisy.rows(step, 0, 4), plainly.rows(step, 0, 4)
+        assert all(rows[name].shape == other.shape for name, other in others.items())
+        assert np.array_equal(rows["word_labels"], others["word_labels"])
+        assert np.array_equal(rows["word_first"] >= 0, others["word_first"] >= 0)
+        assert rows["word_first"].max() < rows["encoder_input_tokens"].shape[1]
+        widths.add(rows["encoder_input_tokens"].shape)
+    assert len(widths) > 1
+
+
+def test_evaluation_is_cut_once_and_answers_see_the_same(tagged):
+    split = changed(tagged, subwords=0.5, labelled="evaluation")
+    names = inventory.take(training_examples(split), {"synthetic_tagging": 0})
+    source, usual = (open_evaluation(c, inventory=names) for c in (split, tagged))
+    rows, others = (s.rows(0, 0, 4)["encoder_input_tokens"] for s in (source, usual))
+    assert (rows != others).any() and (rows == source.rows(0, 0, 4)["encoder_input_tokens"]).all()
+    labels = source._make.objective
+    asked = {t.name: of for t, of in examples_of(split, "validation", source)}
+    texts = [source._make.texts[which].name for which in source._text[:4]]
+    for task, index, ids in zip(texts, source._index, rows, strict=False):
+        (piece,) = labels.pieces("synthetic_tagging", asked[task][index][1])
+        assert np.array_equal(labels.batch([piece])["encoder_input_tokens"][0], ids)
+    plainly, noisy = (opened(c)[0].rows(0, 0, 4) for c in (tagged, split))
+    assert_same(noisy, plainly)
+
+
 def test_glosses_leave_as_many_words(plain, tmp_path):
     one = replace(plain, tasks=plain.tasks[:1])
     word = examples(one)[f"synthetic_tagging.{ONE}"][0].words[0]
@@ -104,8 +240,8 @@ def test_glosses_leave_as_many_words(plain, tmp_path):
 
 
 def test_what_cannot_be(plain):
-    with pytest.raises(UserError, match=r"subwords samples pieces.*set it to 0"):
-        changed(plain, subwords=0.1)
+    with pytest.raises(UserError, match=r"subwords samples the pieces.*read 'tokens'"):
+        replace(changed(plain, subwords=0.1), reads="words")
     asked = replace(plain, tasks=TaskConfig("synthetic_questions", factory=FACTORY))
     with pytest.raises(UserError, match=r"answers of 'synthetic_questions' stand at places"):
         changed(asked, noise=0.1)
