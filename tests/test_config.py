@@ -395,7 +395,12 @@ def test_two_files_of_one_layer_that_say_different_things(folder):
 
 def test_operative_config_reads_back_as_the_same_run(folder):
     files = (*FILES, "plugs.gin")
-    run = load("run.eval_data=@eval/DataConfig()", "eval/DataConfig.split=x'y\"z", files=files)
+    chain = "{'trace': {'nesterov': True, 'decay': %KEPT}, 'clip': {'max_delta': 1.0}}"  # in order
+    of_chain = ("KEPT=0.5", "OptimizerConfig.name='chain'", f"OptimizerConfig.chain={chain}")
+    own = ("run.eval_data=@eval/DataConfig()", "eval/DataConfig.split=x'y\"z", *of_chain)
+    run = load(*own, files=files)
+    trace = ("trace", (("decay", 0.5), ("nesterov", True)))
+    assert run.optimizer.chain == (trace, ("clip", (("max_delta", 1.0),)))
     text = config.operative_config(run)
     assert text == config.operative_config()
     for package in ("jaxlt", "python", "jax", "flax", "optax"):

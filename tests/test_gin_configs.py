@@ -106,10 +106,14 @@ PAGES = [ROOT.parent / "README.md", *sorted((ROOT.parent / "docs").glob("*.md"))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_commands_of_a_page_are_there_with_their_flags_and_make_runs(page, caplog):
-    """They say what they read, which a plan does not, by its name of now."""
+def test_the_commands_of_a_page_are_there_with_their_flags_and_make_runs(page, caplog, tmp_path):
+    """They say what they read, which a plan does not, by its name of now; so do blocks of gin."""
     renamed.tell.cache_clear()
     behind = {n: v for n, v in FALLBACKS.items() if n not in ("TEXT", "PAIRS", "CORPORA")}
+    for block in re.findall(r"```gin\n(.*?)```", page.read_text(), re.S):
+        (tmp_path / "block.gin").write_text(block)
+        files = ["models/tiny.gin", "runs/pretrain.gin", str(tmp_path / "block.gin")]
+        config.load(files, ["TEXT=t", "WORKDIR=w"], fallbacks=FALLBACKS)
     blocks = re.findall(r"```sh\n(.*?)```", page.read_text(), re.S)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
     for argv in (shlex.split(line, comments=True) for line in lines):

@@ -94,12 +94,19 @@ def references(value: Any) -> Iterator[Reference | Macro]:
             yield from references(item)
 
 
+class InOrder(dict[Any, Any]):
+    """A dict that gin's text of a run does not sort: some are read in the order they are said."""
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(f'{k!r}: {v!r}' for k, v in self.items())}}}"
+
+
 def mapped(value: Any, change: Callable[[Reference | Macro], Any]) -> Any:
     """Returns a value with every reference and macro in it, however deep, changed."""
     if isinstance(value, (Reference, Macro)):
         return change(value)
     if isinstance(value, dict):
-        return {mapped(k, change): mapped(v, change) for k, v in value.items()}
+        return InOrder({mapped(k, change): mapped(v, change) for k, v in value.items()})
     if isinstance(value, (list, tuple)):
         return type(value)(mapped(item, change) for item in value)
     return value

@@ -21,6 +21,15 @@ NORMALIZERS = ("tokens", "languages", "sequences", "none")
 OPTIMIZERS = (
     *("adafactor", "adamw", "adam", "nadam", "radam", "amsgrad"),
     *("adamax", "lion", "sgd", "adagrad", "rmsprop"),
+    *("muon", "chain"),
+)
+# Transforms of optax that are each parameter's own, and whose settings are numbers and words alone.
+LINKS = (
+    *("scale_by_adam", "scale_by_lion", "scale_by_rms", "scale_by_stddev", "scale_by_rss"),
+    *("scale_by_radam", "scale_by_amsgrad", "scale_by_adamax", "scale_by_adan", "scale_by_yogi"),
+    *("scale_by_belief", "scale_by_adadelta", "scale_by_novograd", "scale_by_sign"),
+    *("scale_by_trust_ratio", "adaptive_grad_clip", "centralize", "clip", "clip_by_block_rms"),
+    *("ema", "trace"),
 )
 STATE_DTYPES = ("float32", "bfloat16")
 CLOCKS = ("auto", "own", "run")
@@ -47,6 +56,7 @@ DEFAULT_RULES: Rules = (
     ("relpos_heads", None),
 )
 
+Setting = bool | int | float | str | None
 Option = tuple[str, bool | int | float | str]  # XLA's name of it, and its value
 # Names to compare a misspelt one with: the compiler itself names none.
 KNOWN = (
@@ -97,8 +107,11 @@ class OptimizerConfig:
     """Which optimizer, and its settings; each optimizer reads those that it has.
 
     b1, b2, eps: Adam's family; lion takes b1 and b2 (its authors use 0.9 and 0.99), rmsprop b2 and
-        eps, adagrad eps.
-    momentum: sgd's.
+        eps, adagrad eps, muon all three (for what goes by Adam).
+    momentum: sgd's and muon's (its authors use 0.95).
+    chain: of the optimizer 'chain': transforms of optax, in this order, each with its settings, of
+        what each parameter is its own (LINKS; see jaxlt.engine.optim.composed).
+        {'clip_by_block_rms': {'threshold': 1.0}, 'scale_by_adam': {'b2': 0.95}}
     decay_rate, clip_threshold, eps1, eps2, parameter_scale, min_factored, step_offset: adafactor's,
         with T5X's defaults (see jaxlt.engine.optim.adafactor).
     weight_decay: learning rate x weight_decay x parameter is subtracted each step, apart from the
@@ -130,9 +143,11 @@ class OptimizerConfig:
     weight_decay_exclude: tuple[str, ...] = ()
     rates: tuple[tuple[str, float], ...] = ()
     state_dtype: str = "float32"
+    chain: tuple[tuple[str, tuple[tuple[str, Setting], ...]], ...] = ()
 
     def __post_init__(self) -> None:
         _one_of(self, "name", OPTIMIZERS)
+        self._check_chain()
         for field in ("b1", "b2", "momentum"):
             inside = 0.0 <= getattr(self, field) < 1.0
             _check(self, field, inside, "it must be at least 0 and below 1")
@@ -146,6 +161,25 @@ class OptimizerConfig:
             raise UserError(f"OptimizerConfig.weight_decay is {decay}, {plain}.")
         _one_of(self, "state_dtype", STATE_DTYPES)
         _check_rates("OptimizerConfig.rates", self.rates)
+
+    def _check_chain(self) -> None:
+        if (self.name == "chain") != bool(self.chain):
+            raise UserError(
+                f"OptimizerConfig.name is '{self.name}' and OptimizerConfig.chain has "
+                f"{len(self.chain)} transforms: the optimizer 'chain', and no other, is made of "
+                "one or more, such as {'trace': {'decay': 0.9}}."
+            )
+        in_order = tuple((name, tuple(sorted(settings))) for name, settings in self.chain)
+        object.__setattr__(self, "chain", in_order)  # equal chains are one, to a hash too
+        for name, _ in in_order:
+            if name not in LINKS:
+                raise UserError(
+                    f"OptimizerConfig.chain has '{name}', which is none of optax's transforms that "
+                    f"are each parameter's own: {', '.join(LINKS)}. What is beside a chain has "
+                    "settings of its own: ScheduleConfig.learning_rate, "
+                    "OptimizerConfig.weight_decay, and OptimizerConfig.clip_norm for the norm of "
+                    f"all gradients together.{nearest(name, LINKS)}"
+                )
 
 
 @dataclasses.dataclass(frozen=True)

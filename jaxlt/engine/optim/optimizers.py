@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxlt.engine.config import OptimizerConfig
-from jaxlt.engine.optim import adafactor
+from jaxlt.engine.optim import adafactor, composed
 from jaxlt.engine.optim.adafactor import STACKED_AXES, Axes
 from jaxlt.errors import UserError, nearest
 from jaxlt.models.traced import now
@@ -63,8 +63,6 @@ class Optimizer(NamedTuple):
     update: Callable[[Params, State, Params, Any], tuple[Params, State]]
     state_axes: Callable[[Params], Any]
 
-
-FIRST_MOMENTS = ("mu", "trace")
 
 # Each gives the direction of descent without the learning rate; its state is one named tuple. b1
 # and b2 are numbers, or what stands for them in a compiled step (`Rate`).
@@ -167,6 +165,38 @@ def _adafactor(
     )
 
 
+def _moved(
+    config: OptimizerConfig, decayed: frozenset[str], steps: Params, params: Params, lr: Rates
+) -> Params:
+    """Parameters, in their own dtypes, after float32 steps that are subtracted times the rate."""
+    new = {}
+    for name, step in steps.items():
+        old = params[name].astype(jnp.float32)
+        if config.weight_decay and name in decayed:
+            step = step + now(config.weight_decay) * old
+        new[name] = (old - lr[name] * step).astype(params[name].dtype)
+    return new
+
+
+def _composed(
+    config: OptimizerConfig, axes: Mapping[str, Axes], decayed: frozenset[str]
+) -> Optimizer:
+    composed.transforms(config)  # what optax does not take is said before anything is read
+
+    def update(grads: Params, state: State, params: Params, lr: Rates) -> tuple[Params, State]:
+        betas = (now(config.b1), now(config.b2))
+        steps, new_state = composed.directions(
+            config, axes, betas, _float32(grads), state, _float32(params)
+        )
+        return _moved(config, decayed, steps, params, lr), new_state
+
+    return Optimizer(
+        functools.partial(composed.init, config, axes),
+        update,
+        functools.partial(composed.state_axes, config, axes),
+    )
+
+
 def _from_optax(
     config: OptimizerConfig, axes: Mapping[str, Axes], decayed: frozenset[str]
 ) -> Optimizer:
@@ -177,7 +207,7 @@ def _from_optax(
     def stored(state: Any) -> State:
         """The named tuple as a dict, with first moments in the dtype they are kept in."""
         out = dict(state._asdict())
-        for key in FIRST_MOMENTS:
+        for key in composed.FIRST_MOMENTS:
             if key in out:
                 out[key] = {k: v.astype(config.state_dtype) for k, v in out[key].items()}
         return out
@@ -186,16 +216,11 @@ def _from_optax(
         return stored(begin(_float32(params)))
 
     def update(grads: Params, state: State, params: Params, lr: Rates) -> tuple[Params, State]:
-        wide = {k: _float32(v) if k in FIRST_MOMENTS else v for k, v in state.items()}
+        wide = {k: _float32(v) if k in composed.FIRST_MOMENTS else v for k, v in state.items()}
         old = _float32(params)
         direction = make(now(config.b1), now(config.b2))
         steps, new_state = direction.update(_float32(grads), kind(**wide), old)
-        new = {}
-        for name, step in steps.items():
-            if config.weight_decay and name in decayed:
-                step = step + now(config.weight_decay) * old[name]
-            new[name] = (old[name] - lr[name] * step).astype(params[name].dtype)
-        return new, stored(new_state)
+        return _moved(config, decayed, steps, params, lr), stored(new_state)
 
     def state_axes(params: Params) -> Any:
         return {
@@ -217,8 +242,8 @@ def make_optimizer(
     """
     decayed = decayed_names(config, axes if among is None else among)
     factors = rate_factors(config, axes if among is None else among)
-    build = _adafactor if config.name == "adafactor" else _from_optax
-    inner = build(config, axes, decayed)
+    own = {"adafactor": _adafactor, "muon": _composed, "chain": _composed}
+    inner = own.get(config.name, _from_optax)(config, axes, decayed)
 
     def init(params: Params) -> State:
         _check(axes, params)

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from optax import contrib
 
-from jaxlt.engine.config import OPTIMIZERS, OptimizerConfig
+from jaxlt.engine.config import LINKS, OPTIMIZERS, OptimizerConfig
 from jaxlt.engine.optim.optimizers import (
     DIRECTIONS,
     Rate,
@@ -35,10 +36,19 @@ def tree(seed, dtype=jnp.float32):
     return {k: jnp.asarray(rng.normal(size=[SHAPES[a] for a in v]), dtype) for k, v in AXES.items()}
 
 
+CHAIN = (("clip", (("max_delta", 0.5),)), ("scale_by_adam", (("b1", 0.9), ("b2", 0.99))))
+
+
+def config_of(name, *args, **settings):
+    """That of an optimizer; 'chain' needs one."""
+    return OptimizerConfig(name, *args, **({"chain": CHAIN} if name == "chain" else {}), **settings)
+
+
 def decays(params):
     return {k: k.endswith(("kernel", "down")) for k in params}
 
 
+MATRIX = contrib.MuonDimensionNumbers(1, 2)
 OPTAX = {
     "adamw": optax.adamw(0.05, 0.9, 0.99, 1e-8, weight_decay=0.1, mask=decays),
     "adam": optax.adam(0.05, 0.9, 0.99),
@@ -50,17 +60,26 @@ OPTAX = {
     "sgd": optax.sgd(0.05, momentum=0.9),
     "adagrad": optax.adagrad(0.05, eps=1e-8),
     "rmsprop": optax.rmsprop(0.05, decay=0.99, eps=1e-8),
+    "chain": optax.chain(optax.clip(0.5), optax.adam(0.05, 0.9, 0.99)),
+    "muon": contrib.muon(
+        0.05,
+        beta=0.9,
+        adam_b2=0.99,
+        consistent_rms=0.2,
+        muon_weight_dimension_numbers={k: MATRIX if v else None for k, v in decays(AXES).items()},
+    ),
 }
 
 
 def test_every_name_has_a_reference():
-    assert set(OPTAX) | {"adafactor"} == set(OPTIMIZERS) == {"adafactor", *DIRECTIONS}
+    assert set(OPTAX) | {"adafactor"} == set(OPTIMIZERS)
+    assert set(OPTIMIZERS) == {"adafactor", "muon", "chain", *DIRECTIONS}
 
 
 @pytest.mark.parametrize("name", sorted(OPTAX))
 def test_matches_optax(name):
     decay = 0.1 if name in ("adamw", "lion") else 0.0
-    ours = make_optimizer(OptimizerConfig(name, 0.9, 0.99, weight_decay=decay), AXES)
+    ours = make_optimizer(config_of(name, 0.9, 0.99, weight_decay=decay), AXES)
     theirs = OPTAX[name]
     params = want = tree(0)
     state, their_state = ours.init(params), theirs.init(params)
@@ -74,16 +93,58 @@ def test_matches_optax(name):
     assert update._cache_size() == 1
 
 
+SETTINGS = {
+    "adaptive_grad_clip": {"clipping": 0.1},
+    "clip": {"max_delta": 0.5},
+    "clip_by_block_rms": {"threshold": 0.1},
+    "ema": {"decay": 0.9},
+    "trace": {"decay": 0.9, "nesterov": True},
+}
+
+
+@pytest.mark.slow
+def test_each_link_takes_a_stacked_parameter_as_optax_takes_its_parts():
+    kernel = "params/layers/mlp/kernel"
+    start, grads = ({n: tree(seed)[n] for n in (kernel, "modules/a/bias")} for seed in (0, 1))
+
+    def each(name, settings):
+        config = OptimizerConfig("chain", chain=((name, tuple(settings.items())),))
+        ours, theirs = make_optimizer(config, AXES), getattr(optax, name)(**settings)
+        params, state = start, ours.init(start)
+        logical = ours.state_axes(jax.eval_shape(lambda: start))
+        for leaf, axes in zip(
+            jax.tree.leaves(state), jax.tree.structure(state).flatten_up_to(logical), strict=True
+        ):
+            assert len(axes) == leaf.ndim and (axes[:1] == ("layers",)) == (leaf.shape[:1] == (2,))
+        layers = {0: start[kernel][0], 1: start[kernel][1], "bias": start["modules/a/bias"]}
+        alone = {0: grads[kernel][0], 1: grads[kernel][1], "bias": grads["modules/a/bias"]}
+        memory = {k: theirs.init(v) for k, v in layers.items()}
+        for _ in range(2):
+            params, state = ours.update(grads, state, params, LR)
+            for k, value in layers.items():
+                step, memory[k] = theirs.update(alone[k], memory[k], value)
+                layers[k] = value - LR * step
+        want = {kernel: jnp.stack([layers[0], layers[1]]), "modules/a/bias": layers["bias"]}
+        return params, want
+
+    for name in LINKS:
+        found, want = each(name, SETTINGS.get(name, {}))
+        for key, value in want.items():
+            np.testing.assert_allclose(found[key], value, rtol=1e-5, atol=1e-6, err_msg=name)
+            assert np.any(value != start[key])
+
+
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_state_axes_fit_the_state(name):
-    optimizer = make_optimizer(OptimizerConfig(name, min_factored=4), AXES)
+    optimizer = make_optimizer(config_of(name, min_factored=4), AXES)
     params = jax.eval_shape(lambda: tree(0))
     logical = optimizer.state_axes(params)
 
     def fits(leaf, axes):
         assert isinstance(axes, tuple)
         if leaf.shape != (1,):
-            assert leaf.shape == tuple(SHAPES[a] for a in axes)
+            sizes = [n if a is None else SHAPES[a] for a, n in zip(axes, leaf.shape, strict=True)]
+            assert list(leaf.shape) == sizes
         return leaf
 
     jax.tree.map(fits, jax.eval_shape(optimizer.init, params), logical)
@@ -91,7 +152,7 @@ def test_state_axes_fit_the_state(name):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_bfloat16_parameters(name):
-    optimizer = make_optimizer(OptimizerConfig(name), AXES)
+    optimizer = make_optimizer(config_of(name), AXES)
     params = tree(0, jnp.bfloat16)
     state = optimizer.init(params)
     new, new_state = jax.jit(optimizer.update)(tree(1, jnp.bfloat16), state, params, LR)
@@ -104,7 +165,7 @@ def test_bfloat16_parameters(name):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_nothing_to_train(name):
-    optimizer = make_optimizer(OptimizerConfig(name, clip_norm=1.0), {})
+    optimizer = make_optimizer(config_of(name, clip_norm=1.0), {})
     state = optimizer.init({})
     new, _ = jax.jit(optimizer.update)({}, state, {}, LR)
     assert new == {} and global_norm({}) == 0.0
@@ -170,7 +231,7 @@ def test_rates_are_those_of_the_names_that_patterns_match(name):
     start = tree(0)
     params, state = start, own.init(start)
     others = {f: (start, plain.init(start)) for f in factors.values()}
-    for step in range(3):
+    for step in range(2):
         params, state = own.update(tree(step + 1), state, params, LR)
         for factor, (old, memory) in others.items():
             others[factor] = plain.update(tree(step + 1), memory, old, LR * factor)
@@ -189,6 +250,13 @@ def test_rates_are_those_of_the_names_that_patterns_match(name):
         ({"weight_decay": -0.1}, "OptimizerConfig.weight_decay"),
         ({"name": "adam", "weight_decay": 0.1}, "adamw"),
         ({"state_dtype": "float16"}, "OptimizerConfig.state_dtype"),
+        ({"name": "chain"}, "is 'chain' and OptimizerConfig.chain has 0 transforms"),
+        ({"name": "muon", "chain": CHAIN}, "is 'muon' and OptimizerConfig.chain has 2 transforms"),
+        (
+            {"name": "chain", "chain": (("clip_by_global_norm", (("max_norm", 1.0),)),)},
+            "has 'clip_by_global_norm', which is none of .* OptimizerConfig.clip_norm",
+        ),
+        ({"name": "chain", "chain": (("scale_by_adm", ()),)}, "Did you mean 'scale_by_adam'"),
         ({"rates": ((".*bias", -1.0),)}, "OptimizerConfig.rates gives '.*bias' the factor -1.0"),
     ],
 )
@@ -202,6 +270,12 @@ def test_patterns_and_axes_that_do_not_fit():
         make_optimizer(OptimizerConfig("adamw", weight_decay_exclude=("nothing",)), AXES)
     with pytest.raises(UserError, match=r"rates has.*Did you mean 'modules/a/bias'"):
         make_optimizer(OptimizerConfig("adamw", rates=(("module/a/bias", 2.0),)), AXES)
+    for settings, text in (
+        ((("nesterof", True),), r"optax's 'scale_by_adam' .*Did you mean 'nesterov'"),
+        ((("mu_dtype", "float33"),), "gives optax's 'scale_by_adam' .*float33"),
+    ):
+        with pytest.raises(UserError, match=text):
+            make_optimizer(OptimizerConfig("chain", chain=(("scale_by_adam", settings),)), AXES)
     with pytest.raises(UserError, match=r"rates: '\(' is no regex"):
         make_optimizer(OptimizerConfig(rates=(("(", 2.0),)), AXES)
     optimizer = make_optimizer(OptimizerConfig(), {"a": ("embed",)})
