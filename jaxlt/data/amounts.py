@@ -78,8 +78,7 @@ def _by_text(
     used: set[str] = set()
     known: set[str] = set()
     for text in texts:
-        kind = [text.name.partition(".")[0]] if text.task else []
-        for names in ([text.name], [_back(text)], [text.language, *kind]):
+        for names in ([text.name], [_back(text)], [text.language, *filter(None, [text.kind])]):
             known.update(names)
             given = [name for name in names if name in amounts]
             used.update(given)
@@ -104,10 +103,11 @@ def _back(text: TokenizedText) -> str:
     """The name of the direction that reads the same pairs the other way; else the text's own."""
     if not text.ends:
         return text.name
+    tail = f".{text.origin}" if text.origin else ""
     for sign in "-:":
-        ends = sign.join(text.ends)
+        ends = sign.join(text.ends) + tail
         if text.name.endswith(ends):
-            return text.name.removesuffix(ends) + sign.join(reversed(text.ends))
+            return text.name.removesuffix(ends) + sign.join(reversed(text.ends)) + tail
     return text.name
 
 

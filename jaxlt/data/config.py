@@ -57,6 +57,11 @@ class DataConfig(ReadConfig):
     are refused as long as that is remembered in the cache folder. Without `held_out` 1% of a
     language is for validation, of little text more: what makes 50 kB, up to 5%.
 
+    Pairs of translation whose paths fit a pattern of `origins` are not real, but back_translated
+    or copied: a text of their own, eng_Latn-swh_Latn.back_translated, that rates and amounts name
+    by that, by the pair or by the origin. `tag` may hold {origin}: '<back_translated> ', and
+    nothing before what is real (eng_Latn-swh_Latn.real). Only real pairs are evaluated.
+
     `mixing` decides the languages' shares of rows where `rates` does not say them: 'temperature'
     (n^alpha of their tokens), 'equal', or 'unimax' (equal, but nobody beyond `max_epochs` of its
     text in `unimax_steps` steps). `packing` puts several examples in a row: of one 'language', or
@@ -103,6 +108,8 @@ class DataConfig(ReadConfig):
         pairs = self.rates.items() if isinstance(self.rates, Mapping) else self.rates
         object.__setattr__(self, "rates", tuple((str(n), float(r)) for n, r in pairs))
         doses = self.amounts.items() if isinstance(self.amounts, Mapping) else self.amounts
+        from_where = self.origins.items() if isinstance(self.origins, Mapping) else self.origins
+        object.__setattr__(self, "origins", tuple((str(n), str(p)) for n, p in from_where))
         own = tuple((str(name), amount_of(amount, str(name))) for name, amount in doses)
         object.__setattr__(self, "amounts", own)
         check_choices(self, "DataConfig.", **_CHOICES)
@@ -134,7 +141,12 @@ class DataConfig(ReadConfig):
                 f"'{self.objective}' are full already."
             )
         if self.objective == "translation":
-            translation.check_tag(self.tag)
+            translation.check_tag(self.tag, self.origins)
+        elif self.origins:
+            raise UserError(
+                "DataConfig.origins are those of the objective 'translation', not of "
+                f"'{self.objective}': leave them out."
+            )
         self._check_names()
 
     def _check_names(self) -> None:

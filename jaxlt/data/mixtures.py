@@ -41,7 +41,8 @@ from jaxlt.data.rows.views import (
     TokenizedText,
 )
 from jaxlt.data.sources import sources, translation
-from jaxlt.data.sources.discovery import discover
+from jaxlt.data.sources.discovery import discover, parted
+from jaxlt.data.sources.splits import Nothing
 from jaxlt.data.tasks import streamed
 from jaxlt.data.text.labelled import LabelledNoise
 from jaxlt.data.text.noising import TextNoise
@@ -74,8 +75,8 @@ def open_mixture(
     content |= {"seed": config.seed, "shuffle": config.shuffle}
     noise = None
     if config.text.is_noisy and config.objective != "heads":  # which have theirs already
-        pairs = [t.language for t in texts] if any(t.ends for t in texts) else []
-        marks = [translation.mark(config.tag, pair) for pair in pairs]
+        tag = config.tag if any(t.ends for t in texts) else ""
+        marks = [translation.mark(tag, t.ends, t.origin) if t.ends else b"" for t in texts]
         noise = TextNoise(config.text, config.vocabulary_config, texts, objective, marks)
         content |= {"noise": config.text.noise_identity(config.cache_root / "digests")}
     renew = _renewing(config, texts, objective)
@@ -157,7 +158,7 @@ def _present(
     present = [text for text in texts if text not in absent]
 
     def names(some: list[TokenizedText]) -> set[str]:
-        return {name for t in some for name in (t.name, t.source, t.name.partition(".")[0])}
+        return {name for t in some for name in (t.name, t.source, t.language, t.kind)}
 
     gone = names(absent) - names(present)
     rates = tuple((name, rate) for name, rate in config.rates if name not in gone)
@@ -199,8 +200,11 @@ def _unread_texts(config: DataConfig, split: str) -> tuple[list[TokenizedText], 
         return streamed.unread_texts(config, split), {}
     sources.check_split(split, config.splits)
     shared = Bitext(config)
-    prepared = {name: Prepared(config, name, of, shared) for name, of in discover(config).items()}
-    return [_text(config, split, text, name) for name, text in prepared.items()], {}
+    texts = []
+    for name, origin, paths in parted(config):
+        text = Prepared(config, name, paths, shared, origin)
+        texts.append(_text(config, split, text, name, origin))
+    return texts, {}
 
 
 def _text(
@@ -208,12 +212,13 @@ def _text(
     split: str,
     text: Prepared,
     language: str,
+    origin: str,
     key: str = "",
     cache: TokenCache = UNREAD,
 ) -> TokenizedText:
     ends = translation.ends_of(language) if config.objective == "translation" else None
     forms = functools.partial(text.forms, split) if config.paired else None
-    return TokenizedText(language, key, cache, ends, forms=forms)
+    return TokenizedText(language, key, cache, ends, forms=forms, origin=origin)
 
 
 def training_examples(config: DataConfig) -> Iterator[tuple[str, HeadExample]]:
@@ -263,6 +268,12 @@ def open_evaluation(
         config, texts = roles.config, roles.evaluation(split, opened, languages)
     else:
         texts, _ = opened(config, split)
+        texts = [replace(t, origin="") for t in texts if t.origin in ("", translation.REAL)]
+        if not texts:
+            raise Nothing(
+                "Only real pairs are evaluated, and DataConfig.origins and rates leave none: name "
+                f"some in DataConfig.rates ('{translation.REAL}'), or evaluate other data."
+            )
     for text in texts:
         if not text.windows(objective, partial=True):
             raise UserError(
@@ -337,14 +348,14 @@ def open_texts(
     _check_named(config)
     features, bitext = objective.features, Bitext(config)
     texts = []
-    for language, paths in discover(config).items():
-        text = Prepared(config, language, paths, bitext)
+    for language, origin, paths in parted(config):
+        text = Prepared(config, language, paths, bitext, origin)
         recipe = ["text", VERSION, text.identity(), split, features, config.endings]
         key = digest([vocabulary.fingerprint, config.separator_text, *recipe])
         examples = functools.partial(text.tokenised, split, vocabulary)
         root = config.cache_root / "tokens"
         cache = open_or_build(root, language, split, key, vocabulary.size, features, examples)
-        texts.append(_text(config, split, text, language, key, cache))
+        texts.append(_text(config, split, text, language, origin, key, cache))
     return texts, {}
 
 
@@ -371,12 +382,13 @@ def rates_of(
     """
     chosen = dict(config.rates) or own
     names = [t.name for t in texts]
-    if config.tasks:
-        chosen = rates.by_task(chosen, {t.name: t.source for t in texts})
+    if config.tasks or config.origins:
+        chosen = rates.by_task(chosen, {t.name: t.origin or t.source for t in texts})
     for name in chosen:
         if name not in names:
             raise UserError(
-                f"DataConfig.rates names '{name}', unknown.{nearest_language(name, names)}"
+                f"DataConfig.rates names '{name}', unknown."
+                f"{nearest_language(name, {*names, *(n for n, _ in config.origins)})}"
             )
     if chosen:
         return rates.explicit(chosen, names)

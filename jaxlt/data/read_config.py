@@ -39,6 +39,7 @@ class ReadConfig:
     mean_span: float = 3.0  # mT5 3, ByT5 20; shorter where rows are, so that they have a few spans
     modes: bool = True  # ul2: each row starts with its kind, as text: [NLU], [NLG], [S2S]
     tag: str = "<2{target}> "  # translation: before the inputs; '' for none
+    origins: tuple[tuple[str, str], ...] = ()  # translation: (('back_translated', 'bt/*'), ...)
     vocabulary: str = dataclasses.field(
         default="bytes", metadata=PLACED
     )  # or the path of a SentencePiece model

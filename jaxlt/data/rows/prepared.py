@@ -40,9 +40,11 @@ class Prepared:
         language: str,
         paths: Sequence[str],
         bitext: "Bitext | None" = None,
+        origin: str = "",
     ):
         """bitext: that of the config, which all directions of an opening can share."""
         self._config, self._language, self._paths = config, language, tuple(paths)
+        self._origin = origin
         self._bitext = bitext or Bitext(config)
         self._column = language_column(config)
 
@@ -96,7 +98,7 @@ class Prepared:
         other = config.text.change(target) if config.text.targets else None
         mark = b""
         if config.objective == "translation":
-            mark = translation.mark(config.tag, self._language)
+            mark = translation.mark(config.tag, self._ends, self._origin)
         with Problems(config.on_malformed) as problems:
             for path, drawn in zip(self._paths, self._drawn, strict=True):
                 for inputs, targets in self._raw_pairs(path, split, drawn, problems):
@@ -146,7 +148,8 @@ class Prepared:
             said.append(config.text.identity(target, memory))
         if config.objective == "translation":
             turned = translation.turned(self._paths, self._language)
-            said.append([config.tag, self._language, turned])
+            own = [self._origin] if self._origin else []
+            said.append([config.tag, self._language, turned, *own])
             if self._in_groups:
                 said.append(["whole groups", self._bitext.content])
         elif not config.paired and any(self._column(path) for path in self._paths):

@@ -22,7 +22,8 @@ class TokenizedText:
     """The tokens of one language's split; `key` is the digest of all that decided them.
 
     Where inputs and targets are of different languages, `language` names the pair and `ends` both.
-    Where a mixture has several tasks of a language, `task` tells them apart. `forms()` reads the
+    Where a mixture has several tasks of a language, `task` tells them apart; where pairs come from
+    several `origin`s, that does. `forms()` reads the
     examples of the split anew, as texts that no vocabulary has touched (of entities for heads: the
     tokens and their tags); None where there are none. `chosen` are the numbers of those that the
     text is cut to, if it is; `dosed` says whether DataConfig.amounts cut it.
@@ -36,11 +37,17 @@ class TokenizedText:
     forms: Forms | None = field(default=None, compare=False, repr=False)
     chosen: tuple[int, ...] | None = field(default=None, repr=False)
     dosed: bool = False
+    origin: str = ""
 
     @property
     def name(self) -> str:
-        """What a mixture has once: the task, or else the language."""
-        return self.task or self.language
+        """What a mixture has once: the task, or else the language, of pairs with their origin."""
+        return self.task or f"{self.language}.{self.origin}".removesuffix(".")
+
+    @property
+    def kind(self) -> str:
+        """What several texts have in common beside languages: the kind of task, or the origin."""
+        return self.origin or self.task.partition(".")[0]
 
     @property
     def source(self) -> str:

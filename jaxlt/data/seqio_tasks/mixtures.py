@@ -60,11 +60,12 @@ def _check(config: DataConfig) -> None:
             "seqio's tasks know no setting of transfer: leave DataConfig.transfer out, and choose "
             "languages by DataConfig.rates."
         )
-    if config.amounts:
-        raise UserError(
-            "seqio's tasks have all of their examples: leave DataConfig.amounts out, or train by "
-            "`jaxlt train`."
-        )
+    for field in ("amounts", "origins"):
+        if getattr(config, field):
+            raise UserError(
+                f"seqio's tasks have all of their examples alike: leave DataConfig.{field} out, or "
+                "train by `jaxlt train`."
+            )
     if config.text.is_noisy or config.text.anew:
         raise UserError(
             "seqio's tasks have no noise, which TextConfig makes anew for each row of jaxlt's own "

@@ -1,8 +1,11 @@
 """Translation from files named by both languages: directions, and pairs with the target's tag.
 
 eng_Latn-swh_Latn.tsv:   Hello<TAB>Habari   ->   ("<2swh_Latn> Hello", "Habari")
+
+Where pairs come from (DataConfig.origins) is told by patterns of paths; what none fits is real.
 """
 
+import fnmatch
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
@@ -11,6 +14,8 @@ from jaxlt.data.readers.problems import Problems
 from jaxlt.data.sources import sources
 from jaxlt.data.sources.splits import WHOLE, Parting
 from jaxlt.errors import UserError, nearest
+
+REAL = "real"  # the origin of pairs that people wrote
 
 
 def ends_of(pair: str) -> tuple[str, str]:
@@ -24,15 +29,32 @@ def ends_of(pair: str) -> tuple[str, str]:
     return source, target
 
 
-def check_tag(tag: str) -> None:
-    """Raises UserError for a tag that is no template."""
+def check_tag(tag: str, origins: Sequence[tuple[str, str]]) -> None:
+    """Raises UserError for a tag that is no template, and for origins that are no names."""
     try:
-        tag.format(source="eng_Latn", target="swh_Latn")
+        tag.format(source="eng_Latn", target="swh_Latn", origin="")
     except (KeyError, IndexError, ValueError) as err:
         raise UserError(
-            f"DataConfig.tag = '{tag}' is no template ({err!r}): it may hold {{source}} and "
-            "{target}, as in '<2{target}> '."
+            f"DataConfig.tag = '{tag}' is no template ({err!r}): it may hold {{source}}, "
+            "{target} and {origin}, as in '<2{target}> '."
         ) from None
+    for origin, _ in origins:
+        if origin == REAL or not origin.isidentifier():
+            raise UserError(
+                f"DataConfig.origins names '{origin}': an origin is a word such as "
+                f"'back_translated', and '{REAL}' is what fits no pattern."
+            )
+
+
+def by_origin(
+    paths: Sequence[str], origins: Sequence[tuple[str, str]]
+) -> dict[str, tuple[str, ...]]:
+    """Returns the files of each origin: of the first whose pattern fits the end of a path."""
+    found: dict[str, list[str]] = {}
+    for path in paths:
+        fits = (name for name, pattern in origins if fnmatch.fnmatch(f"/{path}", f"*/{pattern}"))
+        found.setdefault(next(fits, REAL), []).append(path)
+    return {name: tuple(files) for name, files in found.items()}
 
 
 def discover(
@@ -104,7 +126,7 @@ def pairs(
         yield (second, first) if back else (first, second)
 
 
-def mark(tag: str, pair: str) -> bytes:
-    """Returns what stands before the inputs of a direction."""
-    source, target = ends_of(pair)
-    return tag.format(source=source, target=target).encode()
+def mark(tag: str, ends: tuple[str, str], origin: str = "") -> bytes:
+    """Returns what stands before inputs; {origin} is '<back_translated> ', or nothing if real."""
+    named = "" if origin in ("", REAL) else f"<{origin}> "
+    return tag.format(source=ends[0], target=ends[1], origin=named).encode()
