@@ -1,0 +1,180 @@
+"""Local workers: a process a core, started anew when they end before their work, seen in one view.
+
+    run_local([sys.executable, "-m", "jaxlt", "experiment", *FILES, "--worker"], stages, places)
+
+Each worker plans by itself and finds its work in the folder (jaxlt.experiments.worker); nothing but
+the folder is between them, so that others may join from elsewhere at any time.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from typing import IO, Any
+
+from jaxlt.errors import SAVED, UserError
+from jaxlt.experiments import lease
+from jaxlt.experiments.stage import Stage
+from jaxlt.experiments.states import LEASE, State, Survey, ask_again, refuse_stale
+from jaxlt.experiments.storage import Places, Register
+from jaxlt.experiments.view import View
+from jaxlt.experiments.worker import Bounds, asked_to_go, record_failure
+
+_LOOK, _REAP = 1.0, 0.1  # seconds between two looks at the folder, and at the processes
+_GRACE = 60.0  # seconds that workers have to go
+_IN_VAIN = 3  # times that a worker may end by an error of its own before anything came of it
+_CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+
+
+def cores() -> list[int]:
+    """The numbers of the processor's cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def run_local(
+    argv: Sequence[str],
+    stages: Sequence[Stage],
+    places: Places,
+    *,
+    workers: int | None = None,
+    bounds: Bounds | None = None,
+    rerun: str = "",
+    stream: IO[str] | None = None,
+) -> Survey:
+    """Does what can be done of the stages with so many workers, by default one a core.
+
+    argv: the command line of a worker. rerun: 'stale', 'failed' or a stage's name: these run again
+    (with 'stale' also what becomes stale by it). Raises UserError where something is stale, or when
+    workers cannot work.
+    """
+    survey = Survey(stages, places)
+    again = ask_again(survey, rerun) if rerun else []
+    while True:
+        refuse_stale(survey)
+        if survey.left:
+            count = min(workers or len(cores()), survey.left)
+            with asked_to_go(), View(survey, count, stream) as view:
+                _Crew(argv, survey, bounds or Bounds(), view, count).work()
+        survey = Survey(stages, places, survey.watch)
+        if rerun != "stale" or not again:
+            return survey
+        again = ask_again(survey, rerun)
+
+
+class _Crew:
+    """The worker processes of one run."""
+
+    def __init__(
+        self, argv: Sequence[str], survey: Survey, bounds: Bounds, view: View, count: int
+    ) -> None:
+        self.argv, self.survey, self.bounds, self.view = list(argv), survey, bounds, view
+        self.running: dict[int, subprocess.Popen[bytes]] = {}
+        self.errors = [tempfile.TemporaryFile() for _ in range(count)]  # noqa: SIM115
+        self.in_vain = [0] * count
+
+    def work(self) -> None:
+        """Starts the workers, and starts those anew that end too early, until nothing is left."""
+        try:
+            for number in range(len(self.errors)):
+                self._start(number)
+            looked = 0.0
+            while self.running:
+                time.sleep(_REAP)
+                for number, process in list(self.running.items()):
+                    if process.poll() is not None:
+                        del self.running[number]
+                        self._ended(number, process)
+                if time.monotonic() - looked > _LOOK:
+                    self._look()
+                    looked = time.monotonic()
+        finally:
+            self._stop()
+            for file in self.errors:
+                file.close()
+        self._look()
+
+    def _look(self) -> None:
+        before = len(self.survey.named("done", "failed"))
+        self.survey.refresh()
+        if len(self.survey.named("done", "failed")) > before:
+            self.in_vain = [0] * len(self.in_vain)
+        self.view.update()
+
+    def _start(self, number: int) -> None:
+        """Starts worker `number` on a core of its own."""
+        mine = cores()
+        names = {"JAXLT_WORKER": f"worker-{number}", "JAXLT_SUPERVISOR": str(os.getpid())}
+        self.errors[number].seek(0)
+        self.errors[number].truncate()
+        process = subprocess.Popen(
+            self.argv,
+            env=os.environ | names,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self.errors[number],
+        )
+        if hasattr(os, "sched_setaffinity"):
+            with contextlib.suppress(OSError):  # it has ended, or may not
+                os.sched_setaffinity(process.pid, {mine[number % len(mine)]})
+        self.running[number] = process
+
+    def _ended(self, number: int, process: "subprocess.Popen[bytes]") -> None:
+        """A worker has ended: at the end of the work, by its fault, or to be started again."""
+        self._look()
+        code = process.returncode
+        held = self._held_by(process.pid)
+        if held is not None and -code in _CRASHES:
+            folder = self.survey.places.folder(held.stage)
+            assert held.lease is not None
+            why = f"its process died by {signal.Signals(-code).name}"
+            record_failure(folder, held.stage, held.lease.generation, self.bounds, "crash", why)
+            self.survey.read(held.stage)
+        if not self.survey.left:
+            return
+        if code == UserError.status:
+            raise UserError(self._last_words(number))
+        if code not in (0, SAVED) and held is None:
+            self.in_vain[number] += 1
+            if code > 0 and self.in_vain[number] >= _IN_VAIN:
+                raise UserError(
+                    f"Workers end with status {code} before they have done anything:\n"
+                    f"{self._last_words(number, 15)}"
+                )
+        self._start(number)
+
+    def _held_by(self, pid: int) -> State | None:
+        """The stage that a process of this machine had in hand when it died."""
+        here = lease.machine()
+        for state in self.survey.named("absent", "running"):
+            entry = state.lease
+            mine = entry is not None and entry.record.get("pid") == pid
+            if entry is None or not mine or entry.record.get("machine") != here:
+                continue
+            register = Register(self.survey.places.folder(state.stage) / LEASE)
+            if not lease.is_over(register, entry.generation):
+                return state
+        return None
+
+    def _last_words(self, number: int, lines: int = 1) -> str:
+        """The end of what a worker wrote to its standard error."""
+        file: Any = self.errors[number]
+        file.seek(0)
+        said = file.read().decode(errors="replace").strip().splitlines()[-lines:]
+        return "\n".join(said).removeprefix("jaxlt: ") or "A worker ended, and did not say why."
+
+    def _stop(self) -> None:
+        """Has the workers that still run leave what they have in hand, and waits for them."""
+        for process in self.running.values():
+            process.terminate()
+        until = time.monotonic() + _GRACE
+        for process in self.running.values():
+            try:
+                process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

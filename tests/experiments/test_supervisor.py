@@ -1,0 +1,86 @@
+"""Local workers: started anew when they end too early, and seen in one view."""
+
+import io
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jaxlt.errors import UserError
+from jaxlt.experiments import supervisor
+from jaxlt.experiments.stage import Stage
+from jaxlt.experiments.states import Survey, rows
+from jaxlt.experiments.supervisor import run_local
+from tests.experiments.jobs import HERE, counted, places
+from tests.experiments.test_worker import failing, failures, journal, quietly
+
+
+def started(folder: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", HERE, str(folder), *arguments]
+
+
+@pytest.mark.slow
+def test_two_workers_do_a_study_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOURNAL", str(tmp_path / "journal"))
+    stages, said = counted(5, 0.01), io.StringIO()
+    found = run_local(
+        started(tmp_path, "counted"), stages, places(tmp_path), workers=2, stream=said
+    )
+    assert found.status == 0 and len(rows(found)) == len(stages)
+    done = journal(tmp_path)
+    assert len(done) == len(set(done)) == sum(stage.config["steps"] for stage in stages)
+    who = {state.record["worker"]["worker"] for state in found.states.values()}
+    assert who == {"worker-0", "worker-1"}
+    before = time.monotonic()
+    run_local(["no such command"], stages, places(tmp_path))  # nothing is left to start it for
+    assert time.monotonic() - before < 1.0
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
+    stages, said = failing("abort"), io.StringIO()
+    found = run_local(
+        started(tmp_path, "failing", "abort"), stages, places(tmp_path), workers=1, stream=said
+    )
+    assert [state.name for state in found.states.values()] == ["failed", "done"]
+    records = failures(tmp_path, stages[0])
+    assert [r["why"] for r in records] == ["its process died by SIGABRT"] * 2
+    assert records[0]["tail"][0] == "about to fail"
+    assert said.getvalue() == "failed: all/0/fails: its process died by SIGABRT\n"
+
+
+@pytest.mark.parametrize("code, why", [(2, "a paragraph"), (1, "status 1 .*\na paragraph")])
+def test_workers_that_cannot_work_end_the_run(tmp_path: Path, code: int, why: str) -> None:
+    text = f"import sys; print('jaxlt: a paragraph', file=sys.stderr); sys.exit({code})"
+    command = [sys.executable, "-S", "-c", text]
+    with pytest.raises(UserError, match=why):
+        run_local(command, counted(1), places(tmp_path), workers=1, stream=io.StringIO())
+
+
+def test_what_is_stale_is_refused_and_run_again_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here the crew is one worker in this process."""
+
+    def work(crew: supervisor._Crew) -> None:
+        quietly(crew.survey.stages, tmp_path)
+
+    monkeypatch.setattr(supervisor._Crew, "work", work)
+    old, new = ([s for s in counted(n, cells=1, seeds=1)] for n in (1, 2))
+
+    def local(stages: list[Stage], **settings: str) -> Survey:
+        return run_local([], stages, places(tmp_path), stream=io.StringIO(), **settings)
+
+    assert local(old).status == 0
+    with pytest.raises(UserError, match=r"3 are done, but not as the study asks now"):
+        local(new)
+    assert local(new, rerun="stale").status == 0
+    assert local(new, rerun="base").status == 0
+    with pytest.raises(UserError, match="no stage 'bose'"):
+        local(new, rerun="bose")
+
+
+def test_cores_are_those_that_this_process_may_use() -> None:
+    assert supervisor.cores() == sorted(os.sched_getaffinity(0))
