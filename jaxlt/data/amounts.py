@@ -9,7 +9,7 @@ amounts by one seed the smaller is the beginning of the larger.
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +19,7 @@ from jaxlt.data.rows.batches import digest, mixed, number_of, permute
 from jaxlt.data.rows.views import TokenizedText
 from jaxlt.errors import UserError, some_of
 
+Documents = Callable[[], Iterable[bytes]]  # opens one language's text anew
 Amount = str | int | float  # '10000 tokens', '300 examples', a number of what rates count, a share
 _WRITTEN = re.compile(r"(\d[\d_,]*(?:\.\d+)?) ?([kMG]?) (tokens|examples)|(\d+(?:\.\d+)?) ?%")
 _TIMES = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
@@ -70,6 +71,49 @@ def dosed(
     return out
 
 
+def dosed_documents(
+    read: Mapping[str, Documents],
+    texts: Sequence[TokenizedText],
+    amounts: Sequence[tuple[str, Amount]],
+    seed: int,
+) -> dict[str, Documents]:
+    """Returns the documents by text's name of those that `dosed` leaves, before any vocabulary.
+
+    A share is of their bytes, with an end each; the last document is whole.
+    """
+    chosen = _by_text(texts, dict(amounts), ())
+    out = {}
+    for text in texts:
+        documents, amount = read[text.name], chosen.get(text.name, 1.0)
+        if amount == 1 and isinstance(amount, float):
+            out[text.name] = documents
+        elif amount:
+            out[text.name] = _beginning(text, documents, amount, seed)
+    return out
+
+
+def _beginning(text: TokenizedText, documents: Documents, amount: Amount, seed: int) -> Documents:
+    sizes = np.array([len(document) + 1 for document in documents()], np.int64)
+    order = _order(text, len(sizes), seed)
+    if isinstance(amount, float):
+        ends = np.cumsum(sizes[order])
+        taken = int(np.searchsorted(ends, max(int(amount * ends[-1]), 1), "left")) + 1
+    elif isinstance(amount, str) and amount.endswith("examples"):
+        taken = int(amount.split()[0])
+    else:
+        raise UserError(
+            f"DataConfig.amounts gives '{text.name}' {amount!r} of tokens, which a vocabulary that "
+            "is yet to be trained cannot count: say '300 examples', or a share of at most 1.0."
+        )
+    if taken > len(sizes):
+        raise UserError(
+            f"DataConfig.amounts asks for {taken:,} examples of '{text.name}', which has "
+            f"{len(sizes):,} documents to train on: lower the amount, or hold less out."
+        )
+    kept = set(order[:taken].tolist())
+    return lambda: (one for number, one in enumerate(documents()) if number in kept)
+
+
 def _by_text(
     texts: Sequence[TokenizedText], amounts: Mapping[str, Amount], few: Collection[str]
 ) -> dict[str, Amount]:
@@ -118,7 +162,7 @@ def cut(text: TokenizedText, amount: Amount, seed: int) -> TokenizedText:
     tokens, one at least. Both directions of a pair of languages have the same pairs.
     """
     numbers, owner = np.unique(text.numbers(), return_inverse=True)
-    order = permute(np.arange(len(numbers)), len(numbers), _key(text, seed))
+    order = _order(text, len(numbers), seed)
     sizes = np.bincount(owner, np.diff(text.cache.counted.offsets), len(numbers)).astype(np.int64)
     there = {"tokens": text.cache.tokens(), "examples": len(numbers)}
     usual = "tokens" if text.running else "examples"
@@ -151,6 +195,7 @@ def cut(text: TokenizedText, amount: Amount, seed: int) -> TokenizedText:
     return replace(out, dosed=True)
 
 
-def _key(text: TokenizedText, seed: int) -> np.ndarray:
-    """What draws the order of a text's examples."""
-    return mixed(seed, number_of("amounts", *sorted((text.name, _back(text)))))
+def _order(text: TokenizedText, count: int, seed: int) -> np.ndarray:
+    """Returns the order [count] in which a text's examples are taken."""
+    key = mixed(seed, number_of("amounts", *sorted((text.name, _back(text)))))
+    return permute(np.arange(count), count, key)

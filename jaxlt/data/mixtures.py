@@ -221,6 +221,30 @@ def _text(
     return TokenizedText(language, key, cache, ends, forms=forms, origin=origin)
 
 
+def training_documents(config: DataConfig, notes: bool = True) -> dict[str, amounts.Documents]:
+    """Returns what reads the running text that a config trains on, for a vocabulary of its own.
+
+    By language or task; what is held out, or beyond `amounts`, is left out. notes: as of Prepared.
+    """
+    if config.paired or config.objective == "heads" or config.transfer:
+        raise UserError(
+            "A vocabulary is trained on running text: name data of an objective such as "
+            f"'span_corruption', not '{config.objective}', and leave DataConfig.transfer out."
+        )
+    read: dict[str, amounts.Documents] = {}
+    if config.sources:
+        for name, paths in discover(config).items():
+            text = Prepared(config, name, paths, notes=notes)
+            read[name] = functools.partial(text.documents, "train")
+    else:
+        for name, examples in streamed.running_documents(config).items():
+            read[name] = functools.partial(examples, "train")
+    tasks = {name: "" if config.sources else name for name in read}
+    texts = [TokenizedText(n.rpartition(".")[2], "", UNREAD, task=t) for n, t in tasks.items()]
+    seed = config.seed if config.amounts_seed is None else config.amounts_seed
+    return amounts.dosed_documents(read, texts, config.amounts, seed)
+
+
 def training_examples(config: DataConfig) -> Iterator[tuple[str, HeadExample]]:
     """Yields what heads are trained on, each with its head's name; of few_shot all of the targets'.
 

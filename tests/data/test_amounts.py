@@ -9,12 +9,19 @@ from jaxlt.config import load
 from jaxlt.data.amounts import amount_of
 from jaxlt.data.config import DataConfig
 from jaxlt.data.inventory import Inventory
-from jaxlt.data.mixtures import open_evaluation, open_mixture, training_examples, training_forms
+from jaxlt.data.mixtures import (
+    open_evaluation,
+    open_mixture,
+    training_documents,
+    training_examples,
+    training_forms,
+)
 from jaxlt.data.reading import epochs
 from jaxlt.data.seqio_tasks import mixtures as seqio_mixtures
 from jaxlt.data.synth.families import FactoryConfig, Family
 from jaxlt.data.task_config import TaskConfig
 from jaxlt.data.transfer import TransferConfig
+from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
 from jaxlt.identity import config_hash
 from jaxlt.inference.provenance import amounts_of
@@ -131,6 +138,35 @@ def test_rows_repeat_by_epochs_of_what_is_left(folder):
     sizes = texts_of(config_of(folder, amounts={ASHA: 640}))
     share = [sizes[name].tokens() ** 0.3 for name in (ASHA, OTHER)]
     assert rate[f"synthetic_text.{ASHA}"] == pytest.approx(share[0] / sum(share))
+
+
+def test_a_vocabulary_reads_the_documents_that_train(folder, tmp_path):
+    plain, bytes_of = config_of(folder), open_vocabulary(VocabularyConfig()).decode
+    lines = "".join(f"sentence {i} of {'x' * (i % 7)}\n" for i in range(60))
+    (tmp_path / "eng_Latn.txt").write_text(lines)
+    own = DataConfig(
+        sources=str(tmp_path), inputs_length=16, held_out=0.2, cache_dir=str(tmp_path / "c")
+    )
+    for config, name, language in (
+        (plain, f"synthetic_text.{ASHA}", ASHA),
+        (own, *["eng_Latn"] * 2),
+    ):
+        for amount in (1.0, "9 examples", 0.4):
+            dosed = replace(config, amounts={language: amount}, seed=3)
+            read = [one.decode() for one in training_documents(dosed)[name]()]
+            *trained, last = [bytes_of(ids).rstrip("\n") for ids in examples_of(dosed, language)]
+            assert set(trained) <= set(read) and len(read) == len(trained) + 1
+            assert any(one.startswith(last) for one in read)  # which a share cuts to the token
+    assert len(lines.splitlines()) > len(list(training_documents(own)["eng_Latn"]()))
+    assert set(training_documents(replace(plain, amounts={ASHA: 0}))) == {f"synthetic_text.{OTHER}"}
+    for amount, said in (
+        ("500 tokens", "yet to be trained"),
+        ("5000 examples", "has .* documents"),
+    ):
+        with pytest.raises(UserError, match=said):
+            training_documents(replace(plain, amounts={ASHA: amount}))
+    with pytest.raises(UserError, match="trained on running text"):
+        training_documents(config_of(folder, "synthetic_tagging"))
 
 
 def test_tasks_have_examples_by_name_language_and_kind(folder):

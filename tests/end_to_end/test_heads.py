@@ -8,6 +8,7 @@ import pytest
 
 from jaxlt.data import inventory
 from jaxlt.engine.checkpoint.base import CheckpointBase
+from jaxlt.metrics.result_file import read
 from tests.data.head_files import write_entities, write_table, write_treebanks
 from tests.end_to_end.conftest import arrays_in, assert_identical, told
 
@@ -69,6 +70,26 @@ def test_a_recipe_trains_and_is_evaluated(command, corpora, tmp_path, recipe):
             ["infer", f"--workdir={tmp_path}", "--task=generate", str(text)]
         )
         assert status == 2 and "heads that label (entities)" in " ".join(errors.split())
+
+
+@pytest.mark.slow
+def test_a_dose_and_noise_train_and_all_is_scored(command, corpora, tmp_path):
+    dosed = ("--gin_file=data/doses.gin", "--gin.AMOUNTS={'eng_Latn': 3, 'fra_Latn': 0}")
+    noisy = ("--gin.TextConfig.noise=0.3", "--gin.TextConfig.labelled='both'")
+    noisy += ("--gin.TextConfig.anew=True",)
+    flags = arguments(corpora, tmp_path, "tagging", *dosed, *noisy)
+    status, _, errors = command(flags)
+    assert status == 0, errors
+    status, _, errors = command(["eval", f"--workdir={tmp_path}", "--answers"])
+    assert status == 0, errors
+    scored = {row.target: row for row in read(tmp_path / "results.jsonl") if row.unit == "words"}
+    assert {"eng_Latn", "fra_Latn"} <= scored.keys()
+    for row in scored.values():
+        english, french = (
+            row.amounts[f"tagging.{of}"] for of in ("en_a.eng_Latn", "fr_b.fra_Latn")
+        )
+        assert english["examples"] == 3 and english["epoch"] == 3 / 8
+        assert french == {"examples": 0, "tokens": 0, "epoch": 0}
 
 
 def kinds_in(workdir):

@@ -4,7 +4,7 @@ from jaxlt.commands.main import Verb
 
 VERBS = {
     "stats": Verb("jaxlt.commands.data.stats", False, "count what lies in folders, by language"),
-    "vocab": Verb("jaxlt.commands.data.vocab", False, "train a vocabulary, or report how one fits"),
+    "vocab": Verb("jaxlt.commands.data.vocab", True, "train a vocabulary, or report how one fits"),
     "inspect": Verb("jaxlt.commands.data.inspect", True, "print a run's data as people read it"),
     "cache": Verb("jaxlt.commands.data.cache", True, "write seqio's offline cache by Apache Beam"),
     "lid": Verb("jaxlt.commands.data.lid", False, "train, test and use language identification"),

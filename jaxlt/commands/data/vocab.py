@@ -2,9 +2,14 @@
 
 jaxlt data vocab --text corpus/ --out my.model --size 32000
 jaxlt data vocab --text corpus/ --report my.model
+jaxlt data vocab --gin_file=models/lab_mlm.gin --gin_file=runs/lab_mlm.gin --gin.TEXT=corpus/ \\
+  --gin_file=data/doses.gin --gin.AMOUNTS="{'swh_Latn': 0.1}" --out my.model
+
+What is held out of the text is not read; with a run's gin files, nor what its doses leave out.
 """
 
 import argparse
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -16,6 +21,7 @@ from jaxlt.screen import plain_table, screen
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from jaxlt.data.amounts import Documents
     from jaxlt.data.vocabulary.reports import Fit
 
 SAMPLED = 1 << 29  # bytes of text that a vocabulary is trained on, at most
@@ -26,9 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--text",
         action="append",
-        required=True,
         metavar="PATH",
-        help="folder, file or pattern of text by language; may be repeated",
+        help="folder, file or pattern of text by language; may be repeated; without it that of a "
+        "run's gin files",
     )
     parser.add_argument("--languages", metavar="A,B", help="only these of the languages there")
     parser.add_argument("--out", metavar="FILE", help="train, and write the model here")
@@ -60,28 +66,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Trains or reports."""
+    from jaxlt.commands.main import load_run
     from jaxlt.data import reading
-    from jaxlt.data.sources import sources
+    from jaxlt.data.config import DataConfig
+    from jaxlt.data.mixtures import training_documents
     from jaxlt.data.vocabulary import reports
     from jaxlt.data.vocabulary.vocabularies import open_vocabulary, vocabulary_config
 
+    names = flags.names(args.languages)
     if bool(args.out) == bool(args.report):
         raise UserError("Say --out=FILE to train a vocabulary, or --report=FILE to look at one.")
-    found = sources.discover(args.text, sources.TEXT, flags.names(args.languages))
+    given = args.gin_file or args.gin_overrides
+    if bool(args.text) == bool(given):
+        raise UserError("Say --text=PATH, or the gin files of a run, whose training text is read.")
+    if given:
+        config = load_run(args, {"WORKDIR": "", "INIT_FROM": None, "VOCABULARY": "bytes"}).data
+        config = dataclasses.replace(config, languages=names) if names else config
+    else:
+        config = DataConfig(sources=args.text, languages=names)
+    documents = training_documents(config, notes=bool(given))
     if args.out:
-        _train(args, found)
+        _train(args, documents)
     vocabulary = open_vocabulary(vocabulary_config(args.out or args.report))
-    fits = [
-        reports.fit(language, sources.documents(paths, "train"), vocabulary)
-        for language, paths in found.items()
-    ]
+    fits = [reports.fit(language, read(), vocabulary) for language, read in documents.items()]
     screen(120).print(table(fits))
     for line in (line for f in fits for line in reading.script_remarks(f)):
         screen(120).print(f"! {line}", style="bold yellow", markup=False)
     return 0
 
 
-def _train(args: argparse.Namespace, found: Mapping[str, tuple[str, ...]]) -> None:
+def _train(args: argparse.Namespace, documents: "Mapping[str, Documents]") -> None:
     from jaxlt.data.vocabulary import training
 
     config = training.VocabTraining(
@@ -95,7 +109,7 @@ def _train(args: argparse.Namespace, found: Mapping[str, tuple[str, ...]]) -> No
     sampling = args.alpha, args.bytes, args.seed
     progress.speak(True)
     with progress.doing("Training a vocabulary", 100):
-        written = training.write(args.out, found, config, *sampling, args.overwrite, _tell)
+        written = training.write(args.out, documents, config, *sampling, args.overwrite, _tell)
     total = sum(written.values())
     screen(120).print(f"Trained '{args.out}' on {total:,} bytes of {len(written)} languages.")
 

@@ -41,10 +41,14 @@ class Prepared:
         paths: Sequence[str],
         bitext: "Bitext | None" = None,
         origin: str = "",
+        notes: bool = True,
     ):
-        """bitext: that of the config, which all directions of an opening can share."""
+        """bitext: that of the config, which all directions of an opening can share.
+
+        notes: what is held out is written down where nothing was, and stays so.
+        """
         self._config, self._language, self._paths = config, language, tuple(paths)
-        self._origin = origin
+        self._origin, self._notes = origin, notes
         self._bitext = bitext or Bitext(config)
         self._column = language_column(config)
 
@@ -68,7 +72,8 @@ class Prepared:
             by_size = wanted.validation is None and self._column(path)
             return _memory_name(path) + (f"-{self._language}" if by_size else "")
 
-        return tuple(remembered(folder, name(path), wanted, size) for path in self._paths)
+        every = (name(path) for path in self._paths)
+        return tuple(remembered(folder, one, wanted, size, self._notes) for one in every)
 
     @property
     def _in_groups(self) -> bool:

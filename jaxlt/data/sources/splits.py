@@ -95,12 +95,14 @@ def remembered(
     name: str,
     wanted: Split | Shares | None = None,
     size: Callable[[], int] = lambda: 0,
+    notes: bool = True,
 ) -> Split:
     """Returns the split that `name` was first given; `wanted` is written down if it is the first.
 
-    One that holds nothing out is not written down. Raises UserError where another split is wanted
-    now, and where none is and none was. Of Shares that go by the text's `size` in bytes, which is
-    asked for then alone, the share stays what it first was, however the text grows.
+    One that holds nothing out is not written down, and without `notes` none. Raises UserError where
+    another split is wanted now, and where none is and none was. Of Shares that go by the text's
+    `size` in bytes, which is asked for then alone, the share stays what it first was, however the
+    text grows.
     """
     path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.json"
     try:
@@ -112,7 +114,7 @@ def remembered(
             raise UserError(
                 f"'{name}' has no held-out split yet ('{path}'): say which shares to hold out."
             ) from None
-        if wanted.validation or wanted.test:
+        if notes and (wanted.validation or wanted.test):
             _write(path, wanted)
         return wanted
     except (OSError, ValueError, TypeError) as err:

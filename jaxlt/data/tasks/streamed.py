@@ -63,6 +63,16 @@ def open_texts(
     return full
 
 
+def running_documents(config: DataConfig) -> dict[str, Callable[[str], Iterable[bytes]]]:
+    """Returns what reads the documents of a split of each of `config.tasks` of running text."""
+    streams = configured.streams(config)
+    return {
+        name: streams[name][1].examples
+        for name in _chosen(streams, config)
+        if kind_of(streams[name][0].kind).running
+    }
+
+
 def unread_texts(config: DataConfig, split: str) -> list[TokenizedText]:
     """Returns the texts of `config.tasks` that have a split; none is tokenised.
 

@@ -1,6 +1,6 @@
 """Training a SentencePiece vocabulary over languages of very different size.
 
-    sample("corpus/", 0.3) -> text file       train(text, VocabTraining(size=32_000)) -> model bytes
+    write("my.model", training_documents(run.data), VocabTraining(size=32_000))
 
 Languages are sampled by temperature (n^alpha of their bytes), so that large ones do not take all
 pieces. pad, eos, unk are 0, 1, 2, and the sentinels the last ids, <extra_id_0> the highest, as mT5
@@ -21,12 +21,12 @@ from typing import Literal, get_args
 import numpy as np
 
 from jaxlt.data import rates
+from jaxlt.data.amounts import Documents
 from jaxlt.data.rows.batches import number_of, stream
-from jaxlt.data.sources import files, sources
+from jaxlt.data.sources import files
 from jaxlt.errors import UserError, check_one_of
 
 Model = Literal["unigram", "bpe", "char"]
-Documents = Callable[[], Iterable[bytes]]  # opens one language's text anew
 Tell = Callable[[str, float], None]  # (what is done, share of it that is done)
 
 _CONTROL = 3  # the type of pieces that no text can spell
@@ -65,7 +65,7 @@ class VocabTraining:
 
 def write(
     out: str | Path,
-    found: Mapping[str, tuple[str, ...]],
+    texts: Mapping[str, Documents],
     config: VocabTraining,
     alpha: float = 0.3,
     budget: int = 1 << 29,
@@ -73,17 +73,13 @@ def write(
     overwrite: bool = False,
     tell: Tell = lambda what, share: None,
 ) -> dict[str, int]:
-    """Samples languages' files and trains on them; returns bytes sampled by language.
+    """Samples languages' text and trains on it; returns bytes sampled by language.
 
     The file `out` appears whole or not at all. alpha, budget, seed: of `sample`.
     """
     out = Path(out)
     if out.exists() and not overwrite:
         raise UserError(f"'{out}' is there already; say --overwrite to replace it.")
-    texts = {
-        language: lambda paths=paths: sources.documents(paths, "train")
-        for language, paths in found.items()
-    }
     with tempfile.TemporaryDirectory(prefix="jaxlt-vocab-") as folder:
         text = Path(folder) / "text"
         written = sample(texts, alpha, budget, text, seed, tell)

@@ -91,6 +91,14 @@ def test_the_report_tells_a_foreign_script(folder, model, capsys):
     assert bytes_.unknown == bytes_.in_bytes == 0
 
 
+def test_a_run_says_the_text_and_its_doses(folder, capsys):
+    files = ["--gin_file=models/lab_mlm.gin", "--gin_file=runs/lab_mlm.gin"]
+    dosed = ["--gin_file=data/doses.gin", "--gin.AMOUNTS={'ell_Grek': 0}", f"--gin.TEXT={folder}"]
+    assert cli.main(["data", "vocab", *files, *dosed, "--report=bytes"]) == 0
+    out = capsys.readouterr().out
+    assert "eng_Latn" in out and "ell_Grek" not in out
+
+
 def test_a_character_vocabulary(folder, tmp_path):
     out = tmp_path / "chars.model"
     argv = f"data vocab --text {folder} --out {out} --model char --coverage 1 --no_byte_fallback"
@@ -117,6 +125,7 @@ def test_what_cannot_be_trained_is_said(folder, tmp_path, capsys, model):
     argv = ["data", "vocab", "--text", str(folder)]
     for more, said in (
         ([], "Say --out=FILE"),
+        (["--report", "bytes", "--gin.TEXT=x"], "Say --text=PATH, or the gin files"),
         (["--out", str(model)], "there already; say --overwrite"),
         (["--languages", "eng_Latin", "--report", "bytes"], "Did you mean 'eng_Latn'"),
     ):
