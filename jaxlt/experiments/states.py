@@ -107,6 +107,10 @@ class Survey:
     def __init__(self, stages: Sequence[Stage], places: Places, watch: Watch | None = None) -> None:
         self.stages, self.places, self.watch = list(stages), places, watch or Watch()
         self.states: dict[str, State] = {}
+        self.read_all()
+
+    def read_all(self) -> None:
+        """Reads all stages, also those that `refresh` takes for settled."""
         for stage in self.stages:
             self.read(stage)
         for state in self.named("absent"):
@@ -215,10 +219,12 @@ def ask_again(survey: Survey, what: str) -> list[str]:
     for state in chosen:
         folder = survey.places.folder(state.stage)
         known = Register(folder / LEASE).generations()
-        mark = {"lease": known[-1] if known else 0, "why": f"--rerun={what}"}
+        mark: dict[str, Any] = {"lease": known[-1] if known else 0, "why": f"--rerun={what}"}
         if state.record or (state.result is not None and state.result.damage):
             assert state.result is not None
-            Register(folder / RESULT).put(state.result.generation + 1, {WITHDRAWN: True, **mark})
+            mark |= {WITHDRAWN: True}
+            if not Register(folder / RESULT).put(state.result.generation + 1, mark):
+                continue  # somebody else did it
         elif state.name == "failed":
             Register(folder / FAILED).add({AGAIN: True, **mark})
         else:

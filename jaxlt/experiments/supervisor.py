@@ -82,16 +82,17 @@ class _Crew:
         try:
             for number in range(len(self.errors)):
                 self._start(number)
-            looked = 0.0
+            due = 0.0
             while self.running:
                 time.sleep(_REAP)
                 for number, process in list(self.running.items()):
                     if process.poll() is not None:
                         del self.running[number]
                         self._ended(number, process)
-                if time.monotonic() - looked > _LOOK:
+                if (began := time.monotonic()) >= due:
                     self._look()
-                    looked = time.monotonic()
+                    took = time.monotonic() - began
+                    due = began + max(_LOOK, 100 * took)  # a hundredth of a core at most
         finally:
             self._stop()
             for file in self.errors:
@@ -127,6 +128,8 @@ class _Crew:
         """A worker has ended: at the end of the work, by its fault, or to be started again."""
         self._look()
         code = process.returncode
+        if code > 0:
+            self.survey.read_all()  # as a worker that begins now sees it
         held = self._held_by(process.pid)
         if held is not None and -code in _CRASHES:
             folder = self.survey.places.folder(held.stage)

@@ -20,7 +20,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,7 @@ class Bounds:
     @property
     def bytes(self) -> float:
         """The bound on memory."""
-        if self.memory_gb is not None:
-            return self.memory_gb * 2**30
-        return 0.9 * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return 0.9 * memory_there() if self.memory_gb is None else self.memory_gb * 2**30
 
 
 def run(
@@ -79,10 +77,10 @@ def run(
         survey = Survey(stages, places, Watch(lease_s))
         wait = _POLLS[0]
         while survey.left:
+            _end_with_its_parent()
             if worker.next(survey):
                 wait = _POLLS[0]
             elif survey.left:
-                _end_with_its_parent()
                 time.sleep(wait)
                 wait = min(2 * wait, _POLLS[1])
     return survey
@@ -172,8 +170,14 @@ class _Worker:
             default=0,
         )
         tried = [n for n in leases.generations() if since < n < job.number]
-        lost = sum(not lease.is_over(leases, n) for n in tried)
-        return "" if lost < self.bounds.lost else f"its worker was killed or went away {lost} times"
+        if len(tried) < self.bounds.lost:
+            return ""
+        ask = digest(asked(job.stage))
+        lost = [n for n in tried if leases.read(n).record.get("asked") == ask]
+        count = sum(not lease.is_over(leases, n) for n in lost)
+        if count < self.bounds.lost:
+            return ""
+        return f"its worker was killed or went away {count} times"
 
     def _do(self, job: "_Job", survey: Survey, generation: int) -> str:
         """Runs a stage's verb to its result or its failure; returns why it failed, or ''."""
@@ -334,6 +338,16 @@ def versions() -> dict[str, str]:
     for name in ("jax", "numpy"):
         found[name] = importlib.metadata.version(name)
     return found
+
+
+@functools.cache
+def memory_there() -> int:
+    """Bytes that this machine, or this container, has."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):  # another system, or no limit
+            there = min(there, int(Path("/sys/fs/cgroup", name).read_text()))
+    return there
 
 
 def memory_in_use() -> int:

@@ -2,6 +2,7 @@
 
 import io
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -9,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from jaxlt.errors import UserError
-from jaxlt.experiments import supervisor
+from jaxlt.experiments import lease, supervisor
 from jaxlt.experiments.stage import Stage
 from jaxlt.experiments.states import Survey, rows
 from jaxlt.experiments.supervisor import run_local
 from tests.experiments.jobs import HERE, counted, places
-from tests.experiments.test_worker import failing, failures, journal, quietly
+from tests.experiments.test_worker import failing, failures, journal, quietly, wait_until
 
 
 def started(folder: Path, *arguments: str) -> list[str]:
@@ -49,6 +50,30 @@ def test_a_worker_that_dies_is_started_again(tmp_path: Path) -> None:
     assert [r["why"] for r in records] == ["its process died by SIGABRT"] * 2
     assert records[0]["tail"][0] == "about to fail"
     assert said.getvalue() == "failed: all/0/fails: its process died by SIGABRT\n"
+
+
+@pytest.mark.slow
+def test_workers_end_when_their_supervisor_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nothing is lost: the same command goes on."""
+    monkeypatch.setenv("JOURNAL", str(tmp_path / "journal"))
+    stages = counted(5, 0.01)
+    code = (
+        f"import sys; from tests.experiments.jobs import *\n"
+        "from jaxlt.experiments.supervisor import run_local\n"
+        f"folder = Path({str(tmp_path)!r}); command = {started(tmp_path, 'counted')!r}\n"
+        "sys.exit(run_local(command, counted(5, 0.01), places(folder), workers=2).status)"
+    )
+    whole = subprocess.Popen([sys.executable, "-c", code])
+    wait_until(lambda: (tmp_path / "journal").exists() and len(journal(tmp_path)) > 10)
+    held = [state.lease for state in Survey(stages, places(tmp_path)).named("running")]
+    whole.kill()
+    whole.wait()
+    wait_until(lambda: all(lease.is_gone(entry.record) for entry in held if entry is not None))
+    assert held and Survey(stages, places(tmp_path)).left > 0
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert len(rows(Survey(stages, places(tmp_path)))) == len(stages)
 
 
 @pytest.mark.parametrize("code, why", [(2, "a paragraph"), (1, "status 1 .*\na paragraph")])

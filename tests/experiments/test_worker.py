@@ -1,11 +1,13 @@
 """Workers share a folder: each stage is done once; kills, sleepers, full disks lose nothing."""
 
+import dataclasses
 import errno
 import os
 import random
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import Counter
@@ -17,7 +19,7 @@ import pytest
 from jaxlt.errors import SAVED, UserError
 from jaxlt.experiments import attempt, storage, worker
 from jaxlt.experiments.lease import claimant
-from jaxlt.experiments.stage import Cell, Stage
+from jaxlt.experiments.stage import Cell, Stage, asked, digest
 from jaxlt.experiments.states import Survey, rows
 from jaxlt.experiments.storage import Register, Unwritable
 from jaxlt.experiments.worker import Bounds, run
@@ -159,13 +161,11 @@ def test_a_stage_whose_workers_go_away_each_time_is_given_up(tmp_path: Path) -> 
     stage = Cell().stage("base", COUNT, steps=1)
     register = Register(places(tmp_path).folder(stage) / "lease")
     for number in range(1, 4):
-        register.put(number, claimant("") | {"began": "0"})
+        register.put(number, claimant(digest(asked(stage))) | {"began": "0"})
     found = quietly([stage], tmp_path, bounds=Bounds(lost=3))
     assert found.states[stage.path].why == ("its worker was killed or went away 3 times",)
-    other = Cell(seed=1).stage("base", COUNT, steps=1)
-    register = Register(places(tmp_path).folder(other) / "lease")
-    register.put(1, claimant("") | {"began": "0"})
-    assert quietly([other], tmp_path, bounds=Bounds(lost=3)).status == 0
+    newer = dataclasses.replace(stage, config={"steps": 2})
+    assert quietly([newer], tmp_path, bounds=Bounds(lost=3)).status == 0  # it was lost as another
 
 
 def test_a_full_disk_is_no_fault_of_the_stage(
@@ -302,9 +302,26 @@ def test_a_process_that_slept_while_another_took_over(
 
 
 @pytest.mark.slow
-def test_a_folder_without_permission_and_a_quota(
-    tmp_path: Path, start: Callable[..., subprocess.Popen]
-) -> None:
+def test_a_folder_without_permission() -> None:
+    """Root may write anywhere: it becomes nobody for this."""
+    user, stages = os.geteuid(), counted(1)
+    with tempfile.TemporaryDirectory() as shut:
+        os.chmod(shut, 0o555)
+        try:
+            if user == 0:
+                os.seteuid(65534)
+            with pytest.raises(
+                Unwritable, match=f"'{shut}.*' cannot be written: Permission denied"
+            ):
+                quietly(stages, Path(shut))
+        finally:
+            os.seteuid(user)
+        os.chmod(shut, 0o755)
+        assert quietly(stages, Path(shut)).status == 0
+
+
+@pytest.mark.slow
+def test_a_quota(tmp_path: Path, start: Callable[..., subprocess.Popen]) -> None:
     """A limit on the size of files stands for a full disk; it is lifted, and the work goes on."""
     code = (
         "import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
