@@ -13,7 +13,7 @@ import ast
 import dataclasses
 import itertools
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from jaxlt.errors import UserError, nearest, repeated
@@ -123,8 +123,12 @@ class Axes:
     def _name(self, values: Values) -> str:
         """A folder's name: 'languages=4,arm=x_mod'; an added axis at its old value is not in it."""
         old = dict(self.added)
-        said = [f"{short(a)}={_text(v)}" for a, v in values if a not in old or old[a] != v]
-        return ",".join(said) or ALL
+        return cell_name([(a, v) for a, v in values if a not in old or old[a] != v]) or ALL
+
+
+def cell_name(values: Iterable[tuple[str, Any]]) -> str:
+    """[('curse.languages', 4), ('curse.arms', ('x', 'y'))] -> 'languages=4,arms=x+y'."""
+    return ",".join(f"{short(axis)}={_text(value)}" for axis, value in values)
 
 
 def _text(value: Any) -> str:

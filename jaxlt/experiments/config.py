@@ -13,8 +13,10 @@ from typing import Any
 
 from jaxlt.errors import UserError, repeated
 from jaxlt.experiments.axes import Axes, Values, pairs
+from jaxlt.experiments.effect import parsed, rule_of
 from jaxlt.experiments.laboratory import Laboratory
 from jaxlt.experiments.recipe import Recipe
+from jaxlt.metrics.intervals import check_confidence
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -26,7 +28,8 @@ class Claim:
     effect: of arms, by the `method` of their rows: '@target - @source',
     '@shared[languages=1] - @shared[languages=16]' (jaxlt.experiments.effect says all of it). holds:
     'low > 0', 'low > -0.01' (no worse), 'high < 0.1', 'abs < 0.02' (equal). Rows of this metric,
-    task (any where it is ''), split and these languages count. paper: the number it reports.
+    task (any where it is ''), split and these languages count. pairs: of one seed and language, or
+    of one seed, which has languages of its own. paper: the number it reports.
     """
 
     text: str
@@ -41,6 +44,15 @@ class Claim:
     pairs: tuple[str, ...] = ("seed", "language")
     confidence: float = 0.95
     paper: str = ""
+
+    def __post_init__(self) -> None:
+        parsed(self.effect)
+        rule_of(self.holds)
+        check_confidence(self.confidence)
+        if self.seeds < 2:
+            raise UserError(f"claim.seeds is 2 or more, not {self.seeds}.")
+        if self.pairs not in (("seed", "language"), ("seed",)):
+            raise UserError(f"claim.pairs is ['seed', 'language'] or ['seed'], not {self.pairs}.")
 
     @property
     def rule(self) -> dict[str, Any]:

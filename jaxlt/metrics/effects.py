@@ -155,9 +155,9 @@ def slope(
     With `minus`, another arm over an axis, it is less that arm's: their interaction. Of a doubling,
     give the axis as log2.
     """
-    terms = list(zip(_slope_weights(points), points.values(), strict=True))
+    terms = list(zip(slope_weights(points), points.values(), strict=True))
     if minus is not None:
-        terms += list(zip(-_slope_weights(minus), minus.values(), strict=True))
+        terms += list(zip(-slope_weights(minus), minus.values(), strict=True))
     return contrast(terms, seeds, languages)
 
 
@@ -263,7 +263,7 @@ def all_one(numbers: np.ndarray, scale: float) -> bool:
     return bool(np.ptp(numbers) <= 1e3 * ROUNDING * scale)
 
 
-def _slope_weights(points: Collection[float]) -> np.ndarray:
+def slope_weights(points: Collection[float]) -> np.ndarray:
     """Values of an axis -> what to weigh scores there by, for the slope: 1, 2, 3 -> -.5, 0, .5."""
     axis = np.array(list(points), np.float64)
     if len(axis) < 2 or not np.isfinite(axis).all() or np.ptp(axis) == 0:

@@ -71,7 +71,7 @@ def test_a_thousand_stages_are_planned_in_two_seconds(gin_file: str) -> None:
 
 def test_planning_brings_no_jax(gin_file: str) -> None:
     code = (
-        "import sys; from jaxlt.experiments import study; "
+        "import sys; from jaxlt.experiments import claims, study; "
         f"study.planned(study.load([{gin_file!r}])); "
         "print([name for name in ('jax', 'tensorflow', 'seqio') if name in sys.modules])"
     )
