@@ -123,6 +123,7 @@ class _Table:
         self.own, self.languages, self.seeds, self.grid = own, languages, seeds, grid
         self.by_language = by_language
         self.rows = [row for row in rows if row.aggregate == "none"]
+        self.found: dict[str, None] = {}  # languages
         self.lacking: list[str] = []
         self.chosen: list[str] = []
 
@@ -199,7 +200,8 @@ class _Table:
         """The languages that every seed has to have."""
         if not self.by_language:
             return (ALL,)
-        return self.languages or tuple(dict.fromkeys(key[1] for scores in found for key in scores))
+        self.found |= dict.fromkeys(key[1] for scores in found for key in scores)
+        return self.languages or tuple(self.found)
 
     def _note(self, arm: Arm, scores: Scores, names: Sequence[str]) -> None:
         """Remembers that an arm lacks a score."""
