@@ -1,9 +1,9 @@
 #!/bin/sh
-# Runs the commands of a file, several at a time, each on slices of its own.
+# Runs the commands of a file, several at a time, each on slices of its own; or workers of a study.
 set -eu
 
-TAKES="name project zone accelerator-type runtime-version num-slices spot create-flags package files python runs slices keep logs every grace max-restarts max-crashes max-silent internal-ip retries backoff ssh-timeout dry-run yes"
-NEEDS="name project zone accelerator-type runs"
+TAKES="name project zone accelerator-type runtime-version num-slices spot create-flags package files python runs command slices keep logs every grace max-restarts max-crashes max-silent internal-ip retries backoff ssh-timeout dry-run yes"
+NEEDS="name project zone accelerator-type"
 usage() {
   cat <<'HELP'
 sweep.sh --name=NAME --runs=FILE --slices=4 --project=PROJECT --zone=ZONE --accelerator-type=TYPE
@@ -13,6 +13,10 @@ Each line of the file is a name and a command; empty lines and those that begin 
 NAME-0, NAME-1, ... are kept by run.sh; one that has become free takes the next run. What is done is
 remembered in LOGS/NAME.sweep, so the same command goes on with a sweep that was interrupted. The
 slices are deleted when no run is left (unless --keep). Exit status: 0 all done, 11 some failed.
+
+Without --runs the command is run on all of them, as by the workers of one study, whose folder all
+hosts see (NFS that is mounted on them); each is one host:
+  sweep.sh ... --slices=8 -- jaxlt experiment experiments/curse.gin --worker
 HELP
 }
 
@@ -21,6 +25,15 @@ HELP
 
 # Names and commands, a line each, checked; $TMP/runs.
 read_runs() {
+  case ${RUNS:+runs}${COMMAND:+command} in
+    runs) ;;
+    command)
+      COMMAND=$COMMAND awk -v most="$SLICES" \
+        'BEGIN {for (i = 0; i < most; i++) print "worker-" i " " ENVIRON["COMMAND"]}' >"$TMP/runs"
+      return
+      ;;
+    *) die 2 "give either --runs=FILE or, for the workers of a study, \`-- COMMAND ...\`." ;;
+  esac
   [ -f "$RUNS" ] || die 2 "--runs=$RUNS is not there."
   sed -e 's/^[[:space:]]*//' -e '/^#/d' -e '/^$/d' "$RUNS" >"$TMP/runs"
   [ -s "$TMP/runs" ] || die 2 "--runs=$RUNS names no run."

@@ -13,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import IO
 
 from jaxlt.errors import SAVED, UserError
 from jaxlt.experiments import lease
@@ -140,13 +140,14 @@ class _Crew:
         if not self.survey.left:
             return
         if code == UserError.status:
-            raise UserError(self._last_words(number))
+            paragraph = self._said(number).rpartition("jaxlt: error: ")[2]
+            raise UserError(" ".join(paragraph.split()) or "A worker ended, and did not say why.")
         if code not in (0, SAVED) and held is None:
             self.in_vain[number] += 1
             if code > 0 and self.in_vain[number] >= _IN_VAIN:
+                lines = "\n".join(self._said(number).splitlines()[-15:])
                 raise UserError(
-                    f"Workers end with status {code} before they have done anything:\n"
-                    f"{self._last_words(number, 15)}"
+                    f"Workers end with status {code} before they have done anything:\n{lines}"
                 )
         self._start(number)
 
@@ -163,12 +164,11 @@ class _Crew:
                 return state
         return None
 
-    def _last_words(self, number: int, lines: int = 1) -> str:
-        """The end of what a worker wrote to its standard error."""
-        file: Any = self.errors[number]
+    def _said(self, number: int) -> str:
+        """What a worker wrote to its standard error."""
+        file = self.errors[number]
         file.seek(0)
-        said = file.read().decode(errors="replace").strip().splitlines()[-lines:]
-        return "\n".join(said).removeprefix("jaxlt: ") or "A worker ended, and did not say why."
+        return file.read().decode(errors="replace").strip()
 
     def _stop(self) -> None:
         """Has the workers that still run leave what they have in hand, and waits for them."""

@@ -76,9 +76,13 @@ def test_workers_end_when_their_supervisor_is_killed(
     assert len(rows(Survey(stages, places(tmp_path)))) == len(stages)
 
 
-@pytest.mark.parametrize("code, why", [(2, "a paragraph"), (1, "status 1 .*\na paragraph")])
+@pytest.mark.parametrize(
+    "code, why",
+    [(2, "^a paragraph$"), (1, r"status 1 .*:\na/0/b: done\njaxlt: error: a\nparagraph$")],
+)
 def test_workers_that_cannot_work_end_the_run(tmp_path: Path, code: int, why: str) -> None:
-    text = f"import sys; print('jaxlt: a paragraph', file=sys.stderr); sys.exit({code})"
+    words = "a/0/b: done\njaxlt: error: a\nparagraph"
+    text = f"import sys; sys.stderr.write({words!r}); sys.exit({code})"
     command = [sys.executable, "-S", "-c", text]
     with pytest.raises(UserError, match=why):
         run_local(command, counted(1), places(tmp_path), workers=1, stream=io.StringIO())

@@ -4,13 +4,18 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from .conftest import SCRIPTS
+from jaxlt.errors import LOST, SAVED
+from jaxlt.experiments.states import Survey
+from tests.experiments import jobs
+
+from .conftest import REPOSITORY, SCRIPTS
 
 # Runs the command as each of two tasks, as Slurm would; remembers their numbers for scancel.
 SRUN = """#!/bin/sh
@@ -187,6 +192,56 @@ def test_manifests(name: str) -> None:
         assert settings["JAX_COORDINATOR_ADDRESS"]["value"] == address
         assert settings["JAX_NUM_PROCESSES"]["value"] == "64"
         assert "job-completion-index" in str(settings["JAX_PROCESS_ID"])
+
+
+def test_the_manifest_of_workers(tmp_path: Path) -> None:
+    """Pods that know nothing of each other, and are started again one by one."""
+    made = manifest("jobset_workers.yaml", WORKERS="3", CLAIM="studies", GPUS="0")
+    (replicated,) = made["spec"]["replicatedJobs"]
+    job = replicated["template"]["spec"]
+    assert job["parallelism"] == job["completions"] == 3 and "completionMode" not in job
+    (container,) = job["template"]["spec"]["containers"]
+    (mount,), (volume,) = container["volumeMounts"], job["template"]["spec"]["volumes"]
+    assert mount["name"] == volume["name"] and mount["mountPath"] == container["workingDir"]
+    assert volume["persistentVolumeClaim"] == {"claimName": "studies"} and "env" not in container
+    ends = job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"]
+    assert {SAVED, LOST} & set(ends) == set() and 137 not in ends
+    command = "sh -c 'echo \"it is $0\"; exit 75' one"
+    made = manifest("jobset_workers.yaml", WORKERS="3", CLAIM="studies", COMMAND=command)
+    container = made["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"][
+        "containers"
+    ][0]
+    pod = [*container["command"], *container["args"]]
+    done = subprocess.run(pod, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (75, "it is one\n")
+
+
+@pytest.mark.slow
+def test_an_array_of_workers_shares_a_study(slurm: Slurm, tmp_path: Path) -> None:
+    """One of its jobs loses a worker, is queued again, and nothing is done twice."""
+    journal = tmp_path / "journal"
+    worker = [sys.executable, "-m", jobs.HERE, str(tmp_path), "counted"]
+    settings = {"JOURNAL": str(journal), "PYTHONPATH": str(REPOSITORY), "LEASE_S": "5"}
+
+    def start(task: int) -> subprocess.Popen:
+        return slurm.start(*worker, **settings, SLURM_ARRAY_TASK_ID=str(task))
+
+    array = [start(task) for task in range(2)]
+    stages, places = jobs.counted(5, 0.01), jobs.places(tmp_path)
+    while not (running := Survey(stages, places).named("running")):
+        time.sleep(0.01)
+    assert running[0].lease is not None
+    os.kill(running[0].lease.record["pid"], signal.SIGKILL)
+    for job in array:
+        job.communicate(timeout=60)
+    queued = [call for call in slurm.calls() if "requeue" in call]
+    assert [job.returncode for job in array].count(0) == 2 - len(queued)
+    for _ in queued:
+        start(0).communicate(timeout=60)
+    found = Survey(stages, places)
+    assert found.status == 0 and {s.record["attempt"] for s in found.states.values()} == {1, 2}
+    lines = journal.read_text().splitlines()
+    assert len(lines) - len(set(lines)) <= 1  # the step that was in hand
 
 
 @pytest.mark.parametrize("name", ["jobset_tpu.yaml", "jobset_gpu.yaml"])

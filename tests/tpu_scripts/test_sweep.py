@@ -43,6 +43,13 @@ def test_three_runs_over_two_slices(cloud: Cloud) -> None:
     assert cloud.calls("resources create") == made and "done" in again  # nothing is left
 
 
+def test_workers_of_a_study_are_one_command_on_all_slices(cloud: Cloud) -> None:
+    command = ("--", "jaxlt", "experiment", "it's.gin", "--worker")
+    said = cloud.run("sweep.sh", "--dry-run", "--slices=2", *command, NAME="sweep")
+    created = [line.split()[5] for line in said.splitlines() if "resources create" in line]
+    assert created == ["sweep-0", "sweep-1"] and said.count("experiment") == 2
+
+
 def test_one_that_fails_does_not_stop_the_others(cloud: Cloud) -> None:
     flag = runs(cloud, {"good": 2})
     path = cloud.folder / "runs.txt"
@@ -87,5 +94,7 @@ def test_files_of_runs_that_make_no_sense(cloud: Cloud) -> None:
     }.items():
         path.write_text(text)
         assert said in cloud.run("sweep.sh", "--yes", f"--runs={path}", status=2)
+    for flags in ((), (f"--runs={path}", "--", "jaxlt")):
+        assert "either --runs=FILE or" in cloud.run("sweep.sh", "--yes", *flags, status=2)
     assert "is not there" in cloud.run("sweep.sh", "--yes", "--runs=no.txt", status=2)
     assert cloud.calls() == []
