@@ -2,6 +2,7 @@
 # ruff: noqa: E402 (the environment is set before jax is imported)
 
 import functools
+import gc
 import math
 import os
 import zlib
@@ -58,6 +59,13 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     if "JAX_DISABLE_MOST_OPTIMIZATIONS" in os.environ:  # jax was imported before
         jax.config.update("jax_disable_most_optimizations", True)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What imports made is never garbage: it is no longer looked through, and the rest rarely."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def make_config(**changes) -> T5Config:

@@ -15,6 +15,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 from jaxlt.data.synth.languages import FAMILY, write_languages
+from tests.conftest import PLAIN_KERNELS
 
 TINY = (
     "--gin_file=models/tiny.gin",
@@ -35,10 +36,13 @@ TIMES = ("time", "steps_per_second", "tokens_per_second", "seconds_left", "mfu")
 
 
 class Shell:
-    """Starts `jaxlt` in processes of their own; one cache for all, so that few compile."""
+    """Starts `jaxlt` in processes of their own; one cache for all, so that few compile.
 
-    def __init__(self, texts: Path, cache: Path):
-        self.texts, self.cache = texts, cache
+    Their programs are optimised little, unless they are to be those of users.
+    """
+
+    def __init__(self, texts: Path, cache: Path, optimised: bool = False):
+        self.texts, self.cache, self.optimised = texts, cache, optimised
 
     def arguments(self, workdir: Path, *more: str, verb: str = "train") -> list[str]:
         """A small pretraining run in `workdir`; `more` wins."""
@@ -50,6 +54,9 @@ class Shell:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "JAX_"))}
         env |= {"JAX_PLATFORMS": "cpu", "JAXLT_CACHE": str(self.cache)}
         env["XLA_FLAGS"] = f"--xla_force_host_platform_device_count={devices}"
+        if not self.optimised:
+            env["XLA_FLAGS"] += f" {PLAIN_KERNELS}"
+            env["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
         return subprocess.Popen(
             [sys.executable, "-m", "jaxlt", *arguments],
             env=env,

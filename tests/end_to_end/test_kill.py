@@ -24,7 +24,7 @@ LONG = (
 @pytest.fixture(scope="module")
 def shell(texts, tmp_path_factory):
     """A cache of its own: in the others' these texts are split by another share."""
-    return Shell(texts, tmp_path_factory.mktemp("cache"))
+    return Shell(texts, tmp_path_factory.mktemp("cache"), optimised=True)
 
 
 @pytest.fixture(scope="module")

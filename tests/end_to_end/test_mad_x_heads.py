@@ -11,6 +11,8 @@ from jaxlt.models.init import describe
 from tests.data.head_files import NOUNS, VERBS, write_treebanks
 from tests.end_to_end.conftest import SMALL, arrays_in
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 MODEL = ("--gin_file=models/tiny.gin",)
 SHRUNK = ("--gin_file=tiny.gin", *SMALL, "--gin.BATCH_SIZE=8", "--gin.DataConfig.held_out=0.3")
 SHRUNK += ("--gin.TRAIN_STEPS=4",)

@@ -7,7 +7,7 @@ import pytest
 from jaxlt.metrics.result_file import read
 from tests.end_to_end.conftest import SMALL
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compile")]
 
 MADE = (
     "--gin_file=data/synth.gin",

@@ -12,7 +12,7 @@ from jaxlt.config import load_factory
 from jaxlt.data.synth.families import languages
 from jaxlt.metrics.result_file import read
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compile")]
 
 FACTORY = (
     "--gin_file=data/synth.gin",

@@ -162,6 +162,7 @@ def test_a_plan_compiles_with_them():
         compile_train(program, batch)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not compilation._MAPS.exists(), reason="only Linux bounds a process's maps")
 def test_programs_are_forgotten_before_the_system_has_no_room_for_them(tmp_path, monkeypatch):
     def mapped():

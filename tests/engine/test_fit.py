@@ -31,8 +31,8 @@ class Scripted:
 
 
 def begin(job):
-    """(program, state at step 0, hyper by step, batches) of a job on arrays, on one device."""
-    source = jobs.data()
+    """(program, state at step 0, hyper by step, batches) of a small job on one device."""
+    source = jobs.texts()
     program = program_of(job, jax.devices()[:1])
     state = make_state(program.layout, program.optimizer, job.train.seed)
     return program, state, Pace(job, program, source.languages).at, source
@@ -45,7 +45,7 @@ def bits(state):
 @pytest.fixture(scope="module")
 def twice():
     """Two calls from one state, which is looked at before and after."""
-    program, state, hyper, source = begin(jobs.job(steps=STEPS))
+    program, state, hyper, source = begin(jobs.small_job(steps=STEPS))
     before = bits(state)
     found = [fit(program, state, source, hyper, STEPS) for _ in range(2)]
     assert bits(state) == before
@@ -61,7 +61,7 @@ def test_a_second_call_from_one_state_gives_the_same(twice):
 
 
 def test_it_is_the_loop_that_has_a_folder(twice, tmp_path):
-    result = jobs.run(jobs.job(steps=STEPS), tmp_path)
+    result = jobs.run(jobs.small_job(steps=STEPS), tmp_path)
     assert bits(result.state) == bits(twice[0][0])
     logged = [row["loss"] for row in jobs.logged(tmp_path)]
     assert logged == [step["loss"] for step in twice[0][1].steps]
@@ -69,13 +69,13 @@ def test_it_is_the_loop_that_has_a_folder(twice, tmp_path):
 
 def test_it_leaves_nothing_behind_and_says_nothing(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    program, state, hyper, source = begin(jobs.job(steps=STEPS))
+    program, state, hyper, source = begin(jobs.small_job(steps=STEPS))
     fit(program, state, source, hyper, 2)
     assert os.listdir(tmp_path) == [] and capfd.readouterr() == ("", "")
 
 
 def test_it_goes_on_from_a_position(twice):
-    program, state, hyper, source = begin(jobs.job(steps=STEPS))
+    program, state, hyper, source = begin(jobs.small_job(steps=STEPS))
     half, history = fit(program, state, source, hyper, 2)
     whole, more = fit(program, half, source, hyper, STEPS, position=history.position)
     assert bits(whole) == bits(twice[0][0])
@@ -86,7 +86,7 @@ def test_it_goes_on_from_a_position(twice):
 
 
 def test_patience_stops_and_the_best_state_is_kept():
-    program, state, hyper, source = begin(jobs.job(steps=STEPS))
+    program, state, hyper, source = begin(jobs.small_job(steps=STEPS))
     last, history = fit(
         program,
         state,
@@ -105,7 +105,7 @@ def test_patience_stops_and_the_best_state_is_kept():
 
 
 def test_one_hyper_serves_all_steps_and_a_bad_one_stops():
-    program, state, hyper, source = begin(jobs.job(steps=STEPS))
+    program, state, hyper, source = begin(jobs.small_job(steps=STEPS))
     bad = dataclasses.replace(hyper(0), learning_rate=np.float32("inf"))
     with pytest.raises(UserError, match=r"Stopped at step 1: the loss .* is not finite"):
         fit(program, state, source, bad, STEPS)

@@ -16,7 +16,7 @@ from jaxlt.errors import UserError
 from tests.engine import jobs
 
 STEPS, RATES = 4, (0.01, 0.03)
-SMALL = {"encoder_layers": 1, "decoder_layers": 1}
+SMALL = {"encoder_layers": 1, "decoder_layers": 0}
 
 
 class Scripted:
@@ -37,7 +37,7 @@ class Holdout:
     num_batches = 2
 
     def __init__(self):
-        self._source = jobs.data(seed=5)
+        self._source = jobs.texts(seed=5)
         self.batch_size, self.languages = self._source.batch_size, self._source.languages
         self.fingerprint, self.spec, self.rows = "", self._source.spec, self._source.rows
 
@@ -48,7 +48,7 @@ def parts():
     each = [jobs.job(steps=STEPS, model=SMALL, schedule={"learning_rate": r}) for r in RATES]
     program = program_of(each[0], jax.devices()[:1])
     states = [make_state(program.layout, program.optimizer, seed) for seed in (0, 1)]
-    sources = [jobs.data(seed=seed) for seed in (0, 1)]
+    sources = [jobs.texts(seed=seed) for seed in (0, 1)]
     hypers = [Pace(job, program, jobs.LANGUAGES).at for job in each]
     return program, members_of(program, 2), states, hypers, sources
 
@@ -110,8 +110,8 @@ def test_one_stops_early_and_one_fails_while_another_goes_on(parts):
 
 def test_batches_of_another_shape_are_refused(parts):
     _, group, states, hypers, sources = parts
-    with pytest.raises(UserError, match="field 'decoder_input_tokens' is"):
-        fit_members(group, states, [sources[0], jobs.data(batch_size=2)], hypers, STEPS)
+    with pytest.raises(UserError, match="field 'encoder_input_tokens' is"):
+        fit_members(group, states, [sources[0], jobs.texts(batch_size=2)], hypers, STEPS)
     with pytest.raises(UserError, match="takes one source of batches or 2, and 2 hypers"):
         fit_members(group, states, sources[0], hypers[:1], STEPS)
     with pytest.raises(UserError, match=r"TrainConfig\.cycle draws turns"):

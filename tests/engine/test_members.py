@@ -18,6 +18,8 @@ from jaxlt.modules.site import plug
 from tests.conftest import hyper, make_config, make_spec
 from tests.engine import jobs
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 RATES, SEEDS = (0.01, 0.003, 0.02), (0, 1, 2)
 BANK = plug(Bottleneck, "lang", reduction_factor=4, key="source", routes=8)
 # With this eps a step does not hang on the rounding of a gradient that is next to nothing.

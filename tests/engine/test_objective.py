@@ -42,7 +42,9 @@ def found(spec, batch):
     "model, changes",
     [
         ({"tie_logits": True}, {"accumulate": 2, "loss": LossConfig(normalize="languages")}),
-        ({}, {"mesh": MESH, "loss": LossConfig(chunk_bytes=640)}),
+        pytest.param(
+            {}, {"mesh": MESH, "loss": LossConfig(chunk_bytes=640)}, marks=pytest.mark.slow
+        ),
         pytest.param(
             {"remat": "full"},
             {"mesh": MeshConfig(data=2, fsdp=2), "collectives": "hand"},

@@ -134,6 +134,7 @@ def test_names_and_shapes_are_the_checkpoints(config, bases, form):
     assert ours == {n: tuple(s) for n, s in base.shapes.items()}
 
 
+@pytest.mark.slow  # quick: the loss and the gradients of them, below
 def test_logits(spec, state, batch, expected):
     logits = jax.jit(model_of(spec.model).apply)(unflatten(state.trainable), batch)
     assert logits.dtype == jnp.float32

@@ -11,6 +11,8 @@ from jaxlt.commands.main import main
 from jaxlt.metrics.result_file import read
 from tests.end_to_end.conftest import SMALL
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 ROW = "{}\t{}\t_\t{}\t_\t_\t{}\tdep\t_\t_\n"
 
 

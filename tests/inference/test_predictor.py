@@ -60,7 +60,7 @@ def trained(tmp_path_factory):
             return {"score": next(self.values)}
 
     kept = {"keep": 3, "best_metric": "dev/score"}
-    given = jobs.job(steps=6, every=2, eval_every=2, checkpoint=kept)
+    given = jobs.job(6, 2, None, {"name": "adamw"}, eval_every=2, checkpoint=kept)
     return given, path, jobs.run(given, path, evaluators=[Dev()])
 
 
@@ -84,7 +84,7 @@ def test_parameters_are_those_of_the_run_on_any_mesh(trained):
 
 def test_the_optimizer_is_not_read(trained):
     given, path, _ = trained
-    other = jobs.job(optimizer={"name": "adamw"})  # whose state fits no such checkpoint
+    other = jobs.job(optimizer={"name": "adafactor"})  # whose state fits no such checkpoint
     other = dataclasses.replace(other, model=given.model)
     with pytest.raises(UserError, match="does not fit"):
         jobs.run(dataclasses.replace(other, train=given.train), path)

@@ -15,6 +15,8 @@ from jaxlt.metrics import result_file
 from tests.data.head_files import write_treebanks
 from tests.trained_run import SIZES
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 SMALL = {f"T5Config.{name}": value for name, value in SIZES.items()}
 SMALL |= {"CheckpointConfig.every": 2, "TrainConfig.eval_every": 2, "DataConfig.held_out": 0.1}
 SMALL |= {"CheckpointConfig.best_metric": "eval/bpb", "TrainConfig.log_every": 2}

@@ -35,6 +35,7 @@ pytestmark = pytest.mark.usefixtures("quick_compile")
 
 SGD = OptimizerConfig("sgd")
 SCANNED = {"remat": "dots", "scan_layers": True}
+ENCODER = SCANNED | {"decoder_layers": 0}  # whose layers are the decoder's but for the attention
 MESHES = {
     "fsdp": MeshConfig(data=1, fsdp=4),
     "data": MeshConfig(data=2, fsdp=2),
@@ -83,7 +84,7 @@ def test_as_the_compiler_does_it(mesh):
 @pytest.mark.slow
 def test_accumulated():
     """With dropout, whose masks are those of the compiler's own way."""
-    same(make_config(dropout=0.1, **SCANNED), MESHES["data"], make_batch(16), accumulate=2)
+    same(make_config(dropout=0.1, **ENCODER), MESHES["data"], make_mlm_batch(16), accumulate=2)
 
 
 @pytest.mark.slow
@@ -98,7 +99,7 @@ def test_modules_alone():
 def test_a_product_by_route_that_is_itself_split_over_rows(routing):
     """A device's rows divide by the mesh once more: they are not to be split again."""
     lang = plug(Bottleneck, "lang", key="source", routes=3, reduction_factor=4, routing=routing)
-    same(make_config(plugs=(lang,), **SCANNED), MESHES["fsdp"], make_batch(16))
+    same(make_config(plugs=(lang,), **ENCODER), MESHES["fsdp"], make_mlm_batch(16))
 
 
 @pytest.mark.parametrize("size", [4, 16])
@@ -167,7 +168,7 @@ def test_gradients_leave_in_parts_and_a_device_gathers_the_slots_of_its_rows_alo
     """
     lang = plug(Bottleneck, "lang", key="source", routes=11, reduction_factor=4)
     whole = plug(IA3, "whole", key="source", routes=3)  # banks that are not shared out
-    config = make_config(plugs=(lang, whole), decoder_layers=0, **SCANNED)
+    config = make_config(plugs=(lang, whole), **ENCODER)
     text = same(config, MESHES["fsdp"], make_mlm_batch(16), languages=7)
     lines = [line.strip() for line in text.splitlines()]
     kernels = [n for n in describe(config) if "/layers/" in n and n.endswith("kernel")]
@@ -183,8 +184,8 @@ def test_more_slots_than_rows_of_a_device(rows):
     """With eight rows the step itself has cut the banks down to eight of the eleven slots."""
     lang = plug(Bottleneck, "lang", key="source", routes=11, reduction_factor=4)
     task = plug(Bottleneck, "task", reduction_factor=4)
-    config = make_config(plugs=(lang, task), **SCANNED)
-    batch = make_batch(rows, languages=11)
+    config = make_config(plugs=(lang, task), **ENCODER)
+    batch = make_mlm_batch(rows) | {"language": make_batch(rows, languages=11)["language"]}
     same(config, MESHES["data"], batch, trainable=("modules/.*",))
 
 

@@ -22,6 +22,8 @@ from tests.conftest import (
     random_params,
 )
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 
 def test_kept_entries_are_divided_by_their_share():
     grads = {"params/a": jnp.full((100, 100), 3.0), "params/b": jnp.ones(5, jnp.bfloat16)}

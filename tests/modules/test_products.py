@@ -13,6 +13,8 @@ from jaxlt.errors import UserError
 from jaxlt.modules import products
 from jaxlt.modules.products import IMPLEMENTATIONS, routed_matmul
 
+pytestmark = pytest.mark.usefixtures("quick_compile")
+
 ROWS, LENGTH, WIDE, NARROW, SLOTS = 16, 11, 12, 5, 8
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(ROWS, LENGTH, WIDE)).astype(np.float32)

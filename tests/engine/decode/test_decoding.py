@@ -82,20 +82,25 @@ def test_rows_do_not_meet(params, inputs, found):
     np.testing.assert_array_equal(greedy(CONFIG, params, shuffled, LENGTH), found[order])
 
 
+VARIANTS = {
+    "absolute": {"positions": "absolute", "max_positions": 16, "plugs": PLUGS},
+    "per_layer": {"relpos_per_layer": True, "logit_scale": 0.3},
+    "tied": {"tie_logits": True},
+    "post_norm": {"norm_place": "post", "norm": "layer", "bias": True},
+}
+
+
+# Quick ones go layer by layer in test_greedy_equals_the_loop.
 @pytest.mark.parametrize(
-    "changes",
+    "changes, unrolls",
     [
-        {"plugs": PLUGS},
-        pytest.param(
-            {"positions": "absolute", "max_positions": 16, "plugs": PLUGS}, marks=pytest.mark.slow
-        ),
-        pytest.param({"relpos_per_layer": True, "logit_scale": 0.3}, marks=pytest.mark.slow),
-        pytest.param({"tie_logits": True}, marks=pytest.mark.slow),
-        pytest.param({"norm_place": "post", "norm": "layer", "bias": True}, marks=pytest.mark.slow),
+        ({"plugs": PLUGS}, (False,)),
+        pytest.param({"plugs": PLUGS}, (True,), marks=pytest.mark.slow),
+        *(pytest.param(one, (False, True), marks=pytest.mark.slow) for one in VARIANTS.values()),
     ],
-    ids=["relative", "absolute", "per_layer", "tied", "post_norm"],
+    ids=["relative", "relative, layer by layer", *VARIANTS],
 )
-def test_steps_equal_teacher_forcing(changes):
+def test_steps_equal_teacher_forcing(changes, unrolls):
     config, batch = make_config(**changes), make_batch(targets=4)
     del batch["decoder_target_tokens"]
     params = random_params(config)
@@ -104,8 +109,8 @@ def test_steps_equal_teacher_forcing(changes):
     close = lambda values: np.testing.assert_allclose(  # noqa: E731
         values, wanted, atol=1e-5 * np.abs(wanted).max(), rtol=0
     )
-    close(stepped_logits(config, params, batch))
-    close(stepped_logits(config, params, batch, unroll=True))
+    for unroll in unrolls:
+        close(stepped_logits(config, params, batch, unroll))
 
 
 @pytest.mark.slow

@@ -133,7 +133,7 @@ def test_a_bilstm_has_states_too():
         predictor.hidden(batch, site="mlp_inner")
 
 
-@pytest.mark.parametrize("devices", [1, 4])
+@pytest.mark.parametrize("devices", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_moments_are_those_of_the_captured_states(devices, monkeypatch):
     """Also over several calls of the loop, widths of batches, and rows that no mesh divides."""
     monkeypatch.setattr(moments_file, "AT_ONCE", 2)
@@ -182,12 +182,18 @@ def flops_of_all(predictor):
     return jax.jit(forward).lower(dict(predictor.params)).compile().cost_analysis()["flops"]
 
 
-def test_ablated_neurons_are_zeroed_weights_and_slots_are_one_program(trained):
+@pytest.fixture(scope="module")
+def ablated(trained):
+    """(the model with five sets of neurons to leave out of each layer, what each set keeps)."""
     keep = np.ones((2, 5, 24), np.float32)
     for slot in range(5):
         keep[:, slot, 3 * slot : 3 * slot + 3] = 0
     quiet = plug(Ablate, "quiet", key="set", routes=5, stacks="encoder")
-    edited = trained.with_plugs(quiet, values={"quiet": {"keep": keep}})
+    return trained.with_plugs(quiet, values={"quiet": {"keep": keep}}), keep
+
+
+def test_ablated_neurons_are_zeroed_weights_and_slots_are_one_program(trained, ablated):
+    edited, keep = ablated
     found = [edited.at("set", slot).score(BATCH)["row_nll"] for slot in range(5)]
     assert edited.program.evaluated._cache_size() == 1
     by_layer = [edited.at("set", 2, layer=n).score(BATCH)["row_nll"] for n in (1, 2)]
@@ -207,15 +213,19 @@ def test_ablated_neurons_are_zeroed_weights_and_slots_are_one_program(trained):
         params[name] = params[name].at[n, 6:9].set(0)
         wanted = dataclasses.replace(trained, params=params).score(BATCH)["row_nll"]
         np.testing.assert_allclose(nll, wanted, rtol=1e-5)
-    rows = [np.array([5, 6, 1], np.int32), np.array([7, 1], np.int32)]
-    loud = edited.at("set", 0).decode_best(rows, 6, decoding=DecodingConfig(6))
-    assert len(loud) == 2
     with pytest.raises(UserError, match=r"key 'set'.*5 has no slot"):
         edited.at("set", 5)
     with pytest.raises(UserError, match=r"No plug goes by the key 'sets'.*'set'"):
         edited.at("sets", 0)
     with pytest.raises(UserError, match="cannot work in layer 3 alone"):
         edited.at("set", 0, layer=3)
+
+
+@pytest.mark.slow
+def test_a_set_of_neurons_is_left_out_of_decoding_too(ablated):
+    rows = [np.array([5, 6, 1], np.int32), np.array([7, 1], np.int32)]
+    loud = ablated[0].at("set", 0).decode_best(rows, 6, decoding=DecodingConfig(6))
+    assert len(loud) == 2
 
 
 def test_projections_by_language_and_layer_are_states_projected_by_hand(trained):
