@@ -9,8 +9,6 @@ import pytest
 from jaxlt.commands.main import main
 from jaxlt.data.synth.languages import UNSEEN
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def change(text: str, language: str) -> tuple[float, float]:
     """(before, after) bits per byte of a language in the table."""

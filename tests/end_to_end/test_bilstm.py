@@ -10,7 +10,7 @@ from jaxlt.data.synth.trees import entity_tags, heads
 from jaxlt.metrics.result_file import read
 from tests.end_to_end.conftest import assert_identical, told
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compile")]
+pytestmark = pytest.mark.slow
 
 MADE = (
     "--gin.TEXT=[]",

@@ -7,7 +7,7 @@ import pytest
 from jaxlt.data.synth.languages import FAMILY, write_languages
 from tests.end_to_end.conftest import SMALL
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_compile")]
+pytestmark = pytest.mark.slow
 
 # Wide enough to learn 40 lines by heart in 60 steps, which held-out text then tells.
 LEARNER = (
