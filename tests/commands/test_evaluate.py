@@ -14,8 +14,6 @@ from jaxlt.inference import evaluation, trained
 from jaxlt.metrics.result import latest
 from jaxlt.metrics.result_file import read
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 
 def logged(workdir, step):
     rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]

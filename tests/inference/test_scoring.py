@@ -16,8 +16,6 @@ from jaxlt.inference.tables import results
 from jaxlt.metrics.result_file import read
 from tests.end_to_end.conftest import SMALL
 
-pytestmark = pytest.mark.usefixtures("quick_compile")
-
 ROW = "{}\t{}\t_\t{}\t_\t_\t{}\t{}\t_\t_\n"
 TREE = (
     ROW.format(1, "they", "PRON", 2, "nsubj")
