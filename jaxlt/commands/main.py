@@ -35,6 +35,10 @@ VERBS = {
     ),
     "eval": Verb("jaxlt.commands.evaluate", True, "evaluate a trained run on its data"),
     "infer": Verb("jaxlt.commands.infer", True, "write a trained run's outputs for given inputs"),
+    "experiment": Verb(
+        "jaxlt.commands.experiment", True, "run a study, judge its claims; any number of workers"
+    ),
+    "sweep": Verb("jaxlt.commands.sweep", True, "train and evaluate a run over axes"),
     "plan": Verb(
         "jaxlt.commands.plan.plan", True, "show shapes, sharding and memory of a run; run nothing"
     ),
@@ -124,7 +128,7 @@ def load_run(
 
 def overview() -> str:
     """Returns the text of `jaxlt --help`."""
-    verbs = "\n".join(f"  {name:<9}{verb.help}" for name, verb in VERBS.items())
+    verbs = "\n".join(f"  {name:<11}{verb.help}" for name, verb in VERBS.items())
     return (
         "usage: jaxlt VERB [flags]\n\n"
         "Trains multilingual sequence models and carries what they learn across languages.\n\n"

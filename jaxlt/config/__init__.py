@@ -124,9 +124,10 @@ def load_study(
     overrides: Iterable[str] = (),
     search_paths: Sequence[str | Path] = (),
     root: str = "study",
+    fallbacks: Mapping[str, Any] | None = None,
 ) -> Any:
     """Returns the study (or the sweep) that gin files and overrides describe."""
-    return _load(root, gin_files, overrides, search_paths, None)[0]
+    return _load(root, gin_files, overrides, search_paths, fallbacks)[0]
 
 
 def _load(

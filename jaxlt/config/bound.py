@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxlt.config import renamed
-from jaxlt.config.build import LATE, load_object, table
+from jaxlt.config.build import LATE, STUDIES, load_object, table
 from jaxlt.config.files import Macro, Reference, Statement, mapped, read_files
 from jaxlt.identity import field_identity
 
@@ -37,10 +37,10 @@ def bound(
     found = {}
     for name, value in sorted(last.items()):
         thing, dot, field = name.rpartition(".")
-        if not dot:
-            continue  # a macro
+        if not dot or thing.rpartition("/")[2] in STUDIES:
+            continue  # a macro, or what is about runs
         said = _resolved(value, last)
-        kind = _fields(thing.rpartition("/")[2])
+        kind = fields_of(thing.rpartition("/")[2]) or {}
         if field in kind:
             keep, said = field_identity(kind[field], said)
             if not keep:
@@ -102,10 +102,12 @@ def _written(node: Reference | Macro) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def _fields(name: str) -> "dict[str, dataclasses.Field[Any]]":
-    """The fields of what gin knows by a name; none of what brings jax (a head, a method)."""
+def fields_of(name: str) -> "dict[str, dataclasses.Field[Any]] | None":
+    """The fields of what gin knows by a name, or None; {} of what brings jax (a head, a method)."""
     path = table().get(name)
-    if path is None or name in LATE:
+    if path is None:
+        return None
+    if name in LATE:
         return {}
     target = load_object(path)
     made = target if isinstance(target, type) else typing.get_type_hints(target)["return"]

@@ -20,7 +20,7 @@ from jaxlt.experiments.axes import Setting
 from jaxlt.experiments.config import Study, Sweep
 from jaxlt.experiments.stage import Cell, Stage, asked, differences
 
-QUICK_SEEDS = 2
+QUICK, QUICK_SEEDS = "quick", 2
 
 
 class Plan(NamedTuple):
@@ -52,7 +52,9 @@ def load(
     if quick:
         study = applied(study, study.quick)
         few = study.all_seeds[:QUICK_SEEDS]
-        study = dataclasses.replace(study, name=f"{study.name}-quick", seeds=few)
+        asked = tuple(dataclasses.replace(claim, seeds=QUICK_SEEDS) for claim in study.claims)
+        name = f"{study.name}-{QUICK}"
+        study = dataclasses.replace(study, name=name, seeds=few, claims=asked)
     return study if seeds is None else dataclasses.replace(study, seeds=seeds)
 
 

@@ -1,0 +1,245 @@
+"""What a study's folder, or its file in `results`, says of the study: what was planned, and when.
+
+    record = described(plan, command="jaxlt experiment experiments/mad_x.gin")
+    keep(places.study, record, data=False)      # STUDY/plan/000001.json; one more where it differs
+    told = of_folder(Path("studies/mad_x"))     # Told(record, history, rows, ...), without gin
+    told.judged()
+    export(told, Path("results"))               # mad_x.jsonl, mad_x.json, mad_x.gin
+
+A record has all that verdicts and a report need beside the rows. The first one keeps the rules of
+claims as they were before there was anything to be seen.
+"""
+
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxlt.errors import UserError
+from jaxlt.experiments.arms import Grid, grid_of
+from jaxlt.experiments.attempt import ROWS, attempt_folder, rows_damage
+from jaxlt.experiments.claims import Judged, check, judged, record
+from jaxlt.experiments.config import Claim, Study, Sweep
+from jaxlt.experiments.stage import LAB, asked, digest
+from jaxlt.experiments.states import RESULT, WITHDRAWN
+from jaxlt.experiments.storage import Register
+from jaxlt.experiments.study import Plan
+from jaxlt.metrics import result_file
+from jaxlt.metrics.result import Result
+
+PLAN = "plan"
+_NEWS = ("planned", "data")  # what may differ between two records of the same plan
+
+
+def base_of(study: Study | Sweep) -> dict[str, Any]:
+    """What its axes are where no cell says another, by full name."""
+    if not isinstance(study, Study) or study.recipe is None:
+        return {}
+    owners: dict[str, Any] = {
+        type(study.recipe).__name__: study.recipe,
+        "laboratory": study.laboratory,
+    }
+    return {
+        f"{name}.{field.name}": getattr(owner, field.name)
+        for name, owner in owners.items()
+        for field in dataclasses.fields(owner)
+    }
+
+
+def described(plan: Plan, command: str, gin: str = "") -> dict[str, Any]:
+    """The record of a plan, fit for JSON; raises UserError where a claim names no arm or cell.
+
+    gin: the text of its files.
+    """
+    study = plan.study
+    grid = grid_of(study, base_of(study))
+    check(study.claims, plan.stages, grid)
+    whole = {
+        "name": study.name,
+        "question": getattr(study, "question", ""),
+        "seeds": list(study.all_seeds),
+        "claims": [dataclasses.asdict(claim) for claim in study.claims],
+        "figures": [dataclasses.asdict(figure) for figure in study.figures],
+        "grid": dataclasses.asdict(grid),
+        "stages": {stage.path: digest(asked(stage)) for stage in plan.stages},
+        "command": command,
+        "gin": gin,
+        "planned": round(time.time()),
+    }
+    return json.loads(json.dumps(whole | record(study.claims, data=False)))
+
+
+def keep(folder: Path, plan: Mapping[str, Any], data: bool) -> None:
+    """Writes a record down unless the newest one says the same. data: there are results."""
+    register = Register(folder / PLAN)
+    newest = register.newest()
+    if newest is None or _plain(newest.record) != _plain(plan):
+        register.add({**plan, "data": data})
+
+
+def _plain(plan: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in plan.items() if name not in _NEWS}
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """A study as its folder, or an exported file, tells of it.
+
+    record: the newest. history: rules of all records. rows: of what is done and asks what is asked
+    now. done, stale: numbers of stages. seconds: what stages took, {'cell/name': {...}}.
+    """
+
+    record: Mapping[str, Any]
+    history: Sequence[Mapping[str, Any]]
+    rows: Sequence[Result]
+    done: int
+    stale: int = 0
+    seconds: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return str(self.record["name"])
+
+    @property
+    def stages(self) -> int:
+        """How many stages it has."""
+        of = self.record["stages"]
+        return of if isinstance(of, int) else len(of)
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """Its claims as they are now."""
+        return tuple(_made(Claim, one) for one in self.record["claims"])
+
+    @property
+    def grid(self) -> Grid:
+        """Its cells."""
+        return _made(Grid, self.record["grid"])
+
+    def judged(self) -> list[Judged]:
+        """The verdicts."""
+        finished = self.done == self.stages
+        seeds = self.record["seeds"]
+        return judged(self.claims, self.rows, seeds, self.grid, self.history, finished)
+
+
+def _made(kind: Any, record: Mapping[str, Any]) -> Any:
+    """A dataclass out of JSON; what this version does not know is left out."""
+    known = {field.name for field in dataclasses.fields(kind)}
+    return kind(**{n: _tuples(v) for n, v in record.items() if n in known})
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def of_folder(study: Path, lab: Path | None = None) -> Told:
+    """Reads a study's folder. lab: the laboratory's, beside it unless given."""
+    register = Register(study / PLAN)
+    history = [register.read(number).record for number in register.generations()]
+    history = [record for record in history if record]
+    if not history:
+        raise UserError(f"'{study}' is no study's folder: nothing was planned in it.")
+    newest = history[-1]
+    results = {path: _result(_place(path, study, lab)) for path in newest["stages"]}
+    rows: list[Result] = []
+    done = 0
+    took: dict[str, list[float]] = {}
+    versions: dict[str, str] = {}
+    for path, ask in newest["stages"].items():
+        found = results[path]
+        if found is None or not _is_asked(found, ask, results):
+            continue
+        folder = attempt_folder(_place(path, study, lab), found["attempt"])
+        if rows_damage(folder, found["rows"]):
+            continue
+        done += 1
+        rows += result_file.read(folder / ROWS)
+        cell, _, rest = path.partition("/")
+        name = f"{cell}/{rest.partition('/')[2]}"
+        took.setdefault(name, []).append(found["seconds"])
+        versions |= found.get("versions", {})
+    there = sum(found is not None for found in results.values())
+    seconds = {name: round(sum(each) / len(each), 2) for name, each in took.items()}
+    return Told(newest, history, rows, done, there - done, seconds, versions)
+
+
+def _place(path: str, study: Path, lab: Path | None) -> Path:
+    """The folder of a stage."""
+    first, _, rest = path.partition("/")
+    return (lab or study.parent / LAB) / rest if first == LAB else study / path
+
+
+def _result(folder: Path) -> dict[str, Any] | None:
+    newest = Register(folder / RESULT).newest()
+    if newest is None or newest.damage or WITHDRAWN in newest.record:
+        return None
+    return newest.record
+
+
+def _is_asked(found: Mapping[str, Any], ask: str, results: Mapping[str, Any]) -> bool:
+    """Whether a result is of what is asked now, and read what its needs hold now."""
+    return digest(found["asked"]) == ask and all(
+        results.get(need) is None or results[need]["digest"] == used
+        for need, used in found["used"].items()
+    )
+
+
+def has_data(plan: Plan, folder: Path) -> bool:
+    """Whether a stage of the study itself has ever come to a result."""
+    own = (stage for stage in plan.stages if not stage.lab)
+    return any(Register(folder / stage.path / RESULT).generations() for stage in own)
+
+
+def export(told: Told, folder: Path) -> Path:
+    """Writes NAME.jsonl (rows), NAME.json (the record) and NAME.gin; returns the first."""
+    said = {name: value for name, value in told.record.items() if name not in ("stages", "gin")}
+    whole = {
+        **said,
+        "stages": told.stages,
+        "done": told.done,
+        "stale": told.stale,
+        "history": [{n: past[n] for n in ("rules", "data", "planned")} for past in told.history],
+        "seconds": told.seconds,
+        "versions": told.versions,
+    }
+    lines = (json.dumps(result_file.to_json(row), ensure_ascii=False) for row in told.rows)
+    texts = {
+        "jsonl": "".join(f"{line}\n" for line in lines),
+        "json": json.dumps(whole, ensure_ascii=False, indent=1) + "\n",
+        "gin": str(told.record["gin"]),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for ending, text in texts.items():
+        path = folder / f"{told.name}.{ending}"
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    return folder / f"{told.name}.jsonl"
+
+
+def seconds_of(file: Path) -> dict[str, float]:
+    """What stages took, by an exported file; {} where there is none."""
+    try:
+        return dict(json.loads(file.read_text("utf-8")).get("seconds", {}))
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def of_results(file: Path) -> Told:
+    """Reads what `export` wrote: rows (NAME.jsonl) and, beside them, the record."""
+    path = file.with_suffix(".json")
+    try:
+        whole = json.loads(path.read_text("utf-8"))
+        history = whole["history"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"'{path}' does not say what the rows in '{file}' were for ({error}): "
+            "`jaxlt experiment export` writes both."
+        ) from None
+    facts = (whole.get("stale", 0), whole.get("seconds", {}), whole.get("versions", {}))
+    return Told(whole, history, result_file.read(file), whole["done"], *facts)
