@@ -74,26 +74,33 @@ Planner = Callable[[argparse.Namespace, list[str]], "Plan"]
 def main(verb: str, args: argparse.Namespace, planner: Planner) -> int:
     """Plans, and does what the first word says."""
     from jaxlt.experiments import worker
-    from jaxlt.experiments.ledger import described, has_data, keep
+    from jaxlt.experiments.ledger import described, keep
     from jaxlt.experiments.states import Survey
 
     word, stage, files = _words(verb, args)
     plan = planner(args, files)
     places = places_of(plan, Path(args.folder))
-    if word == "export":
-        return _exported(places, Path(args.results))
     command = shlex.join(["jaxlt", *_command(verb, args, files)])
     record = described(plan, command, _texts(files, args.gin_search_paths))
+    if word == "export":
+        return _exported(places, record, Path(args.results))
     if word:
-        return _looked(word, stage, Survey(plan.stages, places), args)
+        status = _looked(word, stage, Survey(plan.stages, places), args)
+        if word == "status":
+            _verdicts(places, record)
+        return status
     chosen = _chosen(plan.stages, args.only)
     if not args.dry_run:
-        keep(places.study, record, has_data(plan, places.study))
+        keep(places.study, record)
     if args.worker:
         return worker.run(chosen, places, command=command).status
     survey = Survey(chosen, places)
     print("\n".join(_planned(plan, survey, args)), flush=True)
-    return 0 if args.dry_run else _run(verb, args, files, survey)
+    if args.dry_run:
+        return 0
+    status = _run(verb, args, files, survey)
+    _verdicts(places, record)
+    return status
 
 
 def _words(verb: str, args: argparse.Namespace) -> tuple[str, str, list[str]]:
@@ -214,15 +221,14 @@ def _run(verb: str, args: argparse.Namespace, files: Sequence[str], survey: "Sur
         argv, survey.stages, survey.places, workers=args.workers, rerun=args.rerun
     )
     print("\n".join(done.said()))
-    _verdicts(survey.places)
     return done.status
 
 
-def _verdicts(places: "Places") -> None:
+def _verdicts(places: "Places", record: dict[str, Any]) -> None:
     """Prints the verdicts so far; raises UserError where a claim can never have one."""
     from jaxlt.experiments.ledger import of_folder
 
-    found = of_folder(places.study, places.lab).judged()
+    found = of_folder(places.study, places.lab, record).judged()
     for one in found:
         print(one.line())
     wrong = [one.error for one in found if one.error]
@@ -252,7 +258,6 @@ def _looked(word: str, stage: str, survey: "Survey", args: argparse.Namespace) -
     left = view.seconds_left(survey, workers) if workers else None
     if left is not None:
         print(f"About {progress.duration(left)} left with these {workers} workers.")
-    _verdicts(survey.places)
     return 0
 
 
@@ -268,11 +273,11 @@ def _explained(one: dict[str, Any]) -> list[str]:
     return lines + [f"  | {line}" for line in one["log"]]
 
 
-def _exported(places: "Places", results: Path) -> int:
+def _exported(places: "Places", record: dict[str, Any], results: Path) -> int:
     """Writes rows and rules where they may be committed."""
     from jaxlt.experiments.ledger import export, of_folder
 
-    told = of_folder(places.study, places.lab)
+    told = of_folder(places.study, places.lab, record)
     path = export(told, results)
     stale = f"; {told.stale} are stale and left out" if told.stale else ""
     print(f"{len(told.rows)} rows of {told.done} of {told.stages} stages{stale}: {path}")

@@ -1,7 +1,7 @@
 """What a study's folder, or its file in `results`, says of the study: what was planned, and when.
 
     record = described(plan, command="jaxlt experiment experiments/mad_x.gin")
-    keep(places.study, record, data=False)      # STUDY/plan/000001.json; one more where it differs
+    keep(places.study, record)       # STUDY/plan/000001.json; one more where it differs
     told = of_folder(Path("studies/mad_x"))     # Told(record, history, rows, ...), without gin
     told.judged()
     export(told, Path("results"))               # mad_x.jsonl, mad_x.json, mad_x.gin
@@ -14,7 +14,7 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,12 @@ def described(plan: Plan, command: str, gin: str = "") -> dict[str, Any]:
     return json.loads(json.dumps(whole | record(study.claims, data=False)))
 
 
-def keep(folder: Path, plan: Mapping[str, Any], data: bool) -> None:
-    """Writes a record down unless the newest one says the same. data: there are results."""
-    register = Register(folder / PLAN)
+def keep(study: Path, now: Mapping[str, Any]) -> None:
+    """Writes a record down in a study's folder, unless the newest one says the same."""
+    register = Register(study / PLAN)
     newest = register.newest()
-    if newest is None or _plain(newest.record) != _plain(plan):
-        register.add({**plan, "data": data})
+    if newest is None or _plain(newest.record) != _plain(now):
+        register.add({**now, "data": _any_result(now["stages"], study)})
 
 
 def _plain(plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,11 +137,16 @@ def _tuples(value: Any) -> Any:
     return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
-def of_folder(study: Path, lab: Path | None = None) -> Told:
-    """Reads a study's folder. lab: the laboratory's, beside it unless given."""
+def of_folder(study: Path, lab: Path | None = None, now: Mapping[str, Any] | None = None) -> Told:
+    """Reads a study's folder. lab: the laboratory's, beside it unless given.
+
+    now: the record of what is planned now, where that is perhaps not the newest in the folder.
+    """
     register = Register(study / PLAN)
     history = [register.read(number).record for number in register.generations()]
     history = [record for record in history if record]
+    if now is not None and (not history or _plain(now) != _plain(history[-1])):
+        history.append({**now, "data": _any_result(now["stages"], study)})
     if not history:
         raise UserError(f"'{study}' is no study's folder: nothing was planned in it.")
     newest = history[-1]
@@ -189,10 +194,10 @@ def _is_asked(found: Mapping[str, Any], ask: str, results: Mapping[str, Any]) ->
     )
 
 
-def has_data(plan: Plan, folder: Path) -> bool:
+def _any_result(paths: Iterable[str], study: Path) -> bool:
     """Whether a stage of the study itself has ever come to a result."""
-    own = (stage for stage in plan.stages if not stage.lab)
-    return any(Register(folder / stage.path / RESULT).generations() for stage in own)
+    own = (path for path in paths if not path.startswith(f"{LAB}/"))
+    return any(Register(study / path / RESULT).generations() for path in own)
 
 
 def export(told: Told, folder: Path) -> Path:

@@ -48,7 +48,8 @@ def load(
     texts = list(overrides)
     read = read_files(gin_files, search_paths)
     given = list(zip(texts, read_overrides(texts), strict=True))
-    used = {r.name for s in read for r in references(s.value) if isinstance(r, Macro)}
+    macros = (r for s in read for r in references(s.value) if isinstance(r, Macro))
+    used = {macro.name for macro in macros if not macro.required}
     own = [text for text, s in given if s.selector in STUDIES]
     of_runs = {s.name: _value(text, s) for text, s in given if s.selector not in STUDIES}
     sweep = config.load_study(gin_files, own, search_paths, "sweep", dict.fromkeys(used))
