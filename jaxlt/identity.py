@@ -99,11 +99,14 @@ def _is_first(field: "dataclasses.Field[Any]", value: Any) -> bool:
 
 
 def _last_parts(value: Any) -> Any:
-    """A path without the folders above it; of a run's checkpoint the run's folder stays."""
+    """A path without the folders above it; of a run's checkpoint the run's folder stays.
+
+    Which attempt at a stage of a study made it (stage/attempts/000002) does not count.
+    """
     if isinstance(value, (list, tuple)):
         return [_last_parts(item) for item in value]
     if not isinstance(value, (str, Path)):
         return value
-    text = str(value).rstrip("/")
+    text = re.sub(r"/attempts/\d{6}(?=/|$)", "", str(value).rstrip("/"))
     found = re.search(r"[^/]+(/checkpoints/[^/]+)?$", text)
     return found[0] if found else text

@@ -106,6 +106,10 @@ def test_of_a_path_the_last_part_counts():
     assert run(sources=("swh.txt",)) != run(sources=("deu.txt",))
     assert run(init_from="gs://x/byt5/") == run(init_from="byt5") != run(init_from="mt5")
     assert run(init_from="a/one/checkpoints/4") != run(init_from="a/two/checkpoints/4")
+    for within in ("", "/checkpoints/4"):  # of whichever attempt at a stage
+        first = run(init_from=f"a/one/attempts/000001{within}")
+        assert first == run(init_from=f"b/one/attempts/000012{within}")
+        assert first != run(init_from=f"a/two/attempts/000001{within}")
 
 
 @dataclasses.dataclass(frozen=True)

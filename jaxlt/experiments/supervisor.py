@@ -118,6 +118,7 @@ class _Crew:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self.errors[number],
+            start_new_session=True,  # Ctrl-C is for this process, which lets them save and go
         )
         if hasattr(os, "sched_setaffinity"):
             with contextlib.suppress(OSError):  # it has ended, or may not

@@ -220,7 +220,7 @@ class _Worker:
     def _facts(self, job: "_Job") -> dict[str, Any]:
         seconds = round(time.monotonic() - job.began, 3)
         worker = lease.claimant("")
-        who = {name: worker[name] for name in ("worker", "host")}
+        who = {name: worker[name] for name in ("worker", "host", "pid")}
         return {"seconds": seconds, "versions": versions(), "worker": who}
 
 

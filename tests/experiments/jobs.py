@@ -85,6 +85,7 @@ def places(folder: Path) -> Places:
 
 PLANS = {
     "counted": lambda: counted(5, 0.01),
+    "slowly": lambda: counted(5, 0.05),
     "failing": lambda: [
         Cell().stage("fails", f"{HERE}:fail", kind=sys.argv[3], bytes=300 * 2**20),
         Cell().stage("works", f"{HERE}:count", steps=1),

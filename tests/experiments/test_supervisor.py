@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -23,17 +24,24 @@ def started(folder: Path, *arguments: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_two_workers_do_a_study_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_runs_on_one_folder_share_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("JOURNAL", str(tmp_path / "journal"))
-    stages, said = counted(5, 0.01), io.StringIO()
-    found = run_local(
-        started(tmp_path, "counted"), stages, places(tmp_path), workers=2, stream=said
-    )
+    stages, command = counted(5, 0.05), started(tmp_path, "slowly")
+
+    def local(workers: int) -> Survey:
+        return run_local(command, stages, places(tmp_path), workers=workers, stream=io.StringIO())
+
+    other = threading.Thread(target=local, args=(1,))
+    other.start()
+    found = local(2)
+    other.join()
     assert found.status == 0 and len(rows(found)) == len(stages)
     done = journal(tmp_path)
     assert len(done) == len(set(done)) == sum(stage.config["steps"] for stage in stages)
-    who = {state.record["worker"]["worker"] for state in found.states.values()}
-    assert who == {"worker-0", "worker-1"}
+    who = {tuple(state.record["worker"].values()) for state in found.states.values()}
+    assert {name for name, *_ in who} <= {"worker-0", "worker-1"} and len(who) > 1
     before = time.monotonic()
     run_local(["no such command"], stages, places(tmp_path))  # nothing is left to start it for
     assert time.monotonic() - before < 1.0
