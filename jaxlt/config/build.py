@@ -65,6 +65,8 @@ TRANSFORMS = {
 AUXILIARY = {
     "Alignment": "jaxlt.engine.loss.alignment:Alignment",
     "Contrastive": "jaxlt.engine.loss.contrastive:Contrastive",
+    "Adversary": "jaxlt.engine.loss.adversary:Adversary",
+    "Distillation": "jaxlt.engine.loss.distillation:Distillation",
 }
 LATE = HEADS | TRANSFORMS | AUXILIARY
 METHODS = {

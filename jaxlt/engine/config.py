@@ -265,7 +265,8 @@ class LossConfig:
         loss that is reported is then the mean over languages.
     chunk_bytes: float32 logits of a device larger than this are computed in chunks of at most this
         size (one position of each row at the least).
-    auxiliary: losses beside the main one: @Alignment(), @Contrastive(), or a user's own
+    auxiliary: losses beside the main one: @Alignment(), @Contrastive(), @Distillation(),
+        @Adversary(), or a user's own
         `jaxlt.engine.open.Auxiliary`. Each is logged as its name (`alignment`), a mean.
     """
 

@@ -20,6 +20,7 @@ from jaxlt.engine.config import CheckpointConfig
 from jaxlt.engine.feed import Feed
 from jaxlt.engine.log.history import Listener
 from jaxlt.engine.loss.results import loss_results, means
+from jaxlt.engine.open import LOSSES
 from jaxlt.engine.resume import Position
 from jaxlt.engine.state import TrainState
 from jaxlt.engine.step import Program
@@ -113,7 +114,8 @@ def evaluate(
     say: Listener,
 ) -> Position:
     """Runs the evaluators; returns the position with best and patience brought up to date."""
-    params = {**state.frozen, **state.trainable}
+    both = {**state.frozen, **state.trainable}
+    params = {n: value for n, value in both.items() if not n.startswith(LOSSES)}
     metrics: dict[str, float] = {}
     with say.busy("evaluating"):
         for evaluator in evaluators:
@@ -137,8 +139,7 @@ def results_of(
     evaluators: Sequence[Evaluator], program: Program, position: Position
 ) -> list[Result]:
     """What evaluators have just found, with what is known here of how it came about."""
-    layout = program.layout
-    size = sum(math.prod(layout.leaves[name].shape) for name in layout.trainable)
+    size = program.layout.trained_values
     return [
         dataclasses.replace(
             one,

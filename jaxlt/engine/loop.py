@@ -243,6 +243,8 @@ def check_job(job: Job, data: BatchSource, checkpoints: Checkpoints | None, mesh
         distributed.check_same("the newest checkpoint that it sees", checkpoints.latest())
     distributed.check_same("its data (DataConfig and the files' content)", data.fingerprint)
     check_languages(job.model, data)
+    for one in job.loss.auxiliary:
+        one.check_languages(data.languages)
     if job.train.patience and job.checkpoint.best_metric is None:
         raise UserError(
             f"TrainConfig.patience = {job.train.patience} waits for a better "

@@ -21,7 +21,7 @@ from jax.sharding import Mesh
 from jaxlt.engine.config import LossConfig, Rules
 from jaxlt.engine.loss.losses import by_language, cross_entropy, language_sums, normalizer
 from jaxlt.engine.loss.shared import cross_entropy_shared
-from jaxlt.engine.open import Parts
+from jaxlt.engine.open import LOSSES, Auxiliary, Parts
 from jaxlt.engine.optim.routes import Cut, cut_down
 from jaxlt.engine.partitioning import batch_parts, batch_shards, spec_for
 from jaxlt.errors import UserError, nearest
@@ -31,6 +31,7 @@ from jaxlt.models.heads import heads_loss, heads_predictions
 from jaxlt.models.init import unflatten
 from jaxlt.models.layers import constrain, make_context
 from jaxlt.models.manual import Manual, by_hand, manual_now
+from jaxlt.models.t5 import Hidden
 from jaxlt.models.traced import Traced, now
 from jaxlt.modules.deltas import applied
 
@@ -52,6 +53,20 @@ class Network:
         """[B, S, D] of the encoder's tokens; key: of dropout."""
         states = self.objective.forward(params, batch, key, self.cuts, "encode")
         return states[:, -batch["encoder_input_tokens"].shape[1] :]
+
+    def hidden(self, params: Flat, batch: Batch, key: jax.Array | None) -> Hidden:
+        """The states before the logits and the logits' kernel, of a model without heads."""
+        hidden: Hidden = self.objective.forward(params, batch, key, self.cuts, "hidden")
+        return hidden
+
+    def own(self, one: Auxiliary, params: Flat) -> Flat:
+        """Of all parameters those that are a loss's own, by the names that it gave them."""
+        start = f"{LOSSES}{one.name}/"
+        return {n.removeprefix(start): v for n, v in params.items() if n.startswith(start)}
+
+    def of(self, model: ModelConfig) -> "Network":
+        """The same of another model, which has no banks and does not train."""
+        return Network(dataclasses.replace(self.objective, model=model, manual=None), ())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,6 +258,7 @@ class Objective:
         method: str,
     ) -> Any:
         """What a method of the model makes of a batch."""
+        params = {n: v for n, v in params.items() if not n.startswith(LOSSES)}
         rates = dropouts(self.model)
         ctx = make_context(batch, key if any(rates.values()) else None)
         if ctx.dropout_key is not None:

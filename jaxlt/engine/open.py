@@ -8,10 +8,12 @@ what it does. One of a user's own needs no row anywhere: gin knows it once its f
 import abc
 import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 from jaxlt.errors import UserError
+
+LOSSES = "losses/"  # begins the names of parameters that are a loss's own, and not the model's
 
 
 def kinds_of(base: type) -> dict[str, type]:
@@ -60,9 +62,11 @@ class Auxiliary(abc.ABC):
     """A loss beside the main one, in `LossConfig.auxiliary`.
 
     weight: what its mean is multiplied by in what a step descends.
+    trains: whether its `leaves` do, whatever TrainConfig.trainable says.
     """
 
     weight: float = 1.0
+    trains: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight) and self.weight >= 0):
@@ -76,6 +80,17 @@ class Auxiliary(abc.ABC):
 
     def check(self, model: Any) -> None:  # noqa: B027
         """Raises UserError where a model's config cannot have it."""
+
+    def check_languages(self, languages: Sequence[str]) -> None:  # noqa: B027
+        """Raises UserError where data of these languages is nothing for it."""
+
+    def leaves(self, model: Any) -> Mapping[str, Any]:
+        """Parameters of its own, {name: jaxlt.models.init.Leaf}: 'losses/<its name>/<name>'.
+
+        They are in the state and in checkpoints, and in no trained model. `network.own(self,
+        params)` gives their arrays.
+        """
+        return {}
 
     @abc.abstractmethod
     def __call__(

@@ -168,7 +168,8 @@ def fresh(
         state, given = _with_modules(state, layout, values), set(values)
         for line in modules.told(backbone):
             note(line)
-    anew = [name for name in drawn if name not in given]
+    stored = deltas_on_file(layout)
+    anew = [name for name in drawn if name not in given and name not in stored]
     if base is not None and anew:
         where = base.origin.get("path", "the base")
         note(f"Not in {where}, drawn from the seed: {_brief(anew)}.")
@@ -192,7 +193,9 @@ def fresh(
 
 
 def deltas_on_file(layout: Layout) -> list[str]:
-    """Leaves of deltas that do not train at all and are read from a file each time, as a base is.
+    """Leaves that do not train at all and are read from a file each time, as a base is.
+
+    They are of deltas, and of the teacher of a loss.
 
     So a run's frozen delta can be exchanged for another where it is only evaluated.
     """
@@ -298,9 +301,10 @@ def own_frozen_part(
     found = fingerprint({n: frozen[n] for n in files}) if files else ""
     if found != position.deltas_fingerprint:
         raise UserError(
-            f"The frozen deltas are not those that {checkpoints.workdir} was trained on: the "
-            f"content hash of their files is {found}, the checkpoint's is "
-            f"{position.deltas_fingerprint}. Give the former files as delta.file."
+            "What is read from files and stays as it is (frozen deltas, the teacher of "
+            f"Distillation) is not what {checkpoints.workdir} was trained on: its content hash is "
+            f"{found}, the checkpoint's is {position.deltas_fingerprint}. Give the former files as "
+            "delta.file, or as Distillation.teacher."
         )
     return frozen
 

@@ -18,6 +18,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxlt.engine.checkpoint.fingerprint import fingerprint_of, lanes_of
 from jaxlt.engine.checkpoint.fit import explain
+from jaxlt.engine.open import LOSSES, Auxiliary
 from jaxlt.engine.optim.adafactor import UNUSED
 from jaxlt.engine.optim.routes import RoutedOptimizer
 from jaxlt.engine.partitioning import Rules, replicated, spec_for
@@ -134,6 +135,12 @@ class Layout:
         places = Int8(sharding, scale, replicated(self.mesh))
         return jax.tree.map(lambda a, s: a.update(sharding=s), parts, places)
 
+    @property
+    def trained_values(self) -> int:
+        """How many numbers of the model train; those of losses are not the model's."""
+        mine = (n for n in self.trainable if not n.startswith(LOSSES))
+        return sum(math.prod(self.leaves[n].shape) for n in mine)
+
     def in_int8(self, name: str) -> bool:
         """Says whether a parameter is held as an Int8."""
         return self.dtypes[name] == jnp.int8
@@ -146,10 +153,12 @@ def make_layout(
     trainable: Iterable[str] = (".*",),
     frozen: Iterable[str] = (),
     frozen_dtype: str | None = None,
+    losses: tuple[Auxiliary, ...] = (),
 ) -> Layout:
     """Plans the state of a model: nothing is allocated.
 
     frozen_dtype: of what is frozen; 'int8' is for a backbone's matrices, all else stays float32.
+    losses: those beside the main one, whose own parameters are in the state too.
     """
     if frozen_dtype not in (None, *FROZEN_DTYPES):
         raise UserError(
@@ -165,6 +174,10 @@ def make_layout(
     trains, rests = partition(leaves, trainable, frozen)
     trains = [n for n in trains if leaves[n].dtype is None]  # indices are nothing to train
     rests = [n for n in leaves if n not in set(trains)]
+    for one in losses:
+        own = {f"{LOSSES}{one.name}/{n}": leaf for n, leaf in one.leaves(config).items()}
+        leaves |= own
+        (trains if one.trains else rests).extend(own)
     specs = {n: spec_for(leaf.shape, leaf.axes, rules, mesh) for n, leaf in leaves.items()}
     shardings = {n: NamedSharding(mesh, spec) for n, spec in specs.items()}
     held = {n: frozen_dtype for n in rests}

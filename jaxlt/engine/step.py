@@ -23,7 +23,7 @@ from jaxlt.engine.compilation import Option, remembered
 from jaxlt.engine.config import LossConfig, OptimizerConfig
 from jaxlt.engine.loss.losses import smoothing
 from jaxlt.engine.objective import Batch, Metrics, Objective, means
-from jaxlt.engine.open import Transform
+from jaxlt.engine.open import LOSSES, Transform
 from jaxlt.engine.optim.optimizers import Rate, global_norm
 from jaxlt.engine.optim.routes import RoutedOptimizer, banks_of
 from jaxlt.engine.optim.transforms import checked, transformed
@@ -150,7 +150,7 @@ def manual_of(spec: StepSpec) -> Manual | None:
     elif any("fsdp" in (axes or ()) for name, axes in spec.rules if name in ("layers", "routes")):
         why_not = "MeshConfig.rules shares layers or routes out over fsdp"
     layout = layout_of(spec)
-    specs = {n: s.spec for n, s in layout.shardings.items()}
+    specs = {n: s.spec for n, s in layout.shardings.items() if not n.startswith(LOSSES)}
     banks = [n for n, leaf in layout.leaves.items() if "routes" in leaf.axes]
     return manual_layers(spec.collectives, spec.mesh, specs, banks, why_not)
 
@@ -274,9 +274,24 @@ _layout = remembered(32, "layouts")(make_layout)  # specs differ in much that it
 
 def layout_of(spec: StepSpec) -> Layout:
     """The layout of a spec's state; specs that differ elsewhere share it."""
-    return _layout(
-        spec.model, spec.mesh, spec.rules, spec.trainable, spec.frozen, spec.frozen_dtype
+    losses = tuple(
+        dataclasses.replace(one, weight=1.0)
+        for one in spec.loss.auxiliary
+        if one.leaves(spec.model)
     )
+    patterns = (spec.trainable, spec.frozen, spec.frozen_dtype)
+    return _layout(spec.model, spec.mesh, spec.rules, *patterns, losses)
+
+
+def without_losses(program: Program) -> Program:
+    """The program of its model alone, for one that is trained: without losses beside the main one.
+
+    What they have of their own is in its state no more (a teacher is not looked for).
+    """
+    if not program.spec.loss.auxiliary:
+        return program
+    alone = dataclasses.replace(program.spec.loss, auxiliary=())
+    return build(dataclasses.replace(program.spec, loss=alone, transforms=()))
 
 
 @remembered(64, "training programs")

@@ -10,7 +10,6 @@ widths are few, so that few shapes are compiled.
 
 import dataclasses
 import functools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -30,7 +29,7 @@ from jaxlt.engine.loop import program_of
 from jaxlt.engine.partitioning import batch_shards, place_rows
 from jaxlt.engine.resume import Position, frozen_part, position_of
 from jaxlt.engine.state import BaseSource, Flat, draw_params, load_base
-from jaxlt.engine.step import Program, mesh_context
+from jaxlt.engine.step import Program, mesh_context, without_losses
 from jaxlt.errors import UserError
 from jaxlt.inference.compose import Composed
 from jaxlt.inference.states.inside import Inside
@@ -270,7 +269,7 @@ def open_predictor(
     something is frozen. Step 0 is the run as it starts, whether or not it was saved: the base where
     there is one, the rest drawn from the seed.
     """
-    checkpoints = Checkpoints(workdir, job.checkpoint)
+    program, checkpoints = without_losses(program), Checkpoints(workdir, job.checkpoint)
     chosen = resolve_step(checkpoints, step)
     if chosen == 0 and 0 not in checkpoints.steps():
         return _at_start(job, program, base)
@@ -286,33 +285,27 @@ def predictor_at(
     program: Program, params: Flat, position: Position, inventory: Inventory | None = None
 ) -> Predictor:
     """The run that is at a position with these parameters, all that its model has."""
+    program = without_losses(program)
     return Predictor(
         program,
-        params,
+        {n: value for n, value in params.items() if n in program.layout.leaves},
         position.step,
         position.seed,
         position.languages,
         position.backbone,
         position.vocabulary,
         position.evaluation,
-        _trained(program),
+        program.layout.trained_values,
         inventory=inventory,
     )
-
-
-def _trained(program: Program) -> int:
-    """Number of parameters that a program trains."""
-    layout = program.layout
-    return sum(math.prod(layout.leaves[name].shape) for name in layout.trainable)
 
 
 def _at_start(job: Any, program: Program, base: BaseSource | None) -> Predictor:
     layout = program.layout
     params = load_base(layout, base, job.model.is_encoder) if base is not None else {}
     params |= draw_params(layout, [n for n in layout.leaves if n not in params], job.train.seed)
-    predictor = Predictor(
-        program, params, 0, job.train.seed, (), Fingerprint(""), trained=_trained(program)
-    )
+    trained = layout.trained_values
+    predictor = Predictor(program, params, 0, job.train.seed, (), Fingerprint(""), trained=trained)
     predictor = dataclasses.replace(predictor, start=predictor.backbone())
     check_start(job.model.deltas, predictor.start)
     return predictor
@@ -325,7 +318,8 @@ def recomposed(predictor: Predictor, job: Any, composed: Composed, base: Fingerp
     """
     values = composed.values(base)
     everything = dataclasses.replace(job.train, trainable=(".*",), frozen=(), frozen_dtype=None)
-    program = program_of(dataclasses.replace(job, model=composed.model, train=everything))
+    wanted = dataclasses.replace(job, model=composed.model, train=everything)
+    program = without_losses(program_of(wanted))
     layout = program.layout
     params = {
         n: jax.device_put(values[n], layout.shardings[n]) if n in values else predictor.params[n]

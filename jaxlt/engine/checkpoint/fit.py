@@ -47,6 +47,8 @@ def explain(name: str, saved_shape: Shape | None, wanted_shape: Shape | None) ->
     part, base = _strip(name)
     if part == "modules":
         return f"the settings, sites and routes of plug '{owner(base) or base}' in T5Config.plugs"
+    if part == "losses":
+        return "LossConfig.auxiliary"
     if part == "deltas":
         return f"the mask and the patterns of delta '{base.partition('/')[0]}' in T5Config.deltas"
     if saved_shape is None or wanted_shape is None:
@@ -76,8 +78,8 @@ def _binding(field: str, saved: int, wanted: int) -> str:
 def _strip(name: str) -> tuple[str, str]:
     """'trainable/params/encoder/x' -> ('params', 'encoder/x'); optimizer states are 'optimizer'."""
     if name.startswith("optimizer/"):
-        return "optimizer", re.sub(r"^optimizer/(.*?/)?(params|modules|deltas)/", "", name)
-    for part in ("params", "modules", "deltas"):
+        return "optimizer", re.sub(r"^optimizer/(.*?/)?(params|modules|deltas|losses)/", "", name)
+    for part in ("losses", "params", "modules", "deltas"):
         found = re.match(rf"(?:(?:trainable|frozen)/)?{part}/(.*)", name)
         if found:
             return part, found.group(1)

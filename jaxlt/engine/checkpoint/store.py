@@ -28,6 +28,7 @@ from etils import epath
 from jaxlt.engine.checkpoint import tree as ct
 from jaxlt.engine.checkpoint.fit import check_fit
 from jaxlt.engine.hosts import distributed
+from jaxlt.engine.open import LOSSES
 from jaxlt.errors import UserError
 
 RECORD = "jaxlt.json"
@@ -269,12 +270,15 @@ class Store:
     ) -> Any:
         """Restores a verified checkpoint into the tree of `jax.ShapeDtypeStruct`s `abstract`.
 
-        parts: the top-level names to read, and no others; all of them unless given.
+        parts: the top-level names to read, and no others; all of them unless given. What losses
+        have of their own need not be wanted then.
         """
         saved = saved_leaves(record)
         if parts is not None:
             saved = {n: leaf for n, leaf in saved.items() if part_of(n) in parts}
         wanted = ct.name_leaves(abstract)
+        if parts is not None:
+            saved = {n: a for n, a in saved.items() if f"/{LOSSES}" not in n or n in wanted}
         check_fit(saved, ct.leaves_of(wanted), str(folder))
         places = ct.source_shardings(saved, wanted)
         arguments: dict[str, dict[str, ocp.ArrayRestoreArgs]] = {}  # by place, then by name

@@ -6,6 +6,7 @@ Recomputation under remat is not counted (it is not model work), nor are norms a
 import math
 from collections.abc import Mapping
 
+from jaxlt.engine.open import LOSSES
 from jaxlt.engine.state import Layout
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
 from jaxlt.models.encoder import PLACES
@@ -45,8 +46,8 @@ def step_flops(
 
 def model_flops(config: ModelConfig, layout: Layout, rows: int, inputs: int, targets: int) -> float:
     """FLOPs of a step over all devices; the weight-gradient part counts for what trains only."""
-    sizes = {n: math.prod(leaf.shape) for n, leaf in layout.leaves.items()}
-    share = sum(sizes[n] for n in layout.trainable) / max(1, sum(sizes.values()))
+    mine = (leaf.shape for n, leaf in layout.leaves.items() if not n.startswith(LOSSES))
+    share = layout.trained_values / max(1, sum(map(math.prod, mine)))
     return step_flops(config, rows, inputs, targets, share)
 
 

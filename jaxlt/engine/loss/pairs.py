@@ -57,8 +57,13 @@ def pair_vectors(
     return sides[0], sides[1], there.astype(jnp.float32)
 
 
+def token_means(states: jax.Array, batch: Batch) -> jax.Array:
+    """States [B, S, D] -> float32 means over tokens [B, D]."""
+    mask = (batch["encoder_input_tokens"] > 0).astype(jnp.float32)[..., None]
+    return jnp.sum(states.astype(jnp.float32) * mask, axis=1) / jnp.maximum(jnp.sum(mask, 1), 1.0)
+
+
 def _vectors(states: jax.Array, batch: Batch) -> jax.Array:
     """States [B, S, D] -> means over tokens [B, D], scaled to length 1."""
-    mask = (batch["encoder_input_tokens"] > 0).astype(jnp.float32)[..., None]
-    mean = jnp.sum(states.astype(jnp.float32) * mask, axis=1) / jnp.maximum(jnp.sum(mask, 1), 1.0)
+    mean = token_means(states, batch)
     return mean * jax.lax.rsqrt(jnp.sum(jnp.square(mean), -1, keepdims=True) + 1e-12)
