@@ -27,6 +27,7 @@ ARROWS = {
         "models",
         "modules",
         "plan",
+        "report",
     },
     "config": {"data", "engine", "models", "modules"},
     "convert": {"models"},
@@ -52,6 +53,7 @@ ARROWS = {
     "modules": set(),
     "plan": {"config", "data", "engine", "models", "modules"},
     "progress": set(),
+    "report": {"metrics"},
     "screen": set(),
     "version": set(),
 }
@@ -66,6 +68,7 @@ FORBIDDEN = {
     "experiments": {"argparse", "gin", "tensorflow", "seqio"},
     "metrics": {"argparse", "gin", "tensorflow", "seqio", "jax", "flax"},
     "plan": {"argparse", "gin", "tensorflow", "seqio"},
+    "report": {"argparse", "gin", "tensorflow", "seqio", "jax", "flax"},
     "api": {"argparse", "gin"},
 }
 # Tests named after what they hold, not after a file.

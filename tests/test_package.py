@@ -29,6 +29,7 @@ def test_the_wheel_carries_the_gin_files(tmp_path: Path) -> None:
         for p in shipped_configs().rglob("*.gin")
     }
     assert wanted and wanted <= names
+    assert {"jaxlt/report/style.css", "jaxlt/report/page.js"} <= names
     unpacked = tmp_path / "installed"
     zipfile.ZipFile(wheel).extractall(unpacked)
     run = ["-m", "jaxlt", "plan", "--gin_file=models/tiny.gin", "--gin_file=runs/pretrain.gin"]

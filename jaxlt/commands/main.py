@@ -51,6 +51,9 @@ VERBS = {
     "modules": Verb(
         "jaxlt.commands.modules", False, "keep modules in a library; list, save and merge them"
     ),
+    "report": Verb(
+        "jaxlt.commands.report", False, "one page of claims, figures and tables from rows"
+    ),
     "demo": Verb("jaxlt.commands.demo", False, "learn a few small languages in minutes on a CPU"),
 }
 

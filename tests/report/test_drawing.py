@@ -1,0 +1,71 @@
+"""Pictures by Vega-Lite: as wide as asked, every kind, and what data says is only text."""
+
+import json
+import re
+import struct
+
+import pytest
+
+from jaxlt.errors import UserError
+from jaxlt.report import drawing as pictures
+from jaxlt.report.figures import Figure, draw
+from jaxlt.report.specs import PALETTE, vega_lite
+from tests.report.rows import arms, row, sweep
+
+pytest.importorskip("vl_convert", reason="needs the extra `report`")
+
+PAIRS = [
+    row(source=s, target=t, value=0.1 * i + 0.02 * j)
+    for i, s in enumerate(["eng", "deu", "fra"]) for j, t in enumerate(["eng", "deu", "fra"])
+]  # fmt: skip
+DRAWN = {
+    "curve": (Figure("curve", metric="bpb", x="log2 languages", facet="width"), list(sweep())),
+    "dots": (Figure("dots", against="a"), arms({"a": 0.5, "b": 0.6, "c": 0.55})),
+    "heat": (Figure("heat"), PAIRS),
+    "bars": (Figure("bars", metric="bpb", x="languages", where="width=24"), list(sweep())),
+    "scatter": (Figure("scatter", metric="bpb", x="width", facet="languages"), list(sweep())),
+}
+
+
+@pytest.mark.parametrize("kind", DRAWN)
+def test_a_picture_is_as_wide_as_the_page_has_room(kind: str) -> None:
+    drawing = draw(*DRAWN[kind])
+    for width in (720, 344):
+        found = re.search(r'<svg [^>]*width="([0-9.]+)"', pictures.svg(drawing, width))
+        assert found is not None and abs(float(found[1]) - width) <= 6, (width, found[1])
+    assert json.loads(json.dumps(vega_lite(drawing, 720, 600)))["data"]["values"]
+
+
+def test_what_data_says_is_text_in_a_picture() -> None:
+    rows = arms({"<script>alert(1)</script>": 0.5, "\"><img src=x onerror='y'>&": 0.6})
+    drawing = draw(Figure("dots", title="</svg><b>title</b>", name='x" onload="z'), rows)
+    text = pictures.svg(drawing, 720)
+    assert not re.search(r"<(script|img|b)\b|onload=\"z", text)
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+
+
+def test_a_png_file_and_names_of_its_own() -> None:
+    drawing = draw(*DRAWN["curve"])
+    content = pictures.png(drawing, 720)
+    assert content.startswith(b"\x89PNG") and abs(struct.unpack(">I", content[16:20])[0] - 1440) < 8
+    text = pictures.svg(drawing, 720)
+    assert PALETTE[0] in text and PALETTE[1] in text
+    names = re.findall(r'\bid="([^"]+)"', text)
+    assert all(name.startswith("curve-bpb-log2-languages-720-") for name in names)
+    assert {*re.findall(r"url\(#([^)]+)\)", text)} <= {*names}
+
+
+def test_labels_of_points_that_lie_close_do_not_meet() -> None:
+    from jaxlt.report.specs import _placed
+
+    crowd = [{"panel": "", "x": 1 + at / 1000, "mean": 0.5, "label": "eng_Latn"} for at in range(8)]
+    far = {"panel": "", "x": 9.0, "mean": 0.9, "label": "deu_Latn"}
+    sides = [p["place"] for p in _placed([*crowd, far], 600, 300)]
+    assert sides[-1] == "above" and 1 <= len([s for s in sides[:-1] if s]) <= 4
+    assert len({s for s in sides[:-1] if s}) == len([s for s in sides[:-1] if s])
+
+
+def test_the_extra_is_named_where_it_is_missing(monkeypatch) -> None:
+    monkeypatch.setattr(pictures, "can_draw", lambda: False)
+    with pytest.raises(UserError, match=r"pip install 'jaxlt\[report\]'"):
+        pictures.svg(draw(*DRAWN["heat"]), 720)

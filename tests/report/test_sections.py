@@ -1,0 +1,51 @@
+import dataclasses
+
+from jaxlt.report.figures import Figure
+from jaxlt.report.sections import layout, section_of
+from tests.report.rows import arms, row, sweep
+
+
+def test_figures_and_tables_are_of_what_rows_have() -> None:
+    section = section_of("curse", [*sweep(), *arms({"a": 0.5, "b": 0.6})], question="Why?")
+    assert [drawing.figure.kind for drawing in section.figures] == ["curve", "dots"]
+    assert section.figures[0].figure.x == "languages" and section.figures[0].figure.facet == "width"
+    assert [table.name for table in section.tables] == ["bpb-lm-test", "accuracy-tagging-test"]
+    assert section.question == "Why?" and section.notes == ()
+    pairs = [row(source=s, target=t, method="m") for s in "abc" for t in "abc"]
+    (heat,) = section_of("sources", pairs).figures
+    assert heat.figure.kind == "heat" and heat.figure.facet == ""
+    assert layout(pairs) == (("source",), "target")
+
+
+def test_an_axis_that_says_no_more_than_the_method_is_none() -> None:
+    rows = [
+        row(method=m, cell=f"arm={m},n={n}", target="glv", seed=n) for m in "ab" for n in (1, 2)
+    ]
+    assert layout(rows) == (("method",), "n")
+    assert layout([dataclasses.replace(r, cell=f"arm={r.method}") for r in rows]) == (
+        ("method",),
+        "language",
+    )
+
+
+def test_what_rows_do_not_fit_is_a_note_and_the_page_goes_on() -> None:
+    figures = [Figure("curve", x="widht"), Figure("dots")]
+    section = section_of("s", arms({"a": 0.5, "b": 0.6}), figures, notes=("2 stale rows",))
+    assert len(section.figures) == 1 and len(section.tables) == 1
+    assert section.notes[0] == "2 stale rows"
+    assert "The figure 'accuracy by widht' is left out: No row has the axis 'widht'" in (
+        section.notes[1].replace("'curve'", "'accuracy by widht'")
+    )
+    assert section_of("s", []).notes == ("There are no rows of single languages here yet.",)
+
+
+def test_the_last_step_counts() -> None:
+    rows = [row(run="r", target="glv", step=step, value=step / 100) for step in (10, 30, 20)]
+    section = section_of("r", rows)
+    assert section.tables[0].lines[0].cells[0].value == 0.3
+    assert section.notes == ("Of rows of several steps the last one's count.",)
+
+
+def test_two_figures_of_one_name_have_files_of_their_own() -> None:
+    section = section_of("s", arms({"a": 0.5, "b": 0.6}), [Figure("dots"), Figure("dots")])
+    assert [d.name for d in section.figures] == ["dots-accuracy-method", "dots-accuracy-method-2"]
