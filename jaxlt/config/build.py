@@ -46,6 +46,7 @@ STUDIES = {
     "sweep": "jaxlt.experiments.config:Sweep",
     "claim": "jaxlt.experiments.config:Claim",
     "laboratory": "jaxlt.experiments.laboratory:Laboratory",
+    "figure": "jaxlt.report.figures:Figure",
 }
 TABLE |= STUDIES
 # Heads, which bring jax: loaded where a gin file names one. One of a user's own needs no row: it

@@ -72,10 +72,12 @@ def write(
     seed: int = 0,
     overwrite: bool = False,
     tell: Tell = lambda what, share: None,
+    threads: int | None = None,
 ) -> dict[str, int]:
     """Samples languages' text and trains on it; returns bytes sampled by language.
 
-    The file `out` appears whole or not at all. alpha, budget, seed: of `sample`.
+    The file `out` appears whole or not at all. alpha, budget, seed: of `sample`. threads: all that
+    may be used, unless given; the model depends on how many they are.
     """
     out = Path(out)
     if out.exists() and not overwrite:
@@ -84,7 +86,8 @@ def write(
         text = Path(folder) / "text"
         written = sample(texts, alpha, budget, text, seed, tell)
         tell("reading the sample", 0.0)
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+        if threads is None:
+            threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
         model = train(text, config, tell, threads)
     files.write_chunks(str(out), [model])
     return written
@@ -129,9 +132,9 @@ def _chosen(documents: Iterable[bytes], times: float, seed: int, name: str) -> I
 def train(text: Path, config: VocabTraining, tell: Tell, threads: int = 2) -> bytes:
     """Returns the model file's bytes, trained on the lines of `text`."""
     target = text.with_suffix(".spm")
-    flags = {
-        "input": str(text),
-        "model_prefix": str(target),
+    flags = {  # the model keeps these names: without folders, the same text makes the same bytes
+        "input": text.name,
+        "model_prefix": target.name,
         "model_type": config.model,
         "vocab_size": config.size - config.extra_ids,
         "character_coverage": config.coverage,
@@ -156,6 +159,7 @@ def train(text: Path, config: VocabTraining, tell: Tell, threads: int = 2) -> by
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        cwd=text.parent,
         text=True,
         errors="replace",
     ) as process:

@@ -1,0 +1,1 @@
+"""Recipes: a study each, in the order in which a reader would tell it."""

@@ -1,0 +1,70 @@
+"""Every study that comes with jaxlt plans; the first of them runs to its end."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from jaxlt import config
+from jaxlt.experiments import study
+from jaxlt.experiments.stage import asked
+from jaxlt.experiments.verbs import VERBS
+
+ROOT = config.shipped_configs()
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("experiments/*.gin"))
+SMALL = {
+    "laboratory": {
+        "families": 2, "languages": 2, "dialects": 0, "sentences": 300, "annotated": 60,
+        "labelled": 20, "pieces": 450, "width": 16, "mlp": 16, "steps": 8,
+    },
+    "mad_x": {"languages": 2, "steps": 8, "epochs": 2, "beside": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_header_says_what_for_and_how_to_run(name: str) -> None:
+    lines = (ROOT / name).read_text().splitlines()
+    head = "\n".join(line[1:].strip() for line in lines if line.startswith("#"))
+    for label in ("For:", "Override:", "Command:"):
+        assert label in head
+    argv = shlex.split(head.partition("Command:")[2].replace("\\\n", " "))
+    assert argv[:2] == ["jaxlt", "experiment"] and name in argv
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("name", FILES)
+def test_every_study_plans_and_its_claims_speak_of_its_arms(name: str, quick: bool) -> None:
+    loaded = study.load([name], seeds=1, quick=quick)
+    assert loaded.question and loaded.claims
+    stages = study.planned(loaded).stages
+    assert {stage.verb for stage in stages} <= set(VERBS)
+    assert all(asked(stage)["config"] for stage in stages)
+    methods = {stage.config.get("method") for stage in stages}
+    for claim in loaded.claims:
+        arms = set(re.findall(r"@(\w+)", claim.effect))
+        assert quick or (arms and arms <= methods), claim.name
+
+
+@pytest.mark.slow
+def test_mad_x_runs_to_its_end_and_has_a_row_an_arm(tmp_path: Path) -> None:
+    from jaxlt.experiments import states, worker
+    from jaxlt.experiments.storage import Places
+
+    small = [f"{of}.{name}={value}" for of, given in SMALL.items() for name, value in given.items()]
+    loaded = study.load(["experiments/mad_x.gin"], ["study.vary={}", *small], seeds=(3,))
+    stages = study.planned(loaded).stages
+    places = Places(name=loaded.name, study=tmp_path / "mad_x", lab=tmp_path / "lab")
+    survey = worker.run(stages, places)
+    assert survey.status == 0, survey.said()
+    rows = states.rows(survey)
+    target = [row for row in rows if row.target == "qab_Latn" and row.aggregate == "none"]
+    arms = {row.method: row for row in target if row.metric == "accuracy" and row.task != "mlm"}
+    assert {"target", "source", "none", "another", "shuffled"} <= arms.keys()
+    assert all(row.seed == 3 and row.cell == "all" and row.references for row in arms.values())
+    assert len({row.references for row in arms.values()}) == 1
+    heard = {row.method: row.value for row in target if row.metric == "bpb"}
+    assert heard["with"] < heard["without"]
+    before = [(path, path.stat().st_mtime_ns) for path in sorted(tmp_path.rglob("rows.jsonl"))]
+    assert worker.run(stages, places).status == 0
+    assert before == [(path, path.stat().st_mtime_ns) for path, _ in before]
