@@ -53,7 +53,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="",
         help="run again: stale, failed, or a stage's path or name",
     )
-    add("--workers", type=int, metavar="N", help="processes on this machine (one a core)")
+    add(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes on this machine (one a GPU, else one a core)",
+    )
     add("--worker", action="store_true", help="be one worker on the folder, which others share")
 
 
@@ -93,7 +98,9 @@ def main(verb: str, args: argparse.Namespace, planner: Planner) -> int:
     if not args.dry_run:
         keep(places.study, record)
     if args.worker:
-        return worker.run(chosen, places, command=command).status
+        found = worker.run(chosen, places, command=command)
+        print("\n".join(found.said()))
+        return found.status
     survey = Survey(chosen, places)
     print("\n".join(_planned(plan, survey, args)), flush=True)
     if args.dry_run:
@@ -199,7 +206,7 @@ def _cost(survey: "Survey", args: argparse.Namespace) -> str:
     from jaxlt.experiments.estimate import estimate
     from jaxlt.experiments.ledger import seconds_of
 
-    workers = args.workers or len(supervisor.cores())
+    workers = args.workers or len(supervisor.slots())
     before = seconds_of(Path(args.results) / f"{survey.places.name}.json")
     found = estimate(survey, workers, before)
     unknown = f"nothing like {found.unknown} of them was measured yet" if found.unknown else ""

@@ -1,4 +1,4 @@
-"""Local workers: a process a core, started anew when they end before their work, seen in one view.
+"""Local workers: a process a core or GPU, started anew when they end too early, in one view.
 
     run_local([sys.executable, "-m", "jaxlt", "experiment", *FILES, "--worker"], stages, places)
 
@@ -7,13 +7,15 @@ the folder is between them, so that others may join from elsewhere at any time.
 """
 
 import contextlib
+import glob
 import os
 import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from typing import IO
+from importlib.util import find_spec
+from typing import IO, NamedTuple
 
 from jaxlt.errors import SAVED, UserError
 from jaxlt.experiments import lease
@@ -26,14 +28,30 @@ from jaxlt.experiments.worker import Bounds, asked_to_go, record_failure
 _LOOK, _REAP = 1.0, 0.1  # seconds between two looks at the folder, and at the processes
 _GRACE = 60.0  # seconds that workers have to go
 _IN_VAIN = 3  # times that a worker may end by an error of its own before anything came of it
+_GPUS, _TPUS = "/dev/nvidia[0-9]*", ("/dev/accel*", "/dev/vfio/[0-9]*")
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
 
 
-def cores() -> list[int]:
-    """The numbers of the processor's cores that this process may use."""
+class Slot(NamedTuple):
+    """Where a worker goes: on one core, or anywhere with these variables of the environment."""
+
+    core: int | None
+    environment: dict[str, str]
+
+
+def slots() -> list[Slot]:
+    """A place for a worker each: a GPU, else all TPU chips together, else a core."""
+    if not os.environ.get("JAX_PLATFORMS", "").startswith("cpu"):
+        if any(find_spec(f"jax_cuda{version}_plugin") for version in (12, 13)):
+            every = [path.removeprefix("/dev/nvidia") for path in sorted(glob.glob(_GPUS))]
+            visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(every))
+            if every and visible:
+                return [Slot(None, {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in visible.split(",")]
+        if find_spec("libtpu") and any(glob.glob(chips) for chips in _TPUS):
+            return [Slot(None, {})]
     if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+        return [Slot(core, {}) for core in sorted(os.sched_getaffinity(0))]
+    return [Slot(None, {}) for _ in range(os.cpu_count() or 1)]
 
 
 def run_local(
@@ -46,7 +64,7 @@ def run_local(
     rerun: str = "",
     stream: IO[str] | None = None,
 ) -> Survey:
-    """Does what can be done of the stages with so many workers, by default one a core.
+    """Does what can be done of the stages with so many workers, by default one a slot.
 
     argv: the command line of a worker. rerun: 'stale', 'failed' or a stage's name: these run again
     (with 'stale' also what becomes stale by it). Raises UserError where something is stale, or when
@@ -57,7 +75,7 @@ def run_local(
     while True:
         refuse_stale(survey)
         if survey.left:
-            count = min(workers or len(cores()), survey.left)
+            count = min(workers or len(slots()), survey.left)
             with asked_to_go(), View(survey, count, stream) as view:
                 _Crew(argv, survey, bounds or Bounds(), view, count).work()
         survey = Survey(stages, places, survey.watch)
@@ -75,7 +93,7 @@ class _Crew:
         self.argv, self.survey, self.bounds, self.view = list(argv), survey, bounds, view
         self.running: dict[int, subprocess.Popen[bytes]] = {}
         self.errors = [tempfile.TemporaryFile() for _ in range(count)]  # noqa: SIM115
-        self.in_vain = [0] * count
+        self.in_vain, self.slots = [0] * count, slots()
 
     def work(self) -> None:
         """Starts the workers, and starts those anew that end too early, until nothing is left."""
@@ -107,22 +125,24 @@ class _Crew:
         self.view.update()
 
     def _start(self, number: int) -> None:
-        """Starts worker `number` on a core of its own."""
-        mine = cores()
+        """Starts worker `number` in its slot."""
+        slot = self.slots[number % len(self.slots)]
         names = {"JAXLT_WORKER": f"worker-{number}", "JAXLT_SUPERVISOR": str(os.getpid())}
+        if slot.environment and len(self.in_vain) > len(self.slots):
+            names["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # several share a GPU
         self.errors[number].seek(0)
         self.errors[number].truncate()
         process = subprocess.Popen(
             self.argv,
-            env=os.environ | names,
+            env=os.environ | slot.environment | names,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self.errors[number],
             start_new_session=True,  # Ctrl-C is for this process, which lets them save and go
         )
-        if hasattr(os, "sched_setaffinity"):
+        if slot.core is not None:
             with contextlib.suppress(OSError):  # it has ended, or may not
-                os.sched_setaffinity(process.pid, {mine[number % len(mine)]})
+                os.sched_setaffinity(process.pid, {slot.core})
         self.running[number] = process
 
     def _ended(self, number: int, process: "subprocess.Popen[bytes]") -> None:

@@ -6,10 +6,10 @@ with View(survey, workers=2) as view:
 
 import sys
 import time
-from collections import defaultdict
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from jaxlt.errors import some_of
+from jaxlt.experiments.estimate import durations
 from jaxlt.experiments.states import State, Survey
 from jaxlt.progress import duration
 
@@ -22,20 +22,14 @@ _SHOWN = 16  # stages in hand that have a line of their own
 
 
 def seconds_left(survey: Survey, workers: int) -> float | None:
-    """About how long the rest takes, by what stages of a name or verb took; None if none has."""
-    took: dict[Any, list[float]] = defaultdict(list)
-    for state in survey.named("done"):
-        for key in ((state.stage.verb, state.stage.name), state.stage.verb, None):
-            took[key].append(state.record["seconds"])
-    if not took:
-        return None
-    total, blocked = 0.0, survey.blocked
-    for state in survey.named("absent", "running"):
-        keys = ((state.stage.verb, state.stage.name), state.stage.verb, None)
-        of = next(took[key] for key in keys if key in took)
-        if state.stage.path not in blocked:
-            total += sum(of) / len(of) * (0.5 if state.name == "running" else 1.0)
-    return total / max(1, workers)
+    """About how long the rest takes, by what stages like them took; None if nothing is known."""
+    of, blocked = durations(survey), survey.blocked
+    known = [
+        seconds * (0.5 if state.name == "running" else 1.0)
+        for state in survey.named("absent", "running")
+        if state.stage.path not in blocked and (seconds := of(state.stage)) is not None
+    ]
+    return sum(known) / max(1, workers) if known else None
 
 
 class View:

@@ -119,5 +119,55 @@ def test_what_is_stale_is_refused_and_run_again_when_asked(
         local(new, rerun="bose")
 
 
-def test_cores_are_those_that_this_process_may_use() -> None:
-    assert supervisor.cores() == sorted(os.sched_getaffinity(0))
+def test_a_worker_goes_to_a_gpu_or_else_to_a_core(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    assert [slot.core for slot in supervisor.slots()] == cores  # JAX_PLATFORMS is cpu
+    monkeypatch.delenv("JAX_PLATFORMS")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(supervisor, "_GPUS", str(tmp_path / "nvidia[0-9]"))
+    monkeypatch.setattr(supervisor, "_TPUS", (str(tmp_path / "accel*"),))
+    plugins = ["jax_cuda13_plugin", "libtpu"]
+    monkeypatch.setattr(supervisor, "find_spec", lambda name: name in plugins)
+    assert [slot.core for slot in supervisor.slots()] == cores
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "accel0", "accel1"):
+        (tmp_path / name).touch()
+    names = [slot.environment["CUDA_VISIBLE_DEVICES"] for slot in supervisor.slots()]
+    assert [name.rpartition("nvidia")[2] for name in names] == ["0", "1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert supervisor.slots() == [
+        supervisor.Slot(None, {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in ("3", "5")
+    ]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")  # GPUs are hidden: there are TPU chips
+    assert supervisor.slots() == [supervisor.Slot(None, {})]
+    del plugins[:]
+    assert [slot.core for slot in supervisor.slots()] == cores
+
+
+@pytest.mark.parametrize("workers, asked", [(2, None), (3, "false")])
+def test_workers_are_told_their_slot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int, asked: str | None
+) -> None:
+    gpus = [supervisor.Slot(None, {"CUDA_VISIBLE_DEVICES": gpu}) for gpu in ("3", "5")]
+    monkeypatch.setattr(supervisor, "slots", lambda: gpus)
+    monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
+    started: list[dict[str, str]] = []
+
+    class Process:
+        pid = 1
+
+        def __init__(self, argv: list[str], env: dict[str, str], **_: object) -> None:
+            started.append(env)
+
+    monkeypatch.setattr(supervisor.subprocess, "Popen", Process)
+    survey = Survey(counted(1), places(tmp_path))
+    view = supervisor.View(survey, workers, io.StringIO())
+    crew = supervisor._Crew([], survey, supervisor.Bounds(), view, workers)
+    for number in range(workers):
+        crew._start(number)
+    assert [env["CUDA_VISIBLE_DEVICES"] for env in started] == ["3", "5", "3"][:workers]
+    assert [env.get("XLA_PYTHON_CLIENT_PREALLOCATE") for env in started] == [asked] * workers
+    assert [env["JAXLT_WORKER"] for env in started] == [f"worker-{n}" for n in range(workers)]
+    for file in crew.errors:
+        file.close()
