@@ -56,7 +56,8 @@ def main() -> None:
 
     jax.block_until_ready(step())
     seconds = median(step)
-    flops = step_flops(run.model, 1, *tokens_of(data.spec()))
+    inputs, _, logits = tokens_of(data.spec())
+    flops = step_flops(run.model, 1, inputs, logits)
     a, b = jnp.ones((256, 1024)), jnp.ones((1024, 1024))
     product = jax.jit(lambda: a @ b)
     jax.block_until_ready(product())

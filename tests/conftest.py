@@ -1,11 +1,13 @@
 """What all tests share: eight fake devices, tiny models, random batches, the data folder."""
 # ruff: noqa: E402 (the environment is set before jax is imported)
 
+import contextlib
 import functools
 import gc
 import math
 import os
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,20 @@ pytest_plugins = ["tests.trained_run"]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PLAIN_KERNELS = "--xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters"
+
+
+@contextlib.contextmanager
+def compiling() -> Iterator[list[str]]:
+    """Yields the names of the programs that are compiled while it lasts."""
+    names: list[str] = []
+
+    def heard(event: str, seconds: float, **about: Any) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(str(about.get("fun_name")))
+
+    jax.monitoring.register_event_duration_secs_listener(heard)
+    yield names
+    jax.monitoring.unregister_event_duration_listener(heard)
 
 
 def pytest_configure(config: pytest.Config) -> None:

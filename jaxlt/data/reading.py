@@ -160,7 +160,7 @@ def read(
 def one_a_language(mixture: Mixture, count: int, steps: int = 200) -> Iterator[tuple[dict, int]]:
     """Yields (batch, row) of up to `count` rows of each language, as the run will see them."""
     left = {i: count for i in range(len(mixture.languages))}
-    wanted = count * len({info.languages[0] for info in mixture.info() if info.rows})
+    wanted = count * len({language for info in mixture.info() for language in info.languages[:1]})
     for step in range(steps):
         batch = mixture.rows(step, 0, mixture.batch_size)
         for row, language in enumerate(batch["language"].tolist()):
@@ -186,7 +186,7 @@ def remarks(config: DataConfig, mixture: Mixture, vocabulary: Vocabulary, steps:
     """Returns what a user should know before training, a sentence each."""
     lines = []
     infos = mixture.info()
-    heard = {end for i in infos if i.rows for end in i.languages}
+    heard = {end for i in infos for end in i.languages}
     if silent := [name for name in mixture.languages if name not in heard]:
         have, them = ("have ids", "them") if len(silent) > 1 else ("has an id", "it")
         lines.append(

@@ -7,7 +7,7 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -115,19 +115,33 @@ def room(share: float = 0.5) -> bool:
     return True
 
 
-def with_names() -> None:
-    """Compiles anew what runs from here on: in a trace, a program of a cache has no names."""
+@contextlib.contextmanager
+def with_names() -> Iterator[None]:
+    """Compiles anew what runs in it: in a trace, a program of the persistent cache has no names."""
+    before = jax.config.values["jax_enable_compilation_cache"]
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()
     jax.clear_caches()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before)
+        compilation_cache.reset_cache()
 
 
 def remembered(size: int, what: str) -> Callable[[Callable[..., Made]], Callable[..., Made]]:
-    """A cache of so many results of a function, by its arguments; says once when it overflows."""
+    """A cache of so many results of a function, by its arguments; says once when it overflows.
+
+    What is not there yet is to be compiled: `room` is made for it.
+    """
 
     def cached(make: Callable[..., Made]) -> Callable[..., Made]:
         told = False
-        cache = functools.lru_cache(maxsize=size)(make)
+
+        @functools.lru_cache(maxsize=size)
+        def cache(*args: Any, **kwargs: Any) -> Made:
+            room()
+            return make(*args, **kwargs)
 
         @functools.wraps(make)
         def look_up(*args: Any, **kwargs: Any) -> Made:

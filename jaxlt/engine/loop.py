@@ -24,7 +24,7 @@ from jaxlt.engine.evaluator import Evaluator
 from jaxlt.engine.fit import feed_of, fit, over
 from jaxlt.engine.hosts import distributed
 from jaxlt.engine.hosts.signals import Preemption
-from jaxlt.engine.log.flops import model_flops, places_of, tokens_of
+from jaxlt.engine.log.flops import model_flops, tokens_of
 from jaxlt.engine.log.history import History, Listener
 from jaxlt.engine.log.journal import Journal
 from jaxlt.engine.log.profiling import UNTRACED, Recorder
@@ -178,10 +178,9 @@ def begin_telling(
     say: Reporter, job: Job, program: Program, data: BatchSource, step: int, members: int = 1
 ) -> None:
     """Starts a reporter after `step`; it is told what a step of so many runs costs."""
-    inputs, targets = tokens_of(data.spec())
+    inputs, targets, logits = tokens_of(data.spec())
     filled = members * getattr(data, "filled", 1.0)  # less where batches are cut to their width
-    targets_of = targets or places_of(data.spec())  # an encoder has logits at masked places alone
-    flops = filled * model_flops(job.model, program.layout, data.batch_size, inputs, targets_of)
+    flops = filled * model_flops(job.model, program.layout, data.batch_size, inputs, logits)
     tokens = round(filled * data.batch_size * (inputs + targets))
     say.start(step, flops, tokens, list(program.spec.mesh.devices.flat))
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxlt.data.rows.batches import Spec
 from jaxlt.engine.config import Job
-from jaxlt.engine.log.flops import model_flops, places_of, tokens_of
+from jaxlt.engine.log.flops import model_flops, tokens_of
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.partitioning import batch_sharding, check_batch, replicated
 from jaxlt.engine.state import optimizer_abstract
@@ -151,7 +151,7 @@ def plan_run(
         table.append(Row(name, leaf.shape, text, name in trains, count))
         whole, trained = groups.get(group_of(name), (0, 0))
         groups[group_of(name)] = (whole + count, trained + count * (name in trains))
-    executable = None
+    executable, logits = None, tokens_of(fields)[2] if fields else targets
     if compile_step:
         batch = abstract_batch(program, rows, inputs, targets, fields)
         executable = compile_train(program, batch)
@@ -160,7 +160,7 @@ def plan_run(
         groups=groups,
         mesh=dict(mesh.shape),
         memory=_memory(program, rows, executable),
-        flops=model_flops(job.model, layout, rows, inputs, targets or places_of(fields or {})),
+        flops=model_flops(job.model, layout, rows, inputs, logits),
         tokens=rows * (inputs + targets),
         executable=executable,
     )
@@ -199,7 +199,7 @@ def plan_here(
     fields: of a row of the run's data. compile_step: an estimate of its time by the compiler's
     program; measured: that program is run too, on a made-up batch.
     """
-    inputs, targets = tokens_of(fields)
+    inputs, targets, _ = tokens_of(fields)
     plan = plan_run(job, rows, inputs, targets, compile_step, fields)
     if not compile_step:
         return plan, None, None

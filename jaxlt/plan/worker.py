@@ -21,7 +21,7 @@ from jaxlt.plan.search import Candidate
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """request: all that `compile_for` sends."""
     from jaxlt.config import load
-    from jaxlt.engine.log.flops import model_flops, places_of
+    from jaxlt.engine.log.flops import model_flops, tokens_of
     from jaxlt.engine.loop import program_of
     from jaxlt.engine.partitioning import check_batch
     from jaxlt.plan.aot import abstract_batch, compile_train
@@ -36,11 +36,10 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
         run = Candidate(tuple(mesh), remat, rows).applied(run)
     topology = parse_target(request["topology"])
     program = program_of(run, topology.devices())
-    rows, (inputs, targets) = run.data.batch_size, derived.lengths(run)
+    rows, fields = run.data.batch_size, derived.fields(run)
+    inputs, targets, logits = tokens_of(fields)
     check_batch(rows, run.train.accumulate, program.spec.mesh)
-    fields = derived.fields(run)
     batch = abstract_batch(program, rows, inputs, targets, fields)
-    logits = targets or places_of(fields)  # an encoder has logits at masked places alone
     work = Work(
         rows=rows,
         tokens=rows * (inputs + targets),

@@ -181,5 +181,8 @@ def test_programs_are_forgotten_before_the_system_has_no_room_for_them(tmp_path,
     assert compilation.room(share=0.25)
     assert mapped() <= held - len(programs)
     assert [float(program(jnp.ones(3))) for program in programs] == values
+    bound.write_text(f"{mapped()}\n")  # as before a program that is to be made
+    made = compilation.remembered(2, "programs")(lambda size: size)
+    assert made(3) == 3 and mapped() <= held - len(programs)
     monkeypatch.setattr(compilation, "_MAPS", tmp_path / "of_another_system")
     assert not compilation.room(share=0.0)

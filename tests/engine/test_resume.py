@@ -14,7 +14,7 @@ from jaxlt.errors import UserError
 from jaxlt.modules.bottleneck import Bottleneck
 from jaxlt.modules.layout import unstack
 from jaxlt.modules.site import plug
-from tests.conftest import make_config, random_params
+from tests.conftest import compiling, make_config, random_params
 from tests.engine import jobs
 
 pytestmark = pytest.mark.usefixtures("quick_compile")
@@ -47,7 +47,9 @@ def test_a_run_in_parts_has_the_bits_and_the_lines_of_a_whole_one(tmp_path):
     given = jobs.small_job(steps=6, every=2, model=DROPPING, schedule=warm)
     whole = jobs.run(given, tmp_path / "whole")
     for step in (1, 3, 6):
-        parts = jobs.run(until(given, step), tmp_path / "parts")
+        with compiling() as names:
+            parts = jobs.run(until(given, step), tmp_path / "parts")
+    assert names == []  # of the last part, which was begun as the one before
     jobs.assert_identical(jobs.content(parts), jobs.content(whole))
     assert saved_position(parts.checkpoints).warmup_steps == 2
     assert jobs.told(tmp_path / "parts") == jobs.told(tmp_path / "whole")

@@ -12,7 +12,7 @@ from jaxlt.engine.config import LossConfig, OptimizerConfig
 from jaxlt.engine.state import make_state
 from jaxlt.engine.step import build
 from jaxlt.models.tagger import TaggerConfig
-from tests.conftest import hyper, make_batch, make_config, make_spec, place_batch
+from tests.conftest import compiling, hyper, make_batch, make_config, make_spec, place_batch
 
 # With this eps a step does not hang on the rounding of a gradient that is next to nothing.
 RATES = ((".*/relpos_bias/.*", 3.0), (".*kernel", 0.5))
@@ -32,30 +32,15 @@ SWEPT = {  # another value of each number that a step takes
 }
 
 
-COMPILED = []  # a number for each program that jax has compiled since the module began
-
-
-@pytest.fixture(scope="module", autouse=True)
-def counting():
-    def heard(event, seconds, **_):
-        if event == "/jax/core/compile/backend_compile_duration":
-            COMPILED.append(seconds)
-
-    jax.monitoring.register_event_duration_secs_listener(heard)
-    yield
-    jax.monitoring.unregister_event_duration_listener(heard)
-
-
 def two_steps(program):
     """(losses, parameters, how many programs were compiled) after two steps of a program."""
     state = make_state(program.layout, program.optimizer, 0)
     batch, losses = place_batch(program, make_batch()), []
-    before = len(COMPILED)
-    for _ in range(2):
-        state, metrics = program.train(state, batch, hyper(0.05))
-        losses.append(float(metrics["loss"]))
-    compiled = len(COMPILED) - before
-    return losses, jax.device_get(state.trainable), compiled
+    with compiling() as names:
+        for _ in range(2):
+            state, metrics = program.train(state, batch, hyper(0.05))
+            losses.append(float(metrics["loss"]))
+    return losses, jax.device_get(state.trainable), len(names)
 
 
 @pytest.fixture(scope="module")

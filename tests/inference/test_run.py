@@ -1,10 +1,8 @@
 """Runs as objects: in memory as in a folder, silent, and with states for each other."""
 
-import contextlib
 import dataclasses
 import os
 
-import jax
 import numpy as np
 import pytest
 
@@ -12,6 +10,7 @@ import jaxlt
 from jaxlt.errors import UserError
 from jaxlt.inference.run import Run
 from jaxlt.metrics import result_file
+from tests.conftest import compiling
 from tests.data.head_files import write_treebanks
 from tests.trained_run import SIZES
 
@@ -67,20 +66,6 @@ def adapted(texts, pretrained):
     run = tiny(texts, BOTTLENECK)
     run.train(base=pretrained)
     return run
-
-
-@contextlib.contextmanager
-def compiling():
-    """The names of the programs that are compiled while it lasts."""
-    names = []
-
-    def heard(event, seconds, **about):
-        if event == "/jax/core/compile/backend_compile_duration":
-            names.append(about.get("fun_name"))
-
-    jax.monitoring.register_event_duration_secs_listener(heard)
-    yield names
-    jax.monitoring.unregister_event_duration_listener(heard)
 
 
 def named_alike(results):

@@ -119,7 +119,7 @@ class TokenizedText:
 class LanguageInfo:
     """What a mixture knows of one language or task; `rows` are the rows of one epoch of it.
 
-    `languages` are that of the inputs and that of the targets.
+    `languages` are that of the inputs and that of the targets; of what has a dose of 0, none.
     """
 
     name: str

@@ -12,11 +12,13 @@ from jaxlt.models.config import BiLSTMConfig, ModelConfig
 from jaxlt.models.encoder import PLACES
 from jaxlt.models.head_parts import read_field
 
+_TARGETS = "decoder_target_tokens"
+
 
 def forward_flops(config: ModelConfig, rows: int, inputs: int, targets: int) -> float:
     """FLOPs of a forward pass over [rows, inputs] and, with a decoder, [rows, targets].
 
-    Of an encoder, `targets` positions a row have logits; all of them where it is 0.
+    Of an encoder, `targets` positions a row have logits (`tokens_of`); all where it is 0.
 
     Heads that label are not counted, nor are the characters of words.
     """
@@ -51,13 +53,11 @@ def model_flops(config: ModelConfig, layout: Layout, rows: int, inputs: int, tar
     return step_flops(config, rows, inputs, targets, share)
 
 
-def tokens_of(spec: Mapping[str, tuple[tuple[int, ...], object]]) -> tuple[int, int]:
-    """(inputs, targets) a row, from a batch source's spec."""
+def tokens_of(spec: Mapping[str, tuple[tuple[int, ...], object]]) -> tuple[int, int, int]:
+    """(inputs, targets, those of either that have logits) a row, from a batch source's spec.
+
+    An encoder alone has no targets, and makes logits where they are asked for; 0: everywhere.
+    """
     inputs = math.prod(spec[read_field(spec)][0])
-    decoder = spec.get("decoder_target_tokens")
-    return inputs, math.prod(decoder[0]) if decoder else 0
-
-
-def places_of(spec: Mapping[str, tuple[tuple[int, ...], object]]) -> int:
-    """Positions a row for which an encoder alone makes logits; 0 where that is all of them."""
-    return math.prod(spec[PLACES][0]) if PLACES in spec else 0
+    targets, places = (math.prod(spec[n][0]) if n in spec else 0 for n in (_TARGETS, PLACES))
+    return inputs, targets, targets or places

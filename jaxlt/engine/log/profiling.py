@@ -126,6 +126,7 @@ class Recorder:
         self._feed: Feed | None = None
         self._step: Any = None
         self._open: tuple[str, float, float] | None = None  # folder, time, waited until then
+        self._anew = contextlib.ExitStack()
 
     def start(self, feed: Feed) -> None:
         """To be called before the steps of a feed."""
@@ -134,7 +135,7 @@ class Recorder:
             if not self._steps:
                 self._note("--profile: of the steps that are left, none is to be traced.")
             else:
-                compilation.with_names()
+                self._anew.enter_context(compilation.with_names())
 
     def before(self, step: int, made: Any) -> None:
         """Before a step, counted from 0. made: what comes of the one before, to be waited for."""
@@ -155,6 +156,7 @@ class Recorder:
 
     def close(self) -> None:
         """Ends a trace that is open still: of a run that ended early, well or badly."""
+        self._anew.close()
         if self._open is not None:
             (local, *_), self._open = self._open, None
             jax.profiler.stop_trace()
@@ -171,6 +173,7 @@ class Recorder:
 
     def _end(self) -> None:
         assert self._open is not None and self._feed is not None
+        self._anew.close()
         (local, began, waited), self._open = self._open, None
         seconds, waited = time.perf_counter() - began, self._feed.waited_s - waited
         jax.profiler.stop_trace()

@@ -22,7 +22,7 @@ from jaxlt.engine.objective import Objective
 from jaxlt.engine.partitioning import batch_shards, place_rows
 from jaxlt.engine.state import Flat, draw_params
 from jaxlt.engine.step import Program, build, mesh_context
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, nearest, some_of
 from jaxlt.inference.states import capture
 from jaxlt.inference.states.moments import Moments, moments
 from jaxlt.models.config import BiLSTMConfig, ModelConfig, T5Config
@@ -146,7 +146,11 @@ class Inside:
         """
         spec = self.program.spec
         if isinstance(spec.model, BiLSTMConfig):
-            raise UserError("A BiLSTM has no sites that something could be plugged into.")
+            named = some_of([f"'{p.name}' ({p.method.__name__})" for p in plugs])
+            raise UserError(
+                f"{named} cannot be plugged into a BiLSTM: plugs work at the sites of a T5's "
+                "layers, and it has none. Its states can be looked at: hidden, moments, gradients."
+            )
         model = dataclasses.replace(spec.model, plugs=(*spec.model.plugs, *plugs))
         program = build(dataclasses.replace(spec, model=model))
         layout, constants = program.layout, dict[str, np.ndarray]()

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxlt.engine.log.flops import forward_flops, places_of, step_flops, tokens_of
+from jaxlt.engine.log.flops import forward_flops, step_flops, tokens_of
 from jaxlt.models.encoder import model_of
 from jaxlt.models.init import describe, unflatten
 from tests.conftest import make_config
@@ -56,14 +56,13 @@ def test_backward():
 
 def test_tokens_of_a_source():
     spec = {"encoder_input_tokens": ((9,), np.int32), "decoder_target_tokens": ((7,), np.int32)}
-    assert tokens_of(spec) == (9, 7)
-    assert tokens_of({"encoder_input_tokens": ((9,), np.int32)}) == (9, 0)
+    assert tokens_of(spec) == (9, 7, 7)
 
 
 def test_an_encoders_logits_are_made_at_its_places():
     fields = {"encoder_input_tokens": ((96,), np.int32)}
-    assert places_of(fields) == 0
-    assert places_of(fields | {"encoder_target_places": ((14,), np.int32)}) == 14
+    assert tokens_of(fields) == (96, 0, 0)
+    assert tokens_of(fields | {"encoder_target_places": ((14,), np.int32)}) == (96, 0, 14)
     config = make_config(decoder_layers=0, **SIZES)
     per_place = 2.0 * ROWS * SIZES["emb_dim"] * SIZES["vocab_rows"]
     few, all_of_them = (forward_flops(config, ROWS, INPUTS, n) for n in (14, 0))

@@ -3,6 +3,7 @@
 import io
 from types import SimpleNamespace
 
+import jax
 import pytest
 
 from jaxlt.engine.log.profiling import Profile, Recorder, Steps, parse_steps
@@ -67,9 +68,14 @@ def test_a_trace_that_cannot_be_read_is_told_and_an_error_of_ours_is_one(tmp_pat
     def trace_one(lines_of):
         say = Reporter(None, 6, stream=(stream := io.StringIO()))
         recorder = Recorder(Steps(3, 1), tmp_path / "run/profile", lines_of, say)
+        assert jax.config.jax_enable_compilation_cache
         recorder.start(SimpleNamespace(steps=range(6), waited_s=0.0))
+        assert not jax.config.jax_enable_compilation_cache  # whose programs have no names
         recorder.before(2, ())
-        recorder.after(2, ())
+        try:
+            recorder.after(2, ())
+        finally:
+            assert jax.config.jax_enable_compilation_cache
         return stream.getvalue()
 
     folder = tmp_path / "run/profile/plugins/profile/today"

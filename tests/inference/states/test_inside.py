@@ -127,8 +127,20 @@ def test_a_bilstm_has_states_too():
     np.testing.assert_allclose(found[2], last, atol=1e-6)
     np.testing.assert_allclose(predictor.hidden(batch, 2, "mean")[2][1], last[1, 0], atol=1e-6)
     assert int(predictor.moments([batch], 1)[1].count) == 4
-    with pytest.raises(UserError, match="has no sites"):
+    with pytest.raises(UserError, match=r"'quiet' \(Ablate\) cannot be plugged into a BiLSTM"):
         predictor.with_plugs(plug(Ablate, "quiet"))
+    # Gradients of the embedded words, added up by word, are those of their table.
+    asked = batch | {"word_labels": np.array([[0, 2, 1], [1, -1, -1]], np.int32)}
+    asked |= {"language": np.zeros(2, np.int32), "head": np.zeros(2, np.int32)}
+    spec, table = predictor.program.spec, "params/word_embedder/embedding"
+    objective = Objective(spec.model, spec.loss, spec.mesh, spec.rules)
+    loss = lambda rows: objective({**predictor.params, table: rows}, asked)[0]  # noqa: E731
+    wanted = jax.jit(jax.grad(loss))(predictor.params[table])
+    found = predictor.gradients(asked)
+    by_word = np.zeros_like(wanted)
+    np.add.at(by_word, words, found[0][..., : config.word_dim])
+    np.testing.assert_allclose(by_word[1:], wanted[1:], rtol=1e-4, atol=1e-6)
+    assert found[2].shape == (2, 3, 10) and np.abs(found[2][1, 1:]).max() == 0
     with pytest.raises(UserError, match="states of its encoder alone, not encoder/mlp_inner"):
         predictor.hidden(batch, site="mlp_inner")
 
