@@ -298,7 +298,7 @@ def test_tables_and_entities(task_flags, tmp_path, capsys):
     assert one in ("x\ty\t0", "x\ty\t1") and two == "\t\t"
     path = tmp_path / "in.iob2"
     path.write_text("# c\nAda\tO\nin\tB-LOC\n\n")
-    assert cli.main(asked(task_flags, path, "--task=entities")) == 0
+    assert cli.main(asked(task_flags, path, "--task=entities", "--max_length=1")) == 0
     shown = capsys.readouterr()
     assert shown.out == "# c\nAda\tO\nin\tO\n\n" and "Answers that did not end" in shown.err
 
