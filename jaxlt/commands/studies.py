@@ -106,6 +106,7 @@ def main(verb: str, args: argparse.Namespace, planner: Planner) -> int:
     if args.dry_run:
         return 0
     status = _run(verb, args, files, survey)
+    print(f"The page: {_page(places)}")
     _verdicts(places, record)
     return status
 
@@ -203,18 +204,23 @@ def _planned(plan: "Plan", survey: "Survey", args: argparse.Namespace) -> list[s
 
 def _cost(survey: "Survey", args: argparse.Namespace) -> str:
     from jaxlt.experiments import supervisor
-    from jaxlt.experiments.estimate import estimate
+    from jaxlt.experiments.estimate import estimate, flops_of
     from jaxlt.experiments.ledger import seconds_of
 
     workers = args.workers or len(supervisor.slots())
     before = seconds_of(Path(args.results) / f"{survey.places.name}.json")
     found = estimate(survey, workers, before)
+    runs = [flops_of(state.stage) for state in survey.named("absent")]
+    known = [flops for flops in runs if flops]
+    work = f" Runs of known length ({len(known)}): {sum(known):.2g} FLOPs at most." if known else ""
     unknown = f"nothing like {found.unknown} of them was measured yet" if found.unknown else ""
     if not found.known:
-        return f"How long it takes is not known: {unknown}."
+        return f"How long it takes is not known: {unknown}.{work}"
     more = f"; {unknown}" if unknown else ""
     took = progress.duration(found.seconds)
-    return f"About {took} with {workers} workers, as {found.known} stages like these took{more}."
+    return (
+        f"About {took} with {workers} workers, as {found.known} stages like these took{more}.{work}"
+    )
 
 
 def _run(verb: str, args: argparse.Namespace, files: Sequence[str], survey: "Survey") -> int:
@@ -229,6 +235,15 @@ def _run(verb: str, args: argparse.Namespace, files: Sequence[str], survey: "Sur
     )
     print("\n".join(done.said()))
     return done.status
+
+
+def _page(places: "Places") -> Path:
+    """Writes the study's page; returns where it is."""
+    from jaxlt.experiments.pages import sections
+    from jaxlt.report.page import write
+
+    folder = places.study / "report"
+    return write(folder, places.name, sections(places.study, folder))
 
 
 def _verdicts(places: "Places", record: dict[str, Any]) -> None:

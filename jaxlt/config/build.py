@@ -45,8 +45,8 @@ STUDIES = {
     "study": "jaxlt.experiments.config:Study",
     "sweep": "jaxlt.experiments.config:Sweep",
     "claim": "jaxlt.experiments.config:Claim",
-    "laboratory": "jaxlt.experiments.laboratory:Laboratory",
     "figure": "jaxlt.report.figures:Figure",
+    "laboratory": "jaxlt.experiments.laboratory:Laboratory",
 }
 TABLE |= STUDIES
 # Heads, which bring jax: loaded where a gin file names one. One of a user's own needs no row: it

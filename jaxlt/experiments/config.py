@@ -17,6 +17,7 @@ from jaxlt.experiments.effect import parsed, rule_of
 from jaxlt.experiments.laboratory import Laboratory
 from jaxlt.experiments.recipe import Recipe
 from jaxlt.metrics.intervals import check_confidence
+from jaxlt.report.figures import Figure
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
@@ -74,7 +75,7 @@ class Study(Axes):
     laboratory: Laboratory = dataclasses.field(default_factory=Laboratory)
     quick: Values = ()
     claims: tuple[Claim, ...] = ()
-    figures: tuple[Any, ...] = ()
+    figures: tuple[Figure, ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -98,4 +99,4 @@ class Sweep(Axes):
     split: str | None = None
     answers: bool = False
     claims: tuple[Claim, ...] = ()
-    figures: tuple[Any, ...] = ()
+    figures: tuple[Figure, ...] = ()

@@ -9,11 +9,12 @@ each as soon as its needs are done.
 """
 
 import heapq
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from jaxlt.experiments.stage import SHARED, Stage
+from jaxlt.experiments.stage import SHARED, Stage, asked
 from jaxlt.experiments.states import Survey
 
 
@@ -86,3 +87,36 @@ def estimate(survey: Survey, workers: int, before: Mapping[str, float] | None = 
         ends[stage.path] = now + seconds
         heapq.heappush(free, now + seconds)
     return Estimate(max(ends.values(), default=0.0), len(known), len(stages) - len(known))
+
+
+_ROWS = ("objective", "inputs_length", "targets_length", "noise_density", "mean_span")
+
+
+def flops_of(stage: Stage) -> float | None:
+    """FLOPs of a run's training, had all its weights trained, and without its modules.
+
+    None where data decides it (labelled examples, passes over the data), or it is no run.
+    """
+    run = asked(stage)["config"].get("run", {})
+    steps = run.get("TrainConfig.steps")
+    is_heads = run.get("DataConfig.objective") == "heads"
+    if stage.verb != "train" or not isinstance(steps, int) or is_heads:
+        return None
+    if run.get("TrainConfig.epochs") or run.get("run.model", "@T5Config()") != "@T5Config()":
+        return None
+    from jaxlt.data.config import DataConfig
+    from jaxlt.data.objectives.build import build_objective
+    from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
+    from jaxlt.engine.log.flops import step_flops
+    from jaxlt.models.config import T5Config
+
+    def given(name: str, fields: Any) -> dict[str, Any]:
+        return {f: run[f"{name}.{f}"] for f in fields if f"{name}.{f}" in run}
+
+    rows = DataConfig(**given("DataConfig", (*_ROWS, "batch_size")), sources=("",))
+    spec = build_objective(rows, open_vocabulary(VocabularyConfig())).spec()
+    sizes = {n for n, f in T5Config.__dataclass_fields__.items() if isinstance(f.default, int)}
+    model = T5Config(**given("T5Config", (*sizes, "mlp_activations")))
+    asked_for = spec.get("decoder_target_tokens", spec.get("encoder_target_places", ((0,),)))
+    inputs, targets = (math.prod(shape[0]) for shape in (spec["encoder_input_tokens"], asked_for))
+    return steps * step_flops(model, rows.batch_size, inputs, targets)

@@ -11,6 +11,7 @@ claims as they were before there was anything to be seen.
 """
 
 import dataclasses
+import itertools
 import json
 import os
 import time
@@ -21,7 +22,7 @@ from typing import Any
 from jaxlt.errors import UserError
 from jaxlt.experiments.arms import Grid, grid_of
 from jaxlt.experiments.attempt import ROWS, attempt_folder, rows_damage
-from jaxlt.experiments.claims import Judged, check, judged, record
+from jaxlt.experiments.claims import Judged, changed, check, judged, record
 from jaxlt.experiments.config import Claim, Study, Sweep
 from jaxlt.experiments.stage import LAB, asked, digest
 from jaxlt.experiments.states import RESULT, WITHDRAWN
@@ -29,8 +30,10 @@ from jaxlt.experiments.storage import Register
 from jaxlt.experiments.study import Plan
 from jaxlt.metrics import result_file
 from jaxlt.metrics.result import Result
+from jaxlt.report.figures import Figure
 
 PLAN = "plan"
+_SAMPLES = 6  # languages
 _NEWS = ("planned", "data")  # what may differ between two records of the same plan
 
 
@@ -89,7 +92,8 @@ class Told:
     """A study as its folder, or an exported file, tells of it.
 
     record: the newest. history: rules of all records. rows: of what is done and asks what is asked
-    now. done, stale: numbers of stages. seconds: what stages took, {'cell/name': {...}}.
+    now. done, stale: numbers of stages. seconds: what stages took, {'cell/name': seconds}.
+    samples: of its languages, {'language', 'text', 'gloss'}.
     """
 
     record: Mapping[str, Any]
@@ -99,6 +103,7 @@ class Told:
     stale: int = 0
     seconds: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    samples: Sequence[Mapping[str, str]] = ()
 
     @property
     def name(self) -> str:
@@ -116,9 +121,18 @@ class Told:
         return tuple(_made(Claim, one) for one in self.record["claims"])
 
     @property
+    def figures(self) -> tuple[Figure, ...]:
+        """Its figures."""
+        return tuple(_made(Figure, one) for one in self.record["figures"])
+
+    @property
     def grid(self) -> Grid:
         """Its cells."""
         return _made(Grid, self.record["grid"])
+
+    def changed(self) -> dict[str, str]:
+        """What became of rules after there were results, by the claim's name."""
+        return changed(self.claims, self.history)
 
     def judged(self) -> list[Judged]:
         """The verdicts."""
@@ -152,6 +166,7 @@ def of_folder(study: Path, lab: Path | None = None, now: Mapping[str, Any] | Non
     newest = history[-1]
     results = {path: _result(_place(path, study, lab)) for path in newest["stages"]}
     rows: list[Result] = []
+    samples: list[dict[str, str]] = []
     done = 0
     took: dict[str, list[float]] = {}
     versions: dict[str, str] = {}
@@ -163,6 +178,7 @@ def of_folder(study: Path, lab: Path | None = None, now: Mapping[str, Any] | Non
         if rows_damage(folder, found["rows"]):
             continue
         done += 1
+        samples = samples or texts_of(folder)
         rows += result_file.read(folder / ROWS)
         cell, _, rest = path.partition("/")
         name = f"{cell}/{rest.partition('/')[2]}"
@@ -170,7 +186,7 @@ def of_folder(study: Path, lab: Path | None = None, now: Mapping[str, Any] | Non
         versions |= found.get("versions", {})
     there = sum(found is not None for found in results.values())
     seconds = {name: round(sum(each) / len(each), 2) for name, each in took.items()}
-    return Told(newest, history, rows, done, there - done, seconds, versions)
+    return Told(newest, history, rows, done, there - done, seconds, versions, samples)
 
 
 def _place(path: str, study: Path, lab: Path | None) -> Path:
@@ -200,6 +216,23 @@ def _any_result(paths: Iterable[str], study: Path) -> bool:
     return any(Register(study / path / RESULT).generations() for path in own)
 
 
+def texts_of(folder: Path) -> list[dict[str, str]]:
+    """The first sentence of each made language in a stage's folder, with glosses; few of them."""
+    found = []
+    for path in sorted(folder.glob("conllu/*.conllu"))[:_SAMPLES]:
+        forms, glosses = [], []
+        with open(path, encoding="utf-8") as lines:
+            for line in itertools.takewhile(str.strip, lines):
+                fields = line.rstrip("\n").split("\t")
+                if len(fields) == 10 and fields[0].isdigit():
+                    named = dict(part.partition("=")[::2] for part in fields[9].split("|"))
+                    forms.append(fields[1])
+                    glosses.append(named.get("Gloss", "_"))
+        text = {"text": " ".join(forms), "gloss": " ".join(glosses)}
+        found.append({"language": path.stem, **text})
+    return [one for one in found if one["text"]]
+
+
 def export(told: Told, folder: Path) -> Path:
     """Writes NAME.jsonl (rows), NAME.json (the record) and NAME.gin; returns the first."""
     said = {name: value for name, value in told.record.items() if name not in ("stages", "gin")}
@@ -211,6 +244,7 @@ def export(told: Told, folder: Path) -> Path:
         "history": [{n: past[n] for n in ("rules", "data", "planned")} for past in told.history],
         "seconds": told.seconds,
         "versions": told.versions,
+        "samples": told.samples,
     }
     lines = (json.dumps(result_file.to_json(row), ensure_ascii=False) for row in told.rows)
     texts = {
@@ -246,5 +280,6 @@ def of_results(file: Path) -> Told:
             f"'{path}' does not say what the rows in '{file}' were for ({error}): "
             "`jaxlt experiment export` writes both."
         ) from None
-    facts = (whole.get("stale", 0), whole.get("seconds", {}), whole.get("versions", {}))
-    return Told(whole, history, result_file.read(file), whole["done"], *facts)
+    usual = {"stale": 0, "seconds": {}, "versions": {}, "samples": []}
+    facts = {name: whole.get(name, default) for name, default in usual.items()}
+    return Told(whole, history, result_file.read(file), whole["done"], **facts)

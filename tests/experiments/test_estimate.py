@@ -4,7 +4,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from jaxlt.experiments.estimate import durations, estimate
+from jaxlt import config
+from jaxlt.config.derived import fields
+from jaxlt.engine.log.flops import places_of, step_flops, tokens_of
+from jaxlt.experiments.estimate import durations, estimate, flops_of
 from jaxlt.experiments.stage import Cell, Stage
 
 
@@ -42,3 +45,18 @@ def test_workers_wait_for_needs() -> None:
     assert estimate(survey({}, stages), 2, before) == (18.0, 4, 1)  # 10, then 4 and 4, then 4
     assert estimate(survey({}, stages), 1, before) == (22.0, 4, 1)
     assert estimate(survey({}, []), 2) == (0.0, 0, 0)
+
+
+@pytest.mark.parametrize("kind", ["mlm", "spans"])
+def test_flops_are_those_of_the_run(kind: str) -> None:
+    files = [f"models/lab_{kind}.gin", f"runs/lab_{kind}.gin"]
+    settings = {"TEXT": "t", "VOCABULARY": "bytes", "TRAIN_STEPS": 70, "T5Config.emb_dim": 32}
+    found = flops_of(Cell().stage("base", "train", files=files, settings=settings))
+    run = config.load(files, [f"{n}={v}" for n, v in settings.items()], (), {"WORKDIR": "w"})
+    spec = fields(run)
+    inputs, targets = tokens_of(spec)
+    of = (run.model, run.data.batch_size, inputs, targets or places_of(spec))
+    assert found == 70 * step_flops(*of)
+    assert flops_of(Cell().stage("odd", "merge", files=files, settings=settings)) is None
+    by_passes = {**settings, "TrainConfig.epochs": 2}
+    assert flops_of(Cell().stage("base", "train", files=files, settings=by_passes)) is None

@@ -5,12 +5,13 @@ Recomputation under remat is not counted (it is not model work), nor are norms a
 
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from jaxlt.engine.open import LOSSES
-from jaxlt.engine.state import Layout
 from jaxlt.models.config import BiLSTMConfig, ModelConfig
-from jaxlt.models.encoder import PLACES
-from jaxlt.models.head_parts import read_field
+
+if TYPE_CHECKING:
+    from jaxlt.engine.state import Layout
 
 _TARGETS = "decoder_target_tokens"
 
@@ -46,7 +47,9 @@ def step_flops(
     return forward_flops(config, rows, inputs, targets) * (2.0 + min(1.0, trainable_share))
 
 
-def model_flops(config: ModelConfig, layout: Layout, rows: int, inputs: int, targets: int) -> float:
+def model_flops(
+    config: ModelConfig, layout: "Layout", rows: int, inputs: int, targets: int
+) -> float:
     """FLOPs of a step over all devices; the weight-gradient part counts for what trains only."""
     mine = (leaf.shape for n, leaf in layout.leaves.items() if not n.startswith(LOSSES))
     share = layout.trained_values / max(1, sum(map(math.prod, mine)))
@@ -58,6 +61,9 @@ def tokens_of(spec: Mapping[str, tuple[tuple[int, ...], object]]) -> tuple[int, 
 
     An encoder alone has no targets, and makes logits where they are asked for; 0: everywhere.
     """
+    from jaxlt.models.encoder import PLACES
+    from jaxlt.models.head_parts import read_field
+
     inputs = math.prod(spec[read_field(spec)][0])
     targets, places = (math.prod(spec[n][0]) if n in spec else 0 for n in (_TARGETS, PLACES))
     return inputs, targets, targets or places
