@@ -26,8 +26,8 @@ from jaxlt.experiments.stage import Stage, differences, digest
 from jaxlt.metrics.axes import FIELDS
 from jaxlt.metrics.claims import Verdict, corrected, judge
 from jaxlt.metrics.result import Result
+from jaxlt.report.selection import BASELINE
 
-BASELINE = "baseline/"  # methods that are no models
 _LEVEL = 0.95  # of all claims of a study together
 
 

@@ -115,7 +115,7 @@ def flops_of(stage: Stage) -> float | None:
 
     rows = DataConfig(**given("DataConfig", (*_ROWS, "batch_size")), sources=("",))
     spec = build_objective(rows, open_vocabulary(VocabularyConfig())).spec()
-    sizes = {n for n, f in T5Config.__dataclass_fields__.items() if isinstance(f.default, int)}
+    sizes = [n for n, f in T5Config.__dataclass_fields__.items() if f.type is int]
     model = T5Config(**given("T5Config", (*sizes, "mlp_activations")))
     asked_for = spec.get("decoder_target_tokens", spec.get("encoder_target_places", ((0,),)))
     inputs, targets = (math.prod(shape[0]) for shape in (spec["encoder_input_tokens"], asked_for))

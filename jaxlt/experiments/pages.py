@@ -56,7 +56,7 @@ def _of_file(file: Path) -> Section:
 def section_of_study(told: Told, links: tuple[tuple[str, str], ...] = ()) -> Section:
     """The section of a study: verdicts, figures, tables, samples, and what has to be known."""
     judged = told.judged()
-    samples = [Sample(**{n: str(v) for n, v in one.items()}) for one in told.samples]
+    samples = [Sample(one["language"], one["text"], one["gloss"]) for one in told.samples]
     return section_of(
         told.name,
         told.rows,

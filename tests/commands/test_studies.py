@@ -9,6 +9,7 @@ import pytest
 
 from jaxlt.commands.main import main
 from jaxlt.experiments import ledger
+from jaxlt.report import drawing
 
 PAGE = Path(__file__).parents[2] / "docs" / "studies.md"
 CHANGED = 'rule changed after data: holds "low > 0" -> "low > 0.5"'
@@ -36,7 +37,9 @@ def said(capsys: pytest.CaptureFixture[str], *argv: str, status: int = 0) -> str
     return " ".join((out.out + out.err).split())
 
 
-def test_a_study_of_ones_own(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_study_of_ones_own(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     study = ("experiment", "cognates.gin")
     small = "--gin.cognates.sentences=60"
     plan = said(capsys, *study, small, "--dry_run")
@@ -72,6 +75,16 @@ def test_a_study_of_ones_own(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     }
     assert "import cognates" in (here / "results" / "cognates.gin").read_text()
 
+    # What was exported, and the study's folder, become the same section of a page.
+    monkeypatch.setattr(drawing, "can_draw", lambda: False)
+    pages = []
+    for folder in ("results", "studies/cognates"):
+        said(capsys, "report", folder, f"--output={here}/page", "--title=Words")
+        pages.append((here / "page" / "index.html").read_text())
+        assert "Does one read more in the other?" in pages[-1] and " holds</span>" in pages[-1]
+        assert "jaxlt experiment cognates.gin" in pages[-1]
+    assert "../studies/cognates/kept=0.1" in pages[1]
+
     typo = "--gin.more/claim.effect='@relatifs[kept=0.1]'"
     wrong = said(capsys, "experiment", "status", "cognates.gin", small, "--seeds=4", typo, status=2)
     assert "method 'relatifs'. Did you mean 'relatives'" in wrong
@@ -84,14 +97,18 @@ def test_a_study_of_ones_own(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert CHANGED in said(capsys, "experiment", "status", "cognates.gin", small, *changed)
 
 
+@pytest.mark.slow
 def test_local_workers_do_a_study(
     here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(drawing, "can_draw", lambda: False)
     monkeypatch.setenv("PYTHONPATH", f"{PAGE.parents[1]}:{here}")
     quick = ("experiment", "cognates.gin", "--gin.study.cross={'cognates.kept': [0.1]}", "--quick")
     claim = "--gin.study.claims=[]"
     told = said(capsys, *quick, claim, "--workers=1", "--gin.cognates.sentences=20")
-    assert "4 stages: 4 done." in told and (here / "studies/cognates-quick/plan").is_dir()
+    assert "4 stages: 4 done. The page: studies/cognates-quick/report/index.html" in told
+    assert "This is a quick look" in (here / "studies/cognates-quick/report/index.html").read_text()
+    assert (here / "studies/cognates-quick/plan").is_dir()
     assert "no cell has kept=0.9: there are 0.1" in said(capsys, *quick, status=2)
 
 
