@@ -62,7 +62,8 @@ def durations(
 def estimate(survey: Survey, workers: int, before: Mapping[str, float] | None = None) -> Estimate:
     """Returns how long the stages that are not done take with so many workers."""
     of = durations(survey, before)
-    stages = [state.stage for state in survey.named("absent", "running")]
+    states, blocked = survey.named("absent", "running"), survey.blocked
+    stages = [state.stage for state in states if state.stage.path not in blocked]
     known = [(stage, seconds) for stage in stages if (seconds := of(stage)) is not None]
     free = [0.0] * max(1, workers)  # when each worker is
     ends: dict[str, float] = {}
@@ -117,6 +118,8 @@ def flops_of(stage: Stage) -> float | None:
     spec = build_objective(rows, open_vocabulary(VocabularyConfig())).spec()
     sizes = [n for n, f in T5Config.__dataclass_fields__.items() if f.type is int]
     model = T5Config(**given("T5Config", (*sizes, "mlp_activations")))
-    asked_for = spec.get("decoder_target_tokens", spec.get("encoder_target_places", ((0,),)))
-    inputs, targets = (math.prod(shape[0]) for shape in (spec["encoder_input_tokens"], asked_for))
-    return steps * step_flops(model, rows.batch_size, inputs, targets)
+    inputs, targets, places = (
+        math.prod(spec[name][0]) if name in spec else 0
+        for name in ("encoder_input_tokens", "decoder_target_tokens", "encoder_target_places")
+    )
+    return steps * step_flops(model, rows.batch_size, inputs, targets or places)

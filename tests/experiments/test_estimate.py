@@ -6,7 +6,7 @@ import pytest
 
 from jaxlt import config
 from jaxlt.config.derived import fields
-from jaxlt.engine.log.flops import places_of, step_flops, tokens_of
+from jaxlt.engine.log.flops import step_flops, tokens_of
 from jaxlt.experiments.estimate import durations, estimate, flops_of
 from jaxlt.experiments.stage import Cell, Stage
 
@@ -15,7 +15,9 @@ def survey(done: dict[Stage, float], left: list[Stage]) -> SimpleNamespace:
     """What an estimate reads of a Survey."""
     states = [SimpleNamespace(stage=s, record={"seconds": t}) for s, t in done.items()]
     absent = [SimpleNamespace(stage=stage) for stage in left]
-    return SimpleNamespace(named=lambda *names: states if names == ("done",) else absent)
+    return SimpleNamespace(
+        named=lambda *names: states if names == ("done",) else absent, blocked={"odd": "base"}
+    )
 
 
 def test_the_most_like_stages_say_it() -> None:
@@ -53,9 +55,8 @@ def test_flops_are_those_of_the_run(kind: str) -> None:
     settings = {"TEXT": "t", "VOCABULARY": "bytes", "TRAIN_STEPS": 70, "T5Config.emb_dim": 32}
     found = flops_of(Cell().stage("base", "train", files=files, settings=settings))
     run = config.load(files, [f"{n}={v}" for n, v in settings.items()], (), {"WORKDIR": "w"})
-    spec = fields(run)
-    inputs, targets = tokens_of(spec)
-    of = (run.model, run.data.batch_size, inputs, targets or places_of(spec))
+    inputs, _, logits = tokens_of(fields(run))
+    of = (run.model, run.data.batch_size, inputs, logits)
     assert found == 70 * step_flops(*of)
     assert flops_of(Cell().stage("odd", "merge", files=files, settings=settings)) is None
     by_passes = {**settings, "TrainConfig.epochs": 2}
