@@ -23,19 +23,21 @@ import numpy as np
 
 from jaxlt.errors import UserError, check_choices
 from jaxlt.identity import as_tuples
-from jaxlt.metrics.axes import Value, axis_of
+from jaxlt.metrics.axes import Value, axis_of, cell_of
 from jaxlt.metrics.correlation import by_seed, correlation
 from jaxlt.metrics.effects import over_seeds
 from jaxlt.metrics.result import Result
 from jaxlt.report.numbers import number, spread
 from jaxlt.report.selection import (
     Mean,
+    at_base,
     groups,
     mean_of,
     mean_over_seeds,
     scores,
     seed_means,
     select,
+    task_of,
 )
 
 Kind = Literal["curve", "heat", "dots", "bars", "scatter"]
@@ -97,14 +99,19 @@ class Drawing:
     subtitle: str
     data: Data
     series: tuple[str, ...]
+    split: str = ""
     notes: tuple[str, ...] = ()
 
 
 def draw(
     figure: Figure, rows: Iterable[Result], added: Mapping[str, Value] | None = None
 ) -> Drawing:
-    """Returns a figure's numbers; rows that do not fit it are a UserError. added: see cell_of."""
-    rows = list(rows)
+    """Returns a figure's numbers; rows that do not fit it are a UserError.
+
+    added: values of axes that a cell does not name. Axes among them that the figure does not name
+    stay at these values.
+    """
+    rows = at_base(list(rows), _named(figure), added)
     few = select(
         rows, figure.metric, figure.task, figure.split, figure.where,
         figure.methods, figure.languages, added,
@@ -127,8 +134,15 @@ def draw(
         _subtitle(figure, few, seeds),
         data,
         tuple(series),
+        few[0].split,
         tuple(notes),
     )
+
+
+def _named(figure: Figure) -> set[str]:
+    """The axes that a figure speaks of."""
+    axes = (figure.x, figure.y, figure.by, figure.facet, *cell_of(figure.where))
+    return {name.rpartition(" ")[2].rpartition(".")[2] for name in axes}
 
 
 def _title(figure: Figure) -> str:
@@ -138,7 +152,7 @@ def _title(figure: Figure) -> str:
 
 
 def _subtitle(figure: Figure, rows: Sequence[Result], seeds: Sequence[int]) -> str:
-    of = [figure.metric, *dict.fromkeys(filter(None, (rows[0].task, rows[0].split)))]
+    of = [figure.metric, *filter(None, (task_of(rows[0]), rows[0].split))]
     repeated = f"mean of {spread(seeds)} seeds" if max(seeds) > 1 else "one seed"
     if max(seeds) > 1 and figure.kind not in ("heat", "scatter"):
         repeated += ", 95% interval"

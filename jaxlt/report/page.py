@@ -280,7 +280,10 @@ def _section(section: Section, budget: Budget, interactive: bool) -> str:
         where = _path("tables", section, table.name, "csv")
         link = f'<a href="{where}">{where}</a>'
         instead = f"<p>{_say(table.title, 200)}: too large for this page, in {link}.</p>"
-        parts.append(budget.block(_table(table, _files("tables", section, table.name)), instead))
+        shown = _table(table, _files("tables", section, table.name))
+        if table.folded:
+            shown = f"<details><summary>{_say(table.title)}</summary>{shown}</details>"
+        parts.append(budget.block(shown, instead))
     if section.how_to_run:
         run = f"<h3>How to run it</h3><pre><code>{_say(section.how_to_run)}</code></pre>"
         parts.append(budget.block(run, ""))

@@ -15,7 +15,7 @@ from jaxlt.metrics.axes import Value, axis_of, cell_of
 from jaxlt.metrics.result import Result, latest
 from jaxlt.report.figures import Drawing, Figure, draw
 from jaxlt.report.page import Section
-from jaxlt.report.selection import BASELINE
+from jaxlt.report.selection import BASELINE, groups, task_of
 from jaxlt.report.tables import Table, pivot
 
 _MOST = 12  # figures that nobody asked for, and arms in one of them
@@ -39,7 +39,7 @@ def section_of(
     told = list(notes)
     if len(rows) < len(every):
         told.append("Of rows of several steps the last one's count.")
-    kinds = list(dict.fromkeys((row.metric, row.task, row.split) for row in _of_models(rows)))
+    kinds = list(dict.fromkeys(map(_kind, _of_models(rows))))
     drawn: list[Drawing] = []
     tables: list[Table] = []
     if not kinds:
@@ -49,21 +49,31 @@ def section_of(
             drawn.append(draw(figure, rows, added))
         except UserError as error:
             told.append(f"The figure '{figure.title or figure.kind}' is left out: {error}")
-    for metric, task, split in kinds:
-        of = [row for row in rows if (row.metric, row.task, row.split) == (metric, task, split)]
+    shown = {(d.figure.metric, d.split) for d in drawn} if figures else set()
+    for kind in kinds:
+        metric, task, split = kind
+        of = [row for row in rows if _kind(row) == kind]
         down, over = layout(of, added)
+        label = "-".join(filter(None, kind))
         try:
-            label = "-".join(filter(None, (metric, task, split)))
-            tables.append(pivot(of, metric, down, over, label, added))
+            table = pivot(of, metric, down, over, label, added, task=task, split=split)
         except UserError as error:
             told.append(f"The table of {metric} is left out: {error}")
+        else:
+            folded = bool(shown) and (metric, split) not in shown
+            tables.append(dataclasses.replace(table, folded=folded))
     return Section(
         name,
         figures=tuple(_named_apart(drawn)),
-        tables=tuple(_named_apart(tables)),
+        tables=tuple(_named_apart(sorted(tables, key=lambda table: table.folded))),
         notes=tuple(dict.fromkeys(told)),
         **words,
     )
+
+
+def _kind(row: Result) -> tuple[str, str, str]:
+    """What rows of one table have in common."""
+    return row.metric, task_of(row), row.split
 
 
 def _of_models(rows: Iterable[Result]) -> list[Result]:
@@ -91,31 +101,48 @@ def layout(
 ) -> tuple[tuple[str, ...], str]:
     """Returns (axes down, the axis across) of a table: (('method', 'width'), 'languages').
 
-    Across lies the axis of most values, where cells or settings have one; else the languages. What
-    never varies, or says no more than the method does, is no axis.
+    Across lies the axis of most values, where cells or settings have one and are crossed; else the
+    languages. What never varies, or says no more than the method does, is no axis. Where arms are
+    of several stages, the stage is one.
     """
     few = _of_models(rows)
-    arm = next((a for a in ("method", "run", "stage") if axis_of(few[0], a) is not None), "metric")
+    named = (a for a in ("method", "stage", "run") if any(getattr(row, a) for row in few))
+    arm = next(named, "metric")
+    few = [row for row in few if axis_of(row, arm) is not None]
     names = dict.fromkeys(name for row in few for name in cell_of(row.cell, added))
     names |= dict.fromkeys(name for row in few for name, _ in row.settings)
-    values = {name: {axis_of(row, name, added) for row in few} for name in names}
-    by_arm: dict[str, dict[Any, set[Any]]] = {name: {} for name in names}
-    for row in few:
-        for name in names:
-            at = by_arm[name].setdefault(axis_of(row, arm, added), set())
-            at.add(axis_of(row, name, added))
-    varied = [
-        name
-        for name in names
-        if len(values[name] - {None}) > 1 and any(len(each) > 1 for each in by_arm[name].values())
-    ]
+    varied = [name for name in names if _varies(few, arm, name, added)]
     if not varied and _many_pairs(few):
         arms = {axis_of(row, arm, added) for row in few}
         return ((arm, "source") if len(arms) > 1 else ("source",)), "target"
-    if not varied:
-        return (arm,), "language"
-    over = max(varied, key=lambda name: len(values[name]))
-    return (arm, *(name for name in varied if name != over)), over
+    over = max(varied, key=lambda name: len({axis_of(r, name, added) for r in few}), default="")
+    if len(varied) > 1 and _one_at_a_time(few, varied, added):
+        over = ""
+    down = (arm, *(name for name in varied if name != over))
+    axes = (*filter(None, (*down, over)), "seed", "language")
+    if arm != "stage" and any(len(some) > 1 for some in groups(few, axes, added).values()):
+        down = (*down, "stage")
+    return down, over or "language"
+
+
+def _varies(rows: Sequence[Result], arm: str, name: str, added: Mapping[str, Value] | None) -> bool:
+    """Whether an axis has several values, and not one for each arm."""
+    values: dict[Any, set[Any]] = {}
+    for row in rows:
+        values.setdefault(axis_of(row, arm, added), set()).add(axis_of(row, name, added))
+    every = set().union(*values.values()) - {None}
+    return len(every) > 1 and any(len(each) > 1 for each in values.values())
+
+
+def _one_at_a_time(
+    rows: Iterable[Result], axes: Sequence[str], added: Mapping[str, Value] | None
+) -> bool:
+    """Whether no cell leaves the base on two axes: columns of one would be empty for the other."""
+    base = cell_of("", added)
+    cells = [cell_of(cell, added) for cell in {row.cell for row in rows}]
+    return all(
+        sum(name in base and cell.get(name) != base[name] for name in axes) < 2 for cell in cells
+    ) and all(name in base for name in axes)
 
 
 def _many_pairs(rows: Iterable[Result]) -> bool:
@@ -133,11 +160,9 @@ def _fit(
     """Figures of what rows are fit for."""
     found = []
     for metric, task, split in kinds[:_MOST]:
-        few = _of_models(
-            [row for row in rows if (row.metric, row.task, row.split) == (metric, task, split)]
-        )
+        few = _of_models([row for row in rows if _kind(row) == (metric, task, split)])
         (arm, *rest), over = layout(few, added)
-        arms = {axis_of(row, arm, added) for row in few}
+        arms = {axis_of(row, arm, added) for row in few} - {None}
         of: dict[str, Any] = {"metric": metric, "task": task, "split": split}
         of["name"] = "-".join(filter(None, (metric, task, split)))
         numbers = [axis_of(row, over, added) for row in few]
@@ -148,7 +173,7 @@ def _fit(
             facet = rest[0] if rest else ""
             if len(rest) < 2 and len(arms) <= _MOST:
                 found.append(Figure(kind, x=over, by=arm, facet=facet, **of))  # type: ignore[arg-type]
-        elif 1 < len(arms) <= _MOST:
+        elif 1 < len(arms) <= _MOST and not rest:
             found.append(Figure("dots", x=arm, **of))
     return found
 

@@ -4,18 +4,19 @@ rows = select(rows, "accuracy", split="test", methods=("target", "source"))
 mean_over_seeds(rows)      # Mean(0.71, 0.68, 0.74, seeds=5): t over seeds, each a mean of rows
 """
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from jaxlt.errors import UserError, nearest
+from jaxlt.errors import UserError, nearest, some_of
 from jaxlt.metrics.axes import Value, axis_of, cell_of, check_axis
 from jaxlt.metrics.intervals import t_mean
 from jaxlt.metrics.result import Result, latest
 
 BASELINE = "baseline/"  # how the method of what is no model begins
 CONFIDENCE = 0.95
+TEST = "test"
 
 
 class Mean(NamedTuple):
@@ -39,20 +40,19 @@ def select(
 ) -> list[Result]:
     """Returns the newest finite rows of single languages of one metric, task and split.
 
-    where: 'width=64,languages=4'. Baselines take part where `methods` names them. Raises UserError
-    where nothing is left, saying what there is, and where rows of several tasks or splits are.
+    A task counts without its language, 'tagging.glv' as 'tagging'. Where rows are of several splits
+    and none is named, 'test' is meant. where: 'width=64,languages=4'. Baselines take part where
+    `methods` names them. Raises UserError where nothing is left, saying what there is, and where
+    rows are of several tasks.
     """
-    known = latest(rows)
-    found = _narrowed(known, "metric", metric)
-    for field, value in (("task", task), ("split", split)):
-        found = _narrowed(found, field, value) if value else found
-        several = sorted({getattr(row, field) for row in found})
-        if len(several) > 1:
-            raise UserError(
-                f"Rows of '{metric}' are of the {field}s {', '.join(several)}: one is to be named."
-            )
+    found = _narrowed(latest(rows), "metric", lambda row: row.metric, metric)
+    splits = {row.split for row in found}
+    if split or (len(splits) > 1 and TEST in splits):
+        found = _narrowed(found, "split", lambda row: row.split, split or TEST)
+    if task:
+        found = _narrowed(found, "task", task_of, task_of_name(found, task))
     for method in methods:
-        _narrowed(found, "method", method)
+        _narrowed(found, "method", lambda row: row.method, method)
     for name, at in cell_of(where).items():
         check_axis(name, found, added)
         found = [row for row in found if axis_of(row, name, added) == at]
@@ -61,25 +61,51 @@ def select(
         for row in found
         if row.aggregate == "none"
         and row.value is not None
-        and (not languages or row.language in languages)
+        and (not languages or row.language in languages or row.target in languages)
         and (row.method in methods if methods else not row.method.startswith(BASELINE))
     ]
     if not kept:
         narrowed = {"where": where, "methods": methods, "languages": languages}
         told = ", ".join(f"{name} {value!r}" for name, value in narrowed.items() if value)
         raise UserError(f"No row of '{metric}' is of single languages, finite, {told or 'a model'}")
+    for field, of in (("task", task_of), ("split", lambda row: row.split)):
+        several = sorted({of(row) for row in kept})
+        if len(several) > 1:
+            raise UserError(
+                f"Rows of '{metric}' are of the {field}s {', '.join(several)}: one is to be named."
+            )
     return kept
 
 
-def _narrowed(rows: list[Result], field: str, value: str) -> list[Result]:
-    found = [row for row in rows if getattr(row, field) == value]
+def task_of(row: Result) -> str:
+    """A row's task without its language: 'tagging.glv' of a row of 'glv' is 'tagging'."""
+    return row.task.removesuffix(f".{row.target}") if row.target else row.task
+
+
+def task_of_name(rows: Iterable[Result], task: str) -> str:
+    """A task as `task_of` has it, though it was named with a language."""
+    return next((task_of(row) for row in rows if row.task == task), task)
+
+
+def _narrowed(
+    rows: list[Result], field: str, of: Callable[[Result], str], value: str
+) -> list[Result]:
+    found = [row for row in rows if of(row) == value]
     if not found:
-        known = sorted({getattr(row, field) for row in rows})
+        known = sorted({of(row) for row in rows})
         raise UserError(
             f"No row has the {field} '{value}'.{nearest(value, known)} There are rows of "
-            f"{', '.join(known) or 'nothing'}."
+            f"{some_of([each or 'none' for each in known], 12) or 'nothing'}."
         )
     return found
+
+
+def at_base(
+    rows: Iterable[Result], named: Collection[str], base: Mapping[str, Value] | None
+) -> list[Result]:
+    """Rows of cells that leave their base values only on the axes that are named."""
+    fixed = {name: at for name, at in cell_of("", base).items() if name not in named}
+    return [row for row in rows if fixed.items() <= cell_of(row.cell, base).items()]
 
 
 def groups(

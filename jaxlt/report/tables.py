@@ -15,15 +15,24 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from jaxlt.metrics.axes import Value
+from jaxlt.metrics.axes import Value, cell_of
 from jaxlt.metrics.effects import difference, over_seeds
 from jaxlt.metrics.result import Result
 from jaxlt.metrics.significance import holm
 from jaxlt.report.numbers import number, plus_minus, spread
-from jaxlt.report.selection import BASELINE, CONFIDENCE, groups, mean_over_seeds, scores, select
+from jaxlt.report.selection import (
+    BASELINE,
+    CONFIDENCE,
+    groups,
+    mean_over_seeds,
+    scores,
+    select,
+    task_of,
+)
 
 Mark = Literal["", "best", "tied"]
 MEAN = "mean"  # the column over all others
+_WORDS = ("method", "stage", "run", "source", "target", "language", "task", "metric")  # say it all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +67,7 @@ class Table:
     """head: the corner's word, then the columns. note: how to read it, below the table.
 
     sorted_by: the column (from 1) that the lines come in the order of, 0: in an order of their own.
+    folded: it opens on demand.
     """
 
     name: str
@@ -67,6 +77,7 @@ class Table:
     note: str = ""
     sorted_by: int = 0
     descending: bool = True
+    folded: bool = False
 
 
 def pivot(
@@ -88,15 +99,20 @@ def pivot(
         over = "target"  # 'glv' says as much as 'eng-glv' where all come from one source
     better = few[0].higher_is_better
     columns = [column for (column,) in groups(few, (over,), added)]
-    arms = {_label(down, key): some for key, some in groups(few, down, added).items()}
+    base = cell_of("", added)
     blocks: dict[tuple[Value, ...], dict[str, list[Result]]] = {}  # arms that are compared
-    for key in groups(few, down, added):
-        blocks.setdefault(key[1:], {})[_label(down, key)] = arms[_label(down, key)]
+    for key, some in groups(few, down, added).items():
+        blocks.setdefault(key[1:], {})[_label(down, key, base)] = some
+    left = {
+        key: [name in base and base[name] != at for name, at in zip(down[1:], key, strict=True)]
+        for key in blocks
+    }
+    order = sorted(blocks, key=lambda key: (sum(left[key]), [not each for each in left[key]]))
     means = len(columns) > 1 and over in ("language", "target")
     lines: list[Line] = []
-    for block in blocks.values():
+    for block in map(blocks.__getitem__, order):
         table = _block(block, columns, over, means, better, added)
-        keys = {label: _sort_key(some[-1], better is not False) for label, some in table.items()}
+        keys = {label: _sort_key(some, better is not False) for label, some in table.items()}
         ordered = sorted(table, key=keys.__getitem__)
         lines += [
             Line(label, tuple(table[label]), apart=bool(lines) and not at)
@@ -106,7 +122,7 @@ def pivot(
     if not narrowed.get("methods"):
         lines += _baselines(rows, metric, over, columns, added, narrowed)
     seeds = [cell.seeds for line in lines for cell in line.cells if cell.seeds]
-    what = ", ".join(filter(None, (few[0].task, few[0].split)))
+    what = ", ".join(filter(None, (task_of(few[0]), few[0].split)))
     shown, of = ", ".join(down), over.rpartition(" ")[2]
     return Table(
         name or "-".join((metric, *down, *over.split())),
@@ -119,10 +135,11 @@ def pivot(
     )
 
 
-def _label(axes: Sequence[str], values: Sequence[Value]) -> str:
-    """('method', 'width'), ('shared', 48) -> 'shared, width 48'."""
-    words = [v if isinstance(v, str) else f"{a} {v}" for a, v in zip(axes, values, strict=True)]
-    return ", ".join(words)
+def _label(axes: Sequence[str], values: Sequence[Value], base: Mapping[str, Value]) -> str:
+    """('method', 'width'), ('shared', 48) -> 'shared, width 48'; 'shared' where 48 is the base."""
+    named = {a: v for a, v in zip(axes, values, strict=True) if a not in base or base[a] != v}
+    words = [v if a in _WORDS else f"{a} {v}" for a, v in named.items()]
+    return ", ".join(map(str, words))
 
 
 def _block(
@@ -149,9 +166,11 @@ def _block(
     return table
 
 
-def _sort_key(cell: Cell, descending: bool) -> tuple[bool, float]:
-    value = cell.value if cell.value is not None else 0.0
-    return cell.value is None, -value if descending else value
+def _sort_key(cells: Sequence[Cell], descending: bool) -> tuple[bool, float]:
+    """By the last column; those without a number there come after, by the last one they have."""
+    known = [cell.value for cell in cells if cell.value is not None]
+    value = known[-1] if known else 0.0
+    return cells[-1].value is None, -value if descending else value
 
 
 def _cell(rows: Sequence[Result], mark: Mark) -> Cell:

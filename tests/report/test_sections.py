@@ -28,6 +28,42 @@ def test_an_axis_that_says_no_more_than_the_method_is_none() -> None:
     )
 
 
+def test_cells_that_leave_the_base_one_axis_at_a_time_are_lines() -> None:
+    cells = ("all", "width=24", "width=96", "depth=4")
+    rows = [
+        row(target=t, cell=cell, method=m, seed=s, value=0.1 * len(cell) + 0.01 * s)
+        for cell in cells for t in "ab" for m in ("x", "y") for s in (0, 1)
+    ]  # fmt: skip
+    base = {"m.width": 48, "m.depth": 2}
+    assert layout(rows, base) == (("method", "width", "depth"), "language")
+    (table,) = section_of("s", rows, (), base).tables
+    assert [line.label for line in table.lines] == [
+        "x", "y", "x, width 24", "y, width 24", "x, width 96", "y, width 96", "x, depth 4",
+        "y, depth 4",
+    ]  # fmt: skip
+    (drawing,) = section_of("s", rows, [Figure("curve", x="width")], base).figures
+    assert {p["x"] for p in drawing.data["points"]} == {24, 48, 96}  # and not of depth 4
+
+
+def test_stages_of_one_arm_are_told_apart() -> None:
+    rows = [row(method="m", stage=stage, target="glv") for stage in ("before", "after")]
+    assert layout(rows) == (("method", "stage"), "language")
+    assert [line.label for line in section_of("s", rows).tables[0].lines] == [
+        "m, before",
+        "m, after",
+    ]
+
+
+def test_tables_of_what_no_figure_shows_are_folded() -> None:
+    rows = arms({"a": 0.5, "b": 0.6})
+    rows += [dataclasses.replace(r, split="validation") for r in rows]
+    tables = section_of("s", rows, [Figure("dots")]).tables
+    assert [(t.name, t.folded) for t in tables] == [
+        ("accuracy-tagging-test", False),
+        ("accuracy-tagging-validation", True),
+    ]
+
+
 def test_what_rows_do_not_fit_is_a_note_and_the_page_goes_on() -> None:
     figures = [Figure("curve", x="widht"), Figure("dots")]
     section = section_of("s", arms({"a": 0.5, "b": 0.6}), figures, notes=("2 stale rows",))

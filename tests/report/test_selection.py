@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from jaxlt.errors import UserError
-from jaxlt.report.selection import groups, mean_of, mean_over_seeds, select
+from jaxlt.report.selection import at_base, groups, mean_of, mean_over_seeds, select
 from tests.report.rows import arms, row, sweep
 
 
@@ -30,6 +30,7 @@ def test_the_newest_finite_rows_of_single_languages_are_selected() -> None:
         ({"metric": "acuracy"}, r"No row has the metric 'acuracy'\. Did you mean 'accuracy'"),
         ({"metric": "accuracy", "methods": ("targt",)}, "Did you mean 'target'"),
         ({"metric": "accuracy", "split": "dev"}, "There are rows of test"),
+        ({"metric": "accuracy", "task": "parsing"}, "There are rows of tagging"),
         ({"metric": "accuracy", "where": "widht=3"}, "No row has the axis 'widht'"),
         ({"metric": "accuracy", "languages": ("deu",)}, r"languages \('deu',\)"),
     ],
@@ -44,6 +45,17 @@ def test_rows_of_two_tasks_are_never_mixed() -> None:
     with pytest.raises(UserError, match="of the tasks parsing, tagging: one is to be named"):
         select(rows, "accuracy")
     assert select(rows, "accuracy", task="parsing") == rows[1:]
+    by_language = [row(target="glv", task="tagging.glv"), row(target="sqi", task="tagging.sqi")]
+    dev = row(target="glv", task="heads", split="validation")
+    assert select([*by_language, dev], "accuracy") == by_language  # the test split is meant
+    assert select(by_language, "accuracy", task="tagging.glv") == by_language
+
+
+def test_axes_that_are_not_named_stay_at_their_base() -> None:
+    rows = [row(target="glv", cell=cell) for cell in ("all", "width=24", "depth=4")]
+    base = {"m.width": 48, "m.depth": 2}
+    assert at_base(rows, {"depth"}, base) == [rows[0], rows[2]]
+    assert at_base(rows, (), base) == rows[:1] and at_base(rows, (), None) == rows
 
 
 def test_groups_come_in_the_order_of_numbers_and_of_appearance() -> None:
