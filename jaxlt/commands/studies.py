@@ -193,7 +193,8 @@ def _planned(plan: "Plan", survey: "Survey", args: argparse.Namespace) -> list[s
         again = survey.named(args.rerun) if args.rerun in kinds else survey.find(args.rerun)
         paths = [state.stage.path for state in again]
         lines.append(f"To run again (--rerun={args.rerun}): {some_of(paths) or 'nothing'}.")
-    left = [s.stage for s in survey.named("absent") if s.stage.path not in survey.blocked]
+    blocked = survey.blocked
+    left = [s.stage for s in survey.named("absent") if s.stage.path not in blocked]
     if left:
         counts = Counter(stage.name for stage in left)
         told = [f"{name} ({count})" if count > 1 else name for name, count in counts.items()]

@@ -52,7 +52,7 @@ def bound(
 @functools.lru_cache(maxsize=256)
 def _read(names: tuple[str, ...], search_paths: tuple[str, ...]) -> dict[str, Any]:
     """What the files say: the last statement of each name."""
-    statements = renamed.now(read_files(names, search_paths))
+    statements = renamed.now(read_files(names, search_paths), late=False)
     return {_name(s): s.value for s in statements if s.kind in ("binding", "macro")}
 
 
@@ -64,7 +64,8 @@ def _name(s: Statement) -> str:
 
 
 def _current(name: str) -> str:
-    return renamed.binding(name) if "." in name else name
+    late = name.rpartition(".")[0].rpartition("/")[2] in LATE
+    return renamed.binding(name) if "." in name and not late else name
 
 
 def _as_read(value: Any) -> Any:

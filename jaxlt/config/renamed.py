@@ -52,9 +52,16 @@ def tell(text: str) -> None:
     _log.warning(text)
 
 
-def now(statements: Sequence[Statement]) -> list[Statement]:
-    """Returns statements under the names of now; says which were old."""
-    return _macros([_statement(s) for s in statements])
+def now(statements: Sequence[Statement], late: bool = True) -> list[Statement]:
+    """Returns statements under the names of now; says which were old.
+
+    Not late: settings of what brings jax (a head) stay as they are called, and jax stays out.
+    """
+    return _macros([s if not late and _is_late(s.selector) else _statement(s) for s in statements])
+
+
+def _is_late(thing: str) -> bool:
+    return re.split(r"[/.]", thing)[-1] in LATE
 
 
 def _statement(s: Statement) -> Statement:

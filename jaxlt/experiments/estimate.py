@@ -98,10 +98,11 @@ def flops_of(stage: Stage) -> float | None:
 
     None where data decides it (labelled examples, passes over the data), or it is no run.
     """
-    run = asked(stage)["config"].get("run", {})
+    if stage.verb != "train" or "files" not in stage.config:
+        return None
+    run = asked(stage)["config"]["run"]
     steps = run.get("TrainConfig.steps")
-    is_heads = run.get("DataConfig.objective") == "heads"
-    if stage.verb != "train" or not isinstance(steps, int) or is_heads:
+    if not isinstance(steps, int) or run.get("DataConfig.objective") == "heads":
         return None
     if run.get("TrainConfig.epochs") or run.get("run.model", "@T5Config()") != "@T5Config()":
         return None

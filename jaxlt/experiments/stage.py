@@ -13,6 +13,7 @@ what that one asks. Nothing here runs anything.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import weakref
@@ -69,7 +70,7 @@ class Stage:
         """Its folder within the study ('languages=4/0/tags', 'shared/0/base') or 'lab/0/world'."""
         return f"{LAB if self.lab else self.cell or SHARED}/{self.seed}/{self.name}"
 
-    @property
+    @functools.cached_property
     def needs(self) -> "tuple[Stage, ...]":
         """The stages whose folders it reads, in the order of its config."""
         return tuple(dict.fromkeys(part.stage for part in _parts(self.config)))

@@ -58,6 +58,7 @@ def test_flops_are_those_of_the_run(kind: str) -> None:
     inputs, _, logits = tokens_of(fields(run))
     of = (run.model, run.data.batch_size, inputs, logits)
     assert found == 70 * step_flops(*of)
+    assert flops_of(Cell().stage("odd", "train", run=Cell().stage("base", "train"))) is None
     assert flops_of(Cell().stage("odd", "merge", files=files, settings=settings)) is None
     by_passes = {**settings, "TrainConfig.epochs": 2}
     assert flops_of(Cell().stage("base", "train", files=files, settings=by_passes)) is None
