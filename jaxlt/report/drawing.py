@@ -4,9 +4,10 @@ picture = svg(drawing, 720)        # 720 pixels wide with its labels
 png(drawing, 720)                  # bytes, at twice the resolution
 """
 
+import functools
 import importlib.util
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxlt.errors import UserError
 from jaxlt.report.figures import Drawing
@@ -32,34 +33,42 @@ def _converter() -> Any:
     return vl_convert
 
 
-def fitted(drawing: Drawing, width: float) -> dict[str, Any]:
-    """Returns the specification of a picture `width` wide: its labels are measured first."""
+class Picture(NamedTuple):
+    """A specification, and the SVG that it makes."""
+
+    spec: dict[str, Any]
+    svg: str
+
+
+@functools.lru_cache(maxsize=256)  # a page and its files show the same
+def picture(drawing: Drawing, width: float) -> Picture:
+    """Returns a picture of that width: labels are measured, then plots get what they leave."""
     inner = width - 90
     for _ in range(3):
         spec = vega_lite(drawing, width, inner)
-        found = _SIZE.search(_converter().vegalite_to_svg(spec, vl_version=VEGA_LITE))
+        text: str = _converter().vegalite_to_svg(spec, vl_version=VEGA_LITE)
+        found = _SIZE.search(text)
         assert found is not None
         over = float(found[1]) - width
         if abs(over) < 1:
             break
         inner = max(120, inner - over)
-    return spec
+    return Picture(spec, text)
 
 
-def svg(drawing: Drawing, width: float, spec: dict[str, Any] | None = None) -> str:
-    """Returns a picture as SVG, with names of its own, so that many fit on one page."""
-    text = _converter().vegalite_to_svg(spec or fitted(drawing, width), vl_version=VEGA_LITE)
-    own = f"{re.sub(r'[^A-Za-z0-9]+', '-', drawing.name)}-{round(width)}"
-    text = re.sub(r'\bid="([^"]+)"', rf'id="{own}-\1"', text)
+def on_a_page(svg: str, own: str) -> str:
+    """An SVG whose names begin with `own`, so that many fit on one page."""
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{own}-\1"', svg)
     text = re.sub(r"url\(#([^)]+)\)", rf"url(#{own}-\1)", text)
     return re.sub(r'((?:xlink:)?href)="#([^"]+)"', rf'\1="#{own}-\2"', text)
 
 
-def png(drawing: Drawing, width: float, spec: dict[str, Any] | None = None) -> bytes:
-    """Returns a picture as PNG on white."""
-    spec = spec or fitted(drawing, width)
-    spec = spec | {"config": spec["config"] | {"background": "white"}}
-    found: bytes = _converter().vegalite_to_png(spec, vl_version=VEGA_LITE, scale=2)
+def png(svg: str) -> bytes:
+    """Returns an SVG as PNG on white, at twice its size."""
+    white = re.sub(
+        r"(<svg [^>]*>)", r'\1<rect width="100%" height="100%" fill="white"/>', svg, count=1
+    )
+    found: bytes = _converter().svg_to_png(white, scale=2)
     return found
 
 

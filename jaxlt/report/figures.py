@@ -3,7 +3,7 @@
     figure = Figure("curve", metric="bpb", x="log2 languages", by="method")
     drawing = draw(figure, rows)
     drawing.data["points"][0]      # {'panel': '', 'series': 'shared', 'x': 1, 'mean': 2.31, ...}
-    svg(drawing, 720)              # jaxlt.report.drawing
+    picture(drawing, 720).svg      # jaxlt.report.drawing
 
 | kind    | x                          | what is drawn                                       |
 | ------- | -------------------------- | --------------------------------------------------- |
@@ -84,7 +84,7 @@ class Figure:
             raise UserError("figure.by has no place in a figure of the kind 'heat': use facet.")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Drawing:
     """A figure with its numbers.
 

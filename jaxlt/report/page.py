@@ -145,10 +145,9 @@ def write(
             numbers = _numbers(figure)
             _put(folder / _path("figures", section, figure.name, "csv"), csv(numbers))
             if pictures.can_draw():
-                spec = pictures.fitted(figure, WIDE)
-                svg, png = pictures.svg(figure, WIDE, spec), pictures.png(figure, WIDE, spec)
+                svg = pictures.picture(figure, WIDE).svg
                 _put(folder / _path("figures", section, figure.name, "svg"), svg)
-                _put(folder / _path("figures", section, figure.name, "png"), png)
+                _put(folder / _path("figures", section, figure.name, "png"), pictures.png(svg))
     page = folder / "index.html"
     _put(page, render(title, sections, about, interactive))
     return page
@@ -212,9 +211,8 @@ def _plural(word: str, n: int) -> str:
 def _claim(claim: Claimed) -> str:
     verdict, estimate = claim.verdict, claim.verdict.estimate
     word = verdict.verdict
-    notes = "".join(
-        f'<p class="small">{_say(text)}</p>' for text in (claim.note, verdict.reason) if text
-    )
+    note = f'<p class="small">{_say(claim.note)}</p>' if claim.note else ""
+    reason = f'<p class="small">{_say(verdict.reason)}</p>' if verdict.reason else ""
     rule = " · ".join(f"<code>{_say(text)}</code>" for text in (claim.effect, claim.rule) if text)
     done, planned = claim.seeds
     seeds = f"{done} of {planned} seeds" if planned else ""
@@ -235,8 +233,8 @@ def _claim(claim: Claimed) -> str:
     return (
         f'<tr class="{word}"><td><span class="verdict {word}"><span aria-hidden="true">'
         f"{WORDS[word]}</span> {word}</span></td>"
-        f"<td><p>{_say(claim.text)}</p>"
-        f'<details><summary>Rule and reason</summary><p class="small">{rule}</p>{notes}</details>'
+        f"<td><p>{_say(claim.text)}</p>{note}"
+        f'<details><summary>Rule and reason</summary><p class="small">{rule}</p>{reason}</details>'
         f'</td><td>{effect}</td><td class="paper">{_say(claim.paper) or "–"}</td></tr>'
     )
 
@@ -331,16 +329,15 @@ def _figure(section: Section, figure: Drawing, budget: Budget, interactive: bool
         words = "<p class=small>Drawn with the extra: pip install 'jaxlt[report]'.</p>"
         caption = f"<figcaption><h3>{title}</h3>{text}{notes}{words}{files}</figcaption>"
         return budget.block(f"<figure>{caption}{numbers}</figure>", link)
-    named = dataclasses.replace(figure, name=f"{_id(section.name)}-{figure.name}")
-    shown, spec = [], {}
+    shown = []
     for kind, width in (("wide", WIDE), ("narrow", NARROW)):
-        spec[kind] = pictures.fitted(named, width)
-        svg = pictures.svg(named, width, spec[kind])
+        own = re.sub(r"[^A-Za-z0-9]+", "-", f"{section.name}-{figure.name}-{kind}")
+        svg = pictures.on_a_page(pictures.picture(figure, width).svg, own)
         label = f'role="img" aria-label="{title}. {_say(figure.subtitle)}"'
         shown.append(f'<div class="picture {kind}" {label}>{svg}</div>')
     alive = ""
     if interactive:
-        data = json.dumps(spec["wide"]).replace("<", "\\u003c")
+        data = json.dumps(pictures.picture(figure, WIDE).spec).replace("<", "\\u003c")
         alive = (
             '<button type="button" class="alive" hidden>Interactive</button>'
             f'<script type="application/json">{data}</script>'
