@@ -2,10 +2,10 @@
 
     python benchmarks/int8.py [--part quality sides] [--seeds 0 1 2] [--quick] [--json FILE]
 
-quality: the demo's very small ByT5 is pretrained on three made languages; then bottleneck modules
-are trained on a fourth three times, with the same seed and data: on the backbone frozen in float32,
-bfloat16 and int8. Bits per byte of held-out text, of that language and on average over all four;
-`alone` is the backbone as it is held, before any module has learnt.
+quality: a very small ByT5 (models/demo.gin) is pretrained on three made languages; then bottleneck
+modules are trained on a fourth three times, with the same seed and data: on the backbone frozen in
+float32, bfloat16 and int8. Bits per byte of held-out text, of that language and on average over all
+four; `alone` is the backbone as it is held, before any module has learnt.
 
 sides: one step of bottleneck modules on a frozen backbone of mT5-small's shape (32,128 rows, batch
 8 x 128/64, float32 arithmetic, scanned layers), the three in turns on one pinned core: seconds of
@@ -21,7 +21,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxlt.config import RunConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -32,21 +35,64 @@ DTYPES = {"float32": None, "bfloat16": "bfloat16", "int8": "int8"}
 ROWS, INPUTS, TARGETS, VOCAB = 8, 128, 64, 32_128
 
 
-def pretrained(folder: Path, seed: int, quick: bool) -> tuple[Any, Any, tuple[str, ...], str]:
-    """Pretrains on three languages as `jaxlt demo` does: (its arguments, configs, languages)."""
-    from jaxlt.commands import demo
+def pretrained(folder: Path, seed: int, quick: bool) -> tuple[tuple[str, ...], str]:
+    """Pretrains all parameters on three languages; returns them, and one that is unseen."""
     from jaxlt.data.synth.languages import FAMILY, UNSEEN, write_languages
     from jaxlt.inference.training import train
 
-    args = argparse.Namespace(
-        steps=60 if quick else 360, adapt_steps=40 if quick else 200, seed=seed
-    )
     seen = tuple(spec.code for spec in FAMILY)
     if not (folder / "text").exists():
         write_languages(folder / "text", FAMILY, sentences=20_000, seed=seed)
         write_languages(folder / "text", (UNSEEN,), sentences=8_000, seed=seed)
-    train(demo.pretraining(folder, seen, UNSEEN.code, args.steps, args.seed))
-    return args, demo, seen, UNSEEN.code
+    own = ["LEARNING_RATE=0.002", "OptimizerConfig.name=adamw", "OptimizerConfig.b2=0.98"]
+    own.append("OptimizerConfig.clip_norm=1.0")
+    files, languages = ["models/demo.gin", "runs/pretrain.gin"], (*seen, UNSEEN.code)
+    steps = 60 if quick else 360
+    train(configured(files, folder / "pretrained", languages, seen, steps, seed, own))
+    return seen, UNSEEN.code
+
+
+def adaptation(
+    folder: Path, seen: tuple[str, ...], unseen: str, steps: int, seed: int
+) -> "RunConfig":
+    """One module on the frozen backbone, one language."""
+    own = ["LEARNING_RATE=0.005", "lang/plug.reduction_factor=2", "T5Config.dropout=0.0"]
+    own.append(f"INIT_FROM={folder / 'pretrained'}")
+    files = ["models/demo.gin", "modules/bottleneck.gin", "runs/adapt.gin"]
+    return configured(files, folder / "adapted", (*seen, unseen), (unseen,), steps, seed, own)
+
+
+def configured(
+    files: list[str],
+    workdir: Path,
+    languages: tuple[str, ...],
+    read: tuple[str, ...],
+    steps: int,
+    seed: int,
+    own: list[str],
+) -> "RunConfig":
+    """A run on the text: all languages keep their ids and are evaluated, `read` are trained on."""
+    from jaxlt.config import load
+
+    return load(
+        files,
+        [
+            *("BATCH_SIZE=32", "INPUTS_LENGTH=128", "DTYPE=float32", "DataConfig.held_out=0.02"),
+            f"TEXT={workdir.parent / 'text'}",
+            f"WORKDIR={workdir}",
+            f"SEED={seed}",
+            f"DataConfig.languages={languages!r}",
+            f"DataConfig.rates={tuple((name, 1.0) for name in read)!r}",
+            "eval/DataConfig.rates=()",
+            f"TRAIN_STEPS={steps}",
+            "ScheduleConfig.name=cosine",
+            f"ScheduleConfig.total_steps={steps}",
+            f"ScheduleConfig.warmup_steps={min(20, steps // 2)}",
+            f"TrainConfig.eval_every={steps}",
+            f"CheckpointConfig.every={max(1, steps // 4)}",
+            *own,
+        ],
+    )
 
 
 def quality_side(folder: Path, seed: int, quick: bool) -> list[dict[str, Any]]:
@@ -60,11 +106,11 @@ def quality_side(folder: Path, seed: int, quick: bool) -> list[dict[str, Any]]:
     from jaxlt.inference.training import evaluators, train
 
     compilation.prepare()
-    args, demo, seen, unseen = pretrained(folder, seed, quick)
+    seen, unseen = pretrained(folder, seed, quick)
     languages = (*seen, unseen)
     rows = []
     for name, dtype in DTYPES.items():
-        run = demo.adaptation(folder, seen, unseen, args.adapt_steps, args.seed)
+        run = adaptation(folder, seen, unseen, 40 if quick else 200, seed)
         run = dataclasses.replace(
             run,
             workdir=f"{folder / name}",

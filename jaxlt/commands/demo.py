@@ -1,175 +1,158 @@
-"""See jaxlt at work in minutes on a CPU: learn a few small languages, then adapt to an unseen one.
+"""See jaxlt at work in two minutes on a CPU: tag a language of which nobody has labelled a word.
 
-Makes four related languages, pretrains a very small ByT5 on three of them, freezes it, and trains a
-bottleneck module of it on the fourth. Everything is written to one folder, and goes on from there
-if it is interrupted.
+Makes two related languages, has encoders read texts of both, of one, or of none, trains a tagger on
+each with labels of one language, and tags the other. Then a module learns to read that other
+language. It is a study like any other (gin_configs/experiments/demo.gin); everything is in one
+folder, and what was interrupted goes on from there.
 """
 
 import argparse
+import json
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import jax
+    from rich.console import Console
 
-    from jaxlt.config import RunConfig
-    from jaxlt.engine.loop import Outcome
+    from jaxlt.experiments.states import Survey
+    from jaxlt.experiments.study import Plan
+    from jaxlt.metrics.result import Result
 
-PRETRAIN = ["models/demo.gin", "runs/pretrain.gin"]
-ADAPT = ["models/demo.gin", "modules/bottleneck.gin", "runs/adapt.gin"]
+STUDY = "experiments/demo.gin"
+SMALLEST = (
+    *("demo.steps=20", "demo.module_steps=10", "laboratory.sentences=1000"),
+    *("laboratory.annotated=160", "laboratory.labelled=48"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds this verb's flags."""
     parser.add_argument("--workdir", default="jaxlt-demo", help="where to write (jaxlt-demo)")
-    parser.add_argument("--steps", type=int, default=360, help="pretraining steps (360)")
-    parser.add_argument("--adapt_steps", type=int, default=200, help="adaptation steps (200)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the world and all models (0)")
+    parser.add_argument("--workers", type=int, help="processes side by side (one a core)")
+    parser.add_argument(
+        "--smallest", action="store_true", help="too small to learn anything: does it all run?"
+    )
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
 
 
 def main(args: argparse.Namespace) -> int:
     """Runs the demo and prints its table."""
-    from rich.console import Console
-
-    from jaxlt import progress
-    from jaxlt.data.synth.languages import FAMILY, UNSEEN, write_languages
-    from jaxlt.engine import compilation
-    from jaxlt.inference.training import train
+    from jaxlt.experiments import study, supervisor, worker
+    from jaxlt.experiments.states import rows
+    from jaxlt.experiments.storage import Places
+    from jaxlt.screen import screen
 
     began = time.monotonic()
-    compilation.prepare()
-    progress.speak(True)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(
-        "Two to five minutes on two processors (about 200 s of their time), with what is left at "
-        "every 20 steps; stopped, the same command goes on.\n"
-    )
+    plan = study.planned(study.load([STUDY], SMALLEST if args.smallest else (), (), (args.seed,)))
     folder = Path(args.workdir)
-    seen = tuple(spec.code for spec in FAMILY)
-    if not (folder / "text" / f"{UNSEEN.code}.txt").exists():
-        write_languages(folder / "text", FAMILY, sentences=20_000, seed=args.seed)
-        write_languages(folder / "text", (UNSEEN,), sentences=8_000, seed=args.seed)
+    places = Places(plan.study.name, folder / plan.study.name, folder / "lab")
+    if args.worker:
+        return worker.run(plan.stages, places, command="jaxlt demo").status
+    console = screen()
     console.print(
-        f"Four small languages are in {folder / 'text'}: {', '.join(seen)} to learn from, and "
-        f"their relative {UNSEEN.code} to meet later. The same sentence in each:"
+        "About two minutes on two processors; stopped, the same command goes on.\n"
+        "A small world is made, with two sister languages. One has 300 labelled sentences, the "
+        "other has none.\nThree taggers learn from those sentences: one whose encoder has read "
+        "texts of both languages,\none whose encoder has read the labelled one alone, and one that "
+        "has read neither.\n"
     )
-    show_languages(console, (*FAMILY, UNSEEN))
-    console.print(f"\n1. Pretraining a ByT5 of 1.2M parameters on {', '.join(seen)}")
-    before = train(pretraining(folder, seen, UNSEEN.code, args.steps, args.seed))
-    console.print(
-        f"\n2. Adapting to {UNSEEN.code}: the backbone frozen, a bottleneck module learns"
-    )
-    after = train(adaptation(folder, seen, UNSEEN.code, args.adapt_steps, args.seed))
-    report(console, before, after, seen, UNSEEN.code)
-    whats_next(console, folder, time.monotonic() - began)
+    argv = [sys.executable, "-m", "jaxlt", "demo", "--worker", f"--workdir={args.workdir}"]
+    argv += [f"--seed={args.seed}", *(["--smallest"] if args.smallest else [])]
+    survey = supervisor.run_local(argv, plan.stages, places, workers=args.workers)
+    if survey.status:
+        console.print("\n".join(survey.said()), markup=False)
+        return survey.status
+    show_sentence(console, survey)
+    show_tags(console, rows(survey))
+    show_module(console, rows(survey))
+    whats_next(console, folder, plan, time.monotonic() - began)
     return 0
 
 
-def pretraining(
-    folder: Path, seen: tuple[str, ...], unseen: str, steps: int, seed: int
-) -> "RunConfig":
-    """The first run: all parameters, three languages."""
-    optimizer = ("name=adamw", "b2=0.98", "clip_norm=1.0")
-    own = ["LEARNING_RATE=0.002", *(f"OptimizerConfig.{setting}" for setting in optimizer)]
-    return _run(PRETRAIN, folder / "pretrained", (*seen, unseen), seen, steps, seed, own)
+def _folder(survey: "Survey", stage: str) -> Path:
+    """The result of a stage by its name or the beginning of it."""
+    from jaxlt.experiments.attempt import attempt_folder
+
+    state = next(s for s in survey.states.values() if s.stage.name.startswith(stage))
+    return attempt_folder(survey.places.folder(state.stage), state.record["attempt"])
 
 
-def adaptation(
-    folder: Path, seen: tuple[str, ...], unseen: str, steps: int, seed: int
-) -> "RunConfig":
-    """The second run: one module on the frozen backbone, one language."""
-    own = ["LEARNING_RATE=0.005", "lang/plug.reduction_factor=2", "T5Config.dropout=0.0"]
-    own.append(f"INIT_FROM={folder / 'pretrained'}")
-    return _run(ADAPT, folder / "adapted", (*seen, unseen), (unseen,), steps, seed, own)
+def show_sentence(console: "Console", survey: "Survey") -> None:
+    """Prints one sentence of the language without labels with its right and its guessed tags."""
+    from jaxlt.screen import plain_table
+
+    told = {}
+    for arm in ("both", "untrained"):
+        (path,) = (_folder(survey, f"tags-{arm}") / "answers").glob("*.jsonl")
+        told[arm] = [json.loads(line) for line in path.read_text("utf-8").splitlines()[1:]]
+    source = told["both"][0]["language"]
+    pairs = zip(told["both"], told["untrained"], strict=True)
+    unseen = [pair for pair in pairs if pair[0]["language"] != source]
+    good = (one for one in unseen if _right(one[0]) > _right(one[1]) and 6 <= _words(one[0]) <= 10)
+    tags, without = next(good, unseen[0])
+    words = tags["inputs"].partition(": ")[2].split()
+    heads = ("a sentence of it", "right", "by who reads both", "by who reads neither")
+    table = plain_table(*heads, padding=(0, 3, 0, 0))
+    lines = (tags["target"], tags["answer"], without["answer"])
+    for row in zip(words, *(line.split() for line in lines), strict=False):
+        table.add_row(*row)
+    console.print(table)
 
 
-def _run(
-    files: list[str],
-    workdir: Path,
-    languages: tuple[str, ...],
-    read: tuple[str, ...],
-    steps: int,
-    seed: int,
-    own: list[str],
-) -> "RunConfig":
-    """A run on the text: all languages keep their ids and are evaluated, `read` are trained on."""
-    from jaxlt.config import load
-
-    return load(
-        files,
-        [
-            *("BATCH_SIZE=32", "INPUTS_LENGTH=128", "DTYPE=float32", "DataConfig.held_out=0.02"),
-            f"TEXT={workdir.parent / 'text'}",
-            f"WORKDIR={workdir}",
-            f"SEED={seed}",
-            f"DataConfig.languages={languages!r}",
-            f"DataConfig.rates={tuple((name, 1.0) for name in read)!r}",
-            "eval/DataConfig.rates=()",
-            "TrainConfig.log_every=20",
-            f"TRAIN_STEPS={steps}",
-            "ScheduleConfig.name=cosine",
-            f"ScheduleConfig.total_steps={steps}",
-            f"ScheduleConfig.warmup_steps={min(20, steps // 2)}",
-            f"TrainConfig.eval_every={steps}",
-            f"CheckpointConfig.every={max(1, steps // 4)}",
-            *own,
-        ],
-    )
+def _right(example: dict[str, Any]) -> float:
+    pairs = list(zip(example["target"].split(), example["answer"].split(), strict=False))
+    return sum(gold == guess for gold, guess in pairs) / max(1, len(pairs))
 
 
-def show_languages(console, specs) -> None:
-    """Prints one sentence of the world in every language."""
-    from jaxlt.data.synth.languages import generate
-
-    for spec in specs:
-        sentence = next(generate(spec, 1, seed=1))
-        console.print(f"   {spec.code:12}{sentence}", markup=False)
+def _words(example: dict[str, Any]) -> int:
+    return len(example["target"].split())
 
 
-def report(
-    console, before: "Outcome", after: "Outcome", seen: tuple[str, ...], unseen: str
-) -> None:
-    """Prints bits per byte by language before and after, and whether the base stayed as it was."""
-    from rich.table import Table
+def show_tags(console: "Console", found: "Sequence[Result]") -> None:
+    """Prints each tagger's accuracy in both languages."""
+    from jaxlt.experiments.recipes.demo import METHODS
+    from jaxlt.screen import plain_table
 
-    table = Table(title="bits per byte on held-out text (lower is better)", title_justify="left")
-    for column in ("language", "", "pretrained", "with the module", "change"):
-        table.add_column(column, justify="left" if column in ("language", "") else "right")
-    for name in (*seen, unseen):
-        old = before.position.evaluation[f"eval/bpb/{name}"]
-        new = after.position.evaluation[f"eval/bpb/{name}"]
-        kind = "unseen" if name == unseen else "pretrained on"
-        style = "bold" if name == unseen else None
-        table.add_row(name, kind, f"{old:.3f}", f"{new:.3f}", f"{new - old:+.3f}", style=style)
+    scores = {
+        (row.method, row.target): row
+        for row in found
+        if row.metric == "accuracy" and row.split == "test" and row.aggregate == "none"
+    }
+    languages = list(dict.fromkeys(target for _, target in scores))
+    names = ("labelled", "never labelled")
+    heads = [f">{code} ({name})" for code, name in zip(languages, names, strict=True)]
+    table = plain_table("part-of-speech tags, share right", *heads, padding=(0, 3, 0, 0))
+    for method in (*METHODS.values(), "baseline/majority"):
+        told = [scores.get((method, language)) for language in languages]
+        name = {"baseline/majority": "always the commonest tag"}.get(method, method)
+        if any(told):
+            table.add_row(name, *(f"{row.value:.3f}" if row else "-" for row in told))
     console.print()
     console.print(table)
-    module = sum(a.size for a in after.state.trainable.values())
-    whole = sum(a.size for a in before.state.trainable.values())
-    same = same_bits(before.state.trainable, after.state.frozen)
+
+
+def show_module(console: "Console", found: "Sequence[Result]") -> None:
+    """Prints what a language module does to the language that its encoder has not read."""
+    bits = {row.method: row.value for row in found if row.metric == "bpb" and row.method}
+    without, module = bits["without its module"], bits["with its module"]
     console.print(
-        f"The module has {module:,} parameters beside the backbone's {whole:,}. The backbone is "
-        f"{'bit for bit what it was' if same else 'NOT what it was'}: without the module it scores "
-        "as in the first column."
+        "\nA module of the second language on the encoder that has read the first alone: a masked "
+        f"byte costs\n{without:.2f} bits without it and {module:.2f} with it; the encoder itself "
+        "is untouched."
     )
 
 
-def same_bits(before: "Mapping[str, jax.Array]", after: "Mapping[str, jax.Array]") -> bool:
-    """Says whether two flat trees hold the same names and, bit for bit, the same values."""
-    import numpy as np
-
-    return before.keys() == after.keys() and all(
-        np.asarray(before[name]).tobytes() == np.asarray(after[name]).tobytes() for name in before
-    )
-
-
-def whats_next(console, folder: Path, seconds: float) -> None:
+def whats_next(console: "Console", folder: Path, plan: "Plan", seconds: float) -> None:
     """Says where things are and what to try."""
     console.print(
-        f"\nDone in {seconds:.0f} s. Checkpoints: {folder / 'pretrained'}, {folder / 'adapted'} "
-        "(config.gin, metrics.jsonl and TensorBoard files lie beside them).\n\nTry next:\n"
-        f"  jaxlt eval --workdir {folder / 'adapted'}\n"
+        f"\nDone in {seconds:.0f} s; runs, tables and answers are in {folder}. One world says "
+        "nothing of others: a study has several.\n\nTry next:\n"
+        f"  jaxlt experiment {STUDY} --folder={folder} --seeds=5\n"
+        "  jaxlt experiment --list\n"
         "  jaxlt plan --gin_file=models/mt5_xl.gin --gin_file=runs/pretrain.gin "
         "--gin.VOCABULARY=spiece.model\n"
         "  jaxlt train --gin_file=models/tiny.gin --gin_file=runs/pretrain.gin "

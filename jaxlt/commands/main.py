@@ -54,7 +54,9 @@ VERBS = {
     "report": Verb(
         "jaxlt.commands.report", False, "one page of claims, figures and tables from rows"
     ),
-    "demo": Verb("jaxlt.commands.demo", False, "learn a few small languages in minutes on a CPU"),
+    "demo": Verb(
+        "jaxlt.commands.demo", False, "tag a language without labels, in two minutes on a CPU"
+    ),
 }
 
 

@@ -1,34 +1,32 @@
-"""The demo: it learns, it adapts, it leaves the backbone alone, and it goes on where it was."""
+"""The demo: it tags, it reads, it says where things are, and goes on where it was."""
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 
 from jaxlt.commands.main import main
-from jaxlt.data.synth.languages import UNSEEN
+from jaxlt.experiments import study
 
 
-def change(text: str, language: str) -> tuple[float, float]:
-    """(before, after) bits per byte of a language in the table."""
-    (row,) = [line for line in text.splitlines() if language in line and "│" in line]
-    before, after = re.findall(r" (\d+\.\d+) ", row)[:2]
-    return float(before), float(after)
+def test_the_demo_is_a_study() -> None:
+    plan = study.planned(study.load(["experiments/demo.gin"]))
+    names = [stage.name for stage in plan.stages]
+    assert names.count("tagger-both") == 1 and "reading-with" in names
+    held = {stage.name: stage for stage in plan.stages}
+    assert held["module"].config["settings"]["INIT_FROM"] in plan.stages
 
 
 @pytest.mark.slow
-def test_demo_learns_adapts_and_resumes(tmp_path: Path, capsys, monkeypatch) -> None:
+def test_the_smallest_demo_runs_and_goes_on(tmp_path: Path, capsys, monkeypatch) -> None:
     monkeypatch.setenv("JAXLT_CACHE", str(tmp_path / "cache"))
-    short = ["demo", "--workdir", str(tmp_path / "demo"), "--steps", "40", "--adapt_steps", "40"]
-    assert main(short) == 0
-    first = capsys.readouterr().out
-    before, after = change(first, UNSEEN.code)
-    assert before < 5.5  # 40 steps: well under the 8 bits of a guess, and of the first loss
-    assert after < before - 0.02
-    assert "bit for bit what it was" in first
-    rows = [json.loads(r) for r in (tmp_path / "demo/pretrained/metrics.jsonl").open()]
-    losses = [r["loss"] for r in rows if "loss" in r]
-    assert losses[-1] < losses[0]
-    assert main(short) == 0  # everything is done already: the same table, at once
-    assert change(capsys.readouterr().out, UNSEEN.code) == (before, after)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    smallest = ["demo", "--smallest", "--workdir", str(tmp_path / "demo")]
+    assert main(smallest) == 0
+    told = capsys.readouterr().out
+    for method in ("reads both", "reads the source alone", "reads neither"):
+        (labelled, never) = re.findall(r"0\.\d{3}", re.search(rf"(?m)^{method}.*$", told)[0])
+        assert 0 < float(never) < 1 and 0 < float(labelled) < 1
+    assert "bits without it" in told and str(tmp_path / "demo") in told
+    assert main(smallest) == 0  # everything is done already: the same table, at once
+    assert capsys.readouterr().out.split("Done in")[0] == told.split("Done in")[0]
