@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from jaxlt.metrics.result import Result
 
 STUDY = "experiments/demo.gin"
+TAGGERS = {
+    "both": "reads both",
+    "alone": "reads the labelled one alone",
+    "neither": "reads neither",
+    "baseline/commonest_tag": "always the commonest tag",
+}
 SMALLEST = (
     *("demo.steps=20", "demo.module_steps=10", "laboratory.sentences=1000"),
     *("laboratory.annotated=160", "laboratory.labelled=48"),
@@ -86,11 +92,11 @@ def show_sentence(console: "Console", survey: "Survey") -> None:
     from jaxlt.screen import plain_table
 
     told = {}
-    for arm in ("both", "untrained"):
+    for arm in ("both", "neither"):
         (path,) = (_folder(survey, f"tags-{arm}") / "answers").glob("*.jsonl")
         told[arm] = [json.loads(line) for line in path.read_text("utf-8").splitlines()[1:]]
     source = told["both"][0]["language"]
-    pairs = zip(told["both"], told["untrained"], strict=True)
+    pairs = zip(told["both"], told["neither"], strict=True)
     unseen = [pair for pair in pairs if pair[0]["language"] != source]
     good = (one for one in unseen if _right(one[0]) > _right(one[1]) and 6 <= _words(one[0]) <= 10)
     tags, without = next(good, unseen[0])
@@ -114,7 +120,6 @@ def _words(example: dict[str, Any]) -> int:
 
 def show_tags(console: "Console", found: "Sequence[Result]") -> None:
     """Prints each tagger's accuracy in both languages."""
-    from jaxlt.experiments.recipes.demo import METHODS
     from jaxlt.screen import plain_table
 
     scores = {
@@ -126,11 +131,9 @@ def show_tags(console: "Console", found: "Sequence[Result]") -> None:
     names = ("labelled", "never labelled")
     heads = [f">{code} ({name})" for code, name in zip(languages, names, strict=True)]
     table = plain_table("part-of-speech tags, share right", *heads, padding=(0, 3, 0, 0))
-    for method in (*METHODS.values(), "baseline/majority"):
-        told = [scores.get((method, language)) for language in languages]
-        name = {"baseline/majority": "always the commonest tag"}.get(method, method)
-        if any(told):
-            table.add_row(name, *(f"{row.value:.3f}" if row else "-" for row in told))
+    for method, name in TAGGERS.items():
+        told = [scores[method, language] for language in languages]
+        table.add_row(name, *(f"{row.value:.3f}" for row in told))
     console.print()
     console.print(table)
 
@@ -138,7 +141,7 @@ def show_tags(console: "Console", found: "Sequence[Result]") -> None:
 def show_module(console: "Console", found: "Sequence[Result]") -> None:
     """Prints what a language module does to the language that its encoder has not read."""
     bits = {row.method: row.value for row in found if row.metric == "bpb" and row.method}
-    without, module = bits["without its module"], bits["with its module"]
+    without, module = bits["without"], bits["with"]
     console.print(
         "\nA module of the second language on the encoder that has read the first alone: a masked "
         f"byte costs\n{without:.2f} bits without it and {module:.2f} with it; the encoder itself "

@@ -24,7 +24,7 @@ def test_the_smallest_demo_runs_and_goes_on(tmp_path: Path, capsys, monkeypatch)
     smallest = ["demo", "--smallest", "--workdir", str(tmp_path / "demo")]
     assert main(smallest) == 0
     told = capsys.readouterr().out
-    for method in ("reads both", "reads the source alone", "reads neither"):
+    for method in ("reads both", "reads the labelled one alone", "reads neither", "always"):
         (labelled, never) = re.findall(r"0\.\d{3}", re.search(rf"(?m)^{method}.*$", told)[0])
         assert 0 < float(never) < 1 and 0 < float(labelled) < 1
     assert "bits without it" in told and str(tmp_path / "demo") in told

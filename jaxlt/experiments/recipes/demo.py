@@ -9,8 +9,6 @@ from jaxlt.experiments.laboratory import Laboratory
 from jaxlt.experiments.recipe import recipe
 from jaxlt.experiments.stage import Cell, Stage
 
-METHODS = {"both": "reads both", "alone": "reads the source alone", "untrained": "reads neither"}
-
 
 @recipe("experiments/demo.gin")
 def demo(at: Cell, lab: Laboratory, steps: int = 300, module_steps: int = 200) -> list[Stage]:
@@ -20,15 +18,11 @@ def demo(at: Cell, lab: Laboratory, steps: int = 300, module_steps: int = 200) -
     both = lab.backbone(at, [source, sister], steps=2 * steps)
 
     stages = [both, alone]
-    for name, base in {"both": both, "alone": alone, "untrained": None}.items():
+    for name, base in {"both": both, "alone": alone, "neither": None}.items():
         tagger = lab.tagger(at, f"tagger-{name}", base, [sister])
+        pair = [source, sister]
         tags = at.stage(
-            f"tags-{name}",
-            "answers",
-            run=tagger,
-            step="best",
-            languages=[source, sister],
-            method=METHODS[name],
+            f"tags-{name}", "answers", run=tagger, step="best", languages=pair, method=name
         )
         stages += [tagger, tags]
 
@@ -40,16 +34,7 @@ def demo(at: Cell, lab: Laboratory, steps: int = 300, module_steps: int = 200) -
     }
     module = lab.mlm(at, "module", [sister], ["modules/pfeiffer.gin"], adapting)
     stages.append(module)
-    for method, step in {"without its module": 0, "with its module": None}.items():
-        stages.append(
-            at.stage(
-                f"reading-{method.partition(' ')[0]}",
-                "evaluate",
-                run=module,
-                step=step,
-                split="validation",
-                languages=[sister],
-                method=method,
-            )
-        )
+    for name, step in {"without": 0, "with": None}.items():
+        asked = {"step": step, "split": "validation", "languages": [sister]}
+        stages.append(at.stage(f"reading-{name}", "evaluate", run=module, method=name, **asked))
     return stages
