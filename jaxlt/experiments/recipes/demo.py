@@ -5,6 +5,8 @@ learns on each from 300 sentences, and one from nothing; all of them tag the lan
 labels. Then a module learns that language on the encoder that has never met it.
 """
 
+from typing import Any
+
 from jaxlt.experiments.laboratory import Laboratory
 from jaxlt.experiments.recipe import recipe
 from jaxlt.experiments.stage import Cell, Stage
@@ -35,6 +37,6 @@ def demo(at: Cell, lab: Laboratory, steps: int = 300, module_steps: int = 200) -
     module = lab.mlm(at, "module", [sister], ["modules/pfeiffer.gin"], adapting)
     stages.append(module)
     for name, step in {"without": 0, "with": None}.items():
-        asked = {"step": step, "split": "validation", "languages": [sister]}
+        asked: dict[str, Any] = {"step": step, "split": "validation", "languages": [sister]}
         stages.append(at.stage(f"reading-{name}", "evaluate", run=module, method=name, **asked))
     return stages
