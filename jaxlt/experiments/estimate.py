@@ -10,6 +10,7 @@ each as soon as its needs are done.
 
 import heapq
 import math
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -53,7 +54,7 @@ def durations(
         for key in keys:
             for source in (took, old):
                 if key in source:
-                    return sum(source[key]) / len(source[key])
+                    return statistics.median(source[key])  # one may have been stopped
         return None
 
     return of

@@ -14,6 +14,7 @@ import dataclasses
 import itertools
 import json
 import os
+import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -185,7 +186,7 @@ def of_folder(study: Path, lab: Path | None = None, now: Mapping[str, Any] | Non
         took.setdefault(name, []).append(found["seconds"])
         versions |= found.get("versions", {})
     there = sum(found is not None for found in results.values())
-    seconds = {name: round(sum(each) / len(each), 2) for name, each in took.items()}
+    seconds = {name: round(statistics.median(each), 2) for name, each in took.items()}
     return Told(newest, history, rows, done, there - done, seconds, versions, samples)
 
 

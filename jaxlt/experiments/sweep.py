@@ -3,12 +3,14 @@
     study = load(["models/lab_mlm.gin", "runs/lab_mlm.gin", "my_sweep.gin"], ["TEXT=texts"])
     planned(study).stages        # 'languages=1/0/train', 'languages=1/0/scores', ...
 
-An axis is a macro of the runs' files ('NUM_LANGUAGES') or a binding ('TrainConfig.steps'). Cells
-that are there stay as they are when values, seeds or axes (`sweep.added`) come to it.
+An axis is a macro of the runs' files ('NUM_LANGUAGES') or a binding ('TrainConfig.steps'). Where no
+file uses a macro MODULES, an axis of that name says which module is put in: 'x_mod' adds
+modules/x_mod.gin, 'none' nothing. Cells that are there stay as they are when values, seeds or axes
+(`sweep.added`) come to it.
 """
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from jaxlt import config
@@ -27,7 +29,7 @@ from jaxlt.experiments.config import Sweep
 from jaxlt.experiments.stage import Cell, Stage
 from jaxlt.experiments.study import Plan
 
-SEED = "SEED"
+SEED, MODULES, NONE = "SEED", "MODULES", "none"
 
 
 class Runs(NamedTuple):
@@ -35,7 +37,7 @@ class Runs(NamedTuple):
 
     files: tuple[str, ...]
     settings: dict[str, Any]
-    macros: frozenset[str]  # that the files use
+    macros: frozenset[str]  # that the files use, those of modules too
 
 
 def load(
@@ -48,8 +50,7 @@ def load(
     texts = list(overrides)
     read = read_files(gin_files, search_paths)
     given = list(zip(texts, read_overrides(texts), strict=True))
-    macros = (r for s in read for r in references(s.value) if isinstance(r, Macro))
-    used = {macro.name for macro in macros if not macro.required}
+    used = _macros(read)
     own = [text for text, s in given if s.selector in STUDIES]
     of_runs = {s.name: _value(text, s) for text, s in given if s.selector not in STUDIES}
     sweep = config.load_study(gin_files, own, search_paths, "sweep", dict.fromkeys(used))
@@ -57,10 +58,25 @@ def load(
         sweep = dataclasses.replace(sweep, seeds=seeds)
     beside = [name for name in gin_files if not _is_found(name)]
     files = [str(find_file(n, search_paths).absolute()) if n in beside else n for n in gin_files]
-    runs = Runs(tuple(files), of_runs, frozenset(used))
-    for axis, _ in (*sweep.cross, *sweep.zip, *sweep.vary):
-        _check_axis(axis, runs)
-    return sweep, runs
+    axes = (*sweep.cross, *sweep.zip, *sweep.vary)
+    added = {f for a, values in axes if a == MODULES for v in values for f in _module(v)}
+    if MODULES not in used:
+        used |= _macros(read_files(sorted(added), search_paths))
+    for axis, _ in axes:
+        if axis != MODULES or not added:
+            _check_axis(axis, used)
+    return sweep, Runs(tuple(files), of_runs, frozenset(used))
+
+
+def _macros(read: Iterable[Statement]) -> set[str]:
+    """The macros that statements use."""
+    macros = (r for s in read for r in references(s.value) if isinstance(r, Macro))
+    return {macro.name for macro in macros if not macro.required}
+
+
+def _module(name: str) -> list[str]:
+    """The gin file of a module, as a list; of 'none' an empty one."""
+    return [] if name == NONE else [f"modules/{name}.gin"]
 
 
 def _is_found(name: str) -> bool:
@@ -78,14 +94,14 @@ def _value(text: str, statement: Statement) -> Any:
     return text.partition("=")[2].strip() if refers else statement.value
 
 
-def _check_axis(axis: str, runs: Runs) -> None:
+def _check_axis(axis: str, macros: Collection[str]) -> None:
     """Raises UserError where an axis is no macro of the files and no setting of a run."""
     thing, dot, field = axis.rpartition(".")
     if not dot:
-        if axis not in runs.macros:
+        if axis not in macros:
             raise UserError(
                 f"The axis '{axis}' of the sweep is no macro that its gin files use."
-                f"{nearest(axis, runs.macros)} They use {', '.join(sorted(runs.macros)) or 'none'}."
+                f"{nearest(axis, macros)} They use {', '.join(sorted(macros)) or 'none'}."
             )
         return
     known = fields_of(thing.rpartition("/")[2])
@@ -109,7 +125,10 @@ def planned(sweep: Sweep, runs: Runs) -> Plan:
     for setting in settings:
         at = Cell(setting.name, setting.seed, setting.values)
         own = {**runs.settings, **dict(setting.values), seed: setting.seed}
-        run = at.stage("train", "train", files=runs.files, settings=own)
+        files = runs.files
+        if MODULES not in runs.macros:
+            files += tuple(_module(own.pop(MODULES, NONE)))
+        run = at.stage("train", "train", files=files, settings=own)
         verb = "answers" if sweep.answers else "evaluate"
         how: dict[str, Any] = {"split": sweep.split} if sweep.split else {}
         stages += [run, at.stage("scores", verb, run=run, method=sweep.name, **how)]

@@ -109,6 +109,12 @@ def test_local_workers_do_a_study(
     assert "4 stages: 4 done. The page: studies/cognates-quick/report/index.html" in told
     assert "This is a quick look" in (here / "studies/cognates-quick/report/index.html").read_text()
     assert (here / "studies/cognates-quick/plan").is_dir()
+    again = said(
+        capsys, *quick, claim, "--workers=1", "--gin.cognates.sentences=12", "--rerun=stale"
+    )
+    assert (
+        "To run again (--rerun=stale): kept=0.1/0/world" in again and "4 stages: 4 done." in again
+    )
     assert "no cell has kept=0.9: there are 0.1" in said(capsys, *quick, status=2)
 
 

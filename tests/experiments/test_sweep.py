@@ -46,6 +46,18 @@ def test_what_a_run_asks_says_nothing_of_the_sweep(tmp_path: Path) -> None:
     assert scores.needs == (train,) and scores.verb == "evaluate"
 
 
+def test_modules_may_be_an_axis(tmp_path: Path) -> None:
+    axes = "{'LEARNING_RATE': [1e-3], 'MODULES': ['none', 'x_mod']}"
+    asks = planned(tmp_path, f"sweep.cross = {axes}\nsweep.seeds = 1\n")
+    plain, with_module = (
+        f"LEARNING_RATE=0.001,MODULES={name}/0/train" for name in ("none", "x_mod")
+    )
+    alone = planned(tmp_path, "sweep.cross = {'LEARNING_RATE': [1e-3]}\nsweep.seeds = 1\n")
+    assert asks[plain] == alone["LEARNING_RATE=0.001/0/train"] != asks[with_module]
+    with pytest.raises(UserError, match=r"modules/x_mod.gin"):
+        planned(tmp_path, "sweep.cross = {'MODULES': ['none', 'x_mood']}\n")
+
+
 @pytest.mark.parametrize(
     ("axis", "message"),
     [
