@@ -176,6 +176,11 @@ def _means(
     for (panel, series, x), some in found.items():
         names = {"panel": _name(figure.facet, panel), "series": str(series), "x": x}
         points.append(names | _point(mean_over_seeds(some)))
+    places = {point["x"] for point in points}
+    if figure.kind == "curve" and len(places) < 2:
+        raise UserError(
+            f"All rows so far are at {of} {places.pop()}, and a curve needs two places."
+        )
     return {"points": points}, _uneven(figure, found)
 
 

@@ -19,7 +19,16 @@ from jaxlt.metrics.claims import Verdict
 from jaxlt.report import drawing as pictures
 from jaxlt.report.figures import Drawing
 from jaxlt.report.numbers import chance_of, interval, number
-from jaxlt.report.tables import Cell, Line, Table, csv, latex, of_points
+from jaxlt.report.tables import (
+    Cell,
+    Line,
+    Table,
+    csv,
+    latex,
+    markdown,
+    of_points,
+    points_csv,
+)
 
 LIMIT = 10_000_000  # bytes of the page
 WIDE, NARROW = 720, 344  # widths of a picture, on a desk and in a hand
@@ -137,13 +146,17 @@ def write(
 ) -> Path:
     """Writes index.html, and every figure and table as files beside it; returns the page's path."""
     folder = Path(folder)
+    claims = claims_of(sections)
+    if claims.lines:
+        for ending, text in (("csv", csv), ("tex", latex), ("md", markdown)):
+            _put(folder / f"tables/claims.{ending}", text(claims))
     for section in sections:
         for table in section.tables:
             _put(folder / _path("tables", section, table.name, "csv"), csv(table))
             _put(folder / _path("tables", section, table.name, "tex"), latex(table))
         for figure in section.figures:
-            numbers = _numbers(figure)
-            _put(folder / _path("figures", section, figure.name, "csv"), csv(numbers))
+            numbers = points_csv(figure.data["points"])
+            _put(folder / _path("figures", section, figure.name, "csv"), numbers)
             if pictures.can_draw():
                 svg = pictures.picture(figure, WIDE).svg
                 _put(folder / _path("figures", section, figure.name, "svg"), svg)
@@ -151,6 +164,24 @@ def write(
     page = folder / "index.html"
     _put(page, render(title, sections, about, interactive))
     return page
+
+
+def claims_of(sections: Iterable[Section]) -> Table:
+    """All claims of some studies as a table of words: for a paper, or a README."""
+    lines = []
+    for section in sections:
+        for claim in section.claims:
+            found = claim.verdict.estimate
+            effect = span = "–"
+            if found is not None:
+                effect = number(found.value, signed=True)
+                span = interval(found.low, found.high, signed=True) or "–"
+            seeds = "{} of {}".format(*claim.seeds) if claim.seeds[1] else "–"
+            words = (claim.text, claim.verdict.verdict, effect, span, seeds, claim.paper or "–")
+            study = section.title or section.name
+            lines.append(Line(study, tuple(Cell(words=word) for word in words)))
+    head = ("study", "claim", "verdict", "effect", "interval", "seeds", "paper")
+    return Table("claims", "Claims with their verdicts", head, tuple(lines))
 
 
 def _put(path: Path, content: str | bytes) -> None:
@@ -195,11 +226,16 @@ def _claims(sections: Iterable[Section]) -> str:
             study = f'<a href="#{_id(section.name)}">{_say(section.title or section.name)}</a>'
             lines.append(f'<tr class="of"><th scope="rowgroup" colspan="4">{study}</th></tr>')
         lines += map(_claim, section.claims)
+    files = " · ".join(
+        f'<a href="tables/claims.{ending}">{word}</a>'
+        for ending, word in (("csv", "CSV"), ("tex", "LaTeX"), ("md", "Markdown"))
+    )
     head = "".join(f'<th scope="col">{h}</th>' for h in ("Verdict", "Claim", "Effect", "Paper"))
     return (
         f'<section class="claims" aria-labelledby="claims"><h2 id="claims">Claims</h2>'
         f'<p class="about">{len(claimed)} claim{"s" * (len(claimed) > 1)}: {told}.</p>'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></section>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
+        f'<p class="files small">{files}</p></section>'
     )
 
 

@@ -248,18 +248,42 @@ def _note(seeds: Sequence[int], higher_is_better: bool | None, arms: int) -> str
 
 
 def csv(table: Table) -> str:
-    """A line for each cell: label, column, value, low, high, seeds, mark."""
-    out = io.StringIO()
-    writer = _csv.writer(out, lineterminator="\n")
-    writer.writerow([table.head[0], "column", "value", "low", "high", "seeds", "mark"])
+    """A line for each number: label, column, value, low, high, seeds, mark; of words, as it is."""
+    if all(cell.words for line in table.lines for cell in line.cells):
+        words = ([line.label, *(cell.words for cell in line.cells)] for line in table.lines)
+        return _written([table.head, *words])
+    lines: list[Sequence[Any]] = [
+        (table.head[0], "column", "value", "low", "high", "seeds", "mark")
+    ]
     for line in table.lines:
         for column, cell in zip(table.head[1:], line.cells, strict=True):
             if cell.words or cell.value is not None:
                 first = cell.words or cell.value
-                writer.writerow(
-                    [line.label, column, first, cell.low, cell.high, cell.seeds, cell.mark]
-                )
+                at = (line.label, column, first, cell.low, cell.high, cell.seeds, cell.mark)
+                lines.append(at)
+    return _written(lines)
+
+
+def points_csv(points: Sequence[Mapping[str, Any]]) -> str:
+    """A figure's numbers, a line each, with the names that jaxlt.report.figures gives them."""
+    names = dict.fromkeys(name for point in points for name in point)
+    return _written([tuple(names), *([point.get(name) for name in names] for point in points)])
+
+
+def _written(lines: Iterable[Sequence[Any]]) -> str:
+    out = io.StringIO()
+    _csv.writer(out, lineterminator="\n").writerows(lines)
     return out.getvalue()
+
+
+def markdown(table: Table) -> str:
+    """A table for a README: the best bold, what is tied with a sign."""
+    signs = {"best": "**{}**", "tied": "{} ≈", "": "{}"}
+    lines = [table.head, ["---"] * len(table.head)]
+    for line in table.lines:
+        lines.append([line.label, *(signs[c.mark].format(c.text) for c in line.cells)])
+    clean = ([" ".join(word.replace("|", "\\|").split()) for word in line] for line in lines)
+    return "".join(f"| {' | '.join(line)} |\n" for line in clean)
 
 
 _LATEX = {

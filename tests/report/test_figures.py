@@ -103,5 +103,9 @@ def test_a_figure_that_cannot_be_drawn_is_refused_as_it_is_made(fields, message:
 def test_an_arm_to_compare_with_has_to_be_there() -> None:
     with pytest.raises(UserError, match="one of target, not 'source'"):
         draw(Figure("dots", against="source"), arms({"target": 0.5}))
+    with pytest.raises(UserError, match="at languages 1, and a curve needs two places"):
+        draw(
+            Figure("curve", metric="bpb", x="log2 languages", where="languages=1,width=24"), sweep()
+        )
     with pytest.raises(UserError, match="No row of 'accuracy' has a place on 'width'"):
         draw(Figure("scatter", x="width"), arms({"target": 0.5}))

@@ -52,7 +52,9 @@ def test_html_in_data_is_text_and_all_files_are_beside_the_page(tmp_path) -> Non
         assert f"{said}{EVIL}" in tags.text, said
     links = [to for name, to in tags.attributes if name == "href" and to]
     files = [to for to in links if to.startswith(("figures/", "tables/"))]
-    assert {to.rpartition(".")[2] for to in files} == {"svg", "png", "csv", "tex"}
+    assert {to.rpartition(".")[2] for to in files} == {"svg", "png", "csv", "tex", "md"}
+    claims = (tmp_path / "tables" / "claims.md").read_text().splitlines()
+    assert len(claims) == 2 + 3 and "| fails | −0.1" in claims[2] and "5 of 7" in claims[4]
     there = {p for p in tmp_path.rglob("*.*") if p.name != "index.html"}
     assert {tmp_path / to for to in files} == there
 
@@ -73,7 +75,12 @@ def test_a_page_without_the_extra_has_tables_of_its_figures(monkeypatch, tmp_pat
     text = write(tmp_path, "Studies", sections()).read_text()
     assert '<svg class="marks' not in text and "pip install 'jaxlt[report]'" in text
     assert "Arms: the numbers" in text and "0.70" in text
-    assert {p.suffix for p in tmp_path.rglob("*") if p.is_file()} == {".html", ".csv", ".tex"}
+    assert {p.suffix for p in tmp_path.rglob("*") if p.is_file()} == {
+        ".html",
+        ".csv",
+        ".tex",
+        ".md",
+    }
 
 
 def test_a_page_stays_below_its_limit_whatever_the_study(monkeypatch) -> None:

@@ -5,7 +5,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxlt.report.tables import Cell, Line, Table, csv, latex, of_points, pivot
+from jaxlt.report.tables import (
+    Cell,
+    Line,
+    Table,
+    csv,
+    latex,
+    markdown,
+    of_points,
+    pivot,
+    points_csv,
+)
 from tests.report.rows import arms, row, sweep
 
 
@@ -107,4 +117,11 @@ def test_a_figures_numbers_are_a_table() -> None:
     table = of_points("f", "numbers", points)
     assert table.head == ("series", "x", "mean", "seeds")
     assert [cell.text for cell in table.lines[0].cells] == ["4", "0.500 ± 0.100", "5"]
-    assert "a,mean,0.5,0.4,0.6,5," in csv(table)
+    assert points_csv(points) == "panel,series,x,mean,low,high,seeds\n,a,4,0.5,0.4,0.6,5\n"
+
+
+def test_a_table_of_words_is_written_as_it_stands() -> None:
+    table = Table("t", "t", ("study", "claim"), (Line("a", (Cell(words="x|y"),)),))
+    assert csv(table) == "study,claim\na,x|y\n"
+    assert markdown(table) == "| study | claim |\n| --- | --- |\n| a | x\\|y |\n"
+    assert "| x_mod | **0.500 ± 0.100** |" in markdown(TABLE)
