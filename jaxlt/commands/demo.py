@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from jaxlt.experiments.states import Survey
-    from jaxlt.experiments.study import Plan
     from jaxlt.metrics.result import Result
 
 STUDY = "experiments/demo.gin"
@@ -47,17 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Runs the demo and prints its table."""
-    from jaxlt.experiments import study, supervisor, worker
+    from jaxlt.commands.studies import places_of, texts_of, write_page
+    from jaxlt.experiments import ledger, study, supervisor, worker
     from jaxlt.experiments.states import rows
-    from jaxlt.experiments.storage import Places
     from jaxlt.screen import screen
 
     began = time.monotonic()
     plan = study.planned(study.load([STUDY], SMALLEST if args.smallest else (), (), (args.seed,)))
     folder = Path(args.workdir)
-    places = Places(plan.study.name, folder / plan.study.name, folder / "lab")
+    places = places_of(plan, folder)
     if args.worker:
-        return worker.run(plan.stages, places, command="jaxlt demo").status
+        return worker.run(plan.stages, places, command=f"jaxlt experiment {STUDY}").status
     console = screen()
     console.print(
         "About two minutes on two processors; stopped, the same command goes on.\n"
@@ -65,6 +64,9 @@ def main(args: argparse.Namespace) -> int:
         "other has none.\nThree taggers learn from those sentences: one whose encoder has read "
         "texts of both languages,\none whose encoder has read the labelled one alone, and one that "
         "has read neither.\n"
+    )
+    ledger.keep(
+        places.study, ledger.described(plan, f"jaxlt experiment {STUDY}", texts_of([STUDY]))
     )
     argv = [sys.executable, "-m", "jaxlt", "demo", "--worker", f"--workdir={args.workdir}"]
     argv += [f"--seed={args.seed}", *(["--smallest"] if args.smallest else [])]
@@ -75,7 +77,8 @@ def main(args: argparse.Namespace) -> int:
     show_sentence(console, survey)
     show_tags(console, rows(survey))
     show_module(console, rows(survey))
-    whats_next(console, folder, plan, time.monotonic() - began)
+    page = write_page(places)
+    whats_next(console, folder, page, time.monotonic() - began)
     return 0
 
 
@@ -149,11 +152,11 @@ def show_module(console: "Console", found: "Sequence[Result]") -> None:
     )
 
 
-def whats_next(console: "Console", folder: Path, plan: "Plan", seconds: float) -> None:
+def whats_next(console: "Console", folder: Path, page: Path, seconds: float) -> None:
     """Says where things are and what to try."""
     console.print(
-        f"\nDone in {seconds:.0f} s; runs, tables and answers are in {folder}. One world says "
-        "nothing of others: a study has several.\n\nTry next:\n"
+        f"\nDone in {seconds:.0f} s. The page of it: {page}. One world says nothing of others: a "
+        "study has several.\n\nTry next:\n"
         f"  jaxlt experiment {STUDY} --folder={folder} --seeds=5\n"
         "  jaxlt experiment --list\n"
         "  jaxlt plan --gin_file=models/mt5_xl.gin --gin_file=runs/pretrain.gin "

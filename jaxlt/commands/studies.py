@@ -86,7 +86,7 @@ def main(verb: str, args: argparse.Namespace, planner: Planner) -> int:
     plan = planner(args, files)
     places = places_of(plan, Path(args.folder))
     command = shlex.join(["jaxlt", *_command(verb, args, files)])
-    record = described(plan, command, _texts(files, args.gin_search_paths))
+    record = described(plan, command, texts_of(files, args.gin_search_paths))
     if word == "export":
         return _exported(places, record, Path(args.results))
     if word:
@@ -106,7 +106,7 @@ def main(verb: str, args: argparse.Namespace, planner: Planner) -> int:
     if args.dry_run:
         return 0
     status = _run(verb, args, files, survey)
-    print(f"The page: {_page(places)}")
+    print(f"The page: {write_page(places)}")
     _verdicts(places, record)
     return status
 
@@ -143,7 +143,7 @@ def _command(
     return [*said, *own]
 
 
-def _texts(files: Sequence[str], search_paths: Sequence[str]) -> str:
+def texts_of(files: Sequence[str], search_paths: Sequence[str] = ()) -> str:
     """The texts of gin files, one below the other."""
     from jaxlt.config.files import find_file
 
@@ -238,7 +238,7 @@ def _run(verb: str, args: argparse.Namespace, files: Sequence[str], survey: "Sur
     return done.status
 
 
-def _page(places: "Places") -> Path:
+def write_page(places: "Places") -> Path:
     """Writes the study's page; returns where it is."""
     from jaxlt.experiments.pages import sections
     from jaxlt.report.page import write
