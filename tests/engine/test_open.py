@@ -9,6 +9,7 @@ import pytest
 
 from jaxlt.config import load
 from jaxlt.engine.config import LossConfig
+from jaxlt.engine.loss.adversary import Adversary
 from jaxlt.engine.loss.alignment import Alignment
 from jaxlt.engine.loss.contrastive import Contrastive
 from jaxlt.engine.open import Auxiliary
@@ -119,9 +120,14 @@ def test_weights_and_parts():
 
 
 def test_weights_are_swept_in_one_compilation():
+    """Of losses with parameters of their own too, which lie in one layout."""
     one, two = (
-        build(make_spec(MODEL, loss=LossConfig(auxiliary=(Smallness(w),)))) for w in (1.0, 3.0)
+        build(
+            make_spec(MODEL, loss=LossConfig(auxiliary=(Smallness(w), Adversary(w, languages=3))))
+        )
+        for w in (1.0, 3.0)
     )
+    assert one.layout is two.layout and "losses/adversary/bias" in one.layout.trainable
     assert one.jitted is two.jitted and one.values != two.values
     assert build(make_spec(MODEL)).jitted is not one.jitted
 

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.config import LossConfig
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.loss.adversary import Adversary
@@ -69,7 +70,7 @@ def of_job(steps=3, languages=3, **mesh):
     """A run whose backbone is frozen, but for its MLPs: the adversary trains in any case."""
     given = {"trainable": (".*/mlp/.*",), "mesh": mesh, "optimizer": {"weight_decay": 0.1}}
     loss = LossConfig(auxiliary=(Adversary(languages=languages),))
-    return dataclasses.replace(small_job(steps, every=3, **given), loss=loss)
+    return dataclasses.replace(small_job(steps, every=2, **given), loss=loss)
 
 
 @pytest.fixture(scope="module")
@@ -79,10 +80,24 @@ def ran(tmp_path_factory):
     return run(of_job(), folder), folder
 
 
+class Crash(Exception):
+    """Ends a run."""
+
+
+class Dying:
+    name = "dev"
+
+    def __call__(self, program, params):
+        assert params.keys() == PARAMS.keys()  # evaluators hear nothing of the adversary
+        raise Crash
+
+
 @pytest.mark.slow
-def test_it_is_resumed_and_left_out_of_what_is_trained(ran, tmp_path):
+def test_a_killed_run_goes_on_and_what_is_trained_has_no_adversary(ran, tmp_path):
     whole, folder = ran
-    run(of_job(2), tmp_path)
+    with pytest.raises(Crash):  # after step 3; saved is step 2
+        run(of_job(), tmp_path, evaluators=[Dying()])
+    assert Checkpoints(tmp_path).steps() == [2]
     assert_identical(content(run(of_job(), tmp_path)), content(whole))
     assert np.any(np.asarray(whole.state.trainable[BIAS])) and KERNEL in whole.state.optimizer["mu"]
     assert logged(folder)[-1]["adversary"] < 2.0
