@@ -10,15 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxlt import progress
-from jaxlt.errors import UserError, nearest, some_of
+from jaxlt.errors import UserError, check_positive, nearest, some_of
 
 if TYPE_CHECKING:
     from jaxlt.experiments.stage import Stage
     from jaxlt.experiments.states import Survey
     from jaxlt.experiments.storage import Places
     from jaxlt.experiments.study import Plan
+    from jaxlt.experiments.worker import Bounds
 
 WORDS = ("status", "explain", "gc", "export")
+BOUNDS = ("hours", "memory_gb", "attempts")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,6 +62,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes on this machine (one a GPU, else one a core)",
     )
     add("--worker", action="store_true", help="be one worker on the folder, which others share")
+    bounds = parser.add_argument_group("what a stage may take; beyond it, it has failed")
+    bounds.add_argument("--hours", type=float, metavar="H", help="of an attempt (12)")
+    bounds.add_argument(
+        "--memory_gb", type=float, metavar="G", help="of its process (nine tenths of the machine's)"
+    )
+    bounds.add_argument("--attempts", type=int, metavar="N", help="that crash (2)")
 
 
 def seeds_of(text: str | None) -> "int | tuple[int, ...] | None":
@@ -94,11 +102,14 @@ def main(verb: str, args: argparse.Namespace, planner: Planner) -> int:
         if word == "status":
             _verdicts(places, record)
         return status
-    chosen = _chosen(plan.stages, args.only)
+    chosen, bounds = _chosen(plan.stages, args.only), _bounds(args)
+    if args.worker and args.rerun:
+        raise UserError("--rerun is said once, without --worker: each worker would run it again.")
+    check_positive("--workers", args.workers)
     if not args.dry_run:
         keep(places.study, record)
     if args.worker:
-        found = worker.run(chosen, places, command=command)
+        found = worker.run(chosen, places, bounds=bounds, command=command)
         print("\n".join(found.said()))
         return found.status
     survey = Survey(chosen, places)
@@ -224,15 +235,27 @@ def _cost(survey: "Survey", args: argparse.Namespace) -> str:
     )
 
 
+def _bounds(args: argparse.Namespace) -> "Bounds":
+    from jaxlt.experiments.worker import Bounds
+
+    return Bounds(**{n: getattr(args, n) for n in BOUNDS if getattr(args, n) is not None})
+
+
 def _run(verb: str, args: argparse.Namespace, files: Sequence[str], survey: "Survey") -> int:
     """Runs what is left with local workers, then says what came out."""
     from jaxlt.experiments import supervisor
 
     own = ["--worker", *([f"--seeds={args.seeds}"] if args.seeds else [])]
     own += [f"--only={args.only}"] if args.only else []
+    own += [f"--{n}={getattr(args, n)}" for n in BOUNDS if getattr(args, n) is not None]
     argv = [sys.executable, "-m", "jaxlt", *_command(verb, args, files, own)]
     done = supervisor.run_local(
-        argv, survey.stages, survey.places, workers=args.workers, rerun=args.rerun
+        argv,
+        survey.stages,
+        survey.places,
+        workers=args.workers,
+        bounds=_bounds(args),
+        rerun=args.rerun,
     )
     print("\n".join(done.said()))
     return done.status

@@ -51,6 +51,12 @@ class Bounds:
     attempts: int = 2
     lost: int = 20
 
+    def __post_init__(self) -> None:
+        for name in ("hours", "memory_gb", "attempts"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise UserError(f"The bound of a stage's {name} is above 0, not {value}.")
+
     @property
     def bytes(self) -> float:
         """The bound on memory."""

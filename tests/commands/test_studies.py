@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from jaxlt.commands.main import main
-from jaxlt.experiments import ledger
+from jaxlt.experiments import ledger, supervisor, worker
+from jaxlt.experiments.states import Survey
+from jaxlt.experiments.storage import Places
 from jaxlt.report import drawing
 
 PAGE = Path(__file__).parents[2] / "docs" / "studies.md"
@@ -118,6 +120,28 @@ def test_local_workers_do_a_study(
     assert "no cell has kept=0.9: there are 0.1" in said(capsys, *quick, status=2)
 
 
+def test_bounds_reach_each_worker(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict] = []
+
+    def local(argv: list[str], stages: list, places: Places, **how: object) -> Survey:
+        calls.append({"argv": argv[argv.index("experiment") :], **how})
+        return Survey(stages, places)
+
+    def work(stages: list, places: Places, **how: object) -> Survey:
+        calls.append(how)
+        return Survey(stages, places)
+
+    monkeypatch.setattr(supervisor, "run_local", local)
+    monkeypatch.setattr(worker, "run", work)
+    bounds = ("--hours=0.5", "--memory_gb=3", "--attempts=4")
+    said(capsys, "experiment", "cognates.gin", "--workers=3", *bounds, status=1)
+    said(capsys, *calls[0]["argv"], status=1)
+    own = worker.Bounds(hours=0.5, memory_gb=3.0, attempts=4)
+    assert [call["bounds"] for call in calls] == [own, own] and calls[0]["workers"] == 3
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -129,6 +153,9 @@ def test_local_workers_do_a_study(
         (["cognates.gin", "--gin.study.name=lab"], "the laboratory's"),
         (["cognates.gin", "--gin.more/claim.effect=relatives"], "cannot be read"),
         (["cognates.gin", "--gin.more/claim.holds=low < 0"], "low > NUMBER"),
+        (["cognates.gin", "--workers=0"], "--workers is at least 1, not 0"),
+        (["cognates.gin", "--attempts=0"], "bound of a stage's attempts is above 0, not 0"),
+        (["cognates.gin", "--worker", "--rerun=stale"], "--rerun is said once, without --worker"),
         (["cognates.gin", "--rerun=wrods", "--dry_run"], "no stage 'wrods'. Did you mean 'words'"),
     ],
 )
