@@ -11,6 +11,7 @@ and is not written; so a field may be added later, and what was measured before 
 
 import dataclasses
 import math
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -152,11 +153,10 @@ class Result:
 
         A module counts by its name: one that was trained anew takes the other's place.
         """
-        fields = (getattr(self, name) for name in _ASKED)
-        return (*fields, tuple(module.name for module in self.modules))
+        return (*_asked(self), tuple(module.name for module in self.modules))
 
 
-_ASKED = (
+_asked = operator.attrgetter(
     *("metric", "task", "source", "target", "split", "aggregate", "group", "members"),
     *("study", "cell", "seed", "stage", "run", "method", "step", "decoding", "settings", "config"),
 )

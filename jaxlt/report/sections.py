@@ -7,6 +7,7 @@ a heat map of sources and targets, dots of arms.
 """
 
 import dataclasses
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -87,13 +88,16 @@ def _of_models(rows: Iterable[Result]) -> list[Result]:
 def _last_steps(rows: Sequence[Result]) -> list[Result]:
     """Rows without those of steps before the last of what is else the same."""
     last: dict[Any, int] = {}
+    keys = [(*_alike(row), *(module.name for module in row.modules)) for row in rows]
+    for key, row in zip(keys, rows, strict=True):
+        last[key] = max(last.get(key, 0), row.step or 0)
+    return [row for key, row in zip(keys, rows, strict=True) if (row.step or 0) == last[key]]
 
-    def key(row: Result) -> Any:
-        return dataclasses.replace(row, step=None, config="").asked
 
-    for row in rows:
-        last[key(row)] = max(last.get(key(row), 0), row.step or 0)
-    return [row for row in rows if (row.step or 0) == last[key(row)]]
+_alike = operator.attrgetter(
+    *("metric", "task", "source", "target", "split", "aggregate", "group", "members", "study"),
+    *("cell", "seed", "stage", "run", "method", "decoding", "settings"),
+)
 
 
 def layout(
