@@ -58,13 +58,13 @@ class Judged:
         return f"{told}{of.effect} = {estimate.value:+.3g}{span}, {estimate.n} seeds{paper}{notes}"
 
 
-def record(claims: Iterable[Claim], data: bool) -> dict[str, Any]:
-    """What is written down at a plan: the rule of each claim, and whether there were results."""
+def record(claims: Iterable[Claim], seeds: Sequence[int], data: bool) -> dict[str, Any]:
+    """What is written down at a plan: the claims' rules, the seeds, whether there were results."""
     rules = {
         claim.name: {"hash": digest(claim.rule), "text": claim.text, "rule": claim.rule}
         for claim in claims
     }
-    return {"rules": rules, "data": data}
+    return {"rules": rules, "seeds": list(seeds), "data": data}
 
 
 def changed(claims: Iterable[Claim], history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -72,26 +72,30 @@ def changed(claims: Iterable[Claim], history: Sequence[Mapping[str, Any]]) -> di
     now = {claim.name: claim for claim in claims}
     told = {}
     for name in dict.fromkeys(name for past in history for name in past["rules"]):
-        first, late = _first(name, history)
+        first = _first(name, history)
+        text, rule = (first["rules"][name][of] for of in ("text", "rule"))
         if name not in now:
             if history[-1]["data"]:
-                told[name] = f"claim left out after data: '{first['text']}'"
-        elif late:
+                told[name] = f"claim left out after data: '{text}'"
+        elif first["data"] and first is not history[0]:
             told[name] = "claim added after data"
-        elif (said := _differences(first["rule"], now[name])) and not _twice(first, now[name]):
+        elif (said := _differences(rule, now[name])) and not _twice(rule, now[name]):
             told[name] = f"rule changed after data: {'; '.join(said)}"
+        else:
+            before, after = (wanted(rule["seeds"], of["seeds"]) for of in (first, history[-1]))
+            if set(before) != set(after):
+                told[name] = f"seeds changed after data: {_listed(before)} -> {_listed(after)}"
     return told
 
 
-def _first(name: str, history: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], bool]:
-    """The rule that counts, and whether there were results before the claim was written."""
-    first: Mapping[str, Any] = {}
-    late = False
-    for past in history:
-        if name in past["rules"] and (not first or not past["data"]):
-            late = past["data"] and past is not history[0]
-            first = past["rules"][name]
-    return first, late
+def _listed(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def _first(name: str, history: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The record whose rule counts: the last one before there were results, or the first."""
+    having = [past for past in history if name in past["rules"]]
+    return next((past for past in reversed(having) if not past["data"]), having[0])
 
 
 def _differences(rule: Mapping[str, Any], claim: Claim) -> list[str]:
@@ -101,9 +105,8 @@ def _differences(rule: Mapping[str, Any], claim: Claim) -> list[str]:
     return differences(before, now)
 
 
-def _twice(first: Mapping[str, Any], claim: Claim) -> bool:
+def _twice(rule: Mapping[str, Any], claim: Claim) -> bool:
     """Whether a claim is that of before with twice the seeds."""
-    rule = first["rule"]
     return bool(claim.seeds == 2 * rule["seeds"] and len(_differences(rule, claim)) == 1)
 
 
@@ -124,9 +127,9 @@ def judged(
     told = changed(claims, history)
     found = []
     for claim in claims:
-        extended = claim.name not in told and any(
-            _twice(first, claim) for first, _ in (_first(claim.name, history),) if first
-        )
+        planned = any(claim.name in past["rules"] for past in history)
+        first = _first(claim.name, history)["rules"][claim.name]["rule"] if planned else {}
+        extended = bool(first) and claim.name not in told and _twice(first, claim)
         one = _judged(claim, rows, seeds, grid or Grid(), extended, finished)
         notes = (told[claim.name],) if claim.name in told else ()
         found.append(dataclasses.replace(one, notes=(*one.notes, *notes)))

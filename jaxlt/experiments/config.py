@@ -80,12 +80,7 @@ class Study(Axes):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "quick", pairs(self.quick))
-        if not _NAME.fullmatch(self.name):
-            raise UserError(
-                f"study.name is the name of a folder, of small letters and digits: '{self.name}'."
-            )
-        for twice in repeated(claim.name for claim in self.claims):
-            raise UserError(f"Two claims of the study '{self.name}' are called '{twice}'.")
+        _check_names(self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,3 +95,17 @@ class Sweep(Axes):
     answers: bool = False
     claims: tuple[Claim, ...] = ()
     figures: tuple[Figure, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_names(self)
+
+
+def _check_names(study: Study | Sweep) -> None:
+    if not _NAME.fullmatch(study.name):
+        raise UserError(
+            f"{type(study).__name__.lower()}.name is the name of a folder, of small letters and "
+            f"digits: '{study.name}'."
+        )
+    for twice in repeated(claim.name for claim in study.claims):
+        raise UserError(f"Two claims of the study '{study.name}' are called '{twice}'.")

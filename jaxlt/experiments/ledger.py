@@ -24,7 +24,7 @@ from jaxlt.errors import UserError
 from jaxlt.experiments.arms import Grid, grid_of
 from jaxlt.experiments.attempt import ROWS, attempt_folder, rows_damage
 from jaxlt.experiments.claims import Judged, changed, check, judged, record
-from jaxlt.experiments.config import Claim, Study, Sweep
+from jaxlt.experiments.config import Claim
 from jaxlt.experiments.stage import LAB, asked, digest
 from jaxlt.experiments.states import RESULT, WITHDRAWN
 from jaxlt.experiments.storage import Register
@@ -38,33 +38,17 @@ _SAMPLES = 6  # languages
 _NEWS = ("planned", "data")  # what may differ between two records of the same plan
 
 
-def base_of(study: Study | Sweep) -> dict[str, Any]:
-    """What its axes are where no cell says another, by full name."""
-    if not isinstance(study, Study) or study.recipe is None:
-        return {}
-    owners: dict[str, Any] = {
-        type(study.recipe).__name__: study.recipe,
-        "laboratory": study.laboratory,
-    }
-    return {
-        f"{name}.{field.name}": getattr(owner, field.name)
-        for name, owner in owners.items()
-        for field in dataclasses.fields(owner)
-    }
-
-
 def described(plan: Plan, command: str, gin: str = "") -> dict[str, Any]:
     """The record of a plan, fit for JSON; raises UserError where a claim names no arm or cell.
 
     gin: the text of its files.
     """
     study = plan.study
-    grid = grid_of(study, base_of(study))
+    grid = grid_of(study, plan.base)
     check(study.claims, plan.stages, grid)
     whole = {
         "name": study.name,
         "question": getattr(study, "question", ""),
-        "seeds": list(study.all_seeds),
         "claims": [dataclasses.asdict(claim) for claim in study.claims],
         "figures": [dataclasses.asdict(figure) for figure in study.figures],
         "grid": dataclasses.asdict(grid),
@@ -73,7 +57,7 @@ def described(plan: Plan, command: str, gin: str = "") -> dict[str, Any]:
         "gin": gin,
         "planned": round(time.time()),
     }
-    return json.loads(json.dumps(whole | record(study.claims, data=False)))
+    return json.loads(json.dumps(whole | record(study.claims, study.all_seeds, data=False)))
 
 
 def keep(study: Path, now: Mapping[str, Any]) -> None:
@@ -158,12 +142,17 @@ def of_folder(study: Path, lab: Path | None = None, now: Mapping[str, Any] | Non
     now: the record of what is planned now, where that is perhaps not the newest in the folder.
     """
     register = Register(study / PLAN)
-    history = [register.read(number).record for number in register.generations()]
-    history = [record for record in history if record]
+    plans = [register.read(number) for number in register.generations()]
+    for damage in (one.damage for one in plans if one.damage):
+        raise UserError(
+            f"{damage}. It has the rules of claims as they were planned: put it back from a copy, "
+            "or remove it, and say so where you show the verdicts."
+        )
+    history = [one.record for one in plans]
     if now is not None and (not history or _plain(now) != _plain(history[-1])):
         history.append({**now, "data": _any_result(now["stages"], study)})
     if not history:
-        raise UserError(f"'{study}' is no study's folder: nothing was planned in it.")
+        raise UserError(f"'{study}' is no study's folder: nothing was run in it yet.")
     newest = history[-1]
     results = {path: _result(_place(path, study, lab)) for path in newest["stages"]}
     rows: list[Result] = []
@@ -242,7 +231,9 @@ def export(told: Told, folder: Path) -> Path:
         "stages": told.stages,
         "done": told.done,
         "stale": told.stale,
-        "history": [{n: past[n] for n in ("rules", "data", "planned")} for past in told.history],
+        "history": [
+            {n: past[n] for n in ("rules", "seeds", "data", "planned")} for past in told.history
+        ],
         "seconds": told.seconds,
         "versions": told.versions,
         "samples": told.samples,

@@ -10,7 +10,7 @@ Neither gin's files nor a recipe bring jax: 1,000 stages are planned in about a 
 
 import dataclasses
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxlt import config
@@ -24,11 +24,12 @@ QUICK, QUICK_SEEDS = "quick", 2
 
 
 class Plan(NamedTuple):
-    """A study's cells and stages."""
+    """A study's cells and stages. base: what axes are where no cell says another, by full name."""
 
     study: Study | Sweep
     settings: list[Setting]
     stages: list[Stage]
+    base: Mapping[str, Any] = {}
 
 
 def load(
@@ -71,7 +72,19 @@ def planned(study: Study) -> Plan:
         at = Cell(setting.name, setting.seed, setting.values)
         for stage in own.recipe.stages(at, own.laboratory):
             _add(stage, found)
-    return Plan(study, settings, list(found.values()))
+    return Plan(study, settings, list(found.values()), _base(study))
+
+
+def _base(study: Study) -> dict[str, Any]:
+    owners: dict[str, Any] = {
+        type(study.recipe).__name__: study.recipe,
+        "laboratory": study.laboratory,
+    }
+    return {
+        f"{name}.{field.name}": getattr(owner, field.name)
+        for name, owner in owners.items()
+        for field in dataclasses.fields(owner)
+    }
 
 
 def _add(stage: Stage, found: dict[str, Stage]) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from jaxlt import config
-from jaxlt.config.bound import fields_of
+from jaxlt.config.bound import bound, fields_of
 from jaxlt.config.build import STUDIES
 from jaxlt.config.files import (
     Macro,
@@ -132,4 +132,12 @@ def planned(sweep: Sweep, runs: Runs) -> Plan:
         verb = "answers" if sweep.answers else "evaluate"
         how: dict[str, Any] = {"split": sweep.split} if sweep.split else {}
         stages += [run, at.stage("scores", verb, run=run, method=sweep.name, **how)]
-    return Plan(sweep, settings, stages)
+    return Plan(sweep, settings, stages, _base(sweep, runs))
+
+
+def _base(sweep: Sweep, runs: Runs) -> dict[str, Any]:
+    """What its runs have where a cell says nothing of an axis: as the files and settings say."""
+    read = read_files(runs.files)
+    last = {s.name: s.value for s in read if s.kind == "macro"} | runs.settings
+    last |= bound(runs.files, runs.settings) | {MODULES: NONE}
+    return {axis: last[axis] for axis, _ in sweep.vary if axis in last}

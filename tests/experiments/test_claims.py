@@ -90,26 +90,29 @@ def test_claims_of_a_study_are_corrected_together() -> None:
 
 def test_a_rule_that_changes_after_data_is_told() -> None:
     early = dataclasses.replace(CLAIM, holds="low > 0.1")
-    history = [record([early], data=False), record([CLAIM], data=False)]
+    history = [record([early], range(5), data=False), record([CLAIM], range(5), data=False)]
     assert changed([CLAIM], history) == {}  # there was nothing to be seen yet
     now = dataclasses.replace(CLAIM, holds="low > -0.01", text="Other words", paper="+1")
-    later = [*history, record([now], data=True)]
+    later = [*history, record([now], range(5), data=True)]
     said = 'rule changed after data: holds "low > 0" -> "low > -0.01"'
     assert changed([now], later) == {"better": said}
     assert judged([now], rows(FIRST), range(5), history=later)[0].notes == (said,)
-    assert changed([CLAIM], [*later, record([CLAIM], data=True)]) == {}
+    assert changed([CLAIM], [*later, record([CLAIM], range(5), data=True)]) == {}
     new = dataclasses.replace(CLAIM, name="new")
-    both = [*history, record([new], data=True)]
+    both = [*history, record([new], range(5), data=True)]
     assert changed([new], both) == {
         "better": "claim left out after data: 'a tags better than b'",
         "new": "claim added after data",
     }
+    other = [*history, record([CLAIM], (0, 1, 2, 7, 8, 9), data=True)]
+    assert changed([CLAIM], other)["better"].endswith("0, 1, 2, 3, 4 -> 0, 1, 2, 7, 8")
+    assert changed([CLAIM], [*history, record([CLAIM], (3, 4), data=True)]) == {}  # to be more
     del later[1]["rules"]["better"]["rule"]["languages"]  # of before there was this setting
     assert changed([CLAIM], later[:2]) == {}
 
 
 def test_one_extension_splits_the_error() -> None:
-    history = [record([CLAIM], data=False)]
+    history = [record([CLAIM], range(5), data=False)]
     ten = dataclasses.replace(CLAIM, seeds=10)
     (found,) = judged([ten], rows(FIRST * 2), range(10), history=history)
     assert found.verdict.verdict == "holds" and found.verdict.confidence == 0.975

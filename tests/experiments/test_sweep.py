@@ -58,6 +58,13 @@ def test_modules_may_be_an_axis(tmp_path: Path) -> None:
         planned(tmp_path, "sweep.cross = {'MODULES': ['none', 'x_mood']}\n")
 
 
+def test_the_base_of_what_varies_is_as_the_files_say(tmp_path: Path) -> None:
+    axes = "{'LEARNING_RATE': [1e-3], 'TrainConfig.steps': [9], 'MODULES': ['x_mod']}"
+    (tmp_path / "own.gin").write_text(f"sweep.vary = {axes}\n")
+    plan = sweep.planned(*sweep.load([*FILES, "own.gin"], GIVEN, [str(tmp_path)]))
+    assert plan.base == {"LEARNING_RATE": 0.003, "TrainConfig.steps": 600, "MODULES": "none"}
+
+
 @pytest.mark.parametrize(
     ("axis", "message"),
     [
