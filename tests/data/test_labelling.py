@@ -194,6 +194,10 @@ def test_a_text_in_parts_has_its_class_in_each():
     batch = of.batch(pieces)
     assert "".join(map(text_of, batch["encoder_input_tokens"])) == "0123456789abcdef"
     assert batch["label"].tolist() == [0, 0, 0] and len(pieces) == 3
+    example = HeadExample("class", texts=("0123456789abcdef",))
+    assert [of.said(example, piece) for piece in pieces] == [["0123456"], ["789abcd"], ["ef"]]
+    short = HeadExample("class", texts=("0123456",))
+    assert of.said(short, of.pieces("topics", short)[0]) == ["0123456"]
     with pytest.raises(UserError, match="longer than a row"):
         labels(length=8).pieces("topics", HeadExample("class", texts=("01234567",)))
 
@@ -204,6 +208,16 @@ def test_a_pair_cannot_be_parted():
         labels(length=9, overlength="window").pieces("pairs", example)
     assert labels(length=9, overlength="leave_out").pieces("pairs", example) == []
     assert len(labels(length=10).pieces("pairs", example)) == 1
+
+
+def test_what_is_spelt_anew_fits_its_row():
+    pair, of = HeadExample("pair", texts=("01234", "567"), label="0"), labels()
+    for room, left, right in ((10, "01234", "567"), (9, "0123", "567"), (6, "01", "56")):
+        fields = of.respelt(pair, room)
+        assert text_of(fields["encoder_input_tokens"]) == left + right
+        assert fields["sentence"].tolist() == [1] * (len(left) + 1) + [2] * (len(right) + 1)
+    tags = HeadExample("tags", words=("ab", "c"))
+    assert of.respelt(tags, 4) == {} and of.respelt(tags, 5)["word_first"].tolist() == [1, 4]
 
 
 def test_a_question_is_asked_of_every_part_of_a_long_context():

@@ -81,11 +81,15 @@ def test_rows_hold_the_changed_words_and_the_same_labels(plain):
     assert open_mixture(moved, inventory=names).fingerprint != open_mixture(one).fingerprint
 
 
-@pytest.mark.parametrize(
-    ("labelled", "splits"),
-    [("usual", {"train"}), ("training", {"train"}), ("evaluation", {"validation"}), ("both", None)],
-)
-def test_noise_is_where_it_is_asked_for_and_a_letter_a_word(plain, labelled, splits):
+def test_where_settings_hold_is_said_in_a_word():
+    said = {"usual": (1, 1, 1, 0), "training": (1, 1, 0, 0), "evaluation": (0, 0, 1, 1)}
+    for labelled, wanted in (said | {"both": (1, 1, 1, 1)}).items():
+        config = TextConfig(labelled=labelled)
+        assert config.on_labelled("train") + config.on_labelled("validation") == wanted
+
+
+@pytest.mark.parametrize("labelled", ["usual", "evaluation"])
+def test_noise_is_where_it_is_asked_for_and_a_letter_a_word(plain, labelled):
     one = replace(plain, tasks=plain.tasks[:1])
     noisy = changed(one, noise=0.5, noisy=(ONE,), labelled=labelled)
     for split in ("train", "validation"):
@@ -95,14 +99,15 @@ def test_noise_is_where_it_is_asked_for_and_a_letter_a_word(plain, labelled, spl
         assert all(len(a.words) == len(b.words) and a.labels == b.labels for a, b in both)
         words = [two for x, y in both for two in zip(x.words, y.words, strict=True)]
         assert all(abs(len(a) - len(b)) < 2 for a, b in words)
-        assert (left[name] != right[name]) == (splits is None or split in splits)
+        assert (left[name] != right[name]) == ((labelled == "usual") == (split == "train"))
         assert right == examples(noisy, split)  # drawn once
         assert left[f"synthetic_tagging.{OTHER}"] == right[f"synthetic_tagging.{OTHER}"]
 
 
 def opened(config):
     """(mixture, examples by task) of what trains."""
-    names = inventory.take(training_examples(config), {t.label: 0 for t in config.tasks})
+    rows = {t.label: 0 for t in config.tasks}
+    names = inventory.take(training_examples(config), rows, words=90, chars=40)
     told = streamed.labelled_examples(config, "train")
     return open_mixture(config, inventory=names), {n: [e for _, e in of] for n, of in told}
 
@@ -127,13 +132,16 @@ def assert_same(row, wanted):
     assert all(np.array_equal(row[name], wanted[name]) for name in row)
 
 
-def test_noise_is_new_at_each_visit_and_labels_stay(plain):
-    plain = replace(plain, seed=5)
+@pytest.mark.parametrize("reads", ["tokens", "words"])
+def test_noise_is_new_at_each_visit_and_labels_stay(plain, reads):
+    tasks = plain.tasks if reads == "tokens" else plain.tasks[::4]  # tags and a class
+    plain = replace(plain, seed=5, reads=reads, tasks=tasks)
+    field = "words" if reads == "words" else "encoder_input_tokens"
     mixture, told = opened(changed(plain, noise=0.4, noisy=(ONE,), anew=True))
     every = {task: (" ".join([*e.words, *e.texts]) for e in of) for task, of in told.items()}
     noises = {task: CharacterNoise(alphabet_of(said), 0.4) for task, said in every.items()}
     seen = {}
-    for task, number, row, fields in visited(mixture, 50):
+    for task, number, row, fields in visited(mixture, 50 if reads == "tokens" else 30):
         example = told[task][number]
         if task.endswith(ONE):  # as if the example itself were misspelt, and read like any other
             noise, draws = noises[task], stream(5, "misspell", row)
@@ -141,7 +149,7 @@ def test_noise_is_new_at_each_visit_and_labels_stay(plain):
             texts = tuple(noise(text, draws) for text in example.texts)
             example = replace(example, words=words, texts=texts)
         assert_same(fields, row_of(mixture, task, example))
-        seen.setdefault((task, number), []).append(fields["encoder_input_tokens"].tobytes())
+        seen.setdefault((task, number), []).append(fields[field].tobytes())
     again = [spelt for spelt in seen.items() if len(spelt[1]) > 1]
     apart = {task.endswith(ONE) for (task, _), rows in again if len(set(rows)) > 1}
     assert apart == {True}, len(again)
