@@ -7,7 +7,8 @@
 
 A record is what was planned at one time: the rule of each claim, and whether there were results.
 The first one counts, as long as there were none. One change afterwards is none: twice the seeds, a
-second look at the data, each of which is given half of what may go wrong.
+second look at the data, each of which is given half of what may go wrong. So is the choice of what
+is best.
 """
 
 import dataclasses
@@ -145,7 +146,8 @@ def _judged(
     finished: bool,
 ) -> Judged:
     kind, margin, higher = rule_of(claim.holds)
-    confidence = (1 + claim.confidence) / 2 if extended else claim.confidence
+    halved = extended + _chooses(claim)
+    confidence = 1 - (1 - claim.confidence) / 2**halved
     incomplete = Verdict("incomplete", "", kind, margin, confidence)
     asked = wanted(claim.seeds, seeds)
     of = f"of {claim.seeds} seeds"
@@ -173,8 +175,24 @@ def _judged(
         who = f" Not all is there of {some_of(lacking)}." if lacking else ""
         reason = f"{there} {of}. {verdict.reason}{who}"
         return Judged(claim, dataclasses.replace(verdict, reason=reason), there)
-    second = f"a second look, after {claim.seeds // 2} seeds: {confidence:.1%} intervals"
-    return Judged(claim, verdict, there, (*chosen, *((second,) if extended else ())))
+    notes = list(chosen)
+    if chosen:
+        notes.append(f"what is best is chosen: {100 * confidence:.5g}% intervals")
+    if extended:
+        notes.append(
+            f"a second look, after {claim.seeds // 2} seeds: {100 * confidence:.5g}% intervals"
+        )
+    return Judged(claim, verdict, there, tuple(notes))
+
+
+def _chooses(claim: Claim) -> bool:
+    """Whether a claim has a best one chosen, which doubles its errors at worst.
+
+    Where no value is better than another, 'low > 0' of 95% holds in 2.4 to 5.4% of simulations (3
+    to 10 seeds, 2 to 6 values), where it should in 2.5; with half the error in 1.2 to 3.4%.
+    """
+    arms = (arm for term in parsed(claim.effect) for arm in term.arms)
+    return any(values == (BEST,) for arm in arms for _, values in arm.at)
 
 
 def wanted(number: int, seeds: Sequence[int]) -> tuple[int, ...]:

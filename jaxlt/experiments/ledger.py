@@ -27,7 +27,7 @@ from jaxlt.experiments.claims import Judged, changed, check, judged, record
 from jaxlt.experiments.config import Claim
 from jaxlt.experiments.stage import LAB, asked, digest
 from jaxlt.experiments.states import RESULT, WITHDRAWN
-from jaxlt.experiments.storage import Register
+from jaxlt.experiments.storage import Register, writing
 from jaxlt.experiments.study import Plan
 from jaxlt.metrics import result_file
 from jaxlt.metrics.result import Result
@@ -244,12 +244,13 @@ def export(told: Told, folder: Path) -> Path:
         "json": json.dumps(whole, ensure_ascii=False, indent=1) + "\n",
         "gin": str(told.record["gin"]),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    for ending, text in texts.items():
-        path = folder / f"{told.name}.{ending}"
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for ending, text in texts.items():
+            path = folder / f"{told.name}.{ending}"
+            draft = path.with_name(f".{path.name}.{os.getpid()}")
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(path)
     return folder / f"{told.name}.jsonl"
 
 

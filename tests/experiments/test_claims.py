@@ -127,6 +127,23 @@ def test_one_extension_splits_the_error() -> None:
     assert changed([twenty], history)["better"] == "rule changed after data: seeds 5 -> 20"
 
 
+def test_a_choice_of_the_best_takes_half_of_the_error() -> None:
+    best = dataclasses.replace(CLAIM, effect="@a[kept=best] - @b")
+    better = [
+        dataclasses.replace(
+            one, cell=f"kept={at}", value=(one.value or 0) - at, higher_is_better=True
+        )
+        for one in rows(FIRST)
+        for at in ((0, 1) if one.method == "a" else (0,))
+    ]
+    (found,) = judged([best], better, range(5))
+    assert found.verdict.confidence == 0.975 and found.verdict.verdict == "holds"
+    assert found.notes == (
+        "best kept of @a by the other seeds: 0 (for 5)",
+        "what is best is chosen: 97.5% intervals",
+    )
+
+
 def test_claims_are_checked_against_the_plan() -> None:
     stages = [Cell("n=4").stage(name, "answers", method=name) for name in ("target", "source")]
     grid = Grid(cells=("n=1", "n=4"))
