@@ -51,8 +51,8 @@ def test_what_is_damaged_or_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"words.json' does not say .*export"):
         ledger.of_results(tmp_path / "words.jsonl")
     assert ledger.seconds_of(tmp_path / "words.json") == {}
-    told = ledger.Told(RECORD, [RECORD | {"data": False}], [], 0)
-    with pytest.raises(UserError, match="words.json' cannot be written"):
+    told = ledger.Told(RECORD, [RECORD | {"data": False, "planned": 1}], [], 0)
+    with pytest.raises(UserError, match=r"words.json' cannot be written"):
         ledger.export(told, tmp_path / "words.json")
 
 
