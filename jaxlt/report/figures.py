@@ -171,17 +171,20 @@ def _means(
 ) -> tuple[Data, list[str]]:
     """Curves and bars: a mean for each panel, series and place."""
     of = figure.x.rpartition(" ")[2]
-    points = []
+    points, notes = [], []
     found = groups(rows, (figure.facet, figure.by, of), added)
+    out = [x for *_, x in found if of != figure.x and (isinstance(x, str) or x <= 0)]
+    if out:
+        notes.append(f"What lies at {of} {out[0]} has no place on a logarithmic axis.")
+    found = {key: some for key, some in found.items() if key[-1] not in out}
     for (panel, series, x), some in found.items():
         names = {"panel": _name(figure.facet, panel), "series": str(series), "x": x}
         points.append(names | _point(mean_over_seeds(some)))
     places = {point["x"] for point in points}
     if figure.kind == "curve" and len(places) < 2:
-        raise UserError(
-            f"All rows so far are at {of} {places.pop()}, and a curve needs two places."
-        )
-    return {"points": points}, _uneven(figure, found)
+        there = f"at {of} {places.pop()}" if places else "at no place of its axis"
+        raise UserError(f"All rows so far are {there}, and a curve needs two places.")
+    return {"points": points}, [*notes, *_uneven(figure, found)]
 
 
 def _uneven(figure: Figure, points: Mapping[tuple[Value, ...], Sequence[Result]]) -> list[str]:

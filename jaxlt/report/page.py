@@ -332,7 +332,7 @@ def _section(section: Section, budget: Budget, interactive: bool) -> str:
             f'<li><a href="{escape(to)}">{_say(name)}</a></li>'
             for name, to in section.links[:MOST_LINES]
         )
-        opened = f"<summary>{len(section.links)} runs</summary><ul>{links}</ul>"
+        opened = f"<summary>{len(section.links)} folders of runs</summary><ul>{links}</ul>"
         parts.append(budget.block(f'<details class="links">{opened}</details>', ""))
     return "\n".join([*filter(None, parts), "</section>"])
 

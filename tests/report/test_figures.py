@@ -86,6 +86,15 @@ def test_points_of_different_languages_are_told() -> None:
     assert draw(Figure("curve", x="n", by="task", languages=("a",)), rows).notes == ()
 
 
+def test_what_has_no_logarithm_is_left_out_and_told() -> None:
+    rows = [row(target="a", method="m", cell=f"tokens={n}") for n in (0, 100, 1000)]
+    drawing = draw(Figure("curve", x="log10 tokens"), rows)
+    assert [p["x"] for p in drawing.data["points"]] == [100, 1000]
+    assert drawing.notes == ("What lies at tokens 0 has no place on a logarithmic axis.",)
+    with pytest.raises(UserError, match="at no place of its axis"):
+        draw(Figure("curve", x="log10 tokens"), rows[:1])
+
+
 @pytest.mark.parametrize(
     "fields, message",
     [
