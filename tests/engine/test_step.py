@@ -34,6 +34,7 @@ ENCODER = make_config(encoder_layers=1, decoder_layers=0)
 DROPPING = dataclasses.replace(ENCODER, dropout=0.1)
 FLAT, BATCH, MASKED = random_params(ENCODER), make_batch(8), make_mlm_batch(8)
 ADAMW, SGD = OptimizerConfig("adamw", weight_decay=0.1), OptimizerConfig("sgd")
+MUON = OptimizerConfig("muon", momentum=0.95, weight_decay=0.1)
 MESHES = {
     "tensor": MeshConfig(data=1, tensor=8),
     "mixed": MeshConfig(data=2, fsdp=2, tensor=2),
@@ -75,6 +76,7 @@ def alone(name="adafactor", model=ENCODER):
         "adafactor": {},
         "adamw": {"optimizer": ADAMW, "skip_nonfinite": True},
         "sgd": {"optimizer": SGD},
+        "muon": {"optimizer": MUON},
     }
     return train(make_spec(model, **given[name]))
 
@@ -97,19 +99,24 @@ BOTH_DROPPING = dataclasses.replace(CONFIG, dropout=0.1)
     "mesh, name, model",
     [
         ("mixed", "adafactor", ENCODER),
+        pytest.param("mixed", "muon", ENCODER, marks=pytest.mark.slow),
         *(pytest.param(*case, BOTH_DROPPING, marks=pytest.mark.slow) for case in SLOW),
     ],
-    ids=["mixed", *("-".join(case) for case in SLOW)],
+    ids=["mixed", "mixed-muon", *("-".join(case) for case in SLOW)],
 )
 def test_eight_devices_give_the_losses_of_one(mesh, name, model):
-    optimizer = {"adafactor": OptimizerConfig(), "adamw": ADAMW}[name]
+    optimizer = {"adafactor": OptimizerConfig(), "adamw": ADAMW, "muon": MUON}[name]
     state, metrics = train(make_spec(model, MESHES[mesh], optimizer=optimizer))
     _, wanted = alone(name, model)
     for key in ("loss", "nll", "grad_norm"):
         np.testing.assert_allclose(values(metrics, key), values(wanted, key), rtol=1e-5)
     kernel = state.trainable["params/encoder/layers/mlp/wo/kernel"]
     split = MESHES[mesh].fsdp * MESHES[mesh].tensor
-    assert {s.data.size for s in kernel.addressable_shards} == {kernel.size // split}
+    arrays = [kernel]
+    if name == "muon":
+        arrays.append(state.optimizer["params/encoder/layers/mlp/wo/kernel"]["0_mu"])
+    for array in arrays:
+        assert {s.data.size for s in array.addressable_shards} == {kernel.size // split}
 
 
 @pytest.mark.slow
