@@ -70,9 +70,12 @@ def test_a_thousand_stages_are_planned_in_two_seconds(gin_file: str) -> None:
 
 
 def test_planning_brings_no_jax(gin_file: str) -> None:
+    heads = ["models/lab_mlm.gin", "runs/lab_mlm.gin", "heads/tagging.gin"]
     code = (
-        "import sys; from jaxlt.experiments import claims, study; "
-        f"study.planned(study.load([{gin_file!r}])); "
+        "import sys; from jaxlt.config.bound import bound; "
+        "from jaxlt.experiments import claims, pages, study; "
+        f"[study.asked(s) for s in study.planned(study.load([{gin_file!r}])).stages]; "
+        f"bound({heads}, {{'TaggerConfig.task': 'pos', 'TEXT': 'x'}}); "
         "print([name for name in ('jax', 'tensorflow', 'seqio') if name in sys.modules])"
     )
     out = subprocess.run(
