@@ -117,8 +117,10 @@ def main(verb: str, args: argparse.Namespace, planner: Planner) -> int:
     if args.dry_run:
         return 0
     status = _run(verb, args, files, survey)
-    print(f"The page: {write_page(places)}")
-    _verdicts(places, record)
+    try:
+        _verdicts(places, record)
+    finally:
+        print(f"The page: {write_page(places)}")
     return status
 
 
