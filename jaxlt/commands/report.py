@@ -15,9 +15,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", help="the folder of the page (FOLDER/report)")
     parser.add_argument("--title", help="above the page (the folder's name)")
     parser.add_argument(
-        "--claims", action="store_true", help="print the claims of exported studies as Markdown"
-    )
-    parser.add_argument(
         "--interactive",
         action="store_true",
         help="figures show their numbers under the pointer; the page grows by 0.9 MB",
@@ -26,13 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Writes the page and prints where it is."""
-    from jaxlt.experiments.pages import claims_table, sections
+    from jaxlt.experiments.pages import sections
     from jaxlt.report.page import write
 
     folder = Path(args.folder)
-    if args.claims:
-        print(claims_table(folder))
-        return 0
     output = Path(args.output) if args.output else folder / "report"
     title = args.title or folder.resolve().name
     print(write(output, title, sections(folder, output), interactive=args.interactive))

@@ -1,7 +1,6 @@
 """From studies' folders, or what was exported of them, to the sections of a page.
 
 sections(Path("studies"), Path("studies/report"))    # also one study, results/, or a run's rows
-    claims_table(Path("results"))                        # the verdicts alone, as Markdown
 """
 
 import os
@@ -34,23 +33,6 @@ def sections(folder: Path, page: Path) -> list[Section]:
             "ends in .jsonl."
         )
     return [*(_of_folder(each, page) for each in studies), *map(_of_file, files)]
-
-
-def claims_table(folder: Path) -> str:
-    """The claims of exported studies with their verdicts, a Markdown table."""
-    files = sorted(path for path in folder.glob("*.jsonl") if path.with_suffix(".json").exists())
-    if not files:
-        raise UserError(f"'{folder}' has no exported study: no NAME.jsonl with a NAME.json in it.")
-    lines = ["| study | claim | verdict | effect, 95% | seeds |", "| --- | --- | --- | --- | --- |"]
-    for file in files:
-        for one in of_results(file).judged():
-            estimate, of = one.verdict.estimate, one.claim
-            effect = "" if estimate is None else f"{estimate.value:+.3f}"
-            if estimate is not None and estimate.low is not None:
-                effect += f" [{estimate.low:+.3f}, {estimate.high:+.3f}]"
-            cells = (file.stem, of.text, one.verdict.verdict, effect, f"{one.seeds} of {of.seeds}")
-            lines.append(f"| {' | '.join(text.replace('|', '/') for text in cells)} |")
-    return "\n".join(lines)
 
 
 def _of_folder(study: Path, page: Path) -> Section:

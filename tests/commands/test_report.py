@@ -45,8 +45,3 @@ def test_what_holds_no_rows_is_named(tmp_path, capsys) -> None:
 def test_the_interactive_page_needs_the_extra(folder, capsys) -> None:
     assert cli.main(["report", str(folder), "--interactive"]) == 2
     assert "pip install 'jaxlt[report]'" in " ".join(capsys.readouterr().err.split())
-
-
-def test_claims_are_a_table_of_markdown(folder, capsys) -> None:
-    assert cli.main(["report", str(folder), "--claims"]) == 2
-    assert "no exported study" in " ".join(capsys.readouterr().err.split())
