@@ -285,6 +285,8 @@ class _Table:
     ) -> list[Result]:
         """Rows with one of these values on an axis; there has to be one."""
         by = [(axis_of(row, axis, self.grid.base), row) for row in rows]
+        if axis == "task":
+            by = [(task if task in values else row.bare_task, row) for task, row in by]
         kept = [row for value, row in by if is_one(value, values)]
         if not kept:
             known = list(dict.fromkeys(str(value) for value, _ in by if value is not None))

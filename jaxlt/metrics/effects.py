@@ -221,8 +221,9 @@ def of_rows(*arms: Iterable[Result]) -> list[dict[tuple[Hashable, str], float | 
         scores: dict[tuple[Hashable, str], float | None] = {}
         for row in latest(arm):
             key, like = (row.seed, row.language), like or row
-            for field in ("metric", "task", "split"):
-                _check_same(field, getattr(like, field), getattr(row, field), key)
+            for field in ("metric", "bare_task", "split"):
+                name = field.removeprefix("bare_")
+                _check_same(name, getattr(like, field), getattr(row, field), key)
             other = seen.setdefault(key, row)
             if other.references and row.references:
                 _check_same("references", other.references, row.references, key)

@@ -139,6 +139,11 @@ class Result:
         return self.target
 
     @property
+    def bare_task(self) -> str:
+        """The task without its language: 'tagging.glv' of a row of 'glv' is 'tagging'."""
+        return self.task.removesuffix(f".{self.target}") if self.target else self.task
+
+    @property
     def epochs(self) -> dict[str, float]:
         """How often each dosed text has been read by `step`: above 1 it was repeated.
 

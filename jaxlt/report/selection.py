@@ -79,7 +79,7 @@ def select(
 
 def task_of(row: Result) -> str:
     """A row's task without its language: 'tagging.glv' of a row of 'glv' is 'tagging'."""
-    return row.task.removesuffix(f".{row.target}") if row.target else row.task
+    return row.bare_task
 
 
 def task_of_name(rows: Iterable[Result], task: str) -> str:

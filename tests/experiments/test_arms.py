@@ -44,6 +44,11 @@ def test_a_sum_is_within_a_seed_and_language() -> None:
     assert values("@a - 0.5*@b - 0.5*@c", rows) == [[0.4, 0.3], [0.5, 0.25]]
     assert values("@a[language=sqi] - @b[language=sqi]", rows) == [[0.1], [0.1]]
     assert values("@a - @b", rows, languages=("sqi",)) == [[0.1], [0.1]]
+    own = [dataclasses.replace(one, task=f"tagging.{one.target}") for one in rows]
+    assert (
+        values("@a - @b", own) == values("@a - @b", own, task="tagging") == [[0.2, 0.1], [0.3, 0.1]]
+    )
+    assert values("@a[task=tagging.glv] - @b[task=tagging.glv]", own) == [[0.2], [0.3]]
     missing = measured("@a - @b", rows, "accuracy", seeds=range(3), split="test")
     assert np.isnan(missing.effects.values[2]).all() and missing.lacking == ("@a", "@b")
 
