@@ -16,8 +16,14 @@ from jaxlt.report.numbers import plus_minus
 
 Spec = dict[str, Any]  # a part of Vega-Lite
 
-PALETTE = ("#0072b2", "#d55e00", "#00805d", "#b5568f", "#8a6d00", "#2f8fc4", "#6b6b6b")
-SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "triangle-right")
+PALETTE = (
+    "#0072b2", "#d55e00", "#00805d", "#b5568f", "#8a6d00",
+    "#2f8fc4", "#6b6b6b", "#4b3f9e", "#7a8f00", "#7f3b08",
+)  # fmt: skip
+SHAPES = (
+    "circle", "square", "triangle-up", "diamond", "triangle-down",
+    "cross", "triangle-right", "triangle-left",
+)  # fmt: skip
 INK, MUTED, GRID, FAINT = "#1b1f24", "#5b6570", "#e4e7eb", "#9aa3ad"
 ON_DARK, ON_LIGHT = "#fefefe", "#0b0b0c"  # letters on a cell of a heat map, on any screen
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
@@ -110,8 +116,8 @@ def _mark(kind: str, drawing: Drawing, **style: Any) -> Spec:
 
 
 def _places(drawing: Drawing) -> list[Any]:
-    """What lies on x, in order."""
-    return sorted({point["x"] for point in drawing.data["points"]}, key=_number_first)
+    """What lies on x: numbers by size, then texts as they came."""
+    return sorted(_once(drawing.data["points"], "x"), key=_number_first)
 
 
 def _number_first(value: Any) -> tuple[bool, float]:
@@ -211,8 +217,11 @@ def _heat(drawing: Drawing, width: float) -> Spec:
     middle = (min(known) + max(known)) / 2
     narrow = width / len(columns)
     x: Spec = {"field": "x", "type": "nominal", "sort": columns, "title": drawing.figure.x}
-    x["axis"] = {"labelAngle": 0 if max(map(len, columns)) * 6.5 < narrow else -40}
+    angle = 0 if max(map(len, columns)) * 6.5 < narrow else -40 if narrow > 13 else -90
+    x["axis"] = {"labelAngle": angle, "labelOverlap": True}
     y: Spec = {"field": "y", "type": "nominal", "sort": lines, "title": drawing.figure.y}
+    y["axis"] = {"labelOverlap": True}
+    height = len(lines) * max(13, min(28, 0.9 * narrow))
     labelled = len(columns) <= _LABELLED and narrow >= 30
     gradient = None if labelled else {"gradientLength": 160, "gradientThickness": 10}
     shade: Spec = {"field": "mean", "type": "quantitative", "legend": gradient}
@@ -241,7 +250,7 @@ def _heat(drawing: Drawing, width: float) -> Spec:
                 },
             }
         )
-    return {"width": width, "height": max(60, 28 * len(lines)), "layer": layers}
+    return {"width": width, "height": max(60, height), "layer": layers}
 
 
 def _once(points: Iterable[Spec], field: str) -> list[Any]:

@@ -3,11 +3,13 @@
 import json
 import re
 import struct
+from importlib import resources
 
 import pytest
 
 from jaxlt.errors import UserError
 from jaxlt.report import drawing as pictures
+from jaxlt.report import specs
 from jaxlt.report.figures import Figure, draw
 from jaxlt.report.specs import PALETTE, vega_lite
 from tests.report.rows import arms, row, sweep
@@ -54,12 +56,27 @@ def test_a_png_file_and_names_of_its_own() -> None:
     assert own == ('<clipPath id="study-c"/><g clip-path="url(#study-c)"/><use href="#study-c"/>')
 
 
-def test_labels_of_points_that_lie_close_do_not_meet() -> None:
-    from jaxlt.report.specs import _placed
+def test_places_are_numbers_by_size_and_texts_as_they_came() -> None:
+    rows = [row(target="a", cell=f"d={d}", seed=s) for s in (0, 1) for d in ("near", "far", "b")]
+    bars = vega_lite(draw(Figure("bars", x="d", by="task"), rows), 720, 600)
+    assert bars["layer"][0]["encoding"]["x"]["sort"] == ["near", "far", "b"]
+    curve = vega_lite(draw(*DRAWN["curve"]), 720, 600)
+    x = curve["spec"]["layer"][1]["encoding"]["x"]
+    assert x["axis"]["values"] == [1, 2, 4] and x["scale"]["base"] == 2
 
+
+def test_the_dark_screen_exchanges_every_colour() -> None:
+    sheet = resources.files("jaxlt.report").joinpath("style.css").read_text()
+    for colour in (*specs.PALETTE, specs.INK, specs.MUTED, specs.FAINT):
+        for part in ("fill", "stroke"):
+            assert re.search(rf'\[{part}="{colour}"\] {{ {part}: #[0-9a-f]{{6}}; }}', sheet), colour
+    assert f'[stroke="{specs.GRID}"]' in sheet
+
+
+def test_labels_of_points_that_lie_close_do_not_meet() -> None:
     crowd = [{"panel": "", "x": 1 + at / 1000, "mean": 0.5, "label": "eng_Latn"} for at in range(8)]
     far = {"panel": "", "x": 9.0, "mean": 0.9, "label": "deu_Latn"}
-    sides = [p["place"] for p in _placed([*crowd, far], 600, 300)]
+    sides = [p["place"] for p in specs._placed([*crowd, far], 600, 300)]
     assert sides[-1] == "above" and 1 <= len([s for s in sides[:-1] if s]) <= 4
     assert len({s for s in sides[:-1] if s}) == len([s for s in sides[:-1] if s])
 

@@ -97,7 +97,9 @@ def test_a_page_stays_below_its_limit_whatever_the_study(monkeypatch) -> None:
     monkeypatch.undo()
     assert page.LIMIT == 10_000_000
     table = dataclasses.replace(tables[0], lines=lines)
-    few = render("Studies", [Section("s", tables=(table,))])
+    samples = (page.Sample("glv", "one two", "ein zwei"),) * 20
+    few = render("Studies", [Section("s", tables=(table,), samples=samples)])
+    assert few.count('class="sample"') == page.MOST_SAMPLES and "12 of 20 samples" in few
     assert f"{page.MOST_LINES} of 301 lines" in few
     assert long[: page.MOST_LETTERS + 1] not in few
 
