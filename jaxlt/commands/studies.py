@@ -94,7 +94,8 @@ def main(verb: str, args: argparse.Namespace, planner: Planner) -> int:
     plan = planner(args, files)
     places = places_of(plan, Path(args.folder))
     command = shlex.join(["jaxlt", *_command(verb, args, files)])
-    record = described(plan, command, texts_of(files, args.gin_search_paths))
+    anywhere = shlex.join(["jaxlt", *_command(verb, args, files, placed=False)])
+    record = described(plan, anywhere, texts_of(files, args.gin_search_paths))
     if word == "export":
         return _exported(places, record, Path(args.results))
     if word:
@@ -143,13 +144,17 @@ def _words(verb: str, args: argparse.Namespace) -> tuple[str, str, list[str]]:
 
 
 def _command(
-    verb: str, args: argparse.Namespace, files: Sequence[str], own: Sequence[str] = ()
+    verb: str,
+    args: argparse.Namespace,
+    files: Sequence[str],
+    own: Sequence[str] = (),
+    placed: bool = True,
 ) -> list[str]:
-    """A command line of this study, with these flags of its own."""
+    """A command line of this study, with these flags of its own. placed: in this very folder."""
     said = [verb, *files]
     said += [f"--gin_search_paths={path}" for path in args.gin_search_paths]
     said += [f"--gin.{text}" for text in args.gin_overrides]
-    if args.folder != "studies":
+    if placed and args.folder != "studies":
         said.append(f"--folder={args.folder}")
     if getattr(args, "quick", False):
         said.append("--quick")

@@ -76,6 +76,10 @@ def test_a_study_of_ones_own(
         f"kept={k}/{n}" for k in (0.1, 0.9) for n in ("world", "words")
     }
     assert "import cognates" in (here / "results" / "cognates.gin").read_text()
+    moved = (here / "studies").rename(here / "elsewhere")
+    said(capsys, "experiment", "export", "cognates.gin", small, "--seeds=4", "--folder=elsewhere")
+    assert "elsewhere" not in (here / "results" / "cognates.json").read_text()
+    moved.rename(here / "studies")
 
     # What was exported, and the study's folder, become the same section of a page.
     monkeypatch.setattr(drawing, "can_draw", lambda: False)
