@@ -110,6 +110,8 @@ def main(verb: str, args: argparse.Namespace, planner: Planner) -> int:
     if not args.dry_run:
         keep(places.study, record)
     if args.worker:
+        own = [f"--seeds={args.seeds}"] if args.seeds else []
+        command = shlex.join(["jaxlt", *_command(verb, args, files, own)])
         found = worker.run(chosen, places, bounds=bounds, command=command)
         print("\n".join(found.said()))
         return found.status

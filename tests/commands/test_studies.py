@@ -61,8 +61,14 @@ def test_a_study_of_ones_own(
     assert said(capsys, *study, small, "--worker", "--seeds=4").count(": done (") == 8
     status = said(capsys, "experiment", "status", "cognates.gin", small, "--seeds=4")
     assert "16 stages: 16 done. holds: more: " in status and ", 4 seeds" in status
-    explained = said(capsys, "experiment", "explain", "kept=0.9/1/words", "cognates.gin", small)
-    assert "kept=0.9/1/words: done" in explained and "--only=kept=0.9/1/words" in explained
+    explained = said(
+        capsys, "experiment", "explain", "kept=0.9/3/words", "cognates.gin", small, "--seeds=4"
+    )
+    assert (
+        "kept=0.9/3/words: done" in explained
+        and "--only=kept=0.9/3/words" in explained
+        and "--seeds=4" in explained
+    )
     assert "0.0 MB of checkpoints are deleted." in said(
         capsys, "experiment", "gc", "cognates.gin", small
     )
