@@ -16,7 +16,7 @@ FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("experime
 SMALL = {
     "laboratory": {
         "families": 2, "languages": 2, "dialects": 0, "sentences": 300, "annotated": 60,
-        "labelled": 20, "pieces": 450, "width": 16, "mlp": 16, "steps": 8,
+        "labelled": 20, "pieces": 450, "width": 16, "mlp": 16, "layers": 1, "steps": 8,
     },
     "mad_x": {"languages": 2, "steps": 8, "epochs": 2, "beside": False},
 }  # fmt: skip
@@ -47,6 +47,7 @@ def test_every_study_plans_and_its_claims_speak_of_its_arms(name: str, quick: bo
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_compile")
 def test_mad_x_runs_to_its_end_and_has_a_row_an_arm(tmp_path: Path) -> None:
     from jaxlt.experiments import states, worker
     from jaxlt.experiments.storage import Places
