@@ -89,7 +89,8 @@ def lt_sft(
             asked["settings"] = {"LANGUAGE_DELTA": phi[beneath]}
             stages.append(at.stage(f"tags-{method}", "answers", method=method, **asked))
     if beside and not at.axes:
-        modules = mad_x(
+        made: Any = mad_x
+        modules = made(
             languages=languages, steps=2 * steps, epochs=2 * epochs, task_reduction=1, beside=False
         )
         stages += [_renamed(stage) for stage in modules.stages(at, lab)]
