@@ -75,7 +75,7 @@ def open_mixture(
     content |= {"seed": config.seed, "shuffle": config.shuffle}
     noise = None
     if config.text.is_noisy and config.objective != "heads":  # which have theirs already
-        tag = config.tag if any(t.ends for t in texts) else ""
+        tag = config.tag
         marks = [translation.mark(tag, t.ends, t.origin) if t.ends else b"" for t in texts]
         noise = TextNoise(config.text, config.vocabulary_config, texts, objective, marks)
         content |= {"noise": config.text.noise_identity(config.cache_root / "digests")}
