@@ -9,6 +9,7 @@ A verb is `function(config, at) -> list[Result]`. Where an attempt ended without
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -16,7 +17,7 @@ import shutil
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from jaxlt.experiments.stage import Stage
 from jaxlt.experiments.storage import write, writing
@@ -100,25 +101,36 @@ def _listing(folder: Path) -> list[tuple[str, int, int]]:
     return found
 
 
+@functools.cache
+def _stream(number: int) -> IO[str]:
+    """A text stream on a descriptor of this process, whatever that leads to; it is never closed.
+
+    Handlers of `logging` that are made in one stage keep it, and write to the log of the next.
+    """
+    return open(number, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)
+
+
 @contextlib.contextmanager
 def logged(path: Path) -> Iterator[None]:
     """While it lasts, all that the process prints, in whatever language, goes to the file."""
     with writing(path):
-        log = open(path, "a", buffering=1, errors="replace")  # noqa: SIM115 (closed below)
+        log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     kept = []
-    with log:
-        for number, stream in ((1, sys.stdout), (2, sys.stderr)):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-            kept.append((number, os.dup(number)))
-            os.dup2(log.fileno(), number)
-        try:
-            with contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
-                yield
-        finally:
-            for number, copy in kept:
-                os.dup2(copy, number)
-                os.close(copy)
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+        kept.append((number, os.dup(number)))
+        os.dup2(log, number)
+    os.close(log)
+    try:
+        with contextlib.redirect_stdout(_stream(1)), contextlib.redirect_stderr(_stream(2)):
+            yield
+    finally:
+        for number, copy in kept:
+            with contextlib.suppress(OSError):  # a full disk: what is left is of no use
+                _stream(number).flush()
+            os.dup2(copy, number)
+            os.close(copy)
 
 
 def tail(folder: Path, lines: int = 20) -> list[str]:

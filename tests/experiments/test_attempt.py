@@ -1,5 +1,6 @@
 """Attempts: what is taken over, what is logged, and what rows and digests say."""
 
+import logging
 import os
 import subprocess
 import sys
@@ -85,6 +86,24 @@ def test_all_that_is_printed_is_logged(tmp_path: Path, capfd: pytest.CaptureFixt
     assert attempt.tail(tmp_path) == ["from python", "an error", "from a child", "from C"]
     assert attempt.tail(tmp_path, 1) == ["from C"] and attempt.tail(tmp_path / "none") == []
     assert capfd.readouterr() == ("after\n", "")
+
+
+def test_a_handler_of_one_stage_writes_to_the_log_of_the_next(
+    tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    say = logging.Logger("of a stage")
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        with attempt.logged(tmp_path / name / attempt.LOG):
+            if not say.handlers:
+                say.addHandler(logging.StreamHandler())
+            say.warning("%s is noted", name)
+    assert [attempt.tail(tmp_path / name) for name in ("first", "second")] == [
+        ["first is noted"],
+        ["second is noted"],
+    ]
+    say.warning("between stages")
+    assert capfd.readouterr().err == "between stages\n"
 
 
 def test_rows(tmp_path: Path) -> None:
