@@ -37,7 +37,6 @@ from jaxlt.report.selection import (
     scores,
     seed_means,
     select,
-    task_of,
 )
 
 Kind = Literal["curve", "heat", "dots", "bars", "scatter"]
@@ -152,7 +151,7 @@ def _title(figure: Figure) -> str:
 
 
 def _subtitle(figure: Figure, rows: Sequence[Result], seeds: Sequence[int]) -> str:
-    of = [figure.metric, *filter(None, (task_of(rows[0]), rows[0].split))]
+    of = [figure.metric, *filter(None, (rows[0].bare_task, rows[0].split))]
     repeated = f"mean of {spread(seeds)} seeds" if max(seeds) > 1 else "one seed"
     if max(seeds) > 1 and figure.kind not in ("heat", "scatter"):
         repeated += ", 95% interval"

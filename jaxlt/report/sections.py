@@ -16,7 +16,7 @@ from jaxlt.metrics.axes import Value, axis_of, cell_of
 from jaxlt.metrics.result import Result, latest
 from jaxlt.report.figures import Drawing, Figure, draw
 from jaxlt.report.page import Section
-from jaxlt.report.selection import BASELINE, groups, task_of
+from jaxlt.report.selection import BASELINE, groups
 from jaxlt.report.tables import Table, pivot
 
 _MOST = 12  # figures that nobody asked for, and arms in one of them
@@ -74,7 +74,7 @@ def section_of(
 
 def _kind(row: Result) -> tuple[str, str, str]:
     """What rows of one table have in common."""
-    return row.metric, task_of(row), row.split
+    return row.metric, row.bare_task, row.split
 
 
 def _of_models(rows: Iterable[Result]) -> list[Result]:

@@ -50,7 +50,8 @@ def select(
     if split or (len(splits) > 1 and TEST in splits):
         found = _narrowed(found, "split", lambda row: row.split, split or TEST)
     if task:
-        found = _narrowed(found, "task", task_of, task_of_name(found, task))
+        bare = next((row.bare_task for row in found if row.task == task), task)
+        found = _narrowed(found, "task", lambda row: row.bare_task, bare)
     for method in methods:
         _narrowed(found, "method", lambda row: row.method, method)
     for name, at in cell_of(where).items():
@@ -68,23 +69,13 @@ def select(
         narrowed = {"where": where, "methods": methods, "languages": languages}
         told = ", ".join(f"{name} {value!r}" for name, value in narrowed.items() if value)
         raise UserError(f"No row of '{metric}' is of single languages, finite, {told or 'a model'}")
-    for field, of in (("task", task_of), ("split", lambda row: row.split)):
+    for field, of in (("task", lambda row: row.bare_task), ("split", lambda row: row.split)):
         several = sorted({of(row) for row in kept})
         if len(several) > 1:
             raise UserError(
                 f"Rows of '{metric}' are of the {field}s {', '.join(several)}: one is to be named."
             )
     return kept
-
-
-def task_of(row: Result) -> str:
-    """A row's task without its language: 'tagging.glv' of a row of 'glv' is 'tagging'."""
-    return row.bare_task
-
-
-def task_of_name(rows: Iterable[Result], task: str) -> str:
-    """A task as `task_of` has it, though it was named with a language."""
-    return next((task_of(row) for row in rows if row.task == task), task)
 
 
 def _narrowed(

@@ -27,7 +27,6 @@ from jaxlt.report.selection import (
     mean_over_seeds,
     scores,
     select,
-    task_of,
 )
 
 Mark = Literal["", "best", "tied"]
@@ -122,7 +121,7 @@ def pivot(
     if not narrowed.get("methods"):
         lines += _baselines(rows, metric, over, columns, added, narrowed)
     seeds = [cell.seeds for line in lines for cell in line.cells if cell.seeds]
-    what = ", ".join(filter(None, (task_of(few[0]), few[0].split)))
+    what = ", ".join(filter(None, (few[0].bare_task, few[0].split)))
     shown, of = ", ".join(down), over.rpartition(" ")[2]
     return Table(
         name or "-".join((metric, *down, *over.split())),
