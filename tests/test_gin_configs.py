@@ -15,7 +15,7 @@ from jaxlt.plan.compile import FALLBACKS
 
 ROOT = config.shipped_configs()
 FILES = sorted(p.relative_to(ROOT).as_posix() for p in ROOT.rglob("*.gin"))
-FILES = [name for name in FILES if not name.startswith("experiments/")]  # test_recipes.py
+FILES = [name for name in FILES if not name.startswith(("experiments/", "lab/"))]  # test_recipes.py
 LABELS = ("For", "Override", "Command")
 SIZES = ("emb_dim", "mlp_dim", "num_heads", "head_dim", "encoder_layers", "decoder_layers")
 PARAMETERS = {  # published, or counted from the published shapes (umT5)

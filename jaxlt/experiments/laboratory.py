@@ -34,6 +34,9 @@ class Laboratory:
     language; annotated: with tags, of which those labelled train. order: of words, drawn where
     None. pieces: ids of the vocabulary, which is trained without the target; 0: bytes. steps: of
     pretraining, a language; batch: rows a step. model, text and heads are gin files.
+
+    data: a folder of real texts and treebanks in the place of a world ('$NAME' of the environment),
+    of the languages `real`, the source first, and `unseen`, the target: a seed is no world then.
     """
 
     families: int = 6
@@ -56,20 +59,28 @@ class Laboratory:
     model: str = "models/lab_mlm.gin"
     text: str = "runs/lab_mlm.gin"
     heads: str = "runs/lab_heads.gin"
+    data: str = ""
+    real: Languages = ()
+    unseen: str = ""
 
     def __post_init__(self) -> None:
         check_least(self, 1, "families", "sentences", "width", "mlp", "layers", "steps", "batch")
         check_least(self, 2, "languages")
+        if self.data and not (self.real and self.unseen):
+            raise UserError(
+                "laboratory.data is a folder of real text: laboratory.real names the languages "
+                "that are read (the source first), laboratory.unseen the target."
+            )
 
     @property
     def source(self) -> str:
         """The language that is labelled."""
-        return _code(0, 0)
+        return self.real[0] if self.data else _code(0, 0)
 
     @property
     def target(self) -> str:
         """A relative of the source, unseen."""
-        return _code(0, self.languages - 1)
+        return self.unseen if self.data else _code(0, self.languages - 1)
 
     @property
     def dialect(self) -> str:
@@ -78,14 +89,18 @@ class Laboratory:
 
     def pretrained(self, count: int) -> Languages:
         """So many languages, nested: the source and its relatives, then others of all families."""
+        found = self.real if self.data else self._made()
+        if not 1 <= count <= len(found):
+            raise UserError(
+                f"A backbone is asked for {count} languages, and the laboratory has {len(found)} "
+                "beside the target (laboratory.families, .languages; .real of real data)."
+            )
+        return found[:count]
+
+    def _made(self) -> Languages:
         near = [_code(0, n) for n in range(self.languages - 1)]
         far = [_code(f, n) for n in range(self.languages) for f in range(1, self.families)]
-        if not 1 <= count <= len(near) + len(far):
-            raise UserError(
-                f"A backbone is asked for {count} languages, and the laboratory has "
-                f"{len(near) + len(far)} beside the target (laboratory.families, .languages)."
-            )
-        return tuple([*near, *far][:count])
+        return (*near, *far)
 
     def world(self, at: Cell) -> Stage:
         """Texts, trees, tables of all languages."""
@@ -101,7 +116,9 @@ class Laboratory:
 
     def settings(self, at: Cell) -> dict[str, Any]:
         """What all runs have: their vocabulary, seed and the size of the model."""
-        rows = {} if self.pieces else {"T5Config.vocab_rows": _ROWS}
+        usual = self.pieces == Laboratory.pieces
+        most = -(-self.pieces // 128) * 128 or _ROWS
+        rows = {} if usual else {"T5Config.vocab_rows": most}
         return rows | {
             "VOCABULARY": self.vocabulary(at),
             "SEED": at.seed,
@@ -163,7 +180,7 @@ class Laboratory:
             "INIT_FROM": base,
             "EPOCHS": EPOCHS if base else MORE * EPOCHS,
             "SOURCES": self.source,
-            "TARGETS": list(targets),
+            "TARGETS": [] if self.data else list(targets),  # all that there are
         }
         files = (self.model, self.heads, "heads/tagging.gin", "data/transfer.gin", *files)
         return at.stage(name, "train", files=files, settings=given | dict(settings or {}), **how)
@@ -171,8 +188,11 @@ class Laboratory:
     def odd(self, fields: Sequence[str]) -> str:
         """What of these is not as usual: '-width96'."""
         usual = Laboratory()
+        if self.data:
+            fields = [name for name in fields if name not in WORLD]
         odd = [name for name in fields if getattr(self, name) != getattr(usual, name)]
-        return "".join(f"-{name}{getattr(self, name)}" for name in odd)
+        real = f"-real-{self.source}" if self.data else ""
+        return real + "".join(f"-{name}{getattr(self, name)}" for name in odd)
 
 
 def _code(family: int, place: int) -> str:
@@ -181,23 +201,28 @@ def _code(family: int, place: int) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _world(lab: Laboratory, seed: int) -> Stage:
+    at = Cell(seed=seed)
+    if lab.data:
+        every = [*lab.real, lab.unseen]
+        named = f"texts{lab.odd(())}"
+        return at.stage(named, "gather", lab=True, data=lab.data, languages=every)
     shape = {"cognates": lab.cognates, "order": lab.order, "languages": lab.languages}
     first, others = shape | {"dialects": lab.dialects}, shape | {"copies": lab.families - 1}
     families = [first, others] if lab.families > 1 else [first]
     sizes = {n: getattr(lab, n) for n in (*SIZES, "revision")}
     sizes |= {"opinions": 0, "parallel": 0}
     named = f"world{lab.odd(WORLD)}"
-    return Cell(seed=seed).stage(named, "synth", lab=True, families=families, **sizes)
+    return at.stage(named, "synth", lab=True, families=families, **sizes)
 
 
 @functools.lru_cache(maxsize=64)
 def _pieces(lab: Laboratory, seed: int) -> Stage:
-    most = lab.pretrained(lab.languages * lab.families - 1)
+    every = lab.real if lab.data else lab.pretrained(lab.languages * lab.families - 1)
     return Cell(seed=seed).stage(
         f"pieces{lab.odd((*WORLD, 'pieces'))}",
         "vocabulary",
         lab=True,
         text=_world(lab, seed) / "text",
-        languages=list(most),
+        languages=list(every),
         size=lab.pieces,
     )

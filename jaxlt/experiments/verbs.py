@@ -8,8 +8,10 @@ named by 'package.module:function'.
 """
 
 import dataclasses
+import gzip
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -60,6 +62,30 @@ def _split(path: Path, folder: Path, labelled: int) -> None:
     for split, low, high in zip(("train", "dev", "test"), ends, ends[1:], strict=False):
         text = "\n\n".join(sentences[low:high])
         (folder / f"{path.stem}-{split}.conllu").write_text(f"{text}\n\n", "utf-8")
+
+
+def gather(config: Mapping[str, Any], at: "At") -> list[Result]:
+    """Copies real data: verses of languages as 'text/CODE.txt', and all 'treebanks'.
+
+    config: data (a folder with mt/bible and ud; '$NAME' of the environment), languages.
+    """
+    root = Path(os.path.expandvars(config["data"])).expanduser()
+    if not (root / "ud").is_dir():
+        raise UserError(
+            f"There are no treebanks in '{config['data']}' ('{root / 'ud'}'): this study is of "
+            "real data, which does not come with jaxlt (docs/studies.md)."
+        )
+    shutil.copytree(root / "ud", at.folder / "treebanks", dirs_exist_ok=True)
+    (at.folder / "text").mkdir(exist_ok=True)
+    for language in config["languages"]:
+        path = root / "mt" / "bible" / f"{language}.txt.gz"
+        if not path.is_file():
+            known = [one.name.partition(".")[0] for one in path.parent.glob("*.txt.gz")]
+            raise UserError(f"There is no text '{path}'.{nearest(language, known)}")
+        with gzip.open(path, "rt", encoding="utf-8") as file:
+            verses = "".join(line for line in file if line.strip())
+        (at.folder / "text" / f"{language}.txt").write_text(verses, "utf-8")
+    return []
 
 
 def vocabulary(config: Mapping[str, Any], at: "At") -> list[Result]:
@@ -260,5 +286,5 @@ def _shuffled(module: Path, seed: int) -> Any:
     return open_module(str(library), SHUFFLED, plug)
 
 
-_ALL = (synth, vocabulary, train, evaluate, answers, save_modules, sparsify)
+_ALL = (synth, gather, vocabulary, train, evaluate, answers, save_modules, sparsify)
 VERBS = {verb.__name__: verb for verb in _ALL}

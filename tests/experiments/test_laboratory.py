@@ -49,3 +49,17 @@ def test_a_tagger_from_scratch_has_more_steps() -> None:
     tuned, scratch = (lab.tagger(AT, "t", start, [lab.target]) for start in (base, None))
     epochs = [stage.config["settings"]["EPOCHS"] for stage in (tuned, scratch)]
     assert epochs == [16, 48] and base in tuned.needs and base not in scratch.needs
+
+
+def test_real_data_in_the_place_of_a_world() -> None:
+    lab = Laboratory(data="$X", real=("eng_Latn", "deu_Latn"), unseen="wol_Latn", pieces=4000)
+    assert (lab.source, lab.target, lab.pretrained(2)) == ("eng_Latn", "wol_Latn", lab.real)
+    base = lab.backbone(AT, lab.pretrained(2))
+    assert base.name == "mlm-2x1200-real-eng_Latn-pieces4000"
+    assert {need.verb for need in base.needs} == {"gather", "vocabulary"}
+    assert base.config["settings"]["T5Config.vocab_rows"] == 4096
+    assert lab.tagger(AT, "t", base, [lab.target]).config["settings"]["TARGETS"] == []
+    with pytest.raises(UserError, match=r"laboratory\.unseen the target"):
+        Laboratory(data="x")
+    with pytest.raises(UserError, match=r"3 languages, .* has 2 beside"):
+        lab.pretrained(3)

@@ -46,6 +46,15 @@ def test_every_study_plans_and_its_claims_speak_of_its_arms(name: str, quick: bo
         assert quick or (arms and arms <= methods), claim.name
 
 
+def test_mad_x_on_real_data_has_a_table_of_all_treebanks() -> None:
+    loaded = study.load(["experiments/mad_x.gin", "lab/ud.gin"], seeds=1)
+    assert loaded.name == "mad_x_ud" and loaded.laboratory.data == "$JAXLT_SHARED_DATA"
+    stages = {stage.name: stage for stage in study.planned(loaded).stages}
+    assert "languages" not in stages["zero-shot"].config
+    assert stages["tags-target"].config["languages"] == ["wol_Latn"]
+    assert all(claim.languages == ("wol_Latn",) for claim in loaded.claims)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_compile")
 def test_mad_x_runs_to_its_end_and_has_a_row_an_arm(tmp_path: Path) -> None:

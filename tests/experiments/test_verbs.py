@@ -1,5 +1,6 @@
 """What stages do, without their trainings: those are in test_recipes.py."""
 
+import gzip
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,6 +36,25 @@ def test_a_world_with_its_splits_and_a_vocabulary_whose_bytes_are_the_same_anywh
         assert verbs.vocabulary(asked, at(tmp_path / name)) == []
     one, other = ((tmp_path / name / verbs.PIECES).read_bytes() for name in "ab")
     assert one == other and len(one) > 1000
+
+
+def test_real_data_is_gathered_or_missed_by_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REAL", str(tmp_path / "real"))
+    asked = {"data": "$REAL", "languages": ["wol_Latn"]}
+    with pytest.raises(UserError, match=r"no treebanks in '\$REAL' \('.*real/ud'\)"):
+        verbs.gather(asked, at(tmp_path / "a"))
+    (tmp_path / "real" / "ud").mkdir(parents=True)
+    (tmp_path / "real" / "ud" / "wo_wtb-test.conllu.gz").write_bytes(b"x")
+    bible = tmp_path / "real" / "mt" / "bible"
+    bible.mkdir(parents=True)
+    (bible / "wol_Latn.txt.gz").write_bytes(gzip.compress(b"a b\n\nc d\n"))
+    assert verbs.gather(asked, at(tmp_path / "b")) == []
+    assert (tmp_path / "b" / "text" / "wol_Latn.txt").read_text() == "a b\nc d\n"
+    assert (tmp_path / "b" / "treebanks" / "wo_wtb-test.conllu.gz").is_file()
+    with pytest.raises(UserError, match=r"no text '.*wolf_Latn.txt.gz'.* Did you mean 'wol_Latn'"):
+        verbs.gather(asked | {"languages": ["wolf_Latn"]}, at(tmp_path / "c"))
 
 
 def test_fields_that_are_not_there_are_refused_with_the_nearest() -> None:
@@ -92,7 +112,7 @@ def test_a_shuffled_module_has_the_same_values_in_another_order(tmp_path: Path) 
 def test_every_verb_is_found_by_the_worker() -> None:
     from jaxlt.experiments.worker import verb_of
 
-    assert verb_of("train") is verbs.train and len(verbs.VERBS) == 7
+    assert verb_of("train") is verbs.train and len(verbs.VERBS) == 8
 
 
 def test_a_run_that_was_asked_to_go_goes_on_later(

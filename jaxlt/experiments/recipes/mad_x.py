@@ -120,4 +120,7 @@ def _beside(
         tagger = lab.tagger(at, f"tagger-{method}", start, [lab.target])
         rows: dict[str, Any] = {"step": "best", "languages": pair, "method": method}
         stages += [tagger, at.stage(f"tags-{method}", "answers", run=tagger, **rows)]
+        if lab.data and start is base:
+            asked: dict[str, Any] = {"run": tagger, "step": "best", "method": "zero_shot"}
+            stages.append(at.stage("zero-shot", "answers", **asked))  # in all treebanks
     return stages
