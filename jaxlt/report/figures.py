@@ -16,12 +16,12 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from jaxlt.errors import UserError, check_choices
+from jaxlt.errors import UserError, check_choices, nearest
 from jaxlt.identity import as_tuples
 from jaxlt.metrics.axes import Value, axis_of, cell_of
 from jaxlt.metrics.correlation import by_seed, correlation
@@ -29,6 +29,7 @@ from jaxlt.metrics.effects import over_seeds
 from jaxlt.metrics.result import Result
 from jaxlt.report.numbers import number, spread
 from jaxlt.report.selection import (
+    BASELINE,
     Mean,
     at_base,
     groups,
@@ -51,7 +52,8 @@ class Figure:
 
     x, y, by, facet: axes of rows (jaxlt.metrics.axes); `by` has a colour of its own, `facet` a
     panel. where: 'width=64' narrows rows; methods, languages: which take part, in this order.
-    against: an arm that the others of 'dots' are compared with. text: what a reader should see.
+    against: an arm from which others differ, in pairs: beside the dots, or in the place of means.
+    text: what a reader should see.
     """
 
     kind: Kind
@@ -77,8 +79,14 @@ class Figure:
         object.__setattr__(self, "by", self.by or _BY.get(self.kind, ""))
         if not self.x:
             raise UserError(f"figure.x names the axis of a figure of the kind '{self.kind}'.")
-        if self.against and (self.kind != "dots" or self.facet):
-            raise UserError("figure.against is for a figure of the kind 'dots' without a facet.")
+        if self.against and self.kind not in ("dots", "curve", "bars"):
+            raise UserError(
+                "figure.against is for figures of the kinds 'dots', 'curve' and 'bars'."
+            )
+        if self.against and self.kind == "dots" and self.facet:
+            raise UserError(
+                "figure.against of a figure of the kind 'dots' leaves no room for facet."
+            )
         if self.kind == "heat" and self.by:
             raise UserError("figure.by has no place in a figure of the kind 'heat': use facet.")
 
@@ -88,8 +96,8 @@ class Drawing:
     """A figure with its numbers.
 
     data: 'points', and of 'dots' 'pairs' and 'differences': what is drawn, by the columns that
-    jaxlt.report.specs reads. series: all there are, so that each keeps its colour. notes: what a
-    reader has to know.
+    jaxlt.report.specs reads. series: what `by` has, and the number of each one's colour: a method
+    has one colour in all figures of a study. notes: what a reader has to know.
     """
 
     figure: Figure
@@ -97,7 +105,7 @@ class Drawing:
     title: str
     subtitle: str
     data: Data
-    series: tuple[str, ...]
+    series: Mapping[str, int]
     split: str = ""
     notes: tuple[str, ...] = ()
 
@@ -110,7 +118,9 @@ def draw(
     added: values of axes that a cell does not name. Axes among them that the figure does not name
     stay at these values.
     """
-    rows = at_base(list(rows), _named(figure), added)
+    rows = list(rows)
+    methods = dict.fromkeys(row.method for row in rows)
+    rows = at_base(rows, _named(figure), added)
     few = select(
         rows, figure.metric, figure.task, figure.split, figure.where,
         figure.methods, figure.languages, added,
@@ -122,9 +132,10 @@ def draw(
     else:
         kinds: dict[str, Callable[..., tuple[Data, list[str]]]] = {"heat": _heat, "dots": _dots}
         data, notes = kinds.get(figure.kind, _means)(figure, few, added)
-    every = figure.methods or [row.method for row in rows]
     named = [one["series"] for one in (*data["points"], *data.get("pairs", ())) if "series" in one]
-    series = dict.fromkeys([*(one for one in every if one in named), *named])
+    known = sorted(methods, key=lambda method: method.startswith(BASELINE))
+    series = dict.fromkeys([*(one for one in figure.methods or known if one in named), *named])
+    places = {one: known.index(one) if figure.by == "method" else n for n, one in enumerate(series)}
     seeds = [point["seeds"] for point in data["points"]]
     return Drawing(
         figure,
@@ -132,7 +143,7 @@ def draw(
         figure.title or _title(figure),
         _subtitle(figure, few, seeds),
         data,
-        tuple(series),
+        places,
         few[0].split,
         tuple(notes),
     )
@@ -157,6 +168,8 @@ def _subtitle(figure: Figure, rows: Sequence[Result], seeds: Sequence[int]) -> s
         repeated += ", 95% interval"
     chances = {row.chance for row in rows}
     chance = chances.pop() if len(chances) == 1 else None
+    if figure.against and figure.kind != "dots":
+        of[0] += f" less that of {figure.against}, paired"
     told = [", ".join(of), repeated, *([f"chance {number(chance)}"] if chance is not None else [])]
     return " · ".join(told)
 
@@ -176,9 +189,15 @@ def _means(
     if out:
         notes.append(f"What lies at {of} {out[0]} has no place on a logarithmic axis.")
     found = {key: some for key, some in found.items() if key[-1] not in out}
+    if figure.against:
+        _check_against(figure, {str(series) for _, series, _ in found})
     for (panel, series, x), some in found.items():
         names = {"panel": _name(figure.facet, panel), "series": str(series), "x": x}
-        points.append(names | _point(mean_over_seeds(some)))
+        point = _point(mean_over_seeds(some))
+        if figure.against:
+            point = _less(some, found.get((panel, figure.against, x), some))
+        if point["mean"] is not None:
+            points.append(names | point)
     places = {point["x"] for point in points}
     if figure.kind == "curve" and len(places) < 2:
         there = f"at {of} {places.pop()}" if places else "at no place of its axis"
@@ -229,23 +248,32 @@ def _dots(
     data = {"points": points, "pairs": pairs}
     if figure.against:
         arms = {str(arm): some for (_, arm), some in found.items()}
-        if figure.against not in arms:
-            raise UserError(f"figure.against is one of {', '.join(arms)}, not '{figure.against}'.")
+        _check_against(figure, arms)
         data["differences"] = [
-            _against(arm, some, arms[figure.against]) for arm, some in arms.items()
+            {"arm": arm} | _less(some, arms[figure.against]) for arm, some in arms.items()
         ]
     return data, _uneven(figure, found)
 
 
-def _against(arm: str, ours: list[Result], theirs: list[Result]) -> dict[str, Any]:
-    """The mean paired difference of two arms, over seeds that have both."""
+def _check_against(figure: Figure, arms: Collection[str]) -> None:
+    if figure.against not in arms:
+        known = ", ".join(sorted(arms))
+        raise UserError(
+            f"figure.against is one of {known}, not '{figure.against}'."
+            f"{nearest(figure.against, arms)}"
+        )
+
+
+def _less(ours: list[Result], theirs: list[Result]) -> dict[str, Any]:
+    """The mean paired difference of two arms over seeds that have both; of itself none."""
     first, second = scores(ours), scores(theirs)
     seeds: dict[Any, list[float]] = {}
-    for pair in first.keys() & second.keys():
-        seeds.setdefault(pair[0], []).append(first[pair] - second[pair])
+    for pair in first:
+        if pair in second:
+            seeds.setdefault(pair[0], []).append(first[pair] - second[pair])
     if not seeds or ours is theirs:
-        return {"arm": arm, "mean": None, "low": None, "high": None, "seeds": 0}
-    return {"arm": arm} | _point(mean_of([sum(each) / len(each) for each in seeds.values()]))
+        return {"mean": None, "low": None, "high": None, "seeds": 0}
+    return _point(mean_of([sum(each) / len(each) for each in seeds.values()]))
 
 
 def _scatter(

@@ -101,18 +101,22 @@ def _colour(drawing: Drawing, shape: bool = False) -> Spec:
     series = list(drawing.series)
     if len(series) < 2:
         return {}
+    numbers = [at % len(PALETTE) for at in drawing.series.values()]
+    if len({*numbers}) < len(series):
+        numbers = list(range(len(series)))
     one = {"field": "series", "type": "nominal"}
     ranges = {"color": PALETTE, "shape": SHAPES} if shape else {"color": PALETTE}
     return {
-        channel: one
-        | {"scale": {"domain": series, "range": [of[n % len(of)] for n in range(len(series))]}}
+        channel: one | {"scale": {"domain": series, "range": [of[n % len(of)] for n in numbers]}}
         for channel, of in ranges.items()
     }
 
 
 def _mark(kind: str, drawing: Drawing, **style: Any) -> Spec:
-    """A mark, in the first colour where there are no series to colour."""
-    return {"type": kind, **({} if len(drawing.series) > 1 else {"color": PALETTE[0]}), **style}
+    """A mark, in the colour of a single series; in the first one where there is none."""
+    one = next(iter(drawing.series.values()), 0)
+    colour = {} if len(drawing.series) > 1 else {"color": PALETTE[one % len(PALETTE)]}
+    return {"type": kind, **colour, **style}
 
 
 def _places(drawing: Drawing) -> list[Any]:
@@ -165,6 +169,7 @@ def _curve(drawing: Drawing, width: float) -> Spec:
         "width": width,
         "height": min(280, max(180, 0.5 * width)),
         "layer": [
+            *_zero(drawing),
             {
                 "transform": [bounded],
                 "mark": _mark("area", drawing, opacity=0.16, line=False),
@@ -177,6 +182,15 @@ def _curve(drawing: Drawing, width: float) -> Spec:
             },
         ],
     }
+
+
+def _zero(drawing: Drawing) -> list[Spec]:
+    """A line at 0 where a curve is of differences."""
+    if not drawing.figure.against:
+        return []
+    rule = {"type": "rule", "color": MUTED, "strokeWidth": 1.25}
+    y = {"datum": 0, "type": "quantitative", "title": None}
+    return [{"mark": rule, "encoding": {"y": y | {"axis": {"tickCount": 5, "grid": True}}}}]
 
 
 def _bars(drawing: Drawing, width: float) -> Spec:

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -18,8 +20,22 @@ def test_a_curve_has_the_mean_of_seeds_at_each_place() -> None:
     np.testing.assert_allclose(
         [point["mean"], point["low"], point["high"]], [np.mean(values), *bounds]
     )
-    assert drawing.series == ("shared", "x_mod")
+    assert drawing.series == {"shared": 0, "x_mod": 1}
+    assert draw(dataclasses.replace(figure, methods=("x_mod",)), sweep()).series == {"x_mod": 1}
     assert drawing.subtitle == "bpb, lm, test · mean of 3 seeds, 95% interval"
+
+
+def test_a_curve_against_an_arm_has_paired_differences() -> None:
+    rows = [dataclasses.replace(r, value=r.value + 0.1 * r.seed**2) for r in sweep()]
+    figure = Figure("curve", metric="bpb", x="languages", where="width=24", against="shared")
+    drawing = draw(figure, rows)
+    assert [(p["series"], p["x"]) for p in drawing.data["points"]] == [
+        ("x_mod", 1), ("x_mod", 2), ("x_mod", 4),
+    ]  # fmt: skip
+    point = drawing.data["points"][2]
+    assert point["mean"] == pytest.approx(0.01 * 4 - 0.1 * 4)
+    assert point["high"] - point["low"] < 1e-9  # worlds differ much, and pairs do not
+    assert drawing.subtitle.startswith("bpb less that of shared, paired, lm, test")
 
 
 def test_dots_pair_seeds_and_compare_arms_within_them() -> None:
@@ -100,7 +116,8 @@ def test_what_has_no_logarithm_is_left_out_and_told() -> None:
     [
         ({"kind": "curv"}, "Did you mean 'curve'"),
         ({"kind": "curve"}, r"figure\.x names the axis"),
-        ({"kind": "heat", "against": "a"}, "against is for a figure of the kind 'dots'"),
+        ({"kind": "heat", "against": "a"}, "against is for figures of the kinds 'dots', 'curve'"),
+        ({"kind": "dots", "against": "a", "facet": "width"}, "leaves no room for facet"),
         ({"kind": "heat", "by": "method"}, "no place in a figure of the kind 'heat'"),
     ],
 )
