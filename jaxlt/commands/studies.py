@@ -312,7 +312,7 @@ def _looked(word: str, stage: str, survey: "Survey", args: argparse.Namespace) -
     workers = len(survey.named("running"))
     left = view.seconds_left(survey, workers) if workers else None
     if left is not None:
-        print(f"About {progress.duration(left)} left with these {workers} workers.")
+        print(f"About {progress.duration(left)} left with {workers} at work.")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -45,6 +46,35 @@ def test_two_runs_on_one_folder_share_the_work(
     before = time.monotonic()
     run_local(["no such command"], stages, places(tmp_path))  # nothing is left to start it for
     assert time.monotonic() - before < 1.0
+
+
+@pytest.mark.slow
+def test_workers_that_are_killed_are_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOURNAL", str(tmp_path / "journal"))
+    stages, killed = counted(5, 0.05), set()
+
+    def kill() -> None:
+        while len(killed) < 4 and (now := Survey(stages, places(tmp_path))).left:
+            for state in now.named("running"):
+                assert state.lease is not None
+                if not lease.is_gone(state.lease.record) and len(killed) < 4:
+                    killed.add(state.lease.record["pid"])
+                    os.kill(state.lease.record["pid"], signal.SIGKILL)
+            time.sleep(0.1)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    found = run_local(
+        started(tmp_path, "slowly"), stages, places(tmp_path), workers=2, stream=io.StringIO()
+    )
+    killer.join()
+    assert found.status == 0 and found.named("done")[-1].stage is stages[-1]
+    quietly(stages, tmp_path / "quiet")
+    quiet = rows(Survey(stages, places(tmp_path / "quiet")))
+    assert killed and rows(found) == quiet
+    assert max(s.record["attempt"] for s in found.states.values()) > 1
 
 
 @pytest.mark.slow

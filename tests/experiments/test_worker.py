@@ -20,7 +20,7 @@ from jaxlt.errors import SAVED, UserError
 from jaxlt.experiments import attempt, storage, worker
 from jaxlt.experiments.lease import claimant
 from jaxlt.experiments.stage import Cell, Stage, asked, digest
-from jaxlt.experiments.states import Survey, rows
+from jaxlt.experiments.states import Survey, ask_again, rows
 from jaxlt.experiments.storage import Register, Unwritable
 from jaxlt.experiments.worker import Bounds, run
 from jaxlt.metrics import result_file
@@ -164,6 +164,9 @@ def test_a_stage_whose_workers_go_away_each_time_is_given_up(tmp_path: Path) -> 
         register.put(number, claimant(digest(asked(stage))) | {"began": "0"})
     found = quietly([stage], tmp_path, bounds=Bounds(lost=3))
     assert found.states[stage.path].why == ("its worker was killed or went away 3 times",)
+    assert ask_again(found, "failed") == [stage.path]
+    assert quietly([stage], tmp_path, bounds=Bounds(lost=3)).status == 0
+    ask_again(Survey([stage], places(tmp_path)), "base")
     newer = dataclasses.replace(stage, config={"steps": 2})
     assert quietly([newer], tmp_path, bounds=Bounds(lost=3)).status == 0  # it was lost as another
 
