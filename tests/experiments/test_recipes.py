@@ -1,5 +1,6 @@
 """Every study that comes with jaxlt plans; the first of them runs to its end."""
 
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -39,7 +40,8 @@ def test_every_study_plans_and_its_claims_speak_of_its_arms(name: str, quick: bo
     assert loaded.question and loaded.claims
     stages = study.planned(loaded).stages
     assert {stage.verb for stage in stages} <= set(VERBS)
-    assert all(asked(stage)["config"] for stage in stages)
+    kinds = {(one.name, *one.config.get("settings", ())): one for one in stages}
+    assert all(asked(stage)["config"] for stage in kinds.values())
     methods = {stage.config.get("method") for stage in stages}
     for claim in loaded.claims:
         arms = set(re.findall(r"@(\w+)", claim.effect))
@@ -53,6 +55,44 @@ def test_mad_x_on_real_data_has_a_table_of_all_treebanks() -> None:
     assert "languages" not in stages["zero-shot"].config
     assert stages["tags-target"].config["languages"] == ["wol_Latn"]
     assert all(claim.languages == ("wol_Latn",) for claim in loaded.claims)
+
+
+def test_x_mod_compares_models_of_equal_active_parameters_and_equal_steps() -> None:
+    loaded = study.load(["experiments/x_mod.gin"], ["study.vary={}"], seeds=1)
+    stages = {stage.name: stage for stage in study.planned(loaded).stages}
+    given = {name: stage.config.get("settings", {}) for name, stage in stages.items()}
+    whole = ["shared", "x_mod", "met", "mlm-8x1600"]
+    assert {given[name]["TRAIN_STEPS"] for name in whole} == {1600}
+    assert given["shared"]["lang/plug.key"] is None and given["x_mod"]["LANGUAGES"] == 9
+    assert (
+        given["shared"]["lang/plug.reduction_factor"]
+        == given["x_mod"]["lang/plug.reduction_factor"]
+    )
+    assert [need.name for need in stages["added"].needs if need.verb == "train"] == ["x_mod"]
+    assert "qac_Latn" in given["met"]["DataConfig.rates"]
+    assert "qac_Latn" not in given["x_mod"]["DataConfig.rates"]
+    taught = {name: given[name] for name in ("tagger", "tagger-2", "tagger-8")}
+    assert [one["EPOCHS"] for one in taught.values()] == [16, 8, 2]  # of 1, 2, 8 treebanks
+    assert len(taught["tagger-8"]["SOURCES"]) == 8
+    assert not any("qac_Latn" in one["SOURCES"] for one in taught.values())
+
+
+def test_the_curse_counts_its_trainings_and_holds_the_core_s_part_of_an_update() -> None:
+    loaded = study.load(["experiments/curse.gin"])
+    lab = loaded.laboratory
+    runs = [s for s in study.planned(loaded).stages if lab.text in s.config.get("files", ())]
+    assert len(runs) == 119  # of 150 at most
+    given = {run.path: run.config["settings"] for run in runs}
+    rows = {path: g["TRAIN_STEPS"] * g["BATCH_SIZE"] for path, g in given.items()}
+    assert round(sum(rows.values()) / rows["languages=1/0/shared"]) == 674
+    for path, one in given.items():
+        rates = one.get("DataConfig.rates", {lab.source: 1.0})
+        part = one["BATCH_SIZE"] * rates[lab.source] / sum(rates.values())
+        assert "how=fixed" in path or abs(part - lab.batch) < 1, path
+    nested = [list(given[f"languages={n}/0/x_mod"]["DataConfig.rates"]) for n in (1, 2, 4, 8, 16)]
+    assert all(more[: len(some)] == some for some, more in itertools.pairwise(nested))
+    seeds = {run.seed for run in runs if run.cell == "languages=4,how=decay"}
+    assert seeds == {0, 1, 2} and "languages=1,how=decay/0/shared" not in given
 
 
 @pytest.mark.slow
