@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import IO, NamedTuple
 
-from jaxlt.errors import SAVED, UserError
+from jaxlt.errors import LOST, SAVED, UserError
 from jaxlt.experiments import lease
 from jaxlt.experiments.stage import Stage
 from jaxlt.experiments.states import LEASE, State, Survey, ask_again, refuse_stale
@@ -163,7 +163,7 @@ class _Crew:
         if code == UserError.status:
             paragraph = self._said(number).rpartition("jaxlt: error: ")[2]
             raise UserError(" ".join(paragraph.split()) or "A worker ended, and did not say why.")
-        if code not in (0, SAVED) and held is None:
+        if code not in (0, SAVED, LOST) and held is None:
             self.in_vain[number] += 1
             if code > 0 and self.in_vain[number] >= _IN_VAIN:
                 lines = "\n".join(self._said(number).splitlines()[-15:])
