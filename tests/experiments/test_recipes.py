@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from jaxlt import config
+from jaxlt.errors import UserError
 from jaxlt.experiments import study
 from jaxlt.experiments.stage import asked
 from jaxlt.experiments.verbs import VERBS
 
 ROOT = config.shipped_configs()
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("experiments/*.gin"))
+ARMS = ("target", "source", "none", "another", "shuffled")
 SMALL = {
     "laboratory": {
         "families": 2, "languages": 2, "dialects": 0, "sentences": 300, "annotated": 60,
@@ -95,6 +97,17 @@ def test_the_curse_counts_its_trainings_and_holds_the_core_s_part_of_an_update()
     assert seeds == {0, 1, 2} and "languages=1,how=decay/0/shared" not in given
 
 
+def test_embeddings_are_trained_with_modules_apart_alone() -> None:
+    loaded = study.load(["experiments/mad_x.gin"], ["mad_x.embeddings=True"], seeds=1)
+    with pytest.raises(UserError, match=r"mad_x\.embeddings is of modules"):
+        study.planned(loaded)  # of which a cell has modules in turns
+    alone = study.load(["experiments/mad_x.gin"], ["mad_x.embeddings=True", "study.vary={}"])
+    stages = {stage.name: stage for stage in study.planned(alone).stages}
+    files = {name: asked(stages[f"tags-{name}"])["config"]["settings"] for name in ARMS}
+    assert files["target"] == files["shuffled"] != files["source"] != files["another"]
+    assert files["none"] == {"new/delta.scale": 0}
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("quick_compile")
 def test_mad_x_runs_to_its_end_and_has_a_row_an_arm(tmp_path: Path) -> None:
@@ -110,7 +123,7 @@ def test_mad_x_runs_to_its_end_and_has_a_row_an_arm(tmp_path: Path) -> None:
     rows = states.rows(survey)
     target = [row for row in rows if row.target == "qab_Latn" and row.aggregate == "none"]
     arms = {row.method: row for row in target if row.metric == "accuracy" and row.task != "mlm"}
-    assert {"target", "source", "none", "another", "shuffled"} <= arms.keys()
+    assert set(ARMS) <= arms.keys()
     assert all(row.seed == 3 and row.cell == "all" and row.references for row in arms.values())
     assert len({row.references for row in arms.values()}) == 1
     heard = {row.method: row.value for row in target if row.metric == "bpb"}
