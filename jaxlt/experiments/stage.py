@@ -91,6 +91,7 @@ class Cell:
         self,
         name: str,
         verb: str,
+        /,
         *,
         shared: bool = False,
         lab: bool = False,

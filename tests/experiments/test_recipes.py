@@ -76,6 +76,9 @@ def test_x_mod_compares_models_of_equal_active_parameters_and_equal_steps() -> N
     taught = {name: given[name] for name in ("tagger", "tagger-2", "tagger-8")}
     assert [one["EPOCHS"] for one in taught.values()] == [16, 8, 2]  # of 1, 2, 8 treebanks
     assert len(taught["tagger-8"]["SOURCES"]) == 8
+    for name in ("tagger", "tagger-post_hoc", "tagger-met"):  # INIT_FROM alone brings no modules
+        assert given[name]["run.modules"] == ["lang=*"]
+    assert given["tagger-shared"]["run.modules"] == ["lang=one"]
     assert not any("qac_Latn" in one["SOURCES"] for one in taught.values())
 
 

@@ -15,6 +15,7 @@ from jaxlt.experiments.verbs import LIBRARY
 
 MODULES, BODY = "modules/x_mod.gin", "runs/x_mod_finetune.gin"
 ONE: dict[str, Any] = {"LANGUAGES": 0, "lang/plug.key": None}
+IT, EACH = {"run.modules": ["lang=one"]}, {"run.modules": ["lang=*"]}  # of a library
 NONE: dict[str, Any] = {**ONE, "T5Config.plugs": []}
 How = Literal["", "post_hoc", "fixed", "proportional", "scarce", "pieces", "decay"]
 
@@ -66,7 +67,6 @@ def curse(
         return lab.mlm(at, name, known, [MODULES], slots | many | settings, **how_)
 
     # Models of equal active parameters; beside the base point, the shared one alone.
-    runs: dict[str, tuple[Stage, dict[str, Any]]] = {}
     stages: list[Stage] = []
     if how == "post_hoc":
         plain = trained("plain", lab.steps, NONE)
@@ -76,39 +76,43 @@ def curse(
             "LossConfig.normalize": "languages",
             "ScheduleConfig.decay_steps": max(1, lab.steps // 20),
         }
-        runs["post_hoc"] = trained("post_hoc", lab.steps // 4, alone, method="post_hoc"), {}
+        run = trained("post_hoc", lab.steps // 4, alone, method="post_hoc")
+        arms = [(run, plain, EACH)]
         stages.append(plain)
     elif how == "decay":
-        before = _before(at, lab, slots | ONE, lab.steps - last)
+        before, library = _before(at, lab, slots | ONE, lab.steps - last)
         late = {
             "INIT_FROM": before,
+            "run.library": library / LIBRARY,
             "ScheduleConfig.name": "linear",
             "ScheduleConfig.warmup_steps": 0,
             "ScheduleConfig.decay_steps": None,
         }
-        runs["shared"] = trained("shared", last, ONE | late, method="shared"), ONE
-        stages.append(before)
+        run = trained("shared", last, ONE | IT | late, method="shared")
+        arms = [(run, run, ONE | IT)]
+        stages += [before, library]
     else:
-        runs["shared"] = trained("shared", lab.steps, ONE, method="shared"), ONE
+        run = trained("shared", lab.steps, ONE, method="shared")
+        arms = [(run, run, ONE | IT)]
         if len(at.axes) < 2:
-            runs["x_mod"] = trained("x_mod", lab.steps, {}, method="x_mod"), {}
+            run = trained("x_mod", lab.steps, {}, method="x_mod")
+            arms.append((run, run, EACH))
 
     # The core is labelled, and a relative of it that no model has met is tagged.
-    for method, (run, settings) in runs.items():
-        files = [MODULES, BODY]
-        tagger = lab.tagger(at, f"tagger-{method}", run, [new], files, slots | settings)
+    for run, body, modules in arms:
+        arm = run.name
+        library = at.stage(f"library-{arm}", "save_modules", runs=[run], name="lang/one")
+        given = slots | {"run.library": library / LIBRARY} | modules
+        tagger = lab.tagger(at, f"tagger-{arm}", body, [new], [MODULES, BODY], given)
         asked: dict[str, Any] = {"run": tagger, "step": "best", "languages": [core, new]}
-        stages += [run, tagger]
-        if method != "shared":  # of the languages' modules the core's
-            library = at.stage(f"library-{method}", "save_modules", runs=[run])
+        if modules is EACH:  # the relative has none, and goes through the core's
             asked |= {"modules": f"lang={core}", "library": library / LIBRARY}
             asked |= {"settings": {"run.force_modules": True}}
-            stages.append(library)
-        stages.append(at.stage(f"tags-{method}", "answers", method=method, **asked))
+        stages += [run, library, tagger, at.stage(f"tags-{arm}", "answers", method=arm, **asked)]
     return stages
 
 
-def _before(at: Cell, lab: Laboratory, slots: dict[str, Any], steps: int) -> Stage:
+def _before(at: Cell, lab: Laboratory, slots: dict[str, Any], steps: int) -> tuple[Stage, Stage]:
     """The core alone, at the full rate; cells of any number of languages go on from there."""
     settings = slots | {
         "DataConfig.languages": [lab.source],
@@ -116,4 +120,6 @@ def _before(at: Cell, lab: Laboratory, slots: dict[str, Any], steps: int) -> Sta
         "BATCH_SIZE": lab.batch,
         "ScheduleConfig.name": "constant",
     }
-    return lab.mlm(at, "before", [lab.source], [MODULES], settings, shared=True)
+    run = lab.mlm(at, "before", [lab.source], [MODULES], settings, shared=True)
+    library = at.stage("library-before", "save_modules", shared=True, runs=[run], name="lang/one")
+    return run, library

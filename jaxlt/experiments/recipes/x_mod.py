@@ -57,15 +57,20 @@ def x_mod(
     post_hoc = trained("post_hoc", [*known, new], **alone, **late)
 
     # One language more: its module alone, or among as many languages from the start.
-    added = trained("added", [new], **alone, INIT_FROM=own, TRAIN_STEPS=steps)
+    added = trained("added", [new], **alone, **one, INIT_FROM=own, TRAIN_STEPS=steps)
     met = trained("met", [*known[:-1], new], **whole)
-    library = at.stage("library", "save_modules", runs=[own])
+
+    def kept(name: str, *runs: Stage, called: str = "lang/one") -> Stage:
+        return at.stage(f"library-{name}", "save_modules", runs=list(runs), name=called)
+
+    library = kept("x_mod", own, added, called=f"lang/{new}")
     stages = [shared, own, plain, post_hoc, added, met, library]
 
     # Bodies learn to tag one language, or several in as many updates; modules stay as they are.
-    def tagger(name: str, base: Stage, of: int = 1, **settings: Any) -> Stage:
+    def tagger(name: str, base: Stage, modules: Stage, of: int = 1, **settings: Any) -> Stage:
         epochs = max(1, EPOCHS // of)
-        given = slots | settings | {"EPOCHS": epochs, "TrainConfig.eval_epochs": -(-epochs // 4)}
+        given = slots | {"EPOCHS": epochs, "TrainConfig.eval_epochs": -(-epochs // 4)}
+        given |= {"run.library": modules / LIBRARY, "run.modules": ["lang=*"]} | settings
         if of > 1:
             given |= {"SETTING": "multi_source", "SOURCES": list(known[:of])}
         return lab.tagger(at, name, base, [*known[of:], new], [MODULES, BODY], given)
@@ -75,20 +80,26 @@ def x_mod(
             f"tags-{method}", "answers", run=run, step="best", languages=of, method=method, **how
         )
 
-    tuned = tagger("tagger", added)
+    tuned = tagger("tagger", own, library)
     everywhere = [*known[1:], new]
     stages += [tuned, tags("x_mod", tuned, everywhere)]
-    for method, base in {"shared": shared, "post_hoc": post_hoc, "met": met}.items():
-        run = tagger(f"tagger-{method}", base, **(one if base is shared else {}))
-        stages += [run, tags(method, run, everywhere)]
+    for method, base, of in (
+        ("shared", shared, shared),
+        ("post_hoc", plain, post_hoc),
+        ("met", met, met),
+    ):
+        modules = kept(method, of)
+        bare = {**one, "run.modules": ["lang=one"]} if of is shared else {}
+        run = tagger(f"tagger-{method}", base, modules, **bare)
+        stages += [modules, run, tags(method, run, everywhere)]
 
     # The new language never met the task: without its module, with the source's, taught by more.
     for method, module in (("none", "none"), ("source", lab.source)):
         beneath = {"modules": f"lang={module}", "library": library / LIBRARY}
         force = {"run.force_modules": True}
         stages.append(tags(method, tuned, [new], settings=force, **beneath))
-    for of in taught:
-        if 1 < of <= languages:
-            run = tagger(f"tagger-{of}", added, of)
-            stages += [run, tags(f"taught_{of}", run, [new])]
+    for many in taught:
+        if 1 < many <= languages:
+            run = tagger(f"tagger-{many}", own, library, many)
+            stages += [run, tags(f"taught_{many}", run, [new])]
     return stages
