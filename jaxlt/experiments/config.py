@@ -66,7 +66,8 @@ class Claim:
 class Study(Axes):
     """A question, the recipe that answers it, over which cells, and how its rows are judged.
 
-    quick: bindings of a quick look, which has 2 seeds and says that it is one.
+    quick: bindings of a quick look, which has 2 seeds and says that it is one: of the recipe, the
+    laboratory, and the study itself ({'study.vary': {}} leaves the base cell alone).
     """
 
     name: str = ""

@@ -51,12 +51,26 @@ def load(
             "study.recipe = @my_recipe()."
         )
     if quick:
-        study = applied(study, study.quick)
+        study = _quick(study)
         few = study.all_seeds[:QUICK_SEEDS]
         asked = tuple(dataclasses.replace(claim, seeds=QUICK_SEEDS) for claim in study.claims)
         name = f"{study.name}-{QUICK}"
         study = dataclasses.replace(study, name=name, seeds=few, claims=asked)
     return study if seeds is None else dataclasses.replace(study, seeds=seeds)
+
+
+def _quick(study: Study) -> Study:
+    """The study as its `quick` says: settings of recipe and laboratory, and its own fields."""
+    own = {name: value for name, value in study.quick if name.startswith("study.")}
+    known = [f"study.{field.name}" for field in dataclasses.fields(study)]
+    for name in own:
+        if name not in known:
+            raise UserError(
+                f"study.quick sets '{name}', and no study has it.{nearest(name, known)}"
+            )
+    changed = {name.removeprefix("study."): value for name, value in own.items()}
+    rest = [(name, value) for name, value in study.quick if name not in own]
+    return applied(dataclasses.replace(study, **changed), rest)
 
 
 def planned(study: Study) -> Plan:

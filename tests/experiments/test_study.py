@@ -31,7 +31,7 @@ study.question = 'Does word order matter?'
 study.recipe = @word_order()
 study.cross = {'word_order.languages': [1, 2, 4]}
 study.claims = [@better/claim()]
-study.quick = {'word_order.arms': ['a']}
+study.quick = {'word_order.arms': ['a'], 'study.cross': {'word_order.languages': [4]}}
 better/claim:
     text = 'a beats b'
     metric = 'accuracy'
@@ -57,7 +57,10 @@ def test_a_study_is_planned_from_a_recipe_of_ones_own(gin_file: str) -> None:
         f"languages=1/0/{name}" for name in ("base", "tags-a", "tags-b")
     ]
     quick = study.planned(study.load([gin_file], quick=True))
-    assert quick.study.name == "word_order-quick" and len(quick.stages) == 3 * 2 * 2
+    assert quick.study.name == "word_order-quick" and len(quick.stages) == 2 * 2
+    assert {setting.name for setting in quick.settings} == {"languages=4"}
+    with pytest.raises(UserError, match=r"'study.corss', and no study has it.*'study.cross'"):
+        study.load([gin_file], ["study.quick={'study.corss': {}}"], quick=True)
 
 
 def test_a_thousand_stages_are_planned_in_two_seconds(gin_file: str) -> None:
