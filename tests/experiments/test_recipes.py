@@ -1,6 +1,7 @@
 """Every study that comes with jaxlt plans; the first of them runs to its end."""
 
 import itertools
+import math
 import re
 import shlex
 from pathlib import Path
@@ -98,6 +99,38 @@ def test_the_curse_counts_its_trainings_and_holds_the_core_s_part_of_an_update()
     assert all(more[: len(some)] == some for some, more in itertools.pairwise(nested))
     seeds = {run.seed for run in runs if run.cell == "languages=4,how=decay"}
     assert seeds == {0, 1, 2} and "languages=1,how=decay/0/shared" not in given
+
+
+def test_lt_sft_changes_as_many_values_as_mad_x_has_and_takes_as_many_steps() -> None:
+    from jaxlt.models.config import T5Config
+    from jaxlt.models.init import describe
+    from jaxlt.modules.bottleneck import Pfeiffer
+    from jaxlt.modules.nice import Nice
+    from jaxlt.modules.site import plug
+
+    loaded = study.load(["experiments/lt_sft.gin"], ["study.vary={}"], seeds=1)
+    stages = {stage.name: stage for stage in study.planned(loaded).stages}
+    sizes: dict[str, int] = {"vocab_rows": 8, "emb_dim": 64, "mlp_dim": 8, "num_heads": 1}
+    sizes |= {"head_dim": 8, "encoder_layers": 2, "decoder_layers": 0}
+    language = (plug(Nice, "e", reduction_factor=2), plug(Pfeiffer, "l", reduction_factor=2))
+    for what, plugs in (
+        ("mask-qac_Latn-random", language),
+        ("task-mask-lt_sft", (plug(Pfeiffer, "t", reduction_factor=1),)),
+    ):
+        leaves = describe(T5Config(**sizes, plugs=plugs))
+        own = [math.prod(leaf.shape) for name, leaf in leaves.items() if "modules/" in name]
+        assert stages[what].config["count"] == sum(own)
+    steps = {
+        n: s.config["settings"].get("TRAIN_STEPS") for n, s in stages.items() if s.verb == "train"
+    }
+    both = steps["full-qac_Latn"] + steps["sparse-qac_Latn-lt_sft"]
+    assert both == steps["qac_Latn-mlm-4x2400-rf2x800"] == 800
+    beneath = stages["tags-lt_sft"].config["settings"]["LANGUAGE_DELTA"]
+    assert beneath.stage.name == "phi-qac_Latn-lt_sft" and stages["tags-mad_x"].config["modules"]
+    assert (
+        stages["task-lt_sft"].config["settings"]["LANGUAGE_DELTA"].stage.name
+        == "phi-qaa_Latn-lt_sft"
+    )
 
 
 def test_embeddings_are_trained_with_modules_apart_alone() -> None:
