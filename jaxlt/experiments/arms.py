@@ -58,7 +58,7 @@ def grid_of(axes: Axes, base: Mapping[str, object]) -> Grid:
     """The cells of a study; base: what its axes are where none of them leaves it, by full name."""
     vary = [axis for axis, _ in axes.vary]
     left = [(axis, base[axis]) for axis in vary if axis in base]
-    cells = dict.fromkeys(setting.name for setting in axes.cells())
+    cells = dict.fromkeys(setting.name for setting in axes.cells(base))
     values = cell_of(cell_name([*left, *axes.added]))
     return Grid(tuple(cells), values, tuple(map(short, vary)))
 

@@ -94,12 +94,15 @@ class Axes:
         """The seeds, of which each is a world of its own."""
         return tuple(range(self.seeds)) if isinstance(self.seeds, int) else self.seeds
 
-    def cells(self) -> list[Setting]:
-        """All cells of seed 0, then of seed 1, and so on."""
+    def cells(self, base: Mapping[str, Any] | None = None) -> list[Setting]:
+        """All cells of seed 0, then of seed 1, and so on.
+
+        base: what axes are where none leaves it; a value of `vary` that is the base's is no cell.
+        """
         kept: dict[tuple[str, int], Setting] = {}
         holds = condition(self.where)
         for seed in self.all_seeds:
-            for values, varied in self._settings():
+            for values, varied in self._settings(base or {}):
                 named = {short(axis): value for axis, value in values}
                 if holds({**named, "varied": varied, "seed": seed}):
                     name = self._name(values)
@@ -108,17 +111,18 @@ class Axes:
             raise UserError(f"No cell is left by where = '{self.where}'.")
         return list(kept.values())
 
-    def _settings(self) -> Iterator[tuple[Values, str]]:
+    def _settings(self, base: Mapping[str, Any]) -> Iterator[tuple[Values, str]]:
         zipped = list(zip(*(values for _, values in self.zip), strict=True)) or [()]
         crossed = itertools.product(*(values for _, values in self.cross))
         for some in crossed:
             for beside in zipped:
-                base = (*zip((a for a, _ in self.cross), some, strict=True),)
-                base += (*zip((a for a, _ in self.zip), beside, strict=True),)
-                yield base, ""
+                own = (*zip((a for a, _ in self.cross), some, strict=True),)
+                own += (*zip((a for a, _ in self.zip), beside, strict=True),)
+                yield own, ""
                 for axis, values in self.vary:
                     for value in values:
-                        yield (*base, (axis, value)), short(axis)
+                        if axis not in base or _text(_frozen(base[axis])) != _text(value):
+                            yield (*own, (axis, value)), short(axis)
 
     def _name(self, values: Values) -> str:
         """A folder's name: 'languages=4,arm=x_mod'; an added axis at its old value is not in it."""
@@ -174,7 +178,16 @@ def _value(node: ast.AST, names: Mapping[str, Any], text: str) -> Any:
         left = _value(node.left, names, text)
         for how, right in zip(node.ops, node.comparators, strict=True):
             value = _value(right, names, text)
-            if type(how) not in _COMPARED or not _COMPARED[type(how)](left, value):
+            if type(how) not in _COMPARED:
+                raise UserError(f"The condition '{text}' compares by ==, !=, <, <=, >, >= or in.")
+            try:
+                holds = _COMPARED[type(how)](left, value)
+            except TypeError:
+                raise UserError(
+                    f"The condition '{text}' compares {left!r} with {value!r}, which have no order "
+                    "among them, or no members."
+                ) from None
+            if not holds:
                 return False
             left = value
         return True

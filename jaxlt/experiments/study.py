@@ -75,7 +75,8 @@ def _quick(study: Study) -> Study:
 
 def planned(study: Study) -> Plan:
     """Lays out the stages of all cells; raises UserError where an axis names no setting."""
-    settings = study.cells()
+    base = _base(study)
+    settings = study.cells(base)
     found: dict[str, Stage] = {}
     recipes: dict[Any, Study] = {}
     for setting in settings:
@@ -86,7 +87,7 @@ def planned(study: Study) -> Plan:
         at = Cell(setting.name, setting.seed, setting.values)
         for stage in own.recipe.stages(at, own.laboratory):
             _add(stage, found)
-    return Plan(study, settings, list(found.values()), _base(study))
+    return Plan(study, settings, list(found.values()), base)
 
 
 def _base(study: Study) -> dict[str, Any]:

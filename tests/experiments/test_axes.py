@@ -15,6 +15,8 @@ def test_crossed_zipped_and_one_at_a_time() -> None:
     assert names(axes) == ["n=1,x=p,y=3", "n=1,x=q,y=4", "n=2,x=p,y=3", "n=2,x=q,y=4"]
     varied = Axes(cross={"n": [1, 2]}, vary={"width": [24, 96], "frozen": [True]}, seeds=1)
     assert names(varied)[:4] == ["n=1", "n=1,width=24", "n=1,width=96", "n=1,frozen=True"]
+    at_base = [cell.name for cell in varied.cells({"width": 96, "frozen": False})]
+    assert at_base[:3] == ["n=1", "n=1,width=24", "n=1,frozen=True"]  # and not 96 twice
 
 
 def test_seeds_come_in_order_and_conditions_leave_cells_out() -> None:
@@ -65,6 +67,9 @@ def test_conditions_say_what_they_do_not_know() -> None:
         ("n +", "cannot be read"),
         ("n.__class__ == 3", "n.__class__"),
         ("f(n)", "'f\\(n\\)' in it"),
+        ("n < 'a'", "compares 2 with 'a', which have no order"),
+        ("3 in n", "compares 3 with 2"),
+        ("n is 2", "compares by ==, !="),
     ):
         with pytest.raises(UserError, match=message):
             condition(text)({"n": 2})
