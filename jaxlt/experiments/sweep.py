@@ -29,7 +29,7 @@ from jaxlt.experiments.config import Sweep
 from jaxlt.experiments.stage import Cell, Stage
 from jaxlt.experiments.study import Plan
 
-SEED, MODULES, NONE = "SEED", "MODULES", "none"
+SEED, TRAIN_SEED, MODULES, NONE = "SEED", "TrainConfig.seed", "MODULES", "none"
 
 
 class Runs(NamedTuple):
@@ -59,6 +59,9 @@ def load(
     beside = [name for name in gin_files if not _is_found(name)]
     files = [str(find_file(n, search_paths).absolute()) if n in beside else n for n in gin_files]
     axes = (*sweep.cross, *sweep.zip, *sweep.vary)
+    for name in (*(axis for axis, _ in axes), *of_runs):
+        if name in (SEED, TRAIN_SEED):
+            raise UserError(f"'{name}' is each run's own in a sweep: sweep.seeds (--seeds) has it.")
     added = {f for a, values in axes if a == MODULES for v in values for f in _module(v)}
     if MODULES not in used:
         used |= _macros(read_files(sorted(added), search_paths))
@@ -119,8 +122,9 @@ def _check_axis(axis: str, macros: Collection[str]) -> None:
 
 def planned(sweep: Sweep, runs: Runs) -> Plan:
     """Lays out the stages of all cells: a run, and its scores."""
-    settings = sweep.cells()
-    seed = SEED if SEED in runs.macros else "TrainConfig.seed"
+    base = _base(sweep, runs)
+    settings = sweep.cells(base)
+    seed = SEED if SEED in runs.macros else TRAIN_SEED
     stages: list[Stage] = []
     for setting in settings:
         at = Cell(setting.name, setting.seed, setting.values)
@@ -132,7 +136,7 @@ def planned(sweep: Sweep, runs: Runs) -> Plan:
         verb = "answers" if sweep.answers else "evaluate"
         how: dict[str, Any] = {"split": sweep.split} if sweep.split else {}
         stages += [run, at.stage("scores", verb, run=run, method=sweep.name, **how)]
-    return Plan(sweep, settings, stages, _base(sweep, runs))
+    return Plan(sweep, settings, stages, base)
 
 
 def _base(sweep: Sweep, runs: Runs) -> dict[str, Any]:

@@ -71,6 +71,7 @@ def test_the_base_of_what_varies_is_as_the_files_say(tmp_path: Path) -> None:
         ("LEARNING_RAT", "no macro that its gin files use. Did you mean 'LEARNING_RATE'"),
         ("TrainConfig.step", "TrainConfig has no 'step'. Did you mean 'steps'"),
         ("TrainConfg.steps", "gin knows no 'TrainConfg'. Did you mean 'TrainConfig'"),
+        ("SEED", "'SEED' is each run's own in a sweep: sweep.seeds"),
     ],
 )
 def test_an_axis_that_names_nothing_is_an_error(tmp_path: Path, axis: str, message: str) -> None:
