@@ -37,6 +37,8 @@ def test_a_plan_is_written_down_once_and_again_where_it_differs(tmp_path: Path) 
     assert [one["question"] for one in told.history] == ["Why?", "How?", "What?"]
     assert (told.done, told.stages, told.rows) == (0, 2, [])
     assert len(records(study)) == 2  # a look writes nothing
+    ledger.keep(study, {**RECORD, "stages": {"all/9/x": "1"}})  # of other seeds: there is data
+    assert records(study)[2]["data"]
 
 
 def test_what_is_damaged_or_missing_is_named(tmp_path: Path) -> None:
