@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jaxlt.errors import check_positive
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -51,6 +53,7 @@ def main(args: argparse.Namespace) -> int:
     from jaxlt.experiments.states import rows
     from jaxlt.screen import screen
 
+    check_positive("--workers", args.workers)
     began = time.monotonic()
     plan = study.planned(study.load([STUDY], SMALLEST if args.smallest else (), (), (args.seed,)))
     folder = Path(args.workdir)

@@ -202,6 +202,8 @@ def _chosen(stages: "Sequence[Stage]", only: str | None) -> "list[Stage]":
 
 def _planned(plan: "Plan", survey: "Survey", args: argparse.Namespace) -> list[str]:
     """What is there, what will run and why, and how long that takes, in lines."""
+    from jaxlt.experiments.states import to_rerun
+
     cells, seeds = {s.name for s in plan.settings}, {s.seed for s in plan.settings}
     lines = [
         f"{plan.study.name}: {len(cells)} cells, {len(seeds)} seeds; {survey.places.study} "
@@ -209,9 +211,7 @@ def _planned(plan: "Plan", survey: "Survey", args: argparse.Namespace) -> list[s
         *survey.said(),
     ]
     if args.rerun:
-        kinds = {"stale": "stale", "failed": "failed"}
-        again = survey.named(args.rerun) if args.rerun in kinds else survey.find(args.rerun)
-        paths = [state.stage.path for state in again]
+        paths = [state.stage.path for state in to_rerun(survey, args.rerun)]
         lines.append(f"To run again (--rerun={args.rerun}): {some_of(paths) or 'nothing'}.")
     blocked = survey.blocked
     left = [s.stage for s in survey.named("absent") if s.stage.path not in blocked]
@@ -333,6 +333,11 @@ def _exported(places: "Places", record: dict[str, Any], results: Path) -> int:
     from jaxlt.experiments.ledger import export, of_folder
 
     told = of_folder(places.study, places.lab, record)
+    if not told.done:
+        raise UserError(
+            f"Nothing of '{places.study}' is done that counts: what is in '{results}' stays as it "
+            "is. `status` says how it stands; --folder names where studies lie."
+        )
     path = export(told, results)
     stale = f"; {told.stale} are stale and left out" if told.stale else ""
     print(f"{len(told.rows)} rows of {told.done} of {told.stages} stages{stale}: {path}")

@@ -169,14 +169,17 @@ class Survey:
             return UserError.status
         return int(len(self.named("done")) < len(self.states))
 
-    def find(self, name: str) -> list[State]:
-        """The stages of a path, or of a name in all cells and seeds; UserError if there is none."""
+    def find(self, name: str, words: Iterable[str] = ()) -> list[State]:
+        """The stages of a path, or of a name in all cells and seeds; UserError if there is none.
+
+        words: what might have been meant as well.
+        """
         if name in self.states:
             return [self.states[name]]
         found = [state for state in self.states.values() if state.stage.name == name]
         if not found:
             names = {*self.states, *(state.stage.name for state in self.states.values())}
-            raise UserError(f"The study has no stage '{name}'.{nearest(name, names)}")
+            raise UserError(f"The study has no stage '{name}'.{nearest(name, {*names, *words})}")
         return found
 
     def said(self) -> list[str]:
@@ -208,15 +211,19 @@ def refuse_stale(survey: Survey) -> None:
         )
 
 
+def to_rerun(survey: Survey, what: str) -> list[State]:
+    """The stages that --rerun names: those that are 'stale' or 'failed', or of a name."""
+    kinds: dict[str, Name] = {"stale": "stale", "failed": "failed"}
+    return survey.named(kinds[what]) if what in kinds else survey.find(what, kinds)
+
+
 def ask_again(survey: Survey, what: str) -> list[str]:
     """Has stages run again: those that are 'stale' or 'failed', or of a name; returns their paths.
 
     Their results are withdrawn, what they wrote stays. Stages in hand are left alone.
     """
-    kinds: dict[str, Name] = {"stale": "stale", "failed": "failed"}
-    chosen = survey.named(kinds[what]) if what in kinds else survey.find(what)
     paths = []
-    for state in chosen:
+    for state in to_rerun(survey, what):
         folder = survey.places.folder(state.stage)
         known = Register(folder / LEASE).generations()
         mark: dict[str, Any] = {"lease": known[-1] if known else 0, "why": f"--rerun={what}"}

@@ -15,6 +15,7 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
+from jaxlt.errors import UserError
 from jaxlt.metrics.claims import Verdict
 from jaxlt.report import drawing as pictures
 from jaxlt.report.figures import Drawing
@@ -185,8 +186,11 @@ def claims_of(sections: Iterable[Section]) -> Table:
 
 
 def _put(path: Path, content: str | bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be written: {error.strerror or error}.") from error
 
 
 def _path(kind: str, section: Section, name: str, ending: str) -> str:

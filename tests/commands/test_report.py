@@ -42,6 +42,9 @@ def test_what_holds_no_rows_is_named(tmp_path, capsys) -> None:
     assert "'valeu'. Did you mean 'value'" in " ".join(capsys.readouterr().err.split())
 
 
-def test_the_interactive_page_needs_the_extra(folder, capsys) -> None:
+def test_a_page_that_cannot_be_made_is_an_error(folder, capsys) -> None:
+    (folder / "taken").touch()
+    assert cli.main(["report", str(folder), f"--output={folder}/taken/page"]) == 2
+    assert "taken/page/" in (told := capsys.readouterr().err) and "cannot be written" in told
     assert cli.main(["report", str(folder), "--interactive"]) == 2
     assert "pip install 'jaxlt[report]'" in " ".join(capsys.readouterr().err.split())

@@ -166,7 +166,9 @@ def test_bounds_reach_each_worker(
         (["cognates.gin", "--workers=0"], "--workers is at least 1, not 0"),
         (["cognates.gin", "--attempts=0"], "bound of a stage's attempts is above 0, not 0"),
         (["cognates.gin", "--worker", "--rerun=stale"], "--rerun is said once, without --worker"),
-        (["cognates.gin", "--rerun=wrods", "--dry_run"], "no stage 'wrods'. Did you mean 'words'"),
+        (["cognates.gin", "--rerun=wrods"], "no stage 'wrods'. Did you mean 'words'"),
+        (["cognates.gin", "--rerun=stael"], "no stage 'stael'. Did you mean 'stale'"),
+        (["export", "cognates.gin"], "Nothing of 'studies/cognates' is done"),
     ],
 )
 def test_what_is_wrong_is_named(
