@@ -198,9 +198,10 @@ class Survey:
         return lines
 
 
-def refuse_stale(survey: Survey) -> None:
-    """Raises UserError where something is stale, with what differs."""
-    stale = survey.named("stale")
+def refuse_stale(survey: Survey, but: Iterable[State] = ()) -> None:
+    """Raises UserError where something is stale, with what differs. but: what may be."""
+    left = {state.stage.path for state in but}
+    stale = [state for state in survey.named("stale") if state.stage.path not in left]
     if stale:
         few = [f"{s.stage.path} ({'; '.join(s.why[:3])})" for s in stale[:6]]
         more = f" and {len(stale) - len(few)} more" if len(stale) > len(few) else ""

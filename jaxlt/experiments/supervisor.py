@@ -20,7 +20,7 @@ from typing import IO, NamedTuple
 from jaxlt.errors import LOST, SAVED, UserError
 from jaxlt.experiments import lease
 from jaxlt.experiments.stage import Stage
-from jaxlt.experiments.states import LEASE, State, Survey, ask_again, refuse_stale
+from jaxlt.experiments.states import LEASE, State, Survey, ask_again, refuse_stale, to_rerun
 from jaxlt.experiments.storage import Places, Register
 from jaxlt.experiments.view import View
 from jaxlt.experiments.worker import Bounds, asked_to_go, record_failure
@@ -71,6 +71,8 @@ def run_local(
     workers cannot work.
     """
     survey = Survey(stages, places)
+    if rerun:
+        refuse_stale(survey, to_rerun(survey, rerun))  # before a result is withdrawn
     again = ask_again(survey, rerun) if rerun else []
     while True:
         refuse_stale(survey)

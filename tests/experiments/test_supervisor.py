@@ -143,6 +143,9 @@ def test_what_is_stale_is_refused_and_run_again_when_asked(
     assert local(old).status == 0
     with pytest.raises(UserError, match=r"3 are done, but not as the study asks now"):
         local(new)
+    with pytest.raises(UserError, match=r"2 are done, but not as the study asks now"):
+        local(new, rerun="base")
+    assert Survey(old, places(tmp_path)).status == 0  # nothing was withdrawn
     assert local(new, rerun="stale").status == 0
     assert local(new, rerun="base").status == 0
     with pytest.raises(UserError, match="no stage 'bose'"):
