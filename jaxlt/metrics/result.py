@@ -140,8 +140,11 @@ class Result:
 
     @property
     def bare_task(self) -> str:
-        """The task without its language: 'tagging.glv' of a row of 'glv' is 'tagging'."""
-        return self.task.removesuffix(f".{self.target}") if self.target else self.task
+        """The kind of task of a row of one language: 'tagging' of 'tagging.glv', 'tagging.en_ewt'.
+
+        What one language has twice by it (two treebanks) is told apart by `task` alone.
+        """
+        return self.task.partition(".")[0] if self.target else self.task
 
     @property
     def epochs(self) -> dict[str, float]:
