@@ -286,12 +286,14 @@ def layout_of(spec: StepSpec) -> Layout:
 def without_losses(program: Program) -> Program:
     """The program of its model alone, for one that is trained: without losses beside the main one.
 
-    What they have of their own is in its state no more (a teacher is not looked for).
+    What they have of their own is in its state no more (a teacher is not looked for), nor are
+    settings of training that may name it.
     """
     if not program.spec.loss.auxiliary:
         return program
-    alone = dataclasses.replace(program.spec.loss, auxiliary=())
-    return build(dataclasses.replace(program.spec, loss=alone, transforms=()))
+    loss = dataclasses.replace(program.spec.loss, auxiliary=())
+    optimizer = dataclasses.replace(program.spec.optimizer, rates=(), weight_decay_exclude=())
+    return build(dataclasses.replace(program.spec, loss=loss, optimizer=optimizer, transforms=()))
 
 
 @remembered(64, "training programs")

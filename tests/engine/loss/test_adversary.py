@@ -11,7 +11,7 @@ from jaxlt.engine.checkpoint.checkpoints import Checkpoints
 from jaxlt.engine.config import LossConfig
 from jaxlt.engine.loop import program_of
 from jaxlt.engine.loss.adversary import Adversary
-from jaxlt.engine.step import build, mesh_context, objective_of
+from jaxlt.engine.step import build, mesh_context, objective_of, without_losses
 from jaxlt.errors import UserError
 from jaxlt.inference.predictor import open_predictor
 from jaxlt.models.config import BiLSTMConfig
@@ -28,6 +28,11 @@ KERNEL, BIAS = "losses/adversary/kernel", "losses/adversary/bias"
 NOISE = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
 PARAMS = random_params(MODEL)
 FLAT = PARAMS | {KERNEL: NOISE, BIAS: np.float32([0.1, 0.0, -0.2])}
+OPTIMIZER = {
+    "weight_decay": 0.1,
+    "weight_decay_exclude": (KERNEL,),
+    "rates": (("losses/adversary/.*", 2.0),),
+}
 BATCH = make_mlm_batch(6)
 BATCH["encoder_input_tokens"][5] = 0  # a row without a token has no language to tell
 
@@ -68,7 +73,7 @@ def test_the_classifier_descends_and_the_network_ascends():
 
 def of_job(steps=3, languages=3, **mesh):
     """A run whose backbone is frozen, but for its MLPs: the adversary trains in any case."""
-    given = {"trainable": (".*/mlp/.*",), "mesh": mesh, "optimizer": {"weight_decay": 0.1}}
+    given = {"trainable": (".*/mlp/.*",), "mesh": mesh, "optimizer": OPTIMIZER}
     loss = LossConfig(auxiliary=(Adversary(languages=languages),))
     return dataclasses.replace(small_job(steps, every=2, **given), loss=loss)
 
@@ -114,6 +119,11 @@ def test_two_devices_share_it(ran, tmp_path):
         assert kernel.addressable_shards[1].data.shape == (8, 3)
     for name, value in content(whole).items():
         np.testing.assert_allclose(content(shared)[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_what_is_trained_needs_no_name_of_the_adversary_in_its_optimizer():
+    leaves = without_losses(program_of(of_job())).layout.leaves
+    assert leaves.keys() == PARAMS.keys()
 
 
 def test_what_is_refused(tmp_path):
