@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from jaxlt.data.inventory import Inventory
+from jaxlt.data.sources.translation import mark
 from jaxlt.data.tasks.baselines import Learner
 from jaxlt.data.tasks.kind import kind_of
 from jaxlt.errors import UserError
@@ -41,7 +42,7 @@ def baselines(
         learner = learnt.get((label, example.language)) or learnt.get((label, ""))
         if learner is None and not kind.blind:  # a copy learns nothing
             learner = learnt[label, ""] = kind.learner(heads)
-        tag = config.tag.format(source=example.source, target=example.language)
+        tag = mark(config.tag, (example.source, example.language)).decode()
         for name, answer in (learner.answers(example.inputs, tag) if learner else {}).items():
             tags = (example.tags[0], answer.tags) if example.tags[0] else ("", "")
             answered = dataclasses.replace(example, answer=answer.text, tags=tags)

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from jaxlt.data.sources.translation import mark
 from jaxlt.data.tasks.kind import kind_of
 from jaxlt.data.tasks.registry import OWN_FILES
 from jaxlt.errors import UserError
@@ -52,7 +53,7 @@ def open_identifier(examples: Sequence[Example], folder: str | None, tag: str) -
         model, origin, unseen = lid.load(folder), folder, targets
     else:
         texts = {name: lines[::2] for name, lines in targets.items()}
-        tagged = ((e, tag.format(source=e.source, target=e.language)) for e in examples)
+        tagged = ((e, mark(tag, (e.source, e.language)).decode()) for e in examples)
         inputs = _by_language((e.source, e.inputs.removeprefix(t)) for e, t in tagged if e.source)
         texts = {**inputs, **texts}
         texts = {name: lines for name, lines in texts.items() if len(lines) >= _FEWEST}

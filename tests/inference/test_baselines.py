@@ -164,9 +164,8 @@ def test_a_text_is_copied_without_its_tag(tmp_path):
         f"a {i}\tb {i}\n" for i in range(9)
     )
     given = config(tmp_path, "translation", {"parallel.tsv": rows}, held_out=0.5)
-    given = replace(
-        given, tasks=TaskConfig("translation", sources=(f"{tmp_path}/files/parallel.tsv",))
-    )
+    tasks = TaskConfig("translation", sources=(f"{tmp_path}/files/parallel.tsv",))
+    given = replace(given, tasks=tasks, tag="{origin}<2{target}> ")
     vocabulary = open_vocabulary(given.vocabulary_config)
     known = unanswered(open_evaluation(given), vocabulary, "text_to_text")
     copied = baselines(given, inventories.NOTHING, known, {"translation": "translation"})["copy"]

@@ -32,7 +32,7 @@ def examples(answers, count=60, kind="translation"):
 @pytest.mark.parametrize(("answers", "rate"), [("right", 0.0), ("source", 1.0)])
 def test_an_identifier_made_of_the_examples(answers, rate):
     given = examples(answers)
-    identifier = open_identifier(given, None, "<2{target}> ")
+    identifier = open_identifier(given, None, "{origin}<2{target}> ")
     assert identifier.model.languages == tuple(LETTERS)  # the source's from the inputs
     found = {j.language: j for j in wrong_language(given, identifier)}
     assert {name: j.score.value for name, j in found.items()} == {

@@ -38,7 +38,7 @@ class Directed(Kind):
 
     def inputs(self, asked: tuple[str, str], wording: Wording = USUAL) -> str:
         """Returns the text that asks for (a text, the language that it is to be in)."""
-        return f"{wording.tag.format(target=asked[1])}{asked[0]}"
+        return f"{wording.tag.format(target=asked[1], origin='')}{asked[0]}"
 
     def learner(self, heads: bool) -> baselines.Copied:
         return baselines.Copied()

@@ -9,6 +9,7 @@ from jaxlt.data.mixtures import open_evaluation, open_mixture
 from jaxlt.data.seqio_tasks import mixtures
 from jaxlt.data.sources.splits import Split
 from jaxlt.data.sources.translation import pairs
+from jaxlt.data.tasks.kind import Wording, kind_of
 from jaxlt.data.text.settings import TextConfig
 from jaxlt.data.vocabulary.vocabularies import VocabularyConfig, open_vocabulary
 from jaxlt.errors import UserError
@@ -109,6 +110,8 @@ def test_pairs_are_tagged_rated_and_dosed_by_their_origin(origins):
     inputs = [BYTES.decode(r) for r in open_mixture(noisy).rows(0, 0, 40)["encoder_input_tokens"]]
     assert all(text.split("> ")[0] in ("<2eng_Latn", "<2swh_Latn") for text in inputs)
     assert any(text.startswith("<2swh_Latn> <copied> ") for text in inputs)
+    asked = kind_of("translation").inputs(("one", "swh_Latn"), Wording(tag=origins.tag))
+    assert asked == "<2swh_Latn> one"  # as what is real
 
 
 def test_only_real_pairs_are_evaluated_and_what_repeats_them_stays_out(origins):
