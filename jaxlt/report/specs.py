@@ -197,7 +197,13 @@ def _bars(drawing: Drawing, width: float) -> Spec:
     places = _places(drawing)
     colour = _colour(drawing)
     beside = {"xOffset": {"field": "series", "sort": list(drawing.series)}} if colour else {}
-    axis = {"labelAngle": 0 if max(len(str(p)) for p in places) * 7 < width / len(places) else -40}
+    narrow = width / len(places)
+    axis: Spec = {"labelAngle": 0 if max(len(str(p)) for p in places) * 7 < narrow else -40}
+    if narrow < 13:  # of so many the order says more than their names do
+        axis = {"labelAngle": -90, "labelFontSize": 8, "labelOverlap": "greedy"}
+        if not beside and all(isinstance(place, str) for place in places):
+            means = {point["x"]: point["mean"] for point in drawing.data["points"]}
+            places = sorted(places, key=lambda place: -means[place])
     x: Spec = {
         "field": "x",
         "type": "ordinal",

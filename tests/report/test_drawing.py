@@ -60,6 +60,10 @@ def test_places_are_numbers_by_size_and_texts_as_they_came() -> None:
     rows = [row(target="a", cell=f"d={d}", seed=s) for s in (0, 1) for d in ("near", "far", "b")]
     bars = vega_lite(draw(Figure("bars", x="d", by="task"), rows), 720, 600)
     assert bars["layer"][0]["encoding"]["x"]["sort"] == ["near", "far", "b"]
+    many = [row(method="m", target="a", cell=f"d=t{n}", value=0.01 * n) for n in range(80)]
+    bars = vega_lite(draw(Figure("bars", x="d"), many), 720, 600)
+    x = bars["layer"][0]["encoding"]["x"]  # so many texts go by what they have
+    assert x["sort"][:2] == ["t79", "t78"] and x["axis"]["labelAngle"] == -90
     curve = vega_lite(draw(*DRAWN["curve"]), 720, 600)
     x = curve["spec"]["layer"][1]["encoding"]["x"]
     assert x["axis"]["values"] == [1, 2, 4] and x["scale"]["base"] == 2
