@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxlt.data.near import nearest_language
 from jaxlt.engine.config import Job
+from jaxlt.engine.open import LOSSES
 from jaxlt.engine.optim.schedules import learning_rate, numbers_of
 from jaxlt.engine.partitioning import replicated
 from jaxlt.engine.step import Hyper, Program
@@ -73,7 +74,8 @@ def pace_of_banks(job: Job, program: Program, languages: Sequence[str]) -> dict[
     every = {b.name: factors.get(b.name, np.ones(b.size, np.float32)) for b in banks}
     out: dict[str, Any] = {"route_rates": jax.device_put(every, whole)}
     banked = {name for bank in banks for name in bank.axes}
-    if clock == "own" or (clock == "auto" and banked == set(program.layout.trainable)):
+    trained = {name for name in program.layout.trainable if not name.startswith(LOSSES)}
+    if clock == "own" or (clock == "auto" and banked == trained):
         numbers = jax.tree.map(jnp.float32, numbers_of(job.schedule))
         out["schedule"] = jax.device_put(numbers, whole)
     return out

@@ -12,6 +12,7 @@ import pytest
 from jaxlt.data.rows.batches import ArrayBatches
 from jaxlt.engine.config import DEFAULT_RULES, MeshConfig, TrainConfig
 from jaxlt.engine.loop import program_of
+from jaxlt.engine.loss.adversary import Adversary
 from jaxlt.engine.loss.losses import LossConfig
 from jaxlt.engine.optim.optimizers import OptimizerConfig
 from jaxlt.engine.optim.pace import pace_of_banks, spare
@@ -406,6 +407,8 @@ def test_clocks_by_what_trains():
     alone, joined = program_of(bank_job()), program_of(bank_job(trainable=(".*",)))
     assert pace_of_banks(bank_job(), alone, NAMES)["schedule"] is not None
     assert "schedule" not in pace_of_banks(bank_job(), joined, NAMES)
+    heard = dataclasses.replace(bank_job(), loss=LossConfig(auxiliary=(Adversary(languages=4),)))
+    assert "schedule" in pace_of_banks(heard, program_of(heard), NAMES)  # as without it
     assert "schedule" not in pace_of_banks(bank_job(route_clock="run"), alone, NAMES)
     assert "schedule" in pace_of_banks(bank_job(route_clock="own"), joined, NAMES)
     assert pace_of_banks(job(), program_of(job()), NAMES) == {}
