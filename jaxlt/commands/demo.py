@@ -55,7 +55,8 @@ def main(args: argparse.Namespace) -> int:
 
     check_positive("--workers", args.workers)
     began = time.monotonic()
-    plan = study.planned(study.load([STUDY], SMALLEST if args.smallest else (), (), (args.seed,)))
+    size = (*SMALLEST, "study.name='demo-smallest'") if args.smallest else ()
+    plan = study.planned(study.load([STUDY], size, (), (args.seed,)))
     folder = Path(args.workdir)
     places = places_of(plan, folder)
     if args.worker:

@@ -348,7 +348,7 @@ def frozen_part(
     check_start(job.model.deltas, position.backbone)
     held |= draw_params(layout, deltas_on_file(layout), job.train.seed)
     missing = [n for n in layout.frozen if n not in held]
-    if base is None and "path" in position.base_origin:
+    if layout.frozen_model and base is None and "path" in position.base_origin:
         raise UserError(
             f"{checkpoints.workdir} holds what was trained on a frozen base, read from "
             f"'{position.base_origin['path']}', and not that base itself: give it again as "

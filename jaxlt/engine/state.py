@@ -136,6 +136,11 @@ class Layout:
         return jax.tree.map(lambda a, s: a.update(sharding=s), parts, places)
 
     @property
+    def frozen_model(self) -> tuple[str, ...]:
+        """What is frozen of the model itself: a teacher is a loss's, and is read by it."""
+        return tuple(n for n in self.frozen if not n.startswith(LOSSES))
+
+    @property
     def trained_values(self) -> int:
         """How many numbers of the model train; those of losses are not the model's."""
         mine = (n for n in self.trainable if not n.startswith(LOSSES))

@@ -149,7 +149,7 @@ def write_rows(folder: Path, study: str, stage: Stage, results: list[Result]) ->
     Without the time, so that the same work has the same bytes.
     """
     stamps = {
-        "study": study,
+        "study": "" if stage.lab else study,  # the laboratory's are of all studies
         "cell": stage.cell,
         "seed": stage.seed,
         "stage": stage.name,

@@ -12,6 +12,7 @@ laboratory are named by what of it is not as usual: 'world', 'mlm-4x1200-width96
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from jaxlt.errors import UserError, check_least
@@ -20,8 +21,8 @@ from jaxlt.experiments.verbs import PIECES
 
 Languages = tuple[str, ...]
 SHAPE, SIZES = ("families", "languages", "dialects"), ("sentences", "annotated", "labelled")
-WORLD = (*SHAPE, *SIZES, "order", "cognates")
-MODEL = ("width", "mlp", "layers", "rate")
+WORLD = (*SHAPE, *SIZES, "order", "cognates", "revision")
+MODEL = ("width", "mlp", "layers", "rate", "batch", "length", "model", "text")
 EPOCHS, MORE = 16, 3  # of 300 sentences; a fair start from scratch has so many times as many
 _ROWS = 384  # of embeddings of bytes
 
@@ -160,7 +161,7 @@ class Laboratory:
         kind: what else its name says, of `files` and `settings` that make it another.
         """
         steps = steps or self.steps * len(languages)
-        name = f"{kind}-{len(languages)}x{steps}{self.odd((*WORLD, 'pieces', *MODEL, 'batch'))}"
+        name = f"{kind}-{len(languages)}x{steps}{self.odd((*WORLD, 'pieces', *MODEL))}"
         given = {"TRAIN_STEPS": steps} | dict(settings or {})
         return self.mlm(at, name, languages, files, given, lab=True)
 
@@ -192,7 +193,12 @@ class Laboratory:
             fields = [name for name in fields if name not in WORLD]
         odd = [name for name in fields if getattr(self, name) != getattr(usual, name)]
         real = f"-real-{self.source}" if self.data else ""
-        return real + "".join(f"-{name}{getattr(self, name)}" for name in odd)
+        return real + "".join(f"-{name}{_short(getattr(self, name))}" for name in odd)
+
+
+def _short(value: Any) -> Any:
+    """A gin file by its name alone: 'runs/lab_mlm.gin' -> 'lab_mlm'."""
+    return Path(value).stem if isinstance(value, str) else value
 
 
 def _code(family: int, place: int) -> str:

@@ -102,7 +102,7 @@ def open_model(
     from jaxlt.inference.predictor import open_predictor
 
     program = _program(run, own_mesh)
-    needed = bool(program.layout.frozen) or step == 0
+    needed = bool(program.layout.frozen_model) or step == 0
     with progress.doing("Opening the model"):
         base = opening.base_of(run) if needed else None
         vocabulary = opening.vocabulary_of(run, base)

@@ -63,7 +63,7 @@ def train(
     begun = position is not None
     with Workdir.open(run.workdir, **bound_to(run, begun)) as workdir:
         # A run under way needs its base again only for what is frozen.
-        needed = not begun or loop.program_of(run).layout.frozen
+        needed = not begun or loop.program_of(run).layout.frozen_model
         base, vocabulary, inventory, data = opening.open_all(run, bool(needed), base)
         opening.keep_inventory(run, inventory)
         run = derived.in_steps(run, data, position.warmup_steps if position else None)
@@ -166,7 +166,7 @@ def rehearse(run: "RunConfig") -> list[str]:
     checkpoints = Checkpoints(run.workdir, run.checkpoint)
     position = saved_position(checkpoints)
     Workdir.check(run.workdir, **bound_to(run, position is not None))
-    needed = position is None or loop.program_of(run).layout.frozen
+    needed = position is None or loop.program_of(run).layout.frozen_model
     base, vocabulary, inventory, data = opening.open_all(run, bool(needed))
     run = derived.in_steps(run, data, position.warmup_steps if position else None)
     held_out = evaluators(run, data.languages, inventory)

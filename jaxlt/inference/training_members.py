@@ -58,7 +58,7 @@ def _entry(
     name: str, run: "RunConfig", begun: Position | None, workdir: Workdir, shared: Shared
 ) -> Entry:
     """A run with all that it reads."""
-    needed = begun is None or bool(loop.program_of(run).layout.frozen)
+    needed = begun is None or bool(loop.program_of(run).layout.frozen_model)
     (base, vocabulary, inventory, data), held_out = _read(run, needed, shared)
     opening.keep_inventory(run, inventory)
     return Entry(

@@ -114,6 +114,10 @@ def test_rows(tmp_path: Path) -> None:
     assert (row.study, row.cell, row.seed, row.stage) == ("mad_x", "size=1", 3, "tags")
     assert (row.run, row.time, row.method) == ("size=1/3/tags", None, "target")
     assert rows["count"] == 1 and attempt.rows_damage(tmp_path, rows) == ""
+    (tmp_path / "lab").mkdir()
+    attempt.write_rows(tmp_path / "lab", "mad_x", Cell().stage("base", "train", lab=True), results)
+    (of_all,) = result_file.read(tmp_path / "lab" / attempt.ROWS)
+    assert of_all.study == "" and of_all.run == "lab/0/base"
     content = (tmp_path / attempt.ROWS).read_bytes()
     (tmp_path / attempt.ROWS).write_bytes(content[:-20])
     assert "is damaged: 0 whole rows of 1" in attempt.rows_damage(tmp_path, rows)

@@ -29,6 +29,9 @@ def test_stages_are_shared_by_their_names_and_say_what_is_not_as_usual() -> None
     wide = Laboratory(width=96, sentences=500)
     other = wide.backbone(AT, wide.pretrained(2), "x_mod", steps=30)
     assert other.name == "x_mod-2x30-sentences500-width96"
+    long = Laboratory(length=64, text="mine/mlm.gin", rate=1e-3)
+    named = long.backbone(AT, long.pretrained(1), steps=9).name
+    assert named == "mlm-1x9-rate0.001-length64-textmlm"
     assert [need.name for need in other.needs] == ["pieces-sentences500", "world-sentences500"]
 
 
