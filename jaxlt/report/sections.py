@@ -46,6 +46,10 @@ def section_of(
     if not kinds:
         told.append("There are no rows of single languages here yet.")
     for figure in figures or _fit(rows, kinds, added):
+        figure, lacking = _so_far(figure, rows)
+        if lacking:
+            title = figure.title or figure.kind
+            told.append(f"The figure '{title}' has no rows of {', '.join(lacking)} so far.")
         try:
             drawn.append(draw(figure, rows, added))
         except UserError as error:
@@ -70,6 +74,16 @@ def section_of(
         notes=tuple(dict.fromkeys(told)),
         **words,
     )
+
+
+def _so_far(figure: Figure, rows: Sequence[Result]) -> tuple[Figure, list[str]]:
+    """A figure of those methods that have rows, and the others; of none it stays as it is."""
+    there = {row.method for row in rows}
+    shown = tuple(method for method in figure.methods if method in there)
+    if not shown:
+        return figure, []
+    lacking = [method for method in figure.methods if method not in there]
+    return dataclasses.replace(figure, methods=shown), lacking
 
 
 def _kind(row: Result) -> tuple[str, str, str]:

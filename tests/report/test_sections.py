@@ -72,6 +72,9 @@ def test_what_rows_do_not_fit_is_a_note_and_the_page_goes_on() -> None:
     assert "The figure 'accuracy by widht' is left out: No row has the axis 'widht'" in (
         section.notes[1].replace("'curve'", "'accuracy by widht'")
     )
+    some = section_of("s", arms({"a": 0.5, "b": 0.6}), [Figure("dots", methods=("a", "b", "c"))])
+    assert some.notes == ("The figure 'dots' has no rows of c so far.",)
+    assert len(some.figures) == 1
     assert section_of("s", []).notes == ("There are no rows of single languages here yet.",)
 
 
