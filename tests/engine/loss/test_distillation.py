@@ -127,6 +127,7 @@ def test_a_run_follows_a_run(teacher, tmp_path):
     for name, value in taught(params).items():
         np.testing.assert_array_equal(whole.state.frozen[name], value, err_msg=name)
     assert not any(name.startswith("losses/") for name in whole.state.trainable)
+    assert program_of(job(**given)).layout.frozen_model == ()  # to be opened it needs no base
     assert logged(tmp_path / "whole")[-1]["distillation"] > 0
     run(job(2, **given), tmp_path / "parts")
     assert not (tmp_path / "parts" / "base").exists()  # the teacher stays where it is
